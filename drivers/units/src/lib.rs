@@ -1,0 +1,2 @@
+//! Physical quantities with their unit in the type.
+#![no_std]

@@ -1,0 +1,2 @@
+//! The brain of a node.
+#![no_std]

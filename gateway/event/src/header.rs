@@ -1,0 +1,35 @@
+//! The Kafka headers of a delivered event: CloudEvents 1.0 in binary mode (Kafka protocol binding, section 3.2), written by
+//! the forwarder and read by the audit, which know nothing else of each other. All values are UTF-8.
+
+/// Always `1.0`.
+pub const SPEC_VERSION: &str = "ce_specversion";
+/// [`crate::EventId`]: the same on every retry, so what was *delivered* twice can be recognised anywhere.
+pub const ID: &str = "ce_id";
+/// `/lamppost/<gateway>/<source kind>`.
+pub const SOURCE: &str = "ce_source";
+/// [`EVENT_TYPE`].
+pub const TYPE: &str = "ce_type";
+/// [`crate::Event::address`]: for MQTT the topic it was published to.
+pub const SUBJECT: &str = "ce_subject";
+/// When the gateway received it, RFC 3339, corrected (see [`crate::EventTime::corrected`]).
+pub const TIME: &str = "ce_time";
+/// The payload's media type; left out where the sender did not say. Without the prefix, by the binding.
+pub const CONTENT_TYPE: &str = "content-type";
+/// Extension: who reported.
+pub const DEVICE: &str = "ce_device";
+/// Extension: the sender's own id, so what was *sent* twice can be recognised.
+pub const SENDER_ID: &str = "ce_senderid";
+/// Extension: the sender's boot, decimal.
+pub const SENDER_BOOT: &str = "ce_senderboot";
+/// Extension: the sender's sequence within that boot, decimal.
+pub const SENDER_SEQUENCE: &str = "ce_senderseq";
+/// Extension: the quality of the gateway's clock at reception (`unset`, `holdover`, `synced`), or `forwarded` where the
+/// time could not be known and the time of sending stands in.
+pub const CLOCK: &str = "ce_clock";
+/// Extension: the device's own time, RFC 3339.
+pub const DEVICE_TIME: &str = "ce_devicetime";
+/// Extension: why it is a dead letter.
+pub const REASON: &str = "ce_reason";
+
+/// The CloudEvents type of every event.
+pub const EVENT_TYPE: &str = "lamppost.event.v1";

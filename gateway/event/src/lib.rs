@@ -1,0 +1,39 @@
+//! What all rooms of the gateway share: the event, its identity and times, and the two contracts through which
+//! events enter and leave the journal. No I/O, no clock, no runtime.
+//!
+//! Glossary (the words of ARCHITECTURE.md, as types):
+//!
+//! | word | type |
+//! |---|---|
+//! | what a source hands over, before routing | [`Arrival`] |
+//! | what is stored and delivered | [`Event`] |
+//! | a named stream of events | [`Topic`] |
+//! | an ordered part of a topic, chosen by the key | [`Partition`], [`partition_of`] |
+//! | an event's place in its partition, dense from 0 | [`Offset`] |
+//! | a group commit | [`Commit`] |
+//! | a place in the journal | [`Position`] |
+//! | the journal's incarnation, part of every outward id | [`Epoch`] |
+//! | how sources hand over | [`Intake`] |
+//! | how consumers read | [`Outlet`] |
+
+mod arrival;
+mod flow;
+pub mod header;
+mod id;
+mod murmur2;
+mod names;
+mod place;
+mod record;
+mod time;
+mod varint;
+
+pub use arrival::{Arrival, Event, Origin, SourceKind};
+pub use flow::{
+    Chunk, Cursor, Gap, Intake, Item, JournalStopped, Outlet, Refusal, Resume, Stored, TopicShape, Waiting,
+};
+pub use id::{EventId, ParseEventIdError};
+pub use murmur2::{murmur2, partition_of};
+pub use names::{Address, ContentType, DeviceId, GatewayId, Group, NameError, Topic};
+pub use place::{Commit, Epoch, Offset, Partition, Position, TopicPartition};
+pub use record::{RecordError, StoredRecord, decode_event, encode_event};
+pub use time::{BootId, Clock, ClockQuality, EventTime, Monotonic, Now, WallTime};

@@ -1,0 +1,1 @@
+//! From the journal to Kafka: in-flight window, delivery reports, retry without end.

@@ -1,0 +1,1 @@
+//! I2C sources: drivers polled over linux-embedded-hal.

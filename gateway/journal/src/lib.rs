@@ -1,0 +1,1 @@
+//! The crash-safe partitioned log, over a Disk trait.

@@ -1,0 +1,1 @@
+//! The durable MQTT front, with rumqttd's router behind it.

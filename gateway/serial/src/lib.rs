@@ -1,0 +1,1 @@
+//! Serial sources: the link to nodes over tokio-serial.

@@ -1,0 +1,1 @@
+//! Views over the journal that can be thrown away, kept in sled.
