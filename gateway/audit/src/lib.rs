@@ -1,1 +1,16 @@
-//! The independent judge: reads the cluster and the senders' ledgers and says what is lost, doubled or out of order.
+//! The independent judge: reads the cluster and the senders' ledgers and says what is lost, doubled or out of order. It knows
+//! ids and headers, and nothing of the forwarder or the journal.
+//!
+//! A judge that expects what it has received misses lost tails; so what must be there comes from the senders' own ledgers
+//! ([`Ledger`]), and holes in the offsets are found without any.
+
+mod intervals;
+mod judge;
+mod ledger;
+mod reader;
+mod report;
+
+pub use judge::{Judge, LedgerIndex, MarkRef, Record};
+pub use ledger::{Ledger, LedgerEntry, LedgerError, Mark, read_ledger};
+pub use reader::{AuditConfig, AuditError, Progress, audit};
+pub use report::{Examples, PartitionReport, Report};

@@ -1,2 +1,84 @@
-//! The program `lamppost`.
-fn main() {}
+//! The program `lamppost`: configuration, supervision, command line, HTTP. The only crate that knows two of the rooms.
+
+mod bench;
+mod cli;
+mod clock;
+mod command;
+mod config;
+mod demo;
+mod exposition;
+mod gateway;
+mod health;
+mod http;
+mod notify;
+mod scrape;
+mod wear;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command, JournalCommand};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(&cli.command);
+    match dispatch(&cli.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // A reader that has gone (`| head`) is no mistake of ours.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where even this can't be written there is nobody to tell.
+            drop(writeln!(std::io::stderr(), "lamppost: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Log lines go to standard error; under a service manager without the time, which the log there has already.
+fn log(command: &Command) {
+    // librdkafka reports the end of a partition, which an audit reads up to, as an error.
+    let default = if matches!(command, Command::Run(_)) { "info" } else { "error,rdkafka=off" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    if std::env::var_os("JOURNAL_STREAM").is_some() { lines.without_time().init() } else { lines.init() }
+}
+
+/// Runs the command; false is a verdict against what was looked at.
+fn dispatch(command: &Command) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Run(args) => runtime()?.block_on(command::run::run(&args.config)).map(|()| true),
+        Command::Check(args) => command::check::check(&args.config, &mut out).map(|()| true),
+        Command::Demo(args) => {
+            let verdict = runtime()?.block_on(demo::run(args))?;
+            if args.json {
+                writeln!(std::io::stderr(), "{verdict}")?;
+                writeln!(out, "{}", verdict.json()?)?;
+            } else {
+                writeln!(out, "\n{verdict}")?;
+            }
+            Ok(verdict.is_kept())
+        }
+        Command::Audit(args) => command::audit::run(args, &mut out),
+        Command::Bench(args) => runtime()?.block_on(bench::run(args, &mut out)).map(|()| true),
+        Command::Journal(args) => match &args.command {
+            JournalCommand::Ls(at) => command::journal::ls(at, &mut out).map(|()| true),
+            JournalCommand::Tail(args) => command::journal::tail(args, &mut out).map(|()| true),
+            JournalCommand::Verify(at) => command::journal::verify(at, &mut out),
+        },
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

@@ -1,1 +1,45 @@
-//! From the journal to Kafka: in-flight window, delivery reports, retry without end.
+//! From the journal to Kafka: at least once, in order per key, without end.
+//!
+//! ```text
+//! Outlet ── read ──► Reading ──► Window ── send ──► librdkafka ──► cluster
+//!        ◄─ commit ─ cursors ◄── contiguous ◄─ delivery reports ──┘
+//! ```
+//!
+//! - The journal is the queue: two chunks are read ahead and [`ForwardConfig::in_flight_bytes_max`] is in flight, whatever the
+//!   backlog.
+//! - A cursor passes an event once the cluster has acknowledged it and all before it in its partition, or it is durable among
+//!   the dead letters, or the journal has lost it (a gap).
+//! - When anything fails for good, the producer is purged and closed, and a new one goes on at the cursors. So in every
+//!   partition of the cluster the *first* occurrences of events are in order; later ones carry the same `ce_id`.
+//! - A topic that can't be written to is set apart and tried with one event at a time; the others go on. Where a batch was
+//!   refused, its events go one at a time until the one that was meant is found and buried.
+//! - An event's partition is Kafka's murmur2 of its key over the partitions that the *cluster* has. Where that is another
+//!   number than the journal's, events of one key still keep their order, since a key has one partition on both sides.
+//! - The number of partitions is asked for once, and again when the cluster refuses one: partitions that are added while the
+//!   gateway runs are used after its next start.
+//!
+//! Not covered: if somebody deletes a topic while events of it are in flight and it is made anew within milliseconds, an event
+//! may be written before an earlier one of its partition.
+
+mod alone;
+mod backoff;
+mod config;
+mod counters;
+mod engine;
+mod failure;
+mod forwarder;
+mod kafka;
+mod lane;
+mod outcome;
+mod reading;
+mod record;
+mod resolve;
+mod rfc3339;
+mod session;
+mod stamp;
+mod window;
+
+pub use config::{Compression, ForwardConfig, ForwardConfigError, TopicTemplate, TopicTemplateError};
+pub use counters::Counters;
+pub use forwarder::{DeadLetters, ForwardError, Forwarder, Poison, Undelivered};
+pub use record::PAYLOAD_BYTES;

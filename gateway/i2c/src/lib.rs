@@ -1,1 +1,27 @@
-//! I2C sources: drivers polled over linux-embedded-hal.
+//! I2C sources: chips polled by the drivers of `drivers/`, over Linux's `/dev/i2c-N` or a modelled bus.
+//!
+//! ```text
+//! Schedule ──► poll ──► Worker (a thread) ──► Station ──► driver ──► Bus
+//!                │                                                    (Linux or model)
+//!                └──► Intake::offer(one arrival per quantity)
+//! ```
+//!
+//! Invariants:
+//! - A source has one thread at most for its bus: one that hangs holds nothing else up, and no second one is started while
+//!   the first hangs.
+//! - A poll is never made up for: what could not be measured or stored in time is counted, and the schedule goes on in step.
+//! - A modelled bus is reached through code only ([`BusOpener::Model`]), never through what a user writes.
+
+mod bus;
+mod chip;
+mod counters;
+pub mod model;
+mod payload;
+mod schedule;
+mod source;
+mod worker;
+
+pub use bus::BusOpener;
+pub use chip::{BusAddress, Chip, PollError};
+pub use counters::{I2cCounters, I2cReport};
+pub use source::{I2cSource, SetupError};

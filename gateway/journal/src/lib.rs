@@ -1,1 +1,51 @@
-//! The crash-safe partitioned log, over a Disk trait.
+//! The crash-safe partitioned log, over a [`Disk`] trait: one write-ahead log for all partitions.
+//!
+//! **The promise:** once [`Journal::durable`] has reached the commit that [`Journal::append`] returned, the event is on the disk,
+//! whatever happens to the power.
+//!
+//! ```text
+//! append ──► gathering commit ──► writer thread: one write, one flush ──► durable ──► read
+//!                                 keeper thread: checkpoints, recycling, prepared segments
+//! ```
+//!
+//! - The bytes on disk: [`mod@format`] and its modules. What recovery does: [`mod@recover`]. What a disk must promise: [`Disk`].
+//! - One commit is in flight, the next gathers meanwhile. A commit is one frame.
+//! - A failed write or flush stops the journal: nothing is acknowledged, nothing retried. Open it again.
+//! - The quota is hard. With it used up [`Journal::append`] gives [`AppendError::Full`].
+#![allow(rustdoc::private_intra_doc_links, reason = "the documentation is read with the source")]
+
+mod book;
+mod checkpoint;
+mod commit;
+mod disk;
+mod format;
+mod gather;
+mod inspect;
+mod journal;
+mod keep;
+mod open;
+mod options;
+mod random;
+mod read;
+mod recover;
+mod scan;
+mod shared;
+pub mod sim;
+mod state;
+mod stats;
+mod threads;
+mod waiting;
+mod walk;
+
+pub use disk::{Access, Directory, Disk, DiskError, DiskFile, DiskLock, Entry};
+pub use format::batch::BatchError;
+pub use inspect::{Figures, GroupFigures, Inspect, PartitionFigures, Problem, SegmentFigures, Verified};
+pub use journal::{AppendError, Appended, Journal, Mark, Marked, PutError};
+pub use options::{Options, OptionsError, TopicOptions};
+pub use random::{Entropy, SplitMix64};
+pub use read::{PartitionBounds, PartitionChunk, ReadChunk, ReadItem, ReadRecord};
+pub use recover::{OpenError, Recovery};
+pub use scan::Damage;
+pub use state::{StateChange, StateChanges, StateError};
+pub use stats::Stats;
+pub use threads::Hand;

@@ -1,1 +1,40 @@
-//! The durable MQTT front, with rumqttd's router behind it.
+//! The durable MQTT front: a server for MQTT 3.1.1 and 5.0 whose PUBACK means "on disk", with rumqttd's router behind it
+//! for subscriptions and retained messages.
+//!
+//! ```text
+//! client ── PUBLISH ──► session ── offer ──► Intake (the journal)
+//!        ◄── PUBACK ─── acks ◄── durable ──────┘
+//!                        └── what is on disk ──► fanout ──► router ──► outbound ──► subscribers
+//! ```
+//!
+//! **Invariant:** nothing is acknowledged before its commit is on disk, and acknowledgements leave in order.
+//! **Invariant:** ingest waits for the journal only; never for the router, a subscriber or another client.
+//! **Invariant:** what a client can make grow has a bound in [`Limits`].
+//!
+//! Not served: QoS 2 (refused with its reason), shared subscriptions, enhanced authentication, user names (read and not
+//! looked at). Sessions and retained messages live in memory: after a start no session is present.
+
+#[cfg(test)]
+extern crate self as lamppost_mqtt;
+
+mod acks;
+mod cause;
+mod codec;
+mod connection;
+mod counters;
+mod durability;
+mod ending;
+mod fanout;
+mod front;
+mod handshake;
+mod limits;
+mod outbound;
+mod registry;
+mod session;
+mod topic;
+mod wire;
+
+pub use cause::Cause;
+pub use counters::Counters;
+pub use front::{BindError, Front};
+pub use limits::Limits;

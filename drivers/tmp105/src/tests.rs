@@ -1,0 +1,88 @@
+extern crate std;
+
+use std::format;
+use std::string::ToString;
+
+use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
+use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
+
+use super::*;
+
+const NACK: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
+
+#[test]
+fn the_data_sheets_examples_convert_to_what_it_says() {
+    // SBOS648, table "Temperature Data Format": 12 bits, here left-aligned as the register has them.
+    for (bytes, ten_thousandths) in [
+        ([0x7f, 0xf0], 1_279_375),
+        ([0x64, 0x00], 1_000_000),
+        ([0x50, 0x00], 800_000),
+        ([0x4b, 0x00], 750_000),
+        ([0x32, 0x00], 500_000),
+        ([0x19, 0x00], 250_000),
+        ([0x00, 0x40], 2_500),
+        ([0x00, 0x00], 0),
+        ([0xff, 0xc0], -2_500),
+        ([0xe7, 0x00], -250_000),
+        ([0xc9, 0x00], -550_000),
+    ] {
+        assert_eq!(convert(bytes), Celsius::from_ten_thousandths(ten_thousandths), "{bytes:02x?}");
+    }
+}
+
+#[test]
+fn every_register_value_converts_to_a_step_of_a_sixteenth_within_the_range() {
+    assert_eq!([convert([0x80, 0x00]), convert([0x7f, 0xff])], RANGE);
+    for raw in 0..=u16::MAX {
+        let converted = convert(raw.to_be_bytes()).ten_thousandths();
+        assert_eq!(converted % 625, 0);
+        assert!((RANGE[0].ten_thousandths()..=RANGE[1].ten_thousandths()).contains(&converted));
+        assert_eq!(i64::from(converted) * 256, i64::from((raw & 0xfff0).cast_signed()) * 10_000);
+    }
+}
+
+#[test]
+fn a_reading_selects_the_temperature_register_and_takes_two_bytes() {
+    let bus = Mock::new(&[Transaction::write_read(0x48, [0].into(), [0xf5, 0x80].into())]);
+    let mut sensor = Tmp105::new(bus, Address::default());
+    assert_eq!(sensor.read().unwrap(), Celsius::from_milli(-10_500));
+    sensor.release().done();
+}
+
+#[test]
+fn the_resolution_is_written_to_the_configuration_and_reads_back() {
+    for (resolution, bits) in
+        [(Resolution::Bits9, 0x00), (Resolution::Bits10, 0x20), (Resolution::Bits11, 0x40), (Resolution::Bits12, 0x60)]
+    {
+        let bus = Mock::new(&[
+            Transaction::write(0x4f, [1, bits].into()),
+            // OS reads as one in comparator mode, and must not be taken for resolution.
+            Transaction::write_read(0x4f, [1].into(), [bits | 0x80].into()),
+        ]);
+        let mut sensor = Tmp105::new(bus, Address::new(0x4f).unwrap());
+        sensor.set_resolution(resolution).unwrap();
+        assert_eq!(sensor.resolution().unwrap(), resolution);
+        sensor.release().done();
+    }
+}
+
+#[test]
+fn an_error_names_the_register_and_what_the_bus_said() {
+    let bus = Mock::new(&[
+        Transaction::write_read(0x48, [0].into(), [0, 0].into()).with_error(NACK),
+        Transaction::write(0x48, [1, 0x60].into()).with_error(NACK),
+    ]);
+    let mut sensor = Tmp105::new(bus, Address::default());
+    let error = sensor.read().unwrap_err();
+    assert_eq!(error, Error::Read { register: Register::Temperature, source: NACK });
+    assert!(error.to_string().starts_with("reading TMP105 register temperature (0x00): NoAcknowledge"), "{error}");
+    let error = sensor.set_resolution(Resolution::Bits12).unwrap_err();
+    assert_eq!(error, Error::Write { register: Register::Configuration, source: NACK });
+    sensor.release().done();
+}
+
+#[test]
+fn only_the_addresses_that_the_pins_can_make_are_taken() {
+    let possible = (0..=u8::MAX).filter(|address| Address::new(*address).is_some());
+    assert!(possible.eq(Address::RANGE), "{}", format!("{:?}", Address::RANGE));
+}

@@ -1,0 +1,282 @@
+//! The gateway's end: yields what a node says, readings of a boot in order and each once, and says what the caller has
+//! on disk.
+//!
+//! A reading is taken if it is the next one, or if its [`Step`] shows that what lies between was dropped by the node. One
+//! at or below the last is a resend and not yielded again; one further up means that a frame was lost: the node is
+//! asked, once a round, to go back.
+
+use crate::frame::{FrameBuffer, FrameDecoder, LinkCounters, MESSAGE_BYTES_MAX};
+use crate::{Ack, Boot, FromGateway, FromNode, Heartbeat, Hello, MessageError, Millis, Reading, Resend, Sequence};
+use crate::{Step, VERSION, Welcome};
+
+/// Between two requests to introduce itself to a node that doesn't.
+const INTRODUCE_INTERVAL_MS: u32 = 500;
+
+/// What a node said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is no heap to put a hello on, and one event lives at a time")]
+pub enum GatewayEvent {
+    /// Who it is. Nothing of it is taken until [`GatewaySession::welcome`] answers; until everything taken from this
+    /// device is on disk, don't: the node asks again, and can only then be told how far it has come.
+    Hello(Hello),
+    /// Readings of another boot follow. Answer with [`GatewaySession::open`] before the next [`GatewaySession::take`];
+    /// else the reading is dropped, to be sent again.
+    Boot(Boot),
+    /// The next reading of the boot.
+    Reading {
+        /// What was measured.
+        reading: Reading,
+        /// How many before it the node has dropped for want of room (or had acknowledged by another gateway).
+        passed_over: u64,
+    },
+    /// That it lives.
+    Heartbeat(Heartbeat),
+}
+
+/// What a session has met, beside [`LinkCounters`]. They wrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GatewayCounters {
+    /// Readings yielded.
+    pub readings: u32,
+    /// Readings that had been yielded before.
+    pub resent: u32,
+    /// Readings that came before one that was lost: dropped, to be sent again.
+    pub out_of_turn: u32,
+    /// Readings and heartbeats before a welcome: dropped, to be sent again.
+    pub before_welcome: u32,
+    /// Readings of an earlier boot after the present one's first, which no node sends: dropped.
+    pub bygone: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Unknown,
+    /// A hello that waits for the caller's welcome.
+    Introduced {
+        version: u8,
+        nonce: u32,
+        sent: Sequence,
+    },
+    /// The node's life is `boot`. Once it has `begun` to send that life's readings it keeps none of an earlier one: such
+    /// a reading is an echo of the past, and would come out of order.
+    Welcomed {
+        boot: Boot,
+        begun: bool,
+    },
+}
+
+/// How far one boot has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lane {
+    boot: Boot,
+    taken: Sequence,
+    durable: Sequence,
+    /// The last one out of turn since the lane last went on.
+    out_of_turn: Option<Sequence>,
+}
+
+/// The gateway's end of the link to one node.
+#[derive(Debug, Clone)]
+pub struct GatewaySession {
+    decoder: FrameDecoder<MESSAGE_BYTES_MAX>,
+    phase: Phase,
+    lane: Option<Lane>,
+    /// The first reading of a boot that the caller has yet to open.
+    held: Option<(Step, Reading)>,
+    introduce: bool,
+    introduced_at: Option<Millis>,
+    welcome: Option<Welcome>,
+    ack: Option<Ack>,
+    resend: Option<Resend>,
+    counters: GatewayCounters,
+}
+
+impl Default for GatewaySession {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl GatewaySession {
+    /// A session on a line just opened. Asks whoever is there to introduce itself.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            decoder: FrameDecoder::new(),
+            phase: Phase::Unknown,
+            lane: None,
+            held: None,
+            introduce: true,
+            introduced_at: None,
+            welcome: None,
+            ack: None,
+            resend: None,
+            counters: GatewayCounters::default(),
+        }
+    }
+
+    /// What was met on the line.
+    #[must_use]
+    pub fn link_counters(&self) -> LinkCounters {
+        self.decoder.counters()
+    }
+
+    /// What was met in the session.
+    #[must_use]
+    pub fn counters(&self) -> GatewayCounters {
+        self.counters
+    }
+
+    /// Takes bytes off the front of `bytes` until they have told something, or there are none left. Call it until it
+    /// returns `None`; then read more off the line.
+    pub fn take(&mut self, bytes: &mut &[u8]) -> Option<GatewayEvent> {
+        if let Some((step, reading)) = self.held.take()
+            && self.lane.is_some_and(|lane| lane.boot == reading.boot)
+            && let Some(event) = self.judge(step, reading)
+        {
+            return Some(event);
+        }
+        while let Some((byte, rest)) = bytes.split_first() {
+            *bytes = rest;
+            let Some(Ok(message)) = self.decoder.take(*byte) else { continue };
+            let event = match FromNode::decode(message) {
+                Ok(message) => self.hear(message),
+                Err(MessageError::Unknown { .. }) => {
+                    count(&mut self.decoder.counters_mut().frames_unknown);
+                    None
+                }
+                Err(MessageError::Malformed { .. }) => {
+                    count(&mut self.decoder.counters_mut().frames_malformed);
+                    None
+                }
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    /// Answers the last hello: the node's life has the number `boot`, and `durable` of it are on disk. Where `boot` is
+    /// not the hello's, the node takes it on and says hello again. At most `window` readings come before an
+    /// acknowledgement, and are sent again after `patience_ms` without one. Does nothing where no hello waits.
+    pub fn welcome(&mut self, boot: Boot, durable: Sequence, window: u16, patience_ms: u32) {
+        let Phase::Introduced { version, nonce, sent } = self.phase else { return };
+        self.phase = Phase::Welcomed { boot, begun: sent > Sequence::NONE };
+        self.introduce = false;
+        self.open(boot, durable);
+        let version = version.min(VERSION);
+        self.welcome = Some(Welcome { version, nonce, boot, resume_after: durable, window, patience_ms });
+    }
+
+    /// Readings of `boot` go on after `durable`, which is the highest sequence of it on disk.
+    pub fn open(&mut self, boot: Boot, durable: Sequence) {
+        self.lane = Some(Lane { boot, taken: durable, durable, out_of_turn: None });
+        self.resend = None;
+    }
+
+    /// Everything of `boot` up to `sequence` is on disk.
+    pub fn acknowledge(&mut self, boot: Boot, sequence: Sequence) {
+        let Some(lane) = self.lane.as_mut().filter(|lane| lane.boot == boot) else { return };
+        if sequence > lane.durable {
+            lane.durable = sequence;
+            // What was taken before the lane was last opened may only now have come to disk.
+            lane.taken = lane.taken.max(sequence);
+            self.ack = Some(Ack { boot, sequence });
+        }
+    }
+
+    /// Writes the next frame into `out` and says how many bytes it has; 0 if there is none to send now. Call it until
+    /// then.
+    pub fn transmit(&mut self, now: Millis, out: &mut FrameBuffer) -> usize {
+        if let Some(welcome) = self.welcome.take() {
+            return FromGateway::Welcome(welcome).encode(out);
+        }
+        if let Some(ack) = self.ack.take() {
+            return FromGateway::Ack(ack).encode(out);
+        }
+        if let Some(resend) = self.resend.take() {
+            return FromGateway::Resend(resend).encode(out);
+        }
+        let rested = self.introduced_at.is_none_or(|at| at.plus_ms(INTRODUCE_INTERVAL_MS) <= now);
+        if self.introduce && rested {
+            self.introduce = false;
+            self.introduced_at = Some(now);
+            return FromGateway::Introduce.encode(out);
+        }
+        0
+    }
+
+    fn hear(&mut self, message: FromNode) -> Option<GatewayEvent> {
+        match (message, self.phase) {
+            (FromNode::Hello(hello), _) => self.meet(hello),
+            (FromNode::Reading(step, reading), Phase::Welcomed { boot, begun }) => {
+                self.receive(step, reading, begun && reading.boot != boot)
+            }
+            (FromNode::Heartbeat(heartbeat), Phase::Welcomed { .. }) => Some(GatewayEvent::Heartbeat(heartbeat)),
+            (FromNode::Reading(..) | FromNode::Heartbeat(_), Phase::Unknown | Phase::Introduced { .. }) => {
+                count(&mut self.counters.before_welcome);
+                // Also after a hello: an old one, doubled on the line, must not leave a node unheard that thinks it is up.
+                self.introduce = true;
+                None
+            }
+        }
+    }
+
+    fn meet(&mut self, hello: Hello) -> Option<GatewayEvent> {
+        if hello.version == 0 {
+            count(&mut self.decoder.counters_mut().frames_malformed);
+            return None;
+        }
+        self.phase = Phase::Introduced { version: hello.version, nonce: hello.nonce, sent: hello.sent };
+        self.introduce = false;
+        Some(GatewayEvent::Hello(hello))
+    }
+
+    fn receive(&mut self, step: Step, reading: Reading, bygone: bool) -> Option<GatewayEvent> {
+        if bygone {
+            count(&mut self.counters.bygone);
+            // Unless it was the hello that was the echo: then the answer sets things right.
+            self.introduce = true;
+            return None;
+        }
+        if self.lane.is_none_or(|lane| lane.boot != reading.boot) {
+            self.held = Some((step, reading));
+            return Some(GatewayEvent::Boot(reading.boot));
+        }
+        self.judge(step, reading)
+    }
+
+    fn judge(&mut self, step: Step, reading: Reading) -> Option<GatewayEvent> {
+        let lane = self.lane.as_mut()?;
+        if reading.sequence <= lane.taken {
+            count(&mut self.counters.resent);
+            if reading.sequence <= lane.durable {
+                self.ack = Some(Ack { boot: lane.boot, sequence: lane.durable });
+            }
+            return None;
+        }
+        let follows = step == Step::OLDEST || reading.sequence.0.saturating_sub(step.0) <= lane.taken.0;
+        if !follows {
+            count(&mut self.counters.out_of_turn);
+            // Rising ones belong to the round that is told already.
+            if lane.out_of_turn.is_none_or(|seen| reading.sequence <= seen) {
+                self.resend = Some(Resend { boot: lane.boot, after: lane.taken });
+            }
+            lane.out_of_turn = Some(reading.sequence);
+            return None;
+        }
+        let passed_over = reading.sequence.0.saturating_sub(lane.taken.0).saturating_sub(1);
+        lane.taken = reading.sequence;
+        lane.out_of_turn = None;
+        if let Phase::Welcomed { boot, begun } = &mut self.phase {
+            *begun |= *boot == reading.boot;
+        }
+        count(&mut self.counters.readings);
+        Some(GatewayEvent::Reading { reading, passed_over })
+    }
+}
+
+fn count(counter: &mut u32) {
+    *counter = counter.wrapping_add(1);
+}

@@ -1,0 +1,204 @@
+//! Single rules of the two sessions, which the simulation seldom or never needs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "outside `#[test]` functions too, a test fails by panicking"
+)]
+
+use lamppost_wire::{
+    Ack, Boot, Capabilities, FRAME_BYTES_MAX, FrameDecoder, FromGateway, FromNode, GatewayEvent, GatewaySession, Hello,
+    MESSAGE_BYTES_MAX, MeasureIndex, Millis, NodeSession, Reading, Sequence, Step, Store, Value, Welcome, text,
+};
+
+#[derive(Default)]
+struct Kept(Vec<Reading>);
+
+impl Store for Kept {
+    fn kept(&self, position: usize) -> Option<Reading> {
+        self.0.get(position).copied()
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn last(&self) -> Sequence {
+        self.0.last().map_or(Sequence::NONE, |reading| reading.sequence)
+    }
+    fn dropped(&self) -> u64 {
+        0
+    }
+    fn faults(&self) -> u64 {
+        0
+    }
+    fn acknowledge(&mut self, boot: Boot, sequence: Sequence) {
+        self.0.retain(|reading| reading.boot != boot || reading.sequence > sequence);
+    }
+    fn renumber(&mut self, from: Boot, to: Boot) {
+        self.0.iter_mut().filter(|reading| reading.boot == from).for_each(|reading| reading.boot = to);
+    }
+}
+
+fn reading(boot: u32, sequence: u64) -> Reading {
+    Reading {
+        boot: Boot(boot),
+        sequence: Sequence(sequence),
+        measure: MeasureIndex(0),
+        uptime: Millis(0),
+        value: Value(0),
+    }
+}
+
+fn hello(boot: u32, sent: u64) -> Hello {
+    Hello {
+        version: 1,
+        nonce: 70,
+        device: text("node").unwrap(),
+        boot: Boot(boot),
+        sent: Sequence(sent),
+        firmware: text("f").unwrap(),
+        capabilities: Capabilities(0),
+        measures: heapless::Vec::new(),
+    }
+}
+
+fn welcome(nonce: u32, boot: u32, resume_after: u64) -> FromGateway {
+    let (boot, resume_after) = (Boot(boot), Sequence(resume_after));
+    FromGateway::Welcome(Welcome { version: 1, nonce, boot, resume_after, window: 3, patience_ms: 100 })
+}
+
+/// Everything that the node has to say at that time.
+fn said(node: &mut NodeSession, now: u64, kept: &Kept) -> Vec<FromNode> {
+    let (mut decoder, mut said) = (FrameDecoder::<MESSAGE_BYTES_MAX>::new(), Vec::new());
+    loop {
+        let mut out = [0; FRAME_BYTES_MAX];
+        let length = node.transmit(Millis(now), kept, &mut out);
+        if length == 0 {
+            return said;
+        }
+        for byte in &out[..length] {
+            if let Some(frame) = decoder.take(*byte) {
+                said.push(FromNode::decode(frame.unwrap()).unwrap());
+            }
+        }
+    }
+}
+
+fn tell(node: &mut NodeSession, message: FromGateway, now: u64, kept: &mut Kept) {
+    let mut out = [0; FRAME_BYTES_MAX];
+    let length = message.encode(&mut out);
+    node.receive(&out[..length], Millis(now), kept);
+}
+
+fn sequences(said: &[FromNode]) -> Vec<(u32, u64)> {
+    let sequence = |message: &FromNode| match message {
+        FromNode::Reading(_, reading) => Some((reading.boot.0, reading.sequence.0)),
+        _ => None,
+    };
+    said.iter().filter_map(sequence).collect()
+}
+
+/// A node of boot 5 that is up, with nothing kept of an earlier boot.
+fn up(kept: &mut Kept) -> NodeSession {
+    let mut node = NodeSession::new(hello(5, 0), Millis(0));
+    said(&mut node, 0, kept);
+    tell(&mut node, welcome(71, 5, 0), 1, kept);
+    assert!(node.is_up());
+    node
+}
+
+/// What the gateway makes of one message at first.
+fn event(gateway: &mut GatewaySession, message: &FromNode) -> Option<GatewayEvent> {
+    let mut out = [0; FRAME_BYTES_MAX];
+    let length = message.encode(&mut out);
+    gateway.take(&mut &out[..length])
+}
+
+#[test]
+fn a_node_given_a_number_says_hello_again_under_it_before_it_sends_a_reading() {
+    let mut kept = Kept(vec![reading(0, 1)]);
+    let mut node = NodeSession::new(hello(0, 0), Millis(0));
+    said(&mut node, 0, &kept);
+    tell(&mut node, welcome(71, 99, 0), 1, &mut kept);
+    assert_eq!((node.boot(), kept.0[0].boot, node.is_up()), (Boot(99), Boot(99), false));
+    let hellos = said(&mut node, 1, &kept);
+    assert!(matches!(&hellos[..], [FromNode::Hello(hello)] if hello.boot == Boot(99) && hello.nonce == 72));
+    tell(&mut node, welcome(72, 99, 0), 2, &mut kept);
+    assert_eq!(sequences(&said(&mut node, 2, &kept)), [(99, 1)]);
+}
+
+#[test]
+fn a_node_takes_no_welcome_that_answers_another_hello() {
+    let mut kept = Kept::default();
+    let mut node = NodeSession::new(hello(5, 0), Millis(0));
+    said(&mut node, 0, &kept);
+    tell(&mut node, welcome(70, 5, 0), 1, &mut kept);
+    assert!(!node.is_up());
+    tell(&mut node, FromGateway::Welcome(Welcome { version: 2, ..unwelcome() }), 1, &mut kept);
+    assert!(!node.is_up() && node.counters().refused == 1);
+}
+
+fn unwelcome() -> Welcome {
+    Welcome { version: 1, nonce: 71, boot: Boot(5), resume_after: Sequence(0), window: 3, patience_ms: 100 }
+}
+
+#[test]
+fn readings_under_way_are_within_the_window_and_of_one_boot() {
+    let mut kept = Kept(vec![reading(4, 8), reading(4, 9), reading(5, 1), reading(5, 2), reading(5, 3), reading(5, 4)]);
+    let mut node = up(&mut kept);
+    assert_eq!(sequences(&said(&mut node, 1, &kept)), [(4, 8), (4, 9)]);
+    tell(&mut node, FromGateway::Ack(Ack { boot: Boot(4), sequence: Sequence(9) }), 2, &mut kept);
+    assert_eq!(sequences(&said(&mut node, 2, &kept)), [(5, 1), (5, 2), (5, 3)]);
+    tell(&mut node, FromGateway::Ack(Ack { boot: Boot(5), sequence: Sequence(1) }), 3, &mut kept);
+    assert_eq!(sequences(&said(&mut node, 3, &kept)), [(5, 4)]);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_sent_is_refused() {
+    let mut kept = Kept((1..=5).map(|sequence| reading(5, sequence)).collect());
+    let mut node = up(&mut kept);
+    assert_eq!(sequences(&said(&mut node, 1, &kept)).len(), 3);
+    tell(&mut node, FromGateway::Ack(Ack { boot: Boot(5), sequence: Sequence(4) }), 2, &mut kept);
+    assert_eq!((kept.0.len(), node.counters().refused), (5, 1));
+}
+
+#[test]
+fn what_is_not_acknowledged_is_sent_again_from_the_oldest_with_growing_patience() {
+    let mut kept = Kept((1..=2).map(|sequence| reading(5, sequence)).collect());
+    let mut node = up(&mut kept);
+    let mut sent_at = Vec::new();
+    for now in 1..1_000 {
+        if sequences(&said(&mut node, now, &kept)) == [(5, 1), (5, 2)] {
+            sent_at.push(now);
+        }
+    }
+    assert_eq!(sent_at, [1, 101, 301, 701]);
+}
+
+#[test]
+fn steps_tell_what_was_dropped_between() {
+    let mut kept = Kept(vec![reading(5, 3), reading(5, 4), reading(5, 9)]);
+    let mut node = up(&mut kept);
+    let steps: Vec<u64> = said(&mut node, 1, &kept)
+        .iter()
+        .filter_map(|message| if let FromNode::Reading(step, _) = message { Some(step.0) } else { None })
+        .collect();
+    assert_eq!(steps, [0, 1, 5]);
+}
+
+#[test]
+fn after_this_life_s_first_reading_one_of_an_earlier_life_is_not_taken() {
+    let mut gateway = GatewaySession::new();
+    assert!(event(&mut gateway, &FromNode::Hello(hello(5, 0))).is_some());
+    gateway.welcome(Boot(5), Sequence(0), 8, 100);
+    let old = FromNode::Reading(Step::OLDEST, reading(4, 7));
+    assert_eq!(event(&mut gateway, &old), Some(GatewayEvent::Boot(Boot(4))));
+    gateway.open(Boot(4), Sequence(6));
+    let taken = GatewayEvent::Reading { reading: reading(4, 7), passed_over: 0 };
+    assert_eq!(gateway.take(&mut &[][..]), Some(taken));
+
+    let new = FromNode::Reading(Step::OLDEST, reading(5, 1));
+    assert_eq!(event(&mut gateway, &new), Some(GatewayEvent::Boot(Boot(5))));
+    gateway.open(Boot(5), Sequence(0));
+    assert!(gateway.take(&mut &[][..]).is_some());
+    let echo = FromNode::Reading(Step::OLDEST, reading(4, 8));
+    assert_eq!((event(&mut gateway, &echo), gateway.counters().bygone), (None, 1));
+}

@@ -1,0 +1,59 @@
+//! Both ends against each other over a line that loses, cuts, flips, doubles and delays, while both are reset at any
+//! moment. The judge is the simulated node's own ledger. One seed gives one run.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "outside `#[test]` functions too, a test fails by panicking"
+)]
+
+#[path = "simulation/line.rs"]
+mod line;
+#[path = "simulation/world.rs"]
+mod world;
+
+use world::{Kind, World};
+
+/// Seeds run for each kind of node, unless `LINK_SEEDS` says another number.
+const SEEDS: u64 = 80;
+
+fn run(kind: Kind) {
+    let seeds = std::env::var("LINK_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("LINK_SEEDS is a number"));
+    let mut all = world::Tally::default();
+    for seed in 0..seeds {
+        let mut world = World::new(seed, kind);
+        world.live();
+        world.heal_and_drain();
+        world.judge();
+        all.add(&world.tally());
+    }
+    println!("{kind:?}, seeds 0 to {}: {all:?}", seeds - 1);
+    all.assert_everything_happened(kind);
+}
+
+#[test]
+fn a_node_that_counts_its_resets_and_keeps_its_readings_loses_none() {
+    run(Kind::Persistent);
+}
+
+#[test]
+fn a_node_that_can_not_count_its_resets_never_has_two_readings_taken_for_one() {
+    run(Kind::Forgetful);
+}
+
+#[test]
+fn a_node_that_wrongly_gives_each_life_the_same_number_is_given_another() {
+    run(Kind::Liar);
+}
+
+#[test]
+fn one_seed_gives_one_run() {
+    let history = |seed| {
+        let mut world = World::new(seed, Kind::Persistent);
+        world.live();
+        world.heal_and_drain();
+        format!("{:?} {:?}", world.tally(), world.journal())
+    };
+    assert_eq!(history(7), history(7));
+    assert_ne!(history(7), history(8));
+}

@@ -1,0 +1,41 @@
+//! Time since reset, by SysTick at 1 kHz.
+
+use core::cell::Cell;
+
+use cortex_m::peripheral::SYST;
+use cortex_m::peripheral::syst::SystClkSource;
+use critical_section::Mutex;
+
+use crate::power::SYSTEM_CLOCK_HZ;
+
+static MILLISECONDS: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
+
+/// Starts the clock at zero.
+pub(crate) fn start(mut timer: SYST) {
+    timer.set_clock_source(SystClkSource::Core);
+    timer.set_reload(SYSTEM_CLOCK_HZ / 1000 - 1);
+    timer.clear_current();
+    timer.enable_interrupt();
+    timer.enable_counter();
+}
+
+/// SysTick's interrupt.
+pub(crate) fn on_tick() {
+    critical_section::with(|cs| {
+        let milliseconds = MILLISECONDS.borrow(cs);
+        milliseconds.set(milliseconds.get() + 1);
+    });
+}
+
+/// Milliseconds since [`start`].
+pub(crate) fn now_ms() -> u64 {
+    critical_section::with(|cs| MILLISECONDS.borrow(cs).get())
+}
+
+/// Waits; interrupts are served meanwhile.
+pub(crate) fn wait_ms(milliseconds: u64) {
+    let until = now_ms() + milliseconds;
+    while now_ms() < until {
+        cortex_m::asm::wfi();
+    }
+}

@@ -1,0 +1,129 @@
+//! A Lamppost node on TI's LM3S6965 evaluation board, as QEMU emulates it: a TMP105 on I2C, the link on UART0, a console
+//! on UART1. What it does is the brain's ([`lamppost_node`]); this crate is its hands.
+
+#![no_std]
+#![no_main]
+
+mod clock;
+mod i2c;
+mod mmio;
+mod power;
+mod start;
+mod thermometer;
+mod uart;
+
+use core::panic::PanicInfo;
+
+use cortex_m::peripheral::{NVIC, Peripherals, SCB};
+use cortex_m_rt::{entry, exception};
+use heapless::spsc::Queue;
+use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
+use lamppost_units::{Celsius, Quantity};
+
+use crate::thermometer::Thermometer;
+use crate::uart::{Console, Uart, Uart0Interrupt};
+
+/// How often the temperature is measured.
+const SAMPLE_INTERVAL_MS: u32 = 200;
+/// Readings kept while no gateway takes them, 32 bytes of RAM each: 102 s at that interval. What is left of the RAM is the
+/// stack, on which the brain exists once or twice more for the moment in which it is made.
+const READINGS_KEPT: usize = 512;
+const FIRMWARE: &str = concat!("lm3s6965evb ", env!("CARGO_PKG_VERSION"));
+
+/// What the brain sees of this board.
+struct Hands {
+    uart: Uart,
+    console: Console,
+    thermometer: Thermometer,
+}
+
+impl Board for Hands {
+    fn sample(&mut self, _only: MeasureIndex) -> Result<Value, SensorFault> {
+        let temperature = self.thermometer.read(&mut self.console).ok_or(SensorFault)?;
+        Ok(Value(i64::from(temperature.mantissa())))
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        self.uart.send(bytes)
+    }
+}
+
+#[entry]
+fn main() -> ! {
+    power::on();
+    let core = Peripherals::take().expect("taken only here");
+    clock::start(core.SYST);
+    let ring = cortex_m::singleton!(RECEIVED: Queue<u8, { uart::RING_BYTES }> = Queue::new()).expect("made only here");
+    let uart = Uart::start(ring);
+    // SAFETY: the handler's state is set up, and no critical section is open.
+    unsafe { NVIC::unmask(Uart0Interrupt) };
+    let mut hands = Hands { uart, console: Console::start(), thermometer: Thermometer::new() };
+
+    let name = start::name();
+    hands.console.say(format_args!("{name}: firmware {FIRMWARE}"));
+    // Finding the chip takes its first conversion: better now than within the first reading.
+    hands.thermometer.read(&mut hands.console);
+    let identity = Identity { device: &name, firmware: FIRMWARE, boot: Boot::UNNUMBERED, nonce: start::nonce() };
+    let brain = cortex_m::singleton!(BRAIN: Node<READINGS_KEPT> = {
+        let node = Node::new(identity, &[temperature()], Millis(clock::now_ms()));
+        node.expect("the name and the channel fit the hello")
+    });
+    serve(brain.expect("made only here"), hands)
+}
+
+/// What this board measures.
+fn temperature() -> Channel<'static> {
+    let [low, high] = lamppost_tmp105::RANGE.map(|bound| Value(i64::from(bound.mantissa())));
+    Channel {
+        name: "temperature",
+        unit: Celsius::UNIT.senml(),
+        scale: Scale(Celsius::EXPONENT),
+        range: Some(Range { low, high }),
+        interval_ms: SAMPLE_INTERVAL_MS,
+    }
+}
+
+fn serve(node: &mut Node<READINGS_KEPT>, mut hands: Hands) -> ! {
+    let mut was_up = false;
+    let mut lost_before = 0;
+    loop {
+        let mut received = [0; 64];
+        let count = hands.uart.receive(&mut received);
+        node.poll(Millis(clock::now_ms()), received.get(..count).unwrap_or_default(), &mut hands);
+
+        let is_up = node.report().is_up;
+        if is_up != was_up {
+            was_up = is_up;
+            hands.console.say(format_args!("link: {} as boot {}", if is_up { "up" } else { "down" }, node.boot().0));
+        }
+        let lost = uart::lost_bytes();
+        if lost != lost_before {
+            lost_before = lost;
+            hands.console.say(format_args!("link: {lost} bytes lost so far before they were read"));
+        }
+        if count == 0 {
+            // The clock's tick wakes it within a millisecond, a byte at once.
+            cortex_m::asm::wfi();
+        }
+    }
+}
+
+#[exception]
+fn SysTick() {
+    clock::on_tick();
+}
+
+#[exception]
+unsafe fn DefaultHandler(interrupt: i16) {
+    match u16::try_from(interrupt) {
+        Ok(Uart0Interrupt::NUMBER) => uart::on_interrupt(),
+        _ => panic!("no handler for exception {interrupt}"),
+    }
+}
+
+/// Says what happened and starts anew: nobody is there to press the button.
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    Console::start().say(format_args!("{info}"));
+    SCB::sys_reset()
+}

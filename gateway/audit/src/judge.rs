@@ -1,0 +1,266 @@
+//! The verdict. Pure: ledger entries first, then the cluster's records in each partition's order.
+//!
+//! Memory: a ledger entry takes 60 to 120 bytes, and a sender's id in the cluster 10 to 20 (hash tables fill up and double; both are kept as 64-bit hashes: among
+//! ten million of them, two are taken for one with a chance of 3 in a million). Offsets and sequences are kept as ranges: some 50
+//! bytes for each hole, and for each partition and each (device, boot). Nothing is kept of a record besides.
+//!
+//! What is judged:
+//!
+//! | count | is |
+//! |---|---|
+//! | lost | ledger entries that no record of the cluster answers to |
+//! | missing offsets | holes between the first and last offset of a (gateway, epoch, topic, partition) |
+//! | delivered twice | a `ce_id` that was seen before: the forwarder sent again |
+//! | sent twice | a sender's mark that was seen under another `ce_id`: the sender sent again |
+//! | out of order by ledger | a first occurrence that comes after a later one of the same key in the same ledger |
+//! | out of order by journal | a first occurrence that comes after a higher offset of the same journal partition, in one partition of the cluster |
+//! | misplaced | a record that is not in the partition that Kafka's murmur2 chooses for its key |
+//! | wrong key | a record whose key is another than its ledger's |
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use lamppost_event::{Epoch, EventId, GatewayId, Partition, Topic, partition_of};
+
+use crate::intervals::Intervals;
+use crate::ledger::{LedgerEntry, Mark};
+use crate::report::{Examples, PartitionReport, Report};
+
+/// A record of the cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// The cluster's topic.
+    pub topic: &'a str,
+    /// The partition in it.
+    pub partition: Partition,
+    /// How many partitions it has.
+    pub partitions: u16,
+    /// The offset in the cluster.
+    pub offset: i64,
+    /// The key.
+    pub key: &'a [u8],
+    /// `ce_id`.
+    pub id: Option<&'a str>,
+    /// The sender's mark, if it has one.
+    pub mark: Option<MarkRef<'a>>,
+}
+
+/// A sender's mark, as the headers have it.
+#[derive(Debug, Clone, Copy)]
+pub enum MarkRef<'a> {
+    /// `ce_senderid`.
+    Id(&'a str),
+    /// `ce_device`, `ce_senderboot`, `ce_senderseq`.
+    Sequence {
+        /// Who sent.
+        device: &'a str,
+        /// Which boot of it.
+        boot: u64,
+        /// Its number in that boot.
+        sequence: u64,
+    },
+}
+
+impl<'a> From<&'a Mark> for MarkRef<'a> {
+    fn from(mark: &'a Mark) -> Self {
+        match mark {
+            Mark::Id { id } => Self::Id(id),
+            Mark::Sequence { device, boot, sequence } => Self::Sequence { device, boot: *boot, sequence: *sequence },
+        }
+    }
+}
+
+impl MarkRef<'_> {
+    fn hash(self, topic: Option<&str>) -> u64 {
+        match self {
+            Self::Id(id) => hash(&(0, topic, id)),
+            Self::Sequence { device, boot, sequence } => hash(&(1, topic, device, boot, sequence)),
+        }
+    }
+}
+
+/// With fixed keys: the same input gives the same verdict.
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Which ledger, from 0, in the order in which they were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LedgerIndex(pub u32);
+
+#[derive(Debug)]
+struct Expected {
+    ledger: LedgerIndex,
+    line: u32,
+    /// The hash of ledger and key: entries of one group have an order. `None`: no order is judged.
+    group: Option<u64>,
+    key: u64,
+    found: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash, Clone)]
+struct Track {
+    gateway: GatewayId,
+    epoch: Epoch,
+    topic: Topic,
+    partition: Partition,
+}
+
+/// Takes ledgers and records, and judges.
+#[derive(Debug, Default)]
+pub struct Judge {
+    expected: HashMap<u64, Expected>,
+    tracks: HashMap<Track, Intervals>,
+    /// The highest offset of a track seen in a partition of the cluster.
+    highest: HashMap<(Track, Partition), u64>,
+    /// The latest ledger line of a group seen in a topic.
+    latest: HashMap<(u64, u64), u32>,
+    sender_ids: HashSet<u64>,
+    sender_sequences: HashMap<u64, Intervals>,
+    report: Report,
+}
+
+impl Judge {
+    /// A judge who has heard nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Hears an entry of a ledger. All ledgers come before the first record, each in its own order.
+    pub fn expect(&mut self, ledger: LedgerIndex, line: u32, entry: &LedgerEntry) {
+        let mark = MarkRef::from(&entry.mark).hash(entry.topic.as_deref());
+        let group = entry.key().map(|key| hash(&(ledger, key)));
+        let key = entry.key().map_or(0, |key| hash(&key.as_bytes()));
+        let expected = Expected { ledger, line, group, key, found: false };
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.expected.entry(mark) {
+            vacant.insert(expected);
+            self.report.acknowledged += 1;
+        } else {
+            self.report.ledger_repeats += 1;
+        }
+    }
+
+    /// A ledger ended in a broken line.
+    pub fn note_broken_tail(&mut self) {
+        self.report.ledger_broken_tails += 1;
+    }
+
+    /// Sees a record. Records of one partition come in its order.
+    pub fn observe(&mut self, record: &Record<'_>) {
+        self.report.records += 1;
+        let Some(id) = record.id.and_then(|id| id.parse::<EventId>().ok()) else {
+            self.report.foreign += 1;
+            return;
+        };
+        let place = |record: &Record<'_>| format!("{}/{}@{}", record.topic, record.partition, record.offset);
+        let EventId { gateway, epoch, topic, partition, offset } = id;
+        let track = Track { gateway, epoch, topic, partition };
+        if !self.tracks.entry(track.clone()).or_default().insert(offset.0) {
+            self.report.delivered_twice += 1;
+            let example = || format!("{} again at {}", record.id.unwrap_or_default(), place(record));
+            add(&mut self.report.examples.delivered_twice, example);
+            return;
+        }
+        self.report.delivered += 1;
+        if partition_of(record.key, record.partitions) != record.partition {
+            self.report.misplaced += 1;
+            add(&mut self.report.examples.misplaced, || place(record));
+        }
+        let topic = track.topic.clone();
+        let highest = self.highest.entry((track, record.partition)).or_insert(offset.0);
+        if offset.0 < *highest {
+            self.report.out_of_order_by_journal += 1;
+            let example = || format!("{} after {highest}, at {}", record.id.unwrap_or_default(), place(record));
+            add(&mut self.report.examples.out_of_order, example);
+        }
+        *highest = offset.0.max(*highest);
+        if let Some(mark) = record.mark {
+            self.observe_mark(record, &topic, mark);
+        }
+    }
+
+    fn observe_mark(&mut self, record: &Record<'_>, topic: &Topic, mark: MarkRef<'_>) {
+        let first = match mark {
+            MarkRef::Id(_) => self.sender_ids.insert(mark.hash(Some(topic.as_str()))),
+            MarkRef::Sequence { device, boot, sequence } => {
+                self.sender_sequences.entry(hash(&(device, boot))).or_default().insert(sequence)
+            }
+        };
+        if !first {
+            self.report.sent_twice += 1;
+            add(&mut self.report.examples.sent_twice, || {
+                format!("{mark:?} again as {}", record.id.unwrap_or_default())
+            });
+            return;
+        }
+        let named = mark.hash(Some(topic.as_str()));
+        let which = if self.expected.contains_key(&named) { named } else { mark.hash(None) };
+        let Some(expected) = self.expected.get_mut(&which) else { return };
+        expected.found = true;
+        self.report.found += 1;
+        let Some(group) = expected.group else { return };
+        if expected.key != hash(&record.key) {
+            self.report.wrong_key += 1;
+            add(&mut self.report.examples.wrong_key, || record.id.unwrap_or_default().to_owned());
+        }
+        let line = expected.line;
+        let latest = self.latest.entry((group, hash(&record.topic))).or_insert(line);
+        if line < *latest {
+            self.report.out_of_order_by_ledger += 1;
+            let example = || format!("{mark:?} of line {line} comes after line {latest}");
+            add(&mut self.report.examples.out_of_order, example);
+        }
+        *latest = line.max(*latest);
+    }
+
+    /// Whether every ledger entry has been found: nothing more has to be waited for.
+    #[must_use]
+    pub fn has_found_all(&self) -> bool {
+        self.report.found == self.report.acknowledged
+    }
+
+    /// How many records were seen, and how many ledger entries are not found yet.
+    #[must_use]
+    pub const fn progress(&self) -> (u64, u64) {
+        (self.report.records, self.report.acknowledged - self.report.found)
+    }
+
+    /// The verdict. `names` are the ledgers', for the examples.
+    #[must_use]
+    pub fn verdict(mut self, names: &[String]) -> Report {
+        let mut lost: Vec<(u32, u32)> =
+            self.expected.values().filter(|expected| !expected.found).map(|e| (e.ledger.0, e.line)).collect();
+        self.report.lost = lost.len() as u64;
+        lost.sort_unstable();
+        for (ledger, line) in lost {
+            let name = names.get(ledger as usize).map_or("ledger", String::as_str);
+            add(&mut self.report.examples.lost, || format!("{name}:{line}"));
+        }
+        let mut tracks: Vec<_> = self.tracks.into_iter().collect();
+        tracks.sort_by(|(a, _), (b, _)| {
+            (&a.gateway, &a.topic, a.partition, a.epoch).cmp(&(&b.gateway, &b.topic, b.partition, b.epoch))
+        });
+        for (track, offsets) in tracks {
+            let partition = PartitionReport::new(track.gateway, track.epoch, track.topic, track.partition, &offsets);
+            for (first, last) in offsets.holes() {
+                add(&mut self.report.examples.missing_offsets, || format!("{partition}: {first} to {last}"));
+            }
+            self.report.journaled += partition.journaled;
+            self.report.missing_offsets += partition.missing;
+            self.report.partitions.push(partition);
+        }
+        self.report
+    }
+}
+
+fn add(examples: &mut Vec<String>, example: impl FnOnce() -> String) {
+    if examples.len() < Examples::MAX {
+        examples.push(example());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+use super::*;
+
+/// An honest run: `keys` senders, `each` events of each, delivered as they were journalled.
+struct Run {
+    records: Vec<Owned>,
+    ledger: Vec<LedgerEntry>,
+}
+
+#[derive(Clone)]
+struct Owned {
+    key: String,
+    partition: Partition,
+    id: String,
+    sender: String,
+}
+
+const PARTITIONS: u16 = 4;
+
+fn run(keys: u64, each: u64) -> Run {
+    let (mut records, mut ledger) = (Vec::new(), Vec::new());
+    let mut ends = [0_u64; PARTITIONS as usize];
+    for n in 0..each {
+        for key in 0..keys {
+            let key = format!("dev-{key}");
+            let partition = partition_of(key.as_bytes(), PARTITIONS);
+            let end = &mut ends[usize::from(partition.0)];
+            let (id, sender) = (format!("g/00000000000000aa/air/{partition}/{end}"), format!("{key}:{n}"));
+            *end += 1;
+            let mark = Mark::Id { id: sender.clone() };
+            ledger.push(LedgerEntry { topic: Some("air".into()), key: Some(key.clone()), mark });
+            records.push(Owned { key, partition, id, sender });
+        }
+    }
+    Run { records, ledger }
+}
+
+fn judge(run: &Run) -> Report {
+    let mut judge = Judge::new();
+    for (line, entry) in (1..).zip(&run.ledger) {
+        judge.expect(LedgerIndex(0), line, entry);
+    }
+    for (offset, record) in (0..).zip(&run.records) {
+        judge.observe(&Record {
+            topic: "air",
+            partition: record.partition,
+            partitions: PARTITIONS,
+            offset,
+            key: record.key.as_bytes(),
+            id: Some(&record.id),
+            mark: Some(MarkRef::Id(&record.sender)),
+        });
+    }
+    judge.verdict(&["dev.ledger".to_owned()])
+}
+
+/// The indexes of the records of one sender.
+fn of(run: &Run, key: &str) -> Vec<usize> {
+    run.records.iter().enumerate().filter(|(_, record)| record.key == key).map(|(at, _)| at).collect()
+}
+
+#[test]
+fn an_honest_run_has_no_fault() {
+    let report = judge(&run(5, 20));
+    assert_eq!((report.acknowledged, report.journaled, report.delivered, report.found), (100, 100, 100, 100));
+    assert_eq!((report.out_of_order(), report.duplicated(), report.lost), (0, 0, 0));
+    assert!(report.is_kept(), "{report}");
+}
+
+#[test]
+fn a_dropped_record_is_lost_and_leaves_a_hole() {
+    let mut run = run(5, 20);
+    let at = of(&run, "dev-3")[7];
+    let id = run.records.remove(at).id;
+    let report = judge(&run);
+    assert_eq!((report.lost, report.missing_offsets, report.delivered, report.journaled), (1, 1, 99, 100));
+    assert_eq!(report.examples.lost, [format!("dev.ledger:{}", at + 1)]);
+    assert!(id.starts_with(report.examples.missing_offsets[0].split(':').next().unwrap()));
+    assert!(!report.is_kept());
+}
+
+#[test]
+fn a_lost_tail_is_seen_by_the_ledger_although_no_offset_is_missing() {
+    let mut run = run(5, 20);
+    run.records.truncate(90);
+    let report = judge(&run);
+    assert_eq!((report.lost, report.missing_offsets), (10, 0));
+    assert!(!report.is_kept());
+}
+
+#[test]
+fn what_is_delivered_twice_is_told_from_what_is_sent_twice() {
+    let mut run = run(5, 20);
+    let last = of(&run, "dev-2");
+    let again = run.records[last[3]].clone();
+    run.records.push(again);
+    let mut resent = run.records[last[4]].clone();
+    resent.id = resent.id.rsplit_once('/').map(|(front, _)| format!("{front}/40")).unwrap();
+    run.records.push(resent);
+    let report = judge(&run);
+    assert_eq!((report.delivered_twice, report.sent_twice), (1, 1));
+    assert_eq!((report.out_of_order(), report.lost), (0, 0), "order is judged on first occurrences");
+}
+
+#[test]
+fn a_whole_stretch_that_is_delivered_again_is_no_disorder() {
+    let mut run = run(5, 20);
+    let again = run.records[40..80].to_vec();
+    run.records.splice(80..80, again);
+    let report = judge(&run);
+    assert_eq!((report.delivered_twice, report.out_of_order()), (40, 0));
+    assert!(report.is_kept(), "{report}");
+}
+
+#[test]
+fn two_records_of_a_key_that_changed_places_are_out_of_order_by_both_judgements() {
+    let mut run = run(5, 20);
+    let places = of(&run, "dev-1");
+    run.records.swap(places[5], places[6]);
+    let report = judge(&run);
+    assert_eq!(report.out_of_order_by_ledger, 1);
+    assert!(report.out_of_order_by_journal >= 1, "{report}");
+    assert!(!report.is_kept());
+}
+
+#[test]
+fn a_journal_that_took_events_in_the_wrong_order_is_caught_by_the_ledger_alone() {
+    let mut run = run(1, 20);
+    let (a, b) = (run.records[5].sender.clone(), run.records[6].sender.clone());
+    (run.records[5].sender, run.records[6].sender) = (b, a);
+    let report = judge(&run);
+    assert_eq!((report.out_of_order_by_ledger, report.out_of_order_by_journal), (1, 0));
+}
+
+#[test]
+fn a_record_in_the_wrong_partition_or_under_another_key_is_seen() {
+    let mut run = run(5, 20);
+    let at = *of(&run, "dev-4").last().unwrap();
+    run.records[at].partition = Partition((run.records[at].partition.0 + 1) % PARTITIONS);
+    let report = judge(&run);
+    assert_eq!((report.misplaced, report.wrong_key), (1, 0));
+
+    let mut run = self::run(1, 20);
+    run.ledger[3].key = Some("somebody else".into());
+    assert_eq!(judge(&run).wrong_key, 1);
+}
+
+#[test]
+fn a_node_is_judged_by_device_boot_and_sequence_in_any_topic() {
+    let mut judge = Judge::new();
+    let mark = |sequence| Mark::Sequence { device: "node-1".into(), boot: 3, sequence };
+    for (line, sequence) in [(1, 1), (2, 2), (3, 3)] {
+        judge.expect(LedgerIndex(0), line, &LedgerEntry { topic: None, key: None, mark: mark(sequence) });
+    }
+    for (topic, offset, sequence) in [("air", 0, 2), ("energy", 0, 1), ("air", 1, 2)] {
+        judge.observe(&Record {
+            topic,
+            partition: Partition(0),
+            partitions: 1,
+            offset,
+            key: b"node-1",
+            id: Some(&format!("g/00000000000000aa/{topic}/0/{offset}")),
+            mark: Some(MarkRef::from(&mark(sequence))),
+        });
+    }
+    let report = judge.verdict(&[]);
+    assert_eq!((report.lost, report.sent_twice), (1, 1));
+    assert_eq!(report.out_of_order_by_ledger, 0, "between topics there is no order");
+}
+
+#[test]
+fn another_epoch_begins_anew_and_a_foreign_record_is_only_counted() {
+    let mut judge = Judge::new();
+    let ids = ["g/00000000000000aa/air/0/7", "g/00000000000000bb/air/0/0", "g/00000000000000bb/air/0/1", "not an id"];
+    for (offset, id) in (0..).zip(ids) {
+        let (topic, key) = ("air", b"k".as_slice());
+        judge.observe(&Record { topic, partition: Partition(0), partitions: 1, offset, key, id: Some(id), mark: None });
+    }
+    let report = judge.verdict(&[]);
+    assert_eq!((report.delivered, report.foreign, report.missing_offsets, report.out_of_order()), (3, 1, 0, 0));
+    assert_eq!(report.partitions.len(), 2);
+}
+
+#[test]
+fn the_report_is_json_and_a_table() {
+    let mut run = run(2, 5);
+    run.records.remove(4);
+    let report = judge(&run);
+    let json: serde_json::Value = serde_json::to_value(&report).unwrap();
+    assert_eq!((&json["acknowledged"], &json["lost"]), (&10.into(), &1.into()));
+    assert_eq!(json["partitions"][0]["epoch"], "00000000000000aa");
+    let table = report.to_string();
+    assert!(table.contains("lost                                   1   e.g. dev.ledger:5"), "{table}");
+    assert!(table.contains("THE PROMISE WAS BROKEN"), "{table}");
+}

@@ -1,0 +1,181 @@
+//! What the audit found, for machines (JSON) and for people.
+
+use std::fmt;
+
+use lamppost_event::{Epoch, GatewayId, Partition, Topic};
+use serde::Serialize;
+
+use crate::intervals::Intervals;
+
+/// The verdict. Counts are of events unless they say otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Distinct entries of the senders' ledgers.
+    pub acknowledged: u64,
+    /// What the journals must hold, judged by the offsets seen: from the first to the last of each partition and epoch.
+    pub journaled: u64,
+    /// Distinct events in the cluster, by `ce_id`.
+    pub delivered: u64,
+    /// Acknowledged and in the cluster.
+    pub found: u64,
+    /// Acknowledged and not in the cluster.
+    pub lost: u64,
+    /// Offsets between the first and the last of their partition and epoch that are not in the cluster.
+    pub missing_offsets: u64,
+    /// Records whose `ce_id` was there before.
+    pub delivered_twice: u64,
+    /// Events whose sender's mark was there before under another `ce_id`.
+    pub sent_twice: u64,
+    /// First occurrences that come after a later one of their key, by the ledger's order.
+    pub out_of_order_by_ledger: u64,
+    /// First occurrences that come after a higher offset of their journal partition.
+    pub out_of_order_by_journal: u64,
+    /// Records in another partition than Kafka's murmur2 chooses for their key.
+    pub misplaced: u64,
+    /// Records whose key is not their ledger's.
+    pub wrong_key: u64,
+    /// Records read.
+    pub records: u64,
+    /// Records that are not a gateway's.
+    pub foreign: u64,
+    /// Ledger lines that repeat an earlier one.
+    pub ledger_repeats: u64,
+    /// Ledgers that end in a broken line: their sender was killed while writing.
+    pub ledger_broken_tails: u64,
+    /// How long the audit took.
+    pub seconds: f64,
+    /// Each partition and epoch of the journals.
+    pub partitions: Vec<PartitionReport>,
+    /// Some of each fault.
+    pub examples: Examples,
+}
+
+impl Report {
+    /// First occurrences out of order, by either judgement; one that both judge so counts in each.
+    #[must_use]
+    pub const fn out_of_order(&self) -> u64 {
+        self.out_of_order_by_ledger + self.out_of_order_by_journal
+    }
+
+    /// Records that are there again, for either reason.
+    #[must_use]
+    pub const fn duplicated(&self) -> u64 {
+        self.delivered_twice + self.sent_twice
+    }
+
+    /// Whether the promise was kept: nothing lost, nothing missing, nothing out of order or out of place. Duplicates are allowed.
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.lost == 0
+            && self.missing_offsets == 0
+            && self.out_of_order() == 0
+            && self.misplaced == 0
+            && self.wrong_key == 0
+    }
+}
+
+/// Up to [`Examples::MAX`] of each fault, in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Examples {
+    /// `ledger:line`.
+    pub lost: Vec<String>,
+    /// `gateway/epoch/topic/partition: first to last`.
+    pub missing_offsets: Vec<String>,
+    /// The `ce_id`, and where it is again.
+    pub delivered_twice: Vec<String>,
+    /// The sender's mark, and its other `ce_id`.
+    pub sent_twice: Vec<String>,
+    /// What comes after what.
+    pub out_of_order: Vec<String>,
+    /// `topic/partition@offset` in the cluster.
+    pub misplaced: Vec<String>,
+    /// The `ce_id`.
+    pub wrong_key: Vec<String>,
+}
+
+impl Examples {
+    /// The most that are kept of each.
+    pub const MAX: usize = 10;
+}
+
+/// One partition of one journal in one epoch, as the cluster shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionReport {
+    /// Whose journal.
+    pub gateway: GatewayId,
+    /// Which incarnation, in hexadecimal.
+    pub epoch: String,
+    /// The journal's topic.
+    pub topic: Topic,
+    /// The journal's partition.
+    pub partition: Partition,
+    /// The first offset seen.
+    pub first: u64,
+    /// The last offset seen.
+    pub last: u64,
+    /// How many offsets there are from the first to the last.
+    pub journaled: u64,
+    /// Distinct offsets seen.
+    pub delivered: u64,
+    /// Holes between, in offsets.
+    pub missing: u64,
+}
+
+impl PartitionReport {
+    pub(crate) fn new(
+        gateway: GatewayId,
+        epoch: Epoch,
+        topic: Topic,
+        partition: Partition,
+        offsets: &Intervals,
+    ) -> Self {
+        let (first, last) = (offsets.first().unwrap_or(0), offsets.last().unwrap_or(0));
+        let delivered = offsets.count();
+        let journaled = (last - first).saturating_add(u64::from(delivered > 0));
+        let missing = journaled - delivered;
+        Self { gateway, epoch: epoch.to_string(), topic, partition, first, last, journaled, delivered, missing }
+    }
+}
+
+impl fmt::Display for PartitionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}/{}", self.gateway, self.epoch, self.topic, self.partition)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let examples = &self.examples;
+        let none = Vec::new();
+        let rows: [(&str, u64, &Vec<String>); 13] = [
+            ("acknowledged", self.acknowledged, &none),
+            ("journaled", self.journaled, &none),
+            ("delivered", self.delivered, &none),
+            ("lost", self.lost, &examples.lost),
+            ("missing offsets", self.missing_offsets, &examples.missing_offsets),
+            ("out of order, by ledger", self.out_of_order_by_ledger, &examples.out_of_order),
+            ("out of order, by journal", self.out_of_order_by_journal, &examples.out_of_order),
+            ("misplaced", self.misplaced, &examples.misplaced),
+            ("wrong key", self.wrong_key, &examples.wrong_key),
+            ("delivered twice", self.delivered_twice, &examples.delivered_twice),
+            ("sent twice", self.sent_twice, &examples.sent_twice),
+            ("not ours", self.foreign, &none),
+            ("broken ledger tails", self.ledger_broken_tails, &none),
+        ];
+        for (name, count, examples) in rows {
+            write!(f, "{name:<26}{count:>14}")?;
+            match examples.first() {
+                Some(example) if count > 0 => writeln!(f, "   e.g. {example}")?,
+                _ => writeln!(f)?,
+            }
+        }
+        let verdict = if self.is_kept() { "the promise was kept" } else { "THE PROMISE WAS BROKEN" };
+        write!(
+            f,
+            "{verdict} ({} records of {} partitions in {:.1} s)",
+            self.records,
+            self.partitions.len(),
+            self.seconds
+        )
+    }
+}

@@ -1,0 +1,98 @@
+//! The audit against librdkafka's mock cluster.
+
+#![expect(clippy::unwrap_used, reason = "what helps a test fails it by panicking")]
+
+use std::time::Duration;
+
+use lamppost_audit::{AuditConfig, AuditError, Ledger, LedgerEntry, Mark, Report, audit};
+use lamppost_event::{header, partition_of};
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+const PARTITIONS: u16 = 3;
+
+fn produce(bootstrap: &str, topic: &str, numbers: impl Iterator<Item = u64>) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    for n in numbers {
+        let key = "dev-3";
+        let partition = partition_of(key.as_bytes(), PARTITIONS);
+        let (id, sender) = (format!("g/00000000000000aa/{topic}/{partition}/{n}"), format!("{key}:{n}"));
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: header::ID, value: Some(&id) })
+            .insert(Header { key: header::SENDER_ID, value: Some(&sender) });
+        let partition = i32::from(partition.0);
+        let record = BaseRecord::to(topic).key(key).payload("x").partition(partition).headers(headers);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(10)).unwrap();
+}
+
+fn note(ledger: &mut Ledger, topic: &str, numbers: impl Iterator<Item = u64>) {
+    for n in numbers {
+        let mark = Mark::Id { id: format!("dev-3:{n}") };
+        ledger.note(&LedgerEntry { topic: Some(topic.into()), key: Some("dev-3".into()), mark });
+    }
+    ledger.sync().unwrap();
+}
+
+fn judged(config: &AuditConfig) -> Report {
+    let mut seen = 0;
+    let report = audit(config, &mut |progress| seen = progress.records).unwrap();
+    assert_eq!(seen, report.records, "progress is told to the end");
+    report
+}
+
+#[test]
+fn the_cluster_is_read_to_its_ends_and_judged_by_the_ledger() {
+    let cluster = MockCluster::new(3).unwrap();
+    for topic in ["air", "traffic", "empty"] {
+        cluster.create_topic(topic, i32::from(PARTITIONS), 1).unwrap();
+    }
+    let bootstrap = cluster.bootstrap_servers();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = AuditConfig::new(&bootstrap);
+    config.ledgers = vec![dir.path().join("ledger")];
+    let mut ledger = Ledger::append_to(&config.ledgers[0]).unwrap();
+    produce(&bootstrap, "air", 0..2000);
+    produce(&bootstrap, "traffic", 0..10);
+    note(&mut ledger, "air", 0..2000);
+    note(&mut ledger, "traffic", 0..10);
+    let report = judged(&config);
+    assert_eq!((report.acknowledged, report.found, report.records), (2010, 2010, 2010));
+    assert!(report.is_kept(), "{report}");
+
+    produce(&bootstrap, "air", 2001..2010);
+    note(&mut ledger, "air", 2000..2011);
+    let report = judged(&config);
+    assert_eq!((report.lost, report.missing_offsets), (2, 1), "one in the middle, one at the end");
+    assert!(!report.is_kept());
+
+    config.topics = vec!["traffic".into()];
+    config.ledgers.clear();
+    assert_eq!(judged(&config).records, 10);
+    config.topics = vec!["nowhere".into()];
+    assert!(matches!(audit(&config, &mut |_| {}), Err(AuditError::NoTopic(topic)) if topic == "nowhere"));
+}
+
+#[test]
+fn what_is_still_on_its_way_is_waited_for() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("air", i32::from(PARTITIONS), 1).unwrap();
+    let bootstrap = cluster.bootstrap_servers();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = AuditConfig::new(&bootstrap);
+    config.ledgers = vec![dir.path().join("ledger")];
+    note(&mut Ledger::append_to(&config.ledgers[0]).unwrap(), "air", 0..100);
+    produce(&bootstrap, "air", 0..50);
+    assert_eq!(judged(&config).lost, 50, "no settling: judged at once");
+    config.settle = Duration::from_secs(20);
+    let late = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(700));
+        produce(&bootstrap, "air", 50..100);
+    });
+    let report = judged(&config);
+    late.join().unwrap();
+    assert!(report.is_kept() && report.seconds < 10.0, "{report}");
+}

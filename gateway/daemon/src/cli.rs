@@ -1,0 +1,144 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The box in the lamp post: reads sensors over MQTT, serial and I2C, keeps every event in a crash-safe log, and hands them
+/// to Apache Kafka.
+///
+/// Acknowledged means on disk; on disk means delivered at least once, in order per key, and anyone can check it.
+#[derive(Debug, Parser)]
+#[command(name = "lamppost", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lamppost demo                              a simulated city, start to audited end, nothing to set up
+  lamppost check --config lamppost.toml      is this configuration right, and what does it mean for the card?
+  lamppost run --config lamppost.toml        the gateway
+  lamppost journal ls --dir /var/lib/lamppost/journal
+  lamppost audit --bootstrap kafka-1:9092 --ledger sender.jsonl
+
+Log lines go to standard error; RUST_LOG sets how much (for example RUST_LOG=lamppost=debug).";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway until it is told to stop (SIGTERM, SIGINT).
+    Run(ConfigArg),
+    /// Check a configuration and say what it means: wear of the card, hours offline.
+    Check(ConfigArg),
+    /// Show the whole way of an event on this machine: simulated sensors, a real journal, a cluster that goes away.
+    Demo(Demo),
+    /// Read a cluster, and senders' ledgers if there are any, and say what is lost, doubled or out of order.
+    Audit(Audit),
+    /// Measure this gateway on this machine: durable acknowledgements, delivery, latency, memory, bytes written.
+    Bench(Bench),
+    /// Look into a journal, also while the gateway runs.
+    Journal(Journal),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArg {
+    /// The configuration file.
+    #[arg(long, short, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How many events the simulated devices send by MQTT; the serial node and the I2C chip come on top.
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
+    pub(crate) events: u64,
+    /// How many MQTT devices there are.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) devices: u32,
+    /// Print the result as one line of JSON, the last on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the journal and the senders' ledgers in this folder (it must be empty or not exist).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// A broker of the cluster, host:port; several with commas.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) bootstrap: String,
+    /// A sender's ledger: JSON lines of what it was acknowledged. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: Vec<PathBuf>,
+    /// Only these topics. By default all that are not the cluster's own.
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Vec<String>,
+    /// Print the verdict as one line of JSON, the last on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// How many events to publish.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    pub(crate) events: u64,
+    /// How many MQTT connections.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) connections: u32,
+    /// Unacknowledged publishes per connection.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) window: u16,
+    /// The payload of an event, in bytes.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(crate) event_bytes: u32,
+    /// Where the journal is put for the measurement: the disk that is measured.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print the figures as one line of JSON, the last on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Journal {
+    #[command(subcommand)]
+    pub(crate) command: JournalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// What is in it: segments, partitions with their offsets, groups and their lag.
+    Ls(JournalAt),
+    /// Print events, the last ones first to be found; --follow waits for more.
+    Tail(Tail),
+    /// Read every byte and check it: checksums, order, density of offsets. Exit status 1 if anything is wrong.
+    Verify(JournalAt),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JournalAt {
+    /// The journal's folder.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/lamppost/journal")]
+    pub(crate) dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    #[command(flatten)]
+    pub(crate) at: JournalAt,
+    /// Only this topic.
+    #[arg(long)]
+    pub(crate) topic: Option<lamppost_event::Topic>,
+    /// How many of the last events to print.
+    #[arg(long, short = 'n', default_value_t = 10)]
+    pub(crate) lines: usize,
+    /// Go on as events arrive, until interrupted.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}

@@ -1,0 +1,97 @@
+//! The machine's clocks: the one place that reads them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lamppost_event::{BootId, Clock, ClockQuality, Monotonic, Now, WallTime};
+
+/// 2026-01-01 00:00 UTC, ms: a clock that says less has not been set, since this program is younger.
+const EPOCH_OF_THIS_PROGRAM_MS: i64 = 1_767_225_600_000;
+
+/// How long a reading of the kernel's clock discipline serves, ms.
+const QUALITY_AGE_MS_MAX: u64 = 1_000;
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub(crate) struct MachineClock {
+    boot: BootId,
+    /// When the clock discipline was last asked (ms, shifted left by one) and whether it was synchronised (bit 0).
+    asked: AtomicU64,
+}
+
+impl MachineClock {
+    /// Reads which boot this is. A kernel without `/proc` gets a boot id by chance: times stay right within this run, and
+    /// are not corrected across a restart of the program.
+    pub(crate) fn new() -> Self {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let hex: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+        let boot = u64::from_str_radix(&hex, 16).unwrap_or_else(|_| random_u64());
+        Self { boot: BootId(boot), asked: AtomicU64::new(0) }
+    }
+
+    fn quality(&self, wall: WallTime, monotonic: Monotonic) -> ClockQuality {
+        if wall.0 < EPOCH_OF_THIS_PROGRAM_MS {
+            return ClockQuality::Unset;
+        }
+        let asked = self.asked.load(Ordering::Relaxed);
+        let synchronised = if asked != 0 && monotonic.0.saturating_sub(asked >> 1) < QUALITY_AGE_MS_MAX {
+            asked & 1 == 1
+        } else {
+            let synchronised = kernel_is_synchronised();
+            self.asked.store(monotonic.0 << 1 | u64::from(synchronised), Ordering::Relaxed);
+            synchronised
+        };
+        if synchronised { ClockQuality::Synced } else { ClockQuality::Holdover }
+    }
+}
+
+impl Clock for MachineClock {
+    fn now(&self) -> Now {
+        #[expect(clippy::disallowed_methods, reason = "this is the adapter that everyone else is handed")]
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let wall = WallTime(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX));
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(since_boot.tv_sec).unwrap_or(0);
+        let millis = u64::try_from(since_boot.tv_nsec / 1_000_000).unwrap_or(0);
+        let monotonic = Monotonic(seconds * 1_000 + millis);
+        Now { wall, monotonic, boot: self.boot, quality: self.quality(wall, monotonic) }
+    }
+}
+
+/// What the kernel's clock discipline says (adjtimex(2): `TIME_ERROR` is "not synchronised").
+fn kernel_is_synchronised() -> bool {
+    // SAFETY: all zeros is a valid `timex`, with `modes` 0 the call only reads into it, and it lives through the call.
+    let state = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&raw mut timex)
+    };
+    state != -1 && state != libc::TIME_ERROR
+}
+
+/// Random bits of the kernel's.
+pub(crate) fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    // Eight bytes are never cut short (getrandom(2)); where there is no random source, the address space layout has some.
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(_) => u64::from_le_bytes(bytes),
+        Err(_) => (&raw const bytes).addr() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clocks_go_forward_and_know_their_boot() {
+        let clock = MachineClock::new();
+        let (first, second) = (clock.now(), clock.now());
+        assert!(second.monotonic >= first.monotonic && first.monotonic.0 > 0);
+        assert_eq!(first.boot, MachineClock::new().now().boot);
+    }
+
+    #[test]
+    fn a_clock_before_this_program_was_made_counts_as_unset() {
+        let clock = MachineClock::new();
+        assert_eq!(clock.quality(WallTime(12_000), Monotonic(1)), ClockQuality::Unset);
+    }
+}

@@ -1,0 +1,34 @@
+//! `lamppost audit`: reads a cluster and says what is lost, doubled or out of order.
+
+use std::io::Write;
+
+use console::Term;
+use lamppost_audit::{AuditConfig, audit};
+
+use crate::cli;
+
+/// Prints the report; true if the promise was kept.
+pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<bool> {
+    let config =
+        AuditConfig { topics: args.topic.clone(), ledgers: args.ledger.clone(), ..AuditConfig::new(&args.bootstrap) };
+    let term = Term::stderr();
+    let report = audit(&config, &mut |progress| {
+        if term.is_term() {
+            // A terminal that can't be drawn on is no reason to end the audit.
+            drop(term.clear_line());
+            drop(term.write_str(&format!(
+                "{} records read, {} acknowledged not found yet",
+                progress.records, progress.missing
+            )));
+        }
+    })?;
+    if term.is_term() {
+        drop(term.clear_line());
+    }
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    Ok(report.is_kept())
+}

@@ -1,0 +1,105 @@
+//! `lamppost check`: is the configuration right, and what does it mean for the card?
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::config::{self, Config};
+use crate::wear::{self, Wear};
+
+/// The rates that the table shows, events/s.
+const RATES: [f64; 3] = [1.0, 10.0, 100.0];
+/// The payload that the table reckons with, bytes.
+const EVENT_BYTES: f64 = 200.0;
+
+/// Prints what the configuration means; every mistake is the error.
+pub(crate) fn check(path: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    let config = config::load(path)?;
+    writeln!(out, "{}: right", path.display())?;
+    describe(&config, out)?;
+    for warning in warnings(&config) {
+        writeln!(out, "note: {warning}")?;
+    }
+    Ok(())
+}
+
+fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "  gateway   {}   state in {}", config.gateway, config.state_dir.display())?;
+    if let Some(mqtt) = &config.mqtt {
+        writeln!(out, "  mqtt      {}   up to {} connections", mqtt.listen, mqtt.connections_max)?;
+    }
+    for serial in &config.serial {
+        writeln!(out, "  serial    {}   {} at {} baud", serial.name, serial.port.display(), serial.baud)?;
+    }
+    for i2c in &config.i2c {
+        let (bus, every) = (i2c.bus.display(), i2c.every);
+        writeln!(out, "  i2c       {}   {:?} at 0x{:02x} of {bus} every {every:?}", i2c.name, i2c.chip, i2c.address)?;
+    }
+    for route in &config.routes {
+        writeln!(out, "  route     {} -> {}", route.from.as_str(), route.topic)?;
+    }
+    if let Some(kafka) = &config.kafka {
+        writeln!(out, "  kafka     {}", kafka.bootstrap.join(", "))?;
+    }
+    writeln!(
+        out,
+        "\n  the journal: quota {}, linger {:?}; with events of {EVENT_BYTES} bytes",
+        config.journal.quota, config.journal.linger
+    )?;
+    writeln!(out, "  {:>9}  {:>14}  {:>18}  {:>13}", "events/s", "written a day", "years of a card", "hours offline")?;
+    for rate in RATES {
+        let Wear { events_per_s, bytes_per_day, card_years, offline_hours } = estimate(config, rate);
+        let day = format!("{:.2} GB", bytes_per_day / 1e9);
+        writeln!(out, "  {events_per_s:>9}  {day:>14}  {card_years:>18.1}  {offline_hours:>13.1}")?;
+    }
+    writeln!(
+        out,
+        "  (a card of 32 GB that takes 500 full writes, at a write amplification of 4; your card's data sheet is better)"
+    )
+}
+
+fn estimate(config: &Config, events_per_s: f64) -> Wear {
+    let journal = &config.journal;
+    wear::estimate(events_per_s, EVENT_BYTES, journal.linger, journal.linger_bytes, journal.quota)
+}
+
+/// What is right and may still surprise.
+fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.mqtt.is_none() && config.serial.is_empty() && config.i2c.is_empty() {
+        warnings.push("there is no source: add [mqtt], [[serial]] or [[i2c]]".to_owned());
+    }
+    if config.kafka.is_none() {
+        warnings
+            .push("there is no [kafka]: events stay in the journal, and the oldest make room for new ones".to_owned());
+    }
+    if let Some(mqtt) = &config.mqtt
+        && !mqtt.listen.ip().is_loopback()
+    {
+        warnings.push(format!("mqtt listens on {}: anyone who reaches it may publish", mqtt.listen));
+    }
+    if !config.http.ip().is_loopback() {
+        warnings.push(format!("http listens on {}: anyone who reaches it may read the metrics", config.http));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_surprise_is_said() {
+        let config = config::parse("[mqtt]\nlisten = \"0.0.0.0:1883\"\n").unwrap();
+        let warnings = warnings(&config).join("\n");
+        assert!(warnings.contains("0.0.0.0:1883") && warnings.contains("no [kafka]"), "{warnings}");
+    }
+
+    #[test]
+    fn the_cost_for_the_card_is_printed_for_three_rates() {
+        let mut out = Vec::new();
+        describe(&config::parse("").unwrap(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("written a day") && text.contains("hours offline"), "{text}");
+        assert!(text.contains("0.35 GB") && text.contains("3.54 GB"), "{text}");
+    }
+}

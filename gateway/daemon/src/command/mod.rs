@@ -1,0 +1,6 @@
+//! One file a command.
+
+pub(crate) mod audit;
+pub(crate) mod check;
+pub(crate) mod journal;
+pub(crate) mod run;

@@ -1,0 +1,59 @@
+//! `lamppost run`: the gateway, until it is told to stop.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::config;
+use crate::gateway::{Buses, Gateway};
+use crate::notify;
+
+/// How often the service manager's status line is renewed where there is no watchdog.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT; an error if a part of the gateway ended by itself.
+pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
+    let config = config::load(path)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let gateway = Gateway::start(&config, Buses::Real).await?;
+    tracing::info!(gateway = %config.gateway, mqtt = ?gateway.mqtt_address(), http = %gateway.http_address(), "ready");
+    notify::tell(&[NotifyState::Ready]);
+
+    let mut heartbeat = interval(notify::watchdog_interval().unwrap_or(STATUS_INTERVAL));
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = loop {
+        tokio::select! {
+            _ = heartbeat.tick() => beat(&gateway),
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            error = gateway.failed() => break Err(error),
+        }
+    };
+    notify::tell(&[NotifyState::Stopping]);
+    if let Err(error) = &ended {
+        tracing::error!(%error, "stopping: the gateway can't go on");
+    }
+    let stopped = gateway.stop().await?;
+    tracing::info!(
+        unforwarded = stopped.backlog,
+        events = stopped.events,
+        "stopped; what is unforwarded is on disk and goes first next time"
+    );
+    ended
+}
+
+/// The watchdog hears of the gateway only while the parts that a restart could help get on.
+fn beat(gateway: &Gateway) {
+    let figures = gateway.figures();
+    let status = format!("{} events on disk, {} to forward", figures.events, figures.backlog);
+    if gateway.health().well_here() {
+        notify::tell(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
+    } else {
+        tracing::error!(health = gateway.health().json(), "no progress: the watchdog is not told");
+        notify::tell(&[NotifyState::Status("no progress")]);
+    }
+}

@@ -1,0 +1,362 @@
+//! The configuration: a TOML file, parsed once and strictly into types that no later code has to check again.
+//!
+//! [`parse`] either returns a [`Config`] or every mistake it found, each with its line and its remedy.
+
+mod file;
+mod problem;
+pub(crate) mod value;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lamppost_event::{DeviceId, GatewayId, Topic};
+use lamppost_forward::Compression;
+use lamppost_route::{Rule, RuleError};
+use serde::Deserialize;
+
+pub(crate) use problem::{Problem, Problems};
+use value::Size;
+
+/// Everything that `lamppost run` needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) gateway: GatewayId,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) journal: Journal,
+    pub(crate) mqtt: Option<Mqtt>,
+    pub(crate) serial: Vec<Serial>,
+    pub(crate) i2c: Vec<I2c>,
+    pub(crate) routes: Vec<Rule>,
+    pub(crate) topics: BTreeMap<Topic, TopicSettings>,
+    pub(crate) kafka: Option<Kafka>,
+    pub(crate) http: SocketAddr,
+}
+
+/// The journal's bounds and its linger.
+#[derive(Debug, Clone)]
+pub(crate) struct Journal {
+    pub(crate) quota: Size,
+    pub(crate) segment: Size,
+    pub(crate) linger: Duration,
+    pub(crate) linger_bytes: Size,
+    pub(crate) event_max: Size,
+}
+
+/// The MQTT server.
+#[derive(Debug, Clone)]
+pub(crate) struct Mqtt {
+    pub(crate) listen: SocketAddr,
+    pub(crate) connections_max: usize,
+    pub(crate) packet_max: Size,
+    pub(crate) window: u16,
+}
+
+/// A serial port with a node that speaks the link.
+#[derive(Debug, Clone)]
+pub(crate) struct Serial {
+    pub(crate) name: String,
+    pub(crate) port: PathBuf,
+    pub(crate) baud: u32,
+}
+
+/// A chip on an I2C bus.
+#[derive(Debug, Clone)]
+pub(crate) struct I2c {
+    pub(crate) name: String,
+    pub(crate) bus: PathBuf,
+    pub(crate) chip: Chip,
+    pub(crate) address: u8,
+    pub(crate) every: Duration,
+    pub(crate) device: DeviceId,
+}
+
+/// The chips that there are drivers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Chip {
+    Tmp105,
+    Bme280,
+}
+
+impl From<Chip> for lamppost_i2c::Chip {
+    fn from(chip: Chip) -> Self {
+        match chip {
+            Chip::Tmp105 => Self::Tmp105,
+            Chip::Bme280 => Self::Bme280,
+        }
+    }
+}
+
+/// What is set for one topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TopicSettings {
+    pub(crate) partitions: Option<u16>,
+    pub(crate) linger: Option<Duration>,
+}
+
+/// The cluster to forward to.
+#[derive(Debug, Clone)]
+pub(crate) struct Kafka {
+    pub(crate) bootstrap: Vec<String>,
+    pub(crate) compression: Compression,
+    pub(crate) replication: i32,
+    pub(crate) create_topics: bool,
+    pub(crate) in_flight: Size,
+    pub(crate) clock_wait: Duration,
+}
+
+/// Where the configuration is looked for when none is named.
+pub(crate) const DEFAULT_PATH: &str = "/etc/lamppost/lamppost.toml";
+
+/// Reads and parses a file.
+pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let problem = Problem {
+                span: None,
+                what: format!("can't be read: {error}"),
+                remedy: Some("name a file with --config, or start from one in hardware/".to_owned()),
+            };
+            return Err(Problems::new(path, "", vec![problem]));
+        }
+    };
+    parse(&text).map_err(|list| Problems::new(path, &text, list))
+}
+
+/// Parses a configuration.
+pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+    let file: file::File = toml::from_str(text).map_err(|error| vec![from_serde(&error)])?;
+    let mut problems = Vec::new();
+    check(&file, &mut problems);
+    let topics = topics(&file, &mut problems);
+    if problems.is_empty() { Ok(convert(file, topics)) } else { Err(problems) }
+}
+
+/// Turns serde's message into what and remedy.
+fn from_serde(error: &toml::de::Error) -> Problem {
+    let message = error.message().trim();
+    let (what, remedy) = match message.split_once(", expected ") {
+        Some((what, right)) => {
+            let what = what.replace("unknown field", "unknown key").replace("unknown variant", "unknown value");
+            let nearest = nearest(&what, right).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+            (what, Some(format!("{nearest}expected {right}")))
+        }
+        None => match message.split_once("; ") {
+            Some((what, remedy)) => (what.to_owned(), Some(remedy.to_owned())),
+            None => (message.replace("missing field", "missing key"), None),
+        },
+    };
+    let remedy = remedy.or_else(|| what.starts_with("missing key").then(|| "add it to this table".to_owned()));
+    Problem { span: error.span(), what, remedy }
+}
+
+/// Of the names in backticks in `right`, the one that the name in `what` may have meant.
+fn nearest<'a>(what: &str, right: &'a str) -> Option<&'a str> {
+    let wrong = what.split('`').nth(1)?;
+    let names = right.split('`').skip(1).step_by(2);
+    names
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min()
+        .map(|(_, name)| name)
+}
+
+fn check(file: &file::File, problems: &mut Vec<Problem>) {
+    let mut problem = |span: Range<usize>, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
+
+    let journal = &file.journal;
+    let (quota, segment, event_max) =
+        (*journal.quota.get_ref(), *journal.segment.get_ref(), *journal.event_max.get_ref());
+    if !(Size(1 << 20)..=Size(1 << 30)).contains(&segment) || segment.0 % 4096 != 0 {
+        problem(journal.segment.span(), format!("a segment of {segment}"), "from 1MiB to 1GiB, a multiple of 4KiB");
+    }
+    if quota.0 < segment.0.saturating_mul(5) {
+        problem(
+            journal.quota.span(),
+            format!("a quota of {quota} holds less than five segments of {segment}"),
+            "raise `quota`, or lower `segment`",
+        );
+    }
+    if event_max.0 == 0 || event_max.0 > segment.0 / 8 {
+        problem(
+            journal.event_max.span(),
+            format!("an event of {event_max} does not fit: at most an eighth of a segment of {segment}"),
+            "lower `event_max`, or raise `segment`",
+        );
+    }
+    if let Some(mqtt) = &file.mqtt
+        && !(Size(256)..=Size(256 << 20)).contains(mqtt.packet_max.get_ref())
+    {
+        problem(mqtt.packet_max.span(), format!("packets of {}", mqtt.packet_max.get_ref()), "from 256B to 256MiB");
+    }
+    let mut names = BTreeMap::new();
+    let named = file.serial.iter().map(|serial| &serial.name).chain(file.i2c.iter().map(|i2c| &i2c.name));
+    for name in named {
+        if names.insert(name.get_ref().0.as_str(), ()).is_some() {
+            problem(
+                name.span(),
+                format!("a second source named {:?}", name.get_ref().0),
+                "give each source its own name",
+            );
+        }
+    }
+    let mut ports = BTreeMap::new();
+    for serial in &file.serial {
+        if ports.insert(serial.port.get_ref(), ()).is_some() {
+            let what = format!("a second source on the port {}", serial.port.get_ref().display());
+            problem(serial.port.span(), what, "a serial port has one source");
+        }
+    }
+    let mut chips = BTreeMap::new();
+    for i2c in &file.i2c {
+        if chips.insert((&i2c.bus, i2c.address.get_ref().0), ()).is_some() {
+            let what = format!("a second chip at 0x{:02x} of {}", i2c.address.get_ref().0, i2c.bus.display());
+            problem(i2c.address.span(), what, "two chips on one bus need different addresses");
+        }
+        if i2c.every.get_ref().0 < Duration::from_millis(10) {
+            problem(i2c.every.span(), "polled too often".to_owned(), "10ms or more");
+        }
+    }
+    for route in &file.route {
+        if let Err(error) = rule(route).check() {
+            let (span, remedy) = match &error {
+                RuleError::UnknownName { field, .. } => (field_span(route, field), "use a name that is available"),
+                RuleError::Name { field, .. } => (field_span(route, field), "write another name"),
+            };
+            problem(span, error.to_string(), remedy);
+        }
+    }
+    if let Some(kafka) = &file.kafka {
+        if kafka.bootstrap.get_ref().is_empty() {
+            problem(kafka.bootstrap.span(), "no broker".to_owned(), "name at least one, as in [\"kafka-1:9092\"]");
+        }
+        for broker in kafka.bootstrap.get_ref() {
+            let port = broker.get_ref().rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+            if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
+                let what = format!("{:?} is not a broker's address", broker.get_ref());
+                problem(broker.span(), what, "write host:port, as in \"kafka-1:9092\"");
+            }
+        }
+    }
+}
+
+fn topics(file: &file::File, problems: &mut Vec<Problem>) -> BTreeMap<Topic, TopicSettings> {
+    let mut topics = BTreeMap::new();
+    for (name, settings) in &file.topics {
+        match Topic::user(name.get_ref()) {
+            Ok(topic) => {
+                let partitions = settings.partitions.map(value::Whole::to);
+                topics.insert(topic, TopicSettings { partitions, linger: settings.linger.map(|span| span.0) });
+            }
+            Err(error) => problems.push(Problem::at(
+                name.span(),
+                error.to_string(),
+                "a topic has 1 to 249 letters, digits, '.', '_' and '-', and does not begin with \"__\"",
+            )),
+        }
+    }
+    topics
+}
+
+fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
+    Config {
+        gateway: file.gateway.id.map_or_else(gateway_by_host, |id| id.0),
+        state_dir: file.gateway.state_dir.unwrap_or_else(default_state_dir),
+        journal: Journal {
+            quota: file.journal.quota.into_inner(),
+            segment: file.journal.segment.into_inner(),
+            linger: file.journal.linger.0,
+            linger_bytes: file.journal.linger_bytes,
+            event_max: file.journal.event_max.into_inner(),
+        },
+        mqtt: file.mqtt.map(|mqtt| Mqtt {
+            listen: mqtt.listen,
+            connections_max: mqtt.connections_max.to(),
+            packet_max: mqtt.packet_max.into_inner(),
+            window: mqtt.window.to(),
+        }),
+        serial: file.serial.into_iter().map(convert_serial).collect(),
+        i2c: file.i2c.into_iter().map(convert_i2c).collect(),
+        routes: file.route.iter().map(rule).collect(),
+        topics,
+        kafka: file.kafka.map(convert_kafka),
+        http: file.http.listen,
+    }
+}
+
+fn convert_serial(serial: file::Serial) -> Serial {
+    Serial {
+        name: serial.name.into_inner().0.as_str().to_owned(),
+        port: serial.port.into_inner(),
+        baud: serial.baud.to(),
+    }
+}
+
+fn convert_i2c(i2c: file::I2c) -> I2c {
+    let name = i2c.name.into_inner().0;
+    I2c {
+        name: name.as_str().to_owned(),
+        bus: i2c.bus,
+        chip: i2c.chip,
+        address: i2c.address.into_inner().to(),
+        every: i2c.every.into_inner().0,
+        device: i2c.device.map_or(name, |device| device.0),
+    }
+}
+
+fn rule(route: &file::Route) -> Rule {
+    Rule {
+        key: route.key.as_ref().map(|key| key.get_ref().0.clone()),
+        device: route.device.as_ref().map(|device| device.get_ref().0.clone()),
+        decode: route.decode.as_ref().map(|decode| decode.0).unwrap_or_default(),
+        ..Rule::new(route.from.get_ref().0.clone(), route.topic.get_ref().0.clone())
+    }
+}
+
+/// Where the field of a rule that an error names was written.
+fn field_span(route: &file::Route, field: &str) -> Range<usize> {
+    match (field, &route.key, &route.device) {
+        ("key", Some(key), _) => key.span(),
+        ("device", _, Some(device)) => device.span(),
+        _ => route.topic.span(),
+    }
+}
+
+fn convert_kafka(kafka: file::Kafka) -> Kafka {
+    Kafka {
+        bootstrap: kafka.bootstrap.into_inner().into_iter().map(toml::Spanned::into_inner).collect(),
+        compression: kafka.compression,
+        replication: kafka.replication.to(),
+        create_topics: kafka.create_topics,
+        in_flight: kafka.in_flight,
+        clock_wait: kafka.clock_wait.0,
+    }
+}
+
+/// systemd hands the unit's state directory over in the environment.
+fn default_state_dir() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").map_or_else(|| PathBuf::from("/var/lib/lamppost"), PathBuf::from)
+}
+
+/// A gateway without a name is called after its host; what a gateway's name can't contain becomes `-`.
+fn gateway_by_host() -> GatewayId {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let legal: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
+        .take(GatewayId::BYTES_MAX)
+        .collect();
+    GatewayId::new(&legal).unwrap_or_else(|_| unnamed())
+}
+
+fn unnamed() -> GatewayId {
+    #[expect(clippy::unwrap_used, reason = "a literal that is legal")]
+    GatewayId::new("gateway").unwrap()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+use super::*;
+
+/// The first problem's shown form.
+fn problem(text: &str) -> String {
+    let list = parse(text).expect_err("a mistake that must be found");
+    Problems::new(Path::new("x.toml"), text, list).to_string()
+}
+
+const KAFKA: &str = "[kafka]\nbootstrap = [\"k:9092\"]\n";
+
+#[test]
+fn an_empty_file_is_a_gateway_with_defaults() {
+    let config = parse("").unwrap();
+    assert_eq!(config.journal.quota, Size(256 << 20));
+    assert!(config.mqtt.is_none() && config.kafka.is_none());
+    assert_eq!(config.http.port(), 9464);
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+        [gateway]
+        id = "post-17"
+        state_dir = "/var/lib/lamppost"
+        [journal]
+        quota = "128MiB"
+        segment = "4MiB"
+        linger = "2s"
+        linger_bytes = "32KiB"
+        event_max = "64KiB"
+        [mqtt]
+        listen = "0.0.0.0:1884"
+        connections_max = 10
+        packet_max = "64KiB"
+        window = 7
+        [[serial]]
+        name = "node"
+        port = "/dev/ttyAMA0"
+        baud = 57600
+        protocol = "link"
+        [[i2c]]
+        name = "air"
+        bus = "/dev/i2c-1"
+        chip = "bme280"
+        address = 0x76
+        every = "5s"
+        device = "post-17-air"
+        [[route]]
+        from = "city/{district}/air/{device}/#"
+        topic = "air-quality"
+        key = "{district}"
+        device = "{device}"
+        decode = "json"
+        [topics.air-quality]
+        partitions = 6
+        linger = "0ms"
+        [kafka]
+        bootstrap = ["kafka-1:9092", "[::1]:9093"]
+        compression = "lz4"
+        replication = 2
+        create_topics = false
+        in_flight = "2MiB"
+        clock_wait = "1min"
+        [http]
+        listen = "127.0.0.1:9999"
+    "#;
+    let config = parse(text).unwrap();
+    assert_eq!(config.gateway.as_str(), "post-17");
+    assert_eq!((config.journal.quota, config.journal.linger), (Size(128 << 20), Duration::from_secs(2)));
+    assert_eq!(config.mqtt.as_ref().map(|mqtt| (mqtt.listen.port(), mqtt.window)), Some((1884, 7)));
+    assert_eq!((config.serial[0].baud, config.i2c[0].address, config.i2c[0].chip), (57_600, 0x76, Chip::Bme280));
+    assert_eq!(config.i2c[0].device.as_str(), "post-17-air");
+    assert_eq!((config.routes.len(), config.routes[0].decode), (1, lamppost_route::Decode::Json));
+    let settings = TopicSettings { partitions: Some(6), linger: Some(Duration::ZERO) };
+    assert_eq!(config.topics.get(&Topic::new("air-quality").unwrap()), Some(&settings));
+    let kafka = config.kafka.unwrap();
+    assert_eq!((kafka.compression, kafka.replication, kafka.create_topics), (Compression::Lz4, 2, false));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
+    let shown = problem("[journal]\nqouta = \"1GiB\"\n");
+    assert!(shown.starts_with("x.toml:2:1: unknown key `qouta`"), "{shown}");
+    assert!(shown.contains("did you mean `quota`?"), "{shown}");
+}
+
+#[test]
+fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
+    let route = "[[route]]\nfrom = \"city/{d}/#\"\ntopic = \"t\"\n";
+    let serial = "[[serial]]\nname = \"a\"\nport = \"/dev/ttyS0\"\n";
+    let i2c = "[[i2c]]\nname = \"b\"\nbus = \"/dev/i2c-1\"\nchip = \"tmp105\"\naddress = 0x48\n";
+    let cases: Vec<(String, &str, &str)> = vec![
+        ("[journal]\nquota = 7\n".into(), ":2:9: ", "text in double quotes"),
+        ("[journal]\nquota = \"7 parsecs\"\n".into(), ":2:9: ", "KiB"),
+        ("[journal]\nlinger = \"soon\"\n".into(), ":2:10: ", "ms, s, min or h"),
+        ("[journal]\nquota = \"64MiB\"\n".into(), ":2:9: ", "raise `quota`"),
+        ("[journal]\nsegment = \"5000B\"\n".into(), ":2:11: ", "multiple of 4KiB"),
+        ("[journal]\nevent_max = \"8MiB\"\n".into(), ":2:13: ", "lower `event_max`"),
+        ("[mqtt]\nlisten = \"localhost\"\n".into(), ":2:10: ", ""),
+        ("[mqtt]\nwindow = 0\n".into(), ":2:10: ", "from 1 to 65535"),
+        ("[mqtt]\npacket_max = \"1B\"\n".into(), ":2:14: ", "from 256B"),
+        (format!("{serial}baud = 1\n"), ":4:8: ", "from 300 to 4000000"),
+        (format!("{serial}protocol = \"morse\"\n"), ":4:12: ", "`link`"),
+        (format!("{serial}{serial}"), ":5:8: ", "its own name"),
+        (i2c.replace("0x48", "0x80"), ":5:11: ", "from 8 to 119"),
+        (i2c.replace("tmp105", "tmp999"), ":4:8: ", "`tmp105`"),
+        (format!("{i2c}{}", i2c.replace("\"b\"", "\"c\"")), ":10:11: ", "different addresses"),
+        (format!("{i2c}every = \"1ms\"\n"), ":6:9: ", "10ms or more"),
+        (route.replace("city/{d}/#", "city/#/x"), ":2:8: ", ""),
+        (format!("{route}key = \"{{nobody}}\"\n"), ":4:7: ", "available"),
+        (format!("{route}decode = \"xml\"\n"), ":4:10: ", "\"json\""),
+        ("[topics.\"air quality\"]\npartitions = 2\n".into(), ":1:9: ", "letters, digits"),
+        ("[topics.__state]\n".into(), ":1:9: ", "does not begin with"),
+        ("[topics.air]\npartitions = 5000\n".into(), ":2:14: ", "from 1 to 1024"),
+        ("[kafka]\nbootstrap = []\n".into(), ":2:13: ", "at least one"),
+        ("[kafka]\nbootstrap = [\"kafka\"]\n".into(), ":2:14: ", "host:port"),
+        ("[kafka]\n".into(), ":1:1: missing key `bootstrap`", "add it"),
+        (format!("{KAFKA}compression = \"rar\"\n"), ":3:15: ", "`zstd`"),
+        ("[gateway]\nid = \"post 17\"\n".into(), ":2:6: ", "letters, digits"),
+        ("[journal\n".into(), ":1:9: ", ""),
+    ];
+    for (text, place, remedy) in cases {
+        let shown = problem(&text);
+        assert!(shown.contains(&format!("x.toml{place}")), "{text}\n{shown}");
+        assert!(shown.contains(remedy), "{text}\n{shown}");
+    }
+}
+
+#[test]
+fn several_mistakes_are_shown_together() {
+    let shown = problem("[journal]\nquota = \"64MiB\"\nevent_max = \"8MiB\"\n");
+    assert!(shown.contains("x.toml:2:9") && shown.contains("x.toml:3:13"), "{shown}");
+}
+
+#[test]
+fn a_missing_file_says_what_to_do() {
+    let error = load(Path::new("no/such/file.toml")).unwrap_err().to_string();
+    assert!(error.contains("no/such/file.toml") && error.contains("--config"), "{error}");
+}
+
+/// What stands beside each board's drawing must be a configuration of this program.
+#[test]
+fn the_configurations_in_hardware_parse() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hardware");
+    let boards = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path().join("lamppost.toml"));
+    let found: Vec<_> = boards.filter(|path| path.exists()).collect();
+    assert!(!found.is_empty(), "no configuration below {}", folder.display());
+    for path in found {
+        let config = load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(config.kafka.is_some() && !(config.serial.is_empty() && config.i2c.is_empty()), "{}", path.display());
+    }
+}

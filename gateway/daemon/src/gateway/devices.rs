@@ -1,0 +1,182 @@
+//! The view of the devices, kept in sled: who reported when, and how far each sender's sequence has come. It answers
+//! fast and is never evidence: where it is missing, broken or behind, the journal is asked.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::sync::{PoisonError, RwLock};
+
+use lamppost_event::{BootId, Commit, DeviceId, Item, JournalStopped, Position};
+use lamppost_journal::{Journal, Mark, Marked, StateChange, StateError};
+use lamppost_views::{Change, Recovered, Views, changes_of};
+
+use super::outlet::item;
+
+/// How much is read from the journal at once, bytes.
+const READ_BYTES: usize = 256 << 10;
+/// Devices that one feeding takes up beside the marks; others are taken up when they report again.
+const SEEN_MAX: usize = 8_192;
+/// Marks that may wait between the journal's scan and the view while it is rebuilt.
+const REBUILD_QUEUE: usize = 1_024;
+
+/// The view, or none where it could not be opened or has broken.
+pub(crate) struct Devices {
+    views: RwLock<Option<Views>>,
+}
+
+/// How far the view has been fed.
+pub(crate) struct Fed {
+    position: Position,
+    applied: Commit,
+}
+
+impl Devices {
+    /// Opens the view beside the journal, and rebuilds it from the journal's state where it does not fit. Blocks.
+    pub(crate) fn open(dir: &Path, journal: &Journal, boot: BootId) -> Result<(Self, Fed), JournalStopped> {
+        let end = journal.durable()?;
+        let recovered = Recovered { epoch: journal.epoch(), from: journal.known_since(), end, boot };
+        let nothing = |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, "going on without the view of the devices; the journal answers instead");
+            Self { views: RwLock::new(None) }
+        };
+        let fed = |applied| Fed { position: Position(0), applied };
+        let opened = match Views::open(dir, recovered) {
+            Ok(opened) => opened,
+            Err(error) => return Ok((nothing(&error), fed(end))),
+        };
+        if let Some(reason) = opened.discarded {
+            tracing::info!(?reason, "the view of the devices is built anew from the journal");
+        }
+        let applied = match opened.applied {
+            Some(applied) => applied,
+            None => match rebuild(&opened.views, journal)? {
+                Ok(applied) => applied,
+                Err(error) => return Ok((nothing(&error), fed(end))),
+            },
+        };
+        Ok((Self { views: RwLock::new(Some(opened.views)) }, fed(applied)))
+    }
+
+    /// The highest sequence taken of that device and boot, and the commit that it is durable with.
+    pub(crate) fn marked(
+        &self,
+        journal: &Journal,
+        device: &DeviceId,
+        boot: u64,
+    ) -> Result<Option<Marked>, JournalStopped> {
+        if let Some(recent) = journal.marked_recently(device, boot) {
+            return Ok(Some(recent));
+        }
+        if let Some(answer) = self.ask(journal, device, boot) {
+            return Ok(answer);
+        }
+        journal
+            .marked(device, boot)
+            .map_err(|error| JournalStopped { reason: format!("a mark can't be read: {error}") })
+    }
+
+    /// What the view knows; `None` if it can't be trusted. It can if it has applied all that the journal has no recent memory of:
+    /// asked *after* the look, since the journal may forget in between.
+    fn ask(&self, journal: &Journal, device: &DeviceId, boot: u64) -> Option<Option<Marked>> {
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        let views = views.as_ref()?;
+        let applied = views.applied().ok()??;
+        let sequence = views.high_water(device, boot).ok()?;
+        let answer = sequence.map(|sequence| Marked { sequence, commit: applied });
+        (applied >= journal.known_since()).then_some(answer)
+    }
+
+    /// Brings the view up to the journal's durable end. Blocks.
+    pub(crate) fn feed(&self, journal: &Journal, fed: &mut Fed) -> Result<(), JournalStopped> {
+        let seen = read_seen(journal, fed)?;
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(views) = views.as_ref() else { return Ok(()) };
+        let (marks, upto) = match journal.state_since(fed.applied) {
+            Ok(changes) => (changes.changes, changes.upto),
+            // It was not fed for longer than the journal remembers changes: all marks are read.
+            Err(StateError::TooOld { .. }) => all_marks(journal)?,
+            Err(error) => return Err(JournalStopped { reason: format!("the state can't be read: {error}") }),
+        };
+        let marks = marks.into_iter().filter_map(|change| match change {
+            StateChange::Mark(mark) => Some(mark_change(mark)),
+            StateChange::Value { .. } => None,
+        });
+        let changes: Vec<Change> = marks.chain(seen.into_values()).collect();
+        if let Err(error) = views.apply(upto, &changes) {
+            tracing::warn!(%error, "the view of the devices has broken; the journal answers until the next start");
+            return Ok(());
+        }
+        fed.applied = upto;
+        Ok(())
+    }
+
+    /// Writes what was gathered to the card.
+    pub(crate) fn settle(&self) {
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = views.as_ref().map(Views::settle) {
+            tracing::warn!(%error, "the view of the devices can't be written");
+        }
+    }
+
+    /// Lets go of the folder, so that the next start can use the view.
+    pub(crate) fn close(&self) {
+        let views = self.views.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = views.map(Views::close) {
+            tracing::warn!(%error, "the view of the devices was not closed; the next start builds it anew");
+        }
+    }
+}
+
+fn mark_change(Mark { device, boot, sequence }: Mark) -> Change {
+    Change::Mark { device, boot, sequence }
+}
+
+fn all_marks(journal: &Journal) -> Result<(Vec<StateChange>, Commit), JournalStopped> {
+    let mut all: BTreeMap<(DeviceId, u64), u64> = BTreeMap::new();
+    let upto = journal
+        .marks(&mut |mark| {
+            all.insert((mark.device, mark.boot), mark.sequence);
+        })
+        .map_err(|error| JournalStopped { reason: format!("the state can't be read: {error}") })?;
+    let marks = all.into_iter().map(|((device, boot), sequence)| StateChange::Mark(Mark { device, boot, sequence }));
+    Ok((marks.collect(), upto))
+}
+
+/// Streams all marks into an empty view: never more than a queue of them is held.
+fn rebuild(views: &Views, journal: &Journal) -> Result<Result<Commit, lamppost_views::ViewError>, JournalStopped> {
+    // Marks that become durable during the scan are applied again after it.
+    let upto = journal.durable()?;
+    let (send, receive) = sync_channel(REBUILD_QUEUE);
+    std::thread::scope(|scope| {
+        let scan = scope.spawn(move || {
+            // A view that breaks stops listening; what it says then is what counts.
+            journal.marks(&mut |mark| drop(send.send(mark_change(mark))))
+        });
+        let rebuilt = views.rebuild(upto, receive);
+        let scanned =
+            scan.join().map_err(|_| JournalStopped { reason: "the scan of the state panicked".to_owned() })?;
+        scanned.map_err(|error| JournalStopped { reason: format!("the state can't be read: {error}") })?;
+        Ok(rebuilt.map(|()| upto))
+    })
+}
+
+/// The last report of each device since the last feeding.
+fn read_seen(journal: &Journal, fed: &mut Fed) -> Result<HashMap<DeviceId, Change>, JournalStopped> {
+    let mut seen = HashMap::new();
+    loop {
+        let chunk = journal.read(fed.position, READ_BYTES)?;
+        fed.position = chunk.next;
+        for read in chunk.items {
+            let Item::Event(stored) = item(read) else { continue };
+            for change in changes_of(&stored.event) {
+                let room = seen.len() < SEEN_MAX || seen.contains_key(&stored.event.device);
+                if room && matches!(change, Change::Seen { .. }) {
+                    seen.insert(stored.event.device.clone(), change);
+                }
+            }
+        }
+        if chunk.caught_up {
+            return Ok(seen);
+        }
+    }
+}

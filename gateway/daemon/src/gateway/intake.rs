@@ -1,0 +1,176 @@
+//! What sources see of the gateway: decode, route, store once, and learn when it is on disk.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lamppost_event::{
+    Arrival, Clock, Commit, DeviceId, Event, Intake, JournalStopped, Origin, Partition, Refusal, Topic, Waiting,
+    encode_event,
+};
+use lamppost_forward::{DeadLetters, Poison};
+use lamppost_journal::{AppendError, Journal, Mark, Marked};
+use lamppost_route::Routes;
+
+use super::devices::Devices;
+
+/// How many senders' high-water marks are kept at hand; beyond, they are looked up again.
+const AT_HAND_MAX: usize = 16_384;
+
+/// What was offered, since the start. Events.
+#[derive(Debug, Default)]
+pub(crate) struct IntakeCount {
+    /// Taken and stored.
+    pub(crate) taken: AtomicU64,
+    /// Taken and known already: acknowledged, not stored again.
+    pub(crate) resent: AtomicU64,
+    /// Stored as dead letters.
+    pub(crate) dead_letters: AtomicU64,
+    /// Given back for want of room.
+    pub(crate) refused: AtomicU64,
+    /// Larger than an event may be.
+    pub(crate) too_large: AtomicU64,
+}
+
+/// The journal behind the routes.
+pub(crate) struct JournalIntake {
+    journal: Journal,
+    routes: Routes,
+    clock: Arc<dyn Clock>,
+    devices: Arc<Devices>,
+    /// Held over look-up and append, so that a sequence is stored once whichever port it comes by.
+    at_hand: Mutex<HashMap<(DeviceId, u64), Marked>>,
+    pub(crate) count: IntakeCount,
+}
+
+impl JournalIntake {
+    pub(crate) fn new(journal: Journal, routes: Routes, clock: Arc<dyn Clock>, devices: Arc<Devices>) -> Self {
+        Self { journal, routes, clock, devices, at_hand: Mutex::default(), count: IntakeCount::default() }
+    }
+
+    fn store(
+        &self,
+        event: &Event,
+        partition: Partition,
+        mark: Option<&Mark>,
+        kept: Arrival,
+    ) -> Result<Commit, Refusal> {
+        match self.journal.append(&event.topic, partition, encode_event(event), mark) {
+            Ok(appended) => {
+                one_more(&self.count.taken);
+                if event.reason.is_some() {
+                    one_more(&self.count.dead_letters);
+                }
+                Ok(appended.commit)
+            }
+            Err(AppendError::Full(_)) => {
+                one_more(&self.count.refused);
+                Err(Refusal::Full(Box::new(kept)))
+            }
+            Err(AppendError::TooLarge { bytes, bytes_max }) => {
+                one_more(&self.count.too_large);
+                Err(Refusal::TooLarge { bytes, bytes_max })
+            }
+            Err(AppendError::Unknown(at)) => {
+                Err(JournalStopped { reason: format!("an event was routed to {at}, which the journal does not have") }
+                    .into())
+            }
+            Err(AppendError::Stopped(stopped)) => Err(stopped.into()),
+        }
+    }
+
+    /// Stores what carries a sequence, once.
+    fn offer_once(&self, arrival: Arrival, boot: u64, sequence: u64) -> Result<Commit, Refusal> {
+        let sender = (arrival.device.clone(), boot);
+        let mut at_hand = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match at_hand.get(&sender) {
+            Some(marked) => Some(*marked),
+            None => self.devices.marked(&self.journal, &sender.0, boot)?,
+        };
+        if let Some(marked) = known.filter(|marked| sequence <= marked.sequence) {
+            one_more(&self.count.resent);
+            return Ok(marked.commit);
+        }
+        let kept = arrival.clone();
+        let routed = self.routes.route(arrival, self.clock.now());
+        let mark = Mark { device: sender.0.clone(), boot, sequence };
+        let commit = self.store(&routed.event, routed.partition, Some(&mark), kept)?;
+        if at_hand.len() >= AT_HAND_MAX {
+            at_hand.clear();
+        }
+        at_hand.insert(sender, Marked { sequence, commit });
+        Ok(commit)
+    }
+}
+
+impl Intake for JournalIntake {
+    fn offer(&self, arrival: Arrival) -> Result<Commit, Refusal> {
+        if let Origin::Sequence { boot, sequence } = arrival.origin {
+            return self.offer_once(arrival, boot, sequence);
+        }
+        let kept = arrival.clone();
+        let routed = self.routes.route(arrival, self.clock.now());
+        self.store(&routed.event, routed.partition, None, kept)
+    }
+
+    fn room(&self) -> Waiting<'_, ()> {
+        self.journal.room()
+    }
+
+    fn durable(&self) -> Result<Commit, JournalStopped> {
+        self.journal.durable()
+    }
+
+    fn durable_after(&self, seen: Commit) -> Waiting<'_, Result<Commit, JournalStopped>> {
+        self.journal.durable_after(seen)
+    }
+
+    fn high_water(&self, device: &DeviceId, boot: u64) -> Option<u64> {
+        // A node that is told nothing sends from its oldest kept reading on, and the resends are recognised.
+        self.journal
+            .mark(device, boot)
+            .inspect_err(|error| tracing::warn!(%device, boot, %error, "a mark can't be read"))
+            .ok()?
+    }
+}
+
+/// What the cluster can never accept is stored again, as a dead letter with the reason.
+impl DeadLetters for JournalIntake {
+    fn bury(&self, poison: Poison) -> Waiting<'_, Result<(), JournalStopped>> {
+        Box::pin(async move {
+            let event = Event { topic: dead_letters(), reason: Some(poison.reason.into()), ..poison.stored.event };
+            let partition = lamppost_event::partition_of(&event.key, self.partitions_of(&event.topic));
+            let record = encode_event(&event);
+            let commit = loop {
+                match self.journal.append(&event.topic, partition, record.clone(), None) {
+                    Ok(appended) => break appended.commit,
+                    Err(AppendError::Full(_)) => self.journal.room().await,
+                    Err(AppendError::Stopped(stopped)) => return Err(stopped),
+                    Err(error) => return Err(JournalStopped { reason: format!("a dead letter was refused: {error}") }),
+                }
+            };
+            one_more(&self.count.dead_letters);
+            let mut durable = self.journal.durable()?;
+            while durable < commit {
+                durable = self.journal.durable_after(durable).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl JournalIntake {
+    fn partitions_of(&self, topic: &Topic) -> u16 {
+        self.routes.topics().iter().find(|shape| shape.topic == *topic).map_or(1, |shape| shape.partitions)
+    }
+}
+
+/// The topic of what could not be routed, decoded or delivered.
+pub(crate) fn dead_letters() -> Topic {
+    #[expect(clippy::unwrap_used, reason = "a literal that is legal")]
+    Topic::new(lamppost_route::DEAD_LETTERS).unwrap()
+}
+
+fn one_more(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

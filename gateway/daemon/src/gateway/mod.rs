@@ -1,0 +1,260 @@
+//! The gateway, assembled: the one place where sources, routes, journal, views and forwarder meet.
+//!
+//! ```text
+//! sources ──► JournalIntake ──► Journal ──► JournalOutlet ──► Forwarder
+//!                                  └──────► Devices (a view, in sled)
+//! ```
+
+mod devices;
+mod figures;
+mod intake;
+mod outlet;
+mod pages;
+mod setup;
+mod sources;
+mod supervise;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use lamppost_event::{Clock, Commit, JournalStopped};
+use lamppost_forward::Forwarder;
+use lamppost_journal::{Directory, Journal, Recovery};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{sleep, timeout};
+
+use crate::clock::MachineClock;
+use crate::config::Config;
+use crate::health::Report;
+use crate::http;
+use devices::{Devices, Fed};
+pub(crate) use figures::Figures;
+use intake::JournalIntake;
+use outlet::JournalOutlet;
+pub(crate) use outlet::item as event_item;
+use pages::Overview;
+pub(crate) use setup::{journal_options, topics};
+use sources::Sources;
+pub(crate) use sources::{Buses, MODEL_BUS};
+use supervise::{Stop, supervise};
+
+/// How often the view of the devices is brought up to date.
+const FEED_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is written to the card.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(300);
+/// How long the parts may take to stop. Each has a shorter deadline of its own.
+const STOP_MAX: Duration = Duration::from_secs(15);
+
+/// A running gateway.
+pub(crate) struct Gateway {
+    overview: Arc<Overview>,
+    mqtt_address: Option<SocketAddr>,
+    http_address: SocketAddr,
+    sources: Sources,
+    stop_forward: Stop,
+    forward: Option<JoinHandle<Result<(), JournalStopped>>>,
+    stop_feed: Stop,
+    feed: JoinHandle<Result<(), JournalStopped>>,
+    http: JoinHandle<std::io::Result<()>>,
+    devices: Arc<Devices>,
+    failed: watch::Receiver<Option<String>>,
+}
+
+/// What a stopped gateway leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopped {
+    /// Events in the journal, ever.
+    pub(crate) events: u64,
+    /// Of those, not forwarded.
+    pub(crate) backlog: u64,
+}
+
+impl Gateway {
+    /// Opens the journal and starts everything that the configuration names.
+    pub(crate) async fn start(config: &Config, buses: Buses) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
+        let (journal, devices, fed) = open(config, &clock).await?;
+        let devices = Arc::new(devices);
+        let routes = setup::routes(config)?;
+        let shapes = setup::readable(config, &journal);
+        let intake = Arc::new(JournalIntake::new(journal.clone(), routes, clock.clone(), devices.clone()));
+        let outlet = Arc::new(JournalOutlet::new(journal.clone(), shapes));
+        let (fail, failed) = watch::channel(None);
+
+        let stop_forward = Stop::new();
+        let forwarder = setup::forwarder(config, outlet, &clock, &intake)?;
+        let forward_counters = forwarder.as_ref().map(Forwarder::counters);
+        let sources = Sources::start(config, buses, &intake, &fail).await?;
+        let overview = Overview::new(journal.clone(), intake, sources.seen(), forward_counters, clock);
+        let overview = Arc::new(overview);
+        let listener =
+            http::bind(config.http).await.with_context(|| format!("http can't listen on {}", config.http))?;
+        let http_address = listener.local_addr()?;
+        let http = tokio::spawn(http::serve(listener, overview.clone()));
+
+        let forward = forwarder.map(|forwarder| {
+            let stopped = stop_forward.stopped();
+            supervise("forward", &fail, async move { forwarder.run(stopped).await.map(drop).map_err(stopped_journal) })
+        });
+        let stop_feed = Stop::new();
+        let feed = feed(journal, devices.clone(), fed, stop_feed.stopped());
+        let feed = supervise("devices", &fail, feed);
+        let mqtt_address = sources.mqtt_address();
+        Ok(Self {
+            overview,
+            mqtt_address,
+            http_address,
+            sources,
+            stop_forward,
+            forward,
+            stop_feed,
+            feed,
+            http,
+            devices,
+            failed,
+        })
+    }
+
+    pub(crate) fn mqtt_address(&self) -> Option<SocketAddr> {
+        self.mqtt_address
+    }
+
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        self.overview.figures()
+    }
+
+    pub(crate) fn health(&self) -> Report {
+        http::Pages::health(&*self.overview)
+    }
+
+    /// Completes if a part has ended for good, with the reason.
+    pub(crate) async fn failed(&self) -> anyhow::Error {
+        let mut failed = self.failed.clone();
+        let journal = self.overview.journal();
+        tokio::select! {
+            reason = async { failed.wait_for(Option::is_some).await.map(|reason| reason.clone()) } => {
+                let reason = reason.ok().flatten().unwrap_or_else(|| "all parts have ended".to_owned());
+                anyhow::anyhow!(reason)
+            }
+            // No commit has that number, so only the journal's end answers.
+            stopped = journal.durable_after(Commit(u64::MAX)) => match stopped {
+                Err(stopped) => stopped.into(),
+                Ok(_) => anyhow::anyhow!("the journal has run out of commit numbers"),
+            },
+        }
+    }
+
+    /// Takes nothing more from any source. What was taken is on disk and acknowledged when this returns.
+    pub(crate) async fn stop_sources(&self) {
+        self.sources.stop().await;
+        self.overview.journal().commit_now();
+    }
+
+    /// Stops everything in the direction of the data: sources, forwarder, views, journal.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<Stopped> {
+        self.stop_sources().await;
+        let journal = self.overview.journal().clone();
+        self.stop_forward.stop();
+        if let Some(forward) = self.forward.take()
+            && timeout(STOP_MAX, forward).await.is_err()
+        {
+            tracing::warn!("the forwarder did not stop in time; what is in flight is sent again next time");
+        }
+        self.stop_feed.stop();
+        if timeout(STOP_MAX, self.feed).await.is_err() {
+            tracing::warn!("the view of the devices was not brought up to date in time");
+        }
+        self.http.abort();
+        let figures = self.overview.figures();
+        let devices = self.devices;
+        spawn_blocking(move || {
+            devices.close();
+            journal.close()
+        })
+        .await??;
+        Ok(Stopped { events: figures.events, backlog: figures.backlog })
+    }
+}
+
+fn stopped_journal(error: lamppost_forward::ForwardError) -> JournalStopped {
+    match error {
+        lamppost_forward::ForwardError::Stopped(stopped) => stopped,
+    }
+}
+
+async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Journal, Devices, Fed)> {
+    let options = journal_options(config);
+    let (dir, clock) = (config.state_dir.clone(), clock.clone());
+    spawn_blocking(move || {
+        let journal_dir = dir.join("journal");
+        std::fs::create_dir_all(&journal_dir)
+            .with_context(|| format!("{} can't be made; is [gateway] state_dir right?", journal_dir.display()))?;
+        let disk = Arc::new(Directory::create(&journal_dir)?);
+        let (journal, recovery) = Journal::open(disk, options, clock.clone())
+            .with_context(|| format!("the journal in {} can't be opened", journal_dir.display()))?;
+        tell(&recovery);
+        let (devices, fed) = Devices::open(&dir.join("views"), &journal, clock.now().boot)?;
+        Ok((journal, devices, fed))
+    })
+    .await?
+}
+
+/// Says how the journal was found.
+fn tell(recovery: &Recovery) {
+    let Recovery { clean, epoch, commit, frames, events, .. } = recovery;
+    if recovery.created {
+        tracing::info!(%epoch, "a new journal");
+    } else {
+        tracing::info!(clean, %epoch, %commit, frames, events, "the journal was recovered");
+    }
+    if let Some(reason) = &recovery.unproved {
+        tracing::warn!(reason, %epoch, "the end of the journal could not be proved: a new epoch begins");
+    }
+    for damage in &recovery.damage {
+        tracing::error!(?damage, "damage in the journal was set aside");
+    }
+}
+
+/// Keeps the view of the devices up to date until told to stop.
+async fn feed(
+    journal: Journal,
+    devices: Arc<Devices>,
+    mut fed: Fed,
+    stopped: impl Future<Output = ()>,
+) -> Result<(), JournalStopped> {
+    let mut stopped = std::pin::pin!(stopped);
+    let mut since_settled = Duration::ZERO;
+    loop {
+        let stop = tokio::select! {
+            () = sleep(FEED_INTERVAL) => false,
+            () = &mut stopped => true,
+        };
+        let (journal, devices) = (journal.clone(), devices.clone());
+        since_settled += FEED_INTERVAL;
+        let settle = since_settled >= SETTLE_INTERVAL;
+        if settle {
+            since_settled = Duration::ZERO;
+        }
+        let work = move || {
+            let result = devices.feed(&journal, &mut fed);
+            if settle {
+                devices.settle();
+            }
+            result.map(|()| fed)
+        };
+        fed = match spawn_blocking(work).await {
+            Ok(result) => result?,
+            Err(panic) => return Err(JournalStopped { reason: format!("the view of the devices panicked: {panic}") }),
+        };
+        if stop {
+            return Ok(());
+        }
+    }
+}

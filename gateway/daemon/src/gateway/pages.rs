@@ -1,0 +1,305 @@
+//! What `/metrics` and `/healthz` show: the figures of all rooms, brought together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lamppost_event::Clock;
+use lamppost_forward::Counters as ForwardCounters;
+use lamppost_journal::Journal;
+use lamppost_mqtt::{Cause, Counters as MqttCounters};
+use lamppost_serial::LinkStatus;
+
+use super::figures::{self, Figures};
+use super::intake::JournalIntake;
+use super::sources::{I2cSeen, Seen};
+use crate::exposition::Exposition;
+use crate::health::{Health, Progress, Report};
+use crate::http::Pages;
+
+/// How long gathered events may wait for their commit, ms.
+const JOURNAL_PATIENCE_MS: u64 = 15_000;
+/// How long a backlog may stand still, ms.
+const FORWARD_PATIENCE_MS: u64 = 60_000;
+/// What a polled chip is given beyond three of its intervals, ms.
+const I2C_PATIENCE_MS: u64 = 30_000;
+
+/// Everything that can be looked at.
+pub(crate) struct Overview {
+    journal: Journal,
+    intake: Arc<JournalIntake>,
+    seen: Seen,
+    forward: Option<Arc<ForwardCounters>>,
+    clock: Arc<dyn Clock>,
+    health: Health,
+}
+
+impl Overview {
+    pub(crate) fn new(
+        journal: Journal,
+        intake: Arc<JournalIntake>,
+        seen: Seen,
+        forward: Option<Arc<ForwardCounters>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { journal, intake, seen, forward, clock, health: Health::default() }
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        figures::of(&self.journal, self.forward.is_some())
+    }
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Pages for Overview {
+    fn metrics(&self) -> Exposition {
+        let mut out = Exposition::default();
+        let now = self.clock.now();
+        out.level(
+            "lamppost_clock_quality",
+            "How far the wall clock can be trusted: 0 unset, 1 holdover, 2 synced.",
+            &[],
+            now.quality as u64,
+        );
+        let figures = self.figures();
+        journal(&mut out, &self.journal, figures);
+        intake(&mut out, &self.intake);
+        if let Some(counters) = &self.seen.mqtt {
+            mqtt(&mut out, counters);
+        }
+        for (name, status) in &self.seen.serial {
+            serial(&mut out, name, status);
+        }
+        for seen in &self.seen.i2c {
+            i2c(&mut out, seen);
+        }
+        if let Some(counters) = &self.forward {
+            out.level("lamppost_forward_backlog_events", "Events on disk and not yet forwarded.", &[], figures.backlog);
+            forward(&mut out, counters);
+        }
+        out
+    }
+
+    fn health(&self) -> Report {
+        let now = self.clock.now().monotonic;
+        let stats = self.journal.stats();
+        let stopped = self.journal.durable().is_err();
+        let mut parts = vec![(
+            "journal",
+            Progress {
+                done: stats.durable.0,
+                has_work: stats.gathered_bytes > 0 || stats.full || stopped,
+                patience_ms: if stopped { 0 } else { JOURNAL_PATIENCE_MS },
+                elsewhere: stats.full,
+            },
+        )];
+        if let Some(counters) = &self.forward {
+            let figures = self.figures();
+            let done = read(&counters.delivered) + read(&counters.poison) + read(&counters.gaps);
+            let progress =
+                Progress { done, has_work: figures.backlog > 0, patience_ms: FORWARD_PATIENCE_MS, elsewhere: true };
+            parts.push(("forward", progress));
+        }
+        let slowest = self.seen.i2c.iter().map(|seen| seen.every).max();
+        if let Some(every) = slowest {
+            let polls =
+                self.seen.i2c.iter().map(|seen| seen.counters.report()).map(|report| report.polls + report.missed);
+            let patience_ms = I2C_PATIENCE_MS + 3 * u64::try_from(every.as_millis()).unwrap_or(u64::MAX / 4);
+            parts.push(("i2c", Progress { done: polls.sum(), has_work: true, patience_ms, elsewhere: false }));
+        }
+        self.health.judge(now, parts)
+    }
+}
+
+fn journal(out: &mut Exposition, journal: &Journal, figures: Figures) {
+    let stats = journal.stats();
+    out.counter("lamppost_journal_events_total", "Events written since the start.", &[], stats.events);
+    out.counter(
+        "lamppost_journal_event_bytes_total",
+        "Key, value and header bytes of those events.",
+        &[],
+        stats.event_bytes,
+    );
+    out.counter("lamppost_journal_written_bytes_total", "Bytes written to the card since the start, padding, zeros and checkpoints included; the file system's own come on top.", &[], stats.bytes_written);
+    out.counter("lamppost_journal_commits_total", "Commits since the start.", &[], stats.commits);
+    out.counter("lamppost_journal_flushes_total", "Flushes of files since the start.", &[], stats.flushes);
+    out.gauge(
+        "lamppost_journal_flush_seconds",
+        "How long a commit's flush takes.",
+        &[("quantile", "0.5")],
+        stats.flush_p50.as_secs_f64(),
+    );
+    out.gauge(
+        "lamppost_journal_flush_seconds",
+        "How long a commit's flush takes.",
+        &[("quantile", "0.99")],
+        stats.flush_p99.as_secs_f64(),
+    );
+    out.level("lamppost_journal_durable_commit", "The number of the last durable commit.", &[], stats.durable.0);
+    out.level("lamppost_journal_stored_events", "Events in the journal, durable, ever.", &[], figures.events);
+    out.level("lamppost_journal_disk_bytes", "Bytes of the journal's files.", &[], stats.disk_bytes);
+    out.level("lamppost_journal_quota_bytes", "The most they may take.", &[], stats.quota_bytes);
+    out.level("lamppost_journal_segments", "Segments.", &[("state", "used")], stats.segments_used as u64);
+    out.level("lamppost_journal_segments", "Segments.", &[("state", "free")], stats.segments_free as u64);
+    out.level("lamppost_journal_full", "1 while nothing is taken for want of space.", &[], u64::from(stats.full));
+    out.counter("lamppost_journal_refused_total", "Appends refused for want of room.", &[], stats.refused_full);
+    out.level("lamppost_journal_gaps", "Gaps that readers meet.", &[], stats.gaps as u64);
+    out.counter("lamppost_journal_unreadable_total", "Frames that could not be read back.", &[], stats.unreadable);
+}
+
+fn intake(out: &mut Exposition, intake: &JournalIntake) {
+    let count = &intake.count;
+    out.counter("lamppost_intake_taken_total", "Events taken from sources.", &[], read(&count.taken));
+    out.counter(
+        "lamppost_intake_resent_total",
+        "Events that were known already: acknowledged, not stored again.",
+        &[],
+        read(&count.resent),
+    );
+    out.counter("lamppost_intake_dead_letters_total", "Events stored as dead letters.", &[], read(&count.dead_letters));
+    out.counter("lamppost_intake_too_large_total", "Events larger than allowed.", &[], read(&count.too_large));
+    out.counter(
+        "lamppost_intake_refused_total",
+        "Offers refused for want of room; they are offered again.",
+        &[],
+        read(&count.refused),
+    );
+}
+
+fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
+    out.level("lamppost_mqtt_connections", "Open connections.", &[], read(&counters.connections_now));
+    out.counter("lamppost_mqtt_connections_total", "Accepted connections.", &[], read(&counters.connections_total));
+    let publishes = "Publishes offered to the journal.";
+    out.counter("lamppost_mqtt_publishes_total", publishes, &[("qos", "0")], read(&counters.publishes_qos0));
+    out.counter("lamppost_mqtt_publishes_total", publishes, &[("qos", "1")], read(&counters.publishes_qos1));
+    out.counter("lamppost_mqtt_pubacks_total", "PUBACKs given: each means on disk.", &[], read(&counters.pubacks));
+    let bytes = "Bytes of MQTT connections.";
+    out.counter("lamppost_mqtt_bytes_total", bytes, &[("direction", "in")], read(&counters.bytes_in));
+    out.counter("lamppost_mqtt_bytes_total", bytes, &[("direction", "out")], read(&counters.bytes_out));
+    out.level(
+        "lamppost_mqtt_stalled",
+        "Connections not read from because the journal is full.",
+        &[],
+        read(&counters.stalled_now),
+    );
+    out.counter("lamppost_mqtt_delivered_total", "Messages delivered to subscribers.", &[], read(&counters.delivered));
+    out.counter(
+        "lamppost_mqtt_fanout_shed_total",
+        "Messages stored that did not go to subscribers for lack of room.",
+        &[],
+        read(&counters.fanout_shed),
+    );
+    out.counter(
+        "lamppost_mqtt_router_restarts_total",
+        "Routers started after one died.",
+        &[],
+        read(&counters.router_restarts),
+    );
+    for cause in Cause::ALL {
+        let refusals = "Connections refused or ended by the gateway.";
+        out.counter("lamppost_mqtt_refusals_total", refusals, &[("cause", cause.as_str())], counters.refusals(cause));
+    }
+}
+
+fn serial(out: &mut Exposition, name: &str, status: &LinkStatus) {
+    let source = ("source", name);
+    let frames = "Frames received on a link.";
+    for (state, count) in [
+        ("ok", &status.frames_ok),
+        ("bad_crc", &status.frames_bad_crc),
+        ("cut", &status.frames_cut),
+        ("too_long", &status.frames_too_long),
+        ("unknown", &status.frames_unknown),
+        ("malformed", &status.frames_malformed),
+    ] {
+        out.counter("lamppost_link_frames_total", frames, &[source, ("state", state)], count.get());
+    }
+    out.counter(
+        "lamppost_link_garbage_bytes_total",
+        "Bytes that belonged to no good frame.",
+        &[source],
+        status.garbage_bytes.get(),
+    );
+    out.counter("lamppost_link_readings_total", "Readings offered to the journal.", &[source], status.readings.get());
+    out.counter("lamppost_link_resent_total", "Readings received again.", &[source], status.resent.get());
+    out.counter(
+        "lamppost_link_passed_over_total",
+        "Readings that the node dropped for want of room.",
+        &[source],
+        status.passed_over.get(),
+    );
+    out.counter("lamppost_link_opens_total", "Times that the port was opened.", &[source], status.opens.get());
+    out.counter("lamppost_link_open_errors_total", "Times that it could not be.", &[source], status.open_errors.get());
+    out.counter(
+        "lamppost_link_hang_ups_total",
+        "Times that an open port hung up or failed.",
+        &[source],
+        status.hang_ups.get(),
+    );
+    out.level("lamppost_link_node_connected", "1 while a node speaks.", &[source], u64::from(status.node().is_some()));
+}
+
+fn i2c(out: &mut Exposition, seen: &I2cSeen) {
+    let (source, report) = (("source", seen.name.as_str()), seen.counters.report());
+    out.counter("lamppost_i2c_polls_total", "Polls begun.", &[source], report.polls);
+    out.counter("lamppost_i2c_errors_total", "Polls that failed.", &[source], report.errors);
+    out.counter("lamppost_i2c_stored_total", "Measured values that the journal took.", &[source], report.stored);
+    out.counter(
+        "lamppost_i2c_missed_total",
+        "Polls left out, and values that could not be stored in time.",
+        &[source],
+        report.missed,
+    );
+}
+
+fn forward(out: &mut Exposition, counters: &ForwardCounters) {
+    out.counter(
+        "lamppost_forward_sent_total",
+        "Events handed to the producer, again after a failure.",
+        &[],
+        read(&counters.sent),
+    );
+    out.counter(
+        "lamppost_forward_delivered_total",
+        "Events that the cluster acknowledged.",
+        &[],
+        read(&counters.delivered),
+    );
+    out.counter(
+        "lamppost_forward_delivered_bytes_total",
+        "Their key and payload bytes.",
+        &[],
+        read(&counters.delivered_bytes),
+    );
+    out.counter("lamppost_forward_wire_bytes_total", "Bytes written to the brokers.", &[], read(&counters.wire_bytes));
+    out.counter("lamppost_forward_retries_total", "Failed tries.", &[], read(&counters.retries));
+    out.counter(
+        "lamppost_forward_rebuilds_total",
+        "Producers torn down and built anew.",
+        &[],
+        read(&counters.rebuilds),
+    );
+    out.level("lamppost_forward_in_flight_bytes", "Bytes in flight.", &[], read(&counters.in_flight_bytes));
+    out.level("lamppost_forward_in_flight_events", "Events in flight.", &[], read(&counters.in_flight_events));
+    out.counter(
+        "lamppost_forward_gap_events_total",
+        "Events that gaps of the journal swallowed.",
+        &[],
+        read(&counters.gap_events),
+    );
+    out.counter(
+        "lamppost_forward_poison_total",
+        "Events that the cluster can never accept.",
+        &[],
+        read(&counters.poison),
+    );
+    out.level("lamppost_forward_paused_topics", "Topics paused.", &[], read(&counters.paused_topics));
+    let connected = counters.connected.load(Ordering::Relaxed);
+    out.level("lamppost_forward_connected", "1 while a broker is connected.", &[], u64::from(connected));
+}

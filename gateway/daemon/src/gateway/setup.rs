@@ -1,0 +1,115 @@
+//! From the configuration to the options of each room.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU8;
+use std::sync::Arc;
+
+use anyhow::Context;
+use lamppost_event::{Clock, Group, Outlet, Topic, TopicShape};
+use lamppost_forward::{ForwardConfig, Forwarder};
+use lamppost_journal::{Journal, Options, TopicOptions};
+use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
+
+use super::intake::{JournalIntake, dead_letters};
+use crate::config::Config;
+
+/// The group whose cursors say what the cluster has.
+pub(crate) fn forward_group() -> Group {
+    #[expect(clippy::unwrap_used, reason = "a literal that is legal")]
+    Group::new("forward").unwrap()
+}
+
+/// The topic of what no route matches.
+fn default_topic() -> Topic {
+    #[expect(clippy::unwrap_used, reason = "a literal that is legal")]
+    Topic::new(DEFAULT_TOPIC).unwrap()
+}
+
+/// Every topic that events can come to: the configured ones, those that routes name, the default and the dead letters. What a
+/// route makes of captures must be among the configured ones.
+pub(crate) fn topics(config: &Config) -> Vec<TopicShape> {
+    let mut shapes: BTreeMap<Topic, u16> = [default_topic(), dead_letters()].map(|t| (t, PARTITIONS_DEFAULT)).into();
+    let named = config.routes.iter().filter_map(|rule| rule.topic.literal()).filter_map(|name| Topic::user(name).ok());
+    shapes.extend(named.map(|topic| (topic, PARTITIONS_DEFAULT)));
+    for (topic, settings) in &config.topics {
+        shapes.insert(topic.clone(), settings.partitions.unwrap_or(PARTITIONS_DEFAULT));
+    }
+    shapes.into_iter().map(|(topic, partitions)| TopicShape { topic, partitions }).collect()
+}
+
+/// The journal's options.
+pub(crate) fn journal_options(config: &Config) -> Options {
+    let linger_of = |topic: &Topic| config.topics.get(topic).and_then(|settings| settings.linger);
+    let topics = topics(config).into_iter().map(|shape| TopicOptions {
+        linger: linger_of(&shape.topic),
+        topic: shape.topic,
+        partitions: shape.partitions,
+    });
+    let event_bytes_max = usize::try_from(config.journal.event_max.0).unwrap_or(usize::MAX);
+    let defaults = Options::default();
+    Options {
+        quota_bytes: config.journal.quota.0,
+        segment_bytes: config.journal.segment.0,
+        frame_bytes_max: frame_bytes_max(config, defaults.frame_bytes_max),
+        event_bytes_max,
+        linger: config.journal.linger,
+        linger_bytes: usize::try_from(config.journal.linger_bytes.0).unwrap_or(usize::MAX),
+        topics: topics.collect(),
+        required: config.kafka.iter().map(|_| forward_group()).collect(),
+        ..defaults
+    }
+}
+
+/// A frame holds at least two of the largest events, and is at most a quarter of a segment.
+fn frame_bytes_max(config: &Config, usual: usize) -> usize {
+    let journal = &config.journal;
+    let wanted = usize::try_from(journal.event_max.0.saturating_mul(2)).unwrap_or(usize::MAX).max(usual);
+    wanted.min(usize::try_from(journal.segment.0 / 4).unwrap_or(usize::MAX))
+}
+
+/// The routes, which lead nowhere but to the journal's topics.
+pub(crate) fn routes(config: &Config) -> anyhow::Result<Routes> {
+    let settings = RouteSettings {
+        rules: config.routes.clone(),
+        topics: topics(config),
+        topics_closed: true,
+        ..RouteSettings::new(default_topic())
+    };
+    Routes::new(settings).context("the routes do not fit together")
+}
+
+/// What consumers may meet: the configured topics, and what an earlier configuration left in the journal.
+pub(crate) fn readable(config: &Config, journal: &Journal) -> Vec<TopicShape> {
+    let mut shapes: BTreeMap<Topic, u16> = topics(config).into_iter().map(|s| (s.topic, s.partitions)).collect();
+    for bounds in journal.partitions().into_iter().filter(|bounds| is_of_users(&bounds.at.topic)) {
+        let count = shapes.entry(bounds.at.topic).or_default();
+        *count = (*count).max(bounds.at.partition.0 + 1);
+    }
+    shapes.into_iter().map(|(topic, partitions)| TopicShape { topic, partitions }).collect()
+}
+
+/// Not one of the journal's own.
+pub(crate) fn is_of_users(topic: &Topic) -> bool {
+    !topic.as_str().starts_with("__")
+}
+
+/// The forwarder, if there is a cluster.
+pub(crate) fn forwarder(
+    config: &Config,
+    outlet: Arc<dyn Outlet>,
+    clock: &Arc<dyn Clock>,
+    intake: &Arc<JournalIntake>,
+) -> anyhow::Result<Option<Forwarder>> {
+    let Some(kafka) = &config.kafka else { return Ok(None) };
+    let forward = ForwardConfig {
+        group: forward_group(),
+        compression: kafka.compression,
+        in_flight_bytes_max: usize::try_from(kafka.in_flight.0).unwrap_or(usize::MAX),
+        create_topics: kafka.create_topics,
+        replication: u8::try_from(kafka.replication).ok().and_then(NonZeroU8::new),
+        clock_wait_max: kafka.clock_wait,
+        ..ForwardConfig::new(config.gateway.clone(), &kafka.bootstrap.join(","))
+    };
+    let forwarder = Forwarder::new(forward, outlet, clock.clone(), Some(intake.clone()));
+    Ok(Some(forwarder.context("the forwarder can't be set up")?))
+}

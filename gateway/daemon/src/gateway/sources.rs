@@ -1,0 +1,165 @@
+//! The sources that a configuration names, started and stopped together.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use lamppost_event::{Intake, JournalStopped};
+use lamppost_i2c::model::ModelBus;
+use lamppost_i2c::{BusAddress, BusOpener, I2cCounters, I2cSource};
+use lamppost_mqtt::{Counters as MqttCounters, Front, Limits};
+use lamppost_serial::{LinkOptions, LinkSource, LinkStatus};
+use lamppost_units::Celsius;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::supervise::{Fail, Stop, supervise};
+use crate::config::{self, Config};
+
+/// How long all sources together may take to stop.
+const STOP_MAX: Duration = Duration::from_secs(10);
+/// The path that stands for the modelled bus, in the demo's configuration alone: without [`Buses::Modelled`] it is a path like any other.
+pub(crate) const MODEL_BUS: &str = "model";
+/// What the modelled chip measures.
+const MODEL_TEMPERATURE_MILLI: i32 = 21_500;
+
+/// Where I2C buses come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Buses {
+    /// From Linux.
+    Real,
+    /// The bus called [`MODEL_BUS`] is modelled, with a TMP105 wherever one is configured.
+    Modelled,
+}
+
+/// What the sources count, for whoever looks.
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    pub(crate) mqtt: Option<Arc<MqttCounters>>,
+    pub(crate) serial: Vec<(String, Arc<LinkStatus>)>,
+    pub(crate) i2c: Vec<I2cSeen>,
+}
+
+/// What a polled chip's source counts, and how often it should.
+#[derive(Clone)]
+pub(crate) struct I2cSeen {
+    pub(crate) name: String,
+    pub(crate) every: Duration,
+    pub(crate) counters: Arc<I2cCounters>,
+}
+
+/// The running sources.
+pub(crate) struct Sources {
+    stop: Stop,
+    tasks: Mutex<Vec<JoinHandle<Result<(), JournalStopped>>>>,
+    seen: Seen,
+    mqtt_address: Option<SocketAddr>,
+}
+
+impl Sources {
+    /// Starts all. A port that can't be listened on is an error; a tty, bus or chip that is not there is not: it may come.
+    pub(crate) async fn start<I: Intake>(
+        config: &Config,
+        buses: Buses,
+        intake: &Arc<I>,
+        fail: &Fail,
+    ) -> anyhow::Result<Self> {
+        let mut sources =
+            Self { stop: Stop::new(), tasks: Mutex::default(), seen: Seen::default(), mqtt_address: None };
+        let intake: Arc<dyn Intake> = intake.clone();
+        if let Some(mqtt) = &config.mqtt {
+            sources.start_mqtt(mqtt, &intake, fail).await?;
+        }
+        for serial in &config.serial {
+            sources.start_serial(serial, &intake, fail);
+        }
+        for i2c in &config.i2c {
+            sources.start_i2c(i2c, buses, &intake, fail)?;
+        }
+        Ok(sources)
+    }
+
+    async fn start_mqtt(&mut self, mqtt: &config::Mqtt, intake: &Arc<dyn Intake>, fail: &Fail) -> anyhow::Result<()> {
+        let limits = Limits {
+            connections_max: mqtt.connections_max,
+            packet_bytes_max: usize::try_from(mqtt.packet_max.0).unwrap_or(usize::MAX),
+            window: mqtt.window,
+            ..Limits::default()
+        };
+        let counters = Arc::new(MqttCounters::default());
+        let front = Front::bind(mqtt.listen, limits, intake.clone(), counters.clone()).await;
+        let front = front.with_context(|| format!("mqtt can't be served on {}", mqtt.listen))?;
+        self.mqtt_address = Some(front.local_addr());
+        self.seen.mqtt = Some(counters);
+        let stopped = self.stop.stopped();
+        self.keep(supervise("mqtt", fail, async move {
+            front.run(stopped).await;
+            Ok(())
+        }));
+        Ok(())
+    }
+
+    fn start_serial(&mut self, serial: &config::Serial, intake: &Arc<dyn Intake>, fail: &Fail) {
+        let options = LinkOptions::default();
+        let source = LinkSource::new(&serial.name, &serial.port, serial.baud, intake.clone(), options);
+        self.seen.serial.push((serial.name.clone(), source.status()));
+        let stopped = self.stop.stopped();
+        self.keep(supervise("serial", fail, async move { source.run(stopped).await }));
+    }
+
+    fn start_i2c(
+        &mut self,
+        i2c: &config::I2c,
+        buses: Buses,
+        intake: &Arc<dyn Intake>,
+        fail: &Fail,
+    ) -> anyhow::Result<()> {
+        let address = BusAddress(i2c.address);
+        let bus = opener(&i2c.bus, buses, address);
+        let source =
+            I2cSource::new(&i2c.name, bus, i2c.chip.into(), address, i2c.every, i2c.device.clone(), intake.clone());
+        let source = source.with_context(|| format!("the i2c source {:?} can't be set up", i2c.name))?;
+        self.seen.i2c.push(I2cSeen { name: i2c.name.clone(), every: i2c.every, counters: source.counters() });
+        let stopped = self.stop.stopped();
+        self.keep(supervise("i2c", fail, source.run(stopped)));
+        Ok(())
+    }
+
+    fn keep(&self, task: JoinHandle<Result<(), JournalStopped>>) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen.clone()
+    }
+
+    pub(crate) fn mqtt_address(&self) -> Option<SocketAddr> {
+        self.mqtt_address
+    }
+
+    /// Stops all, once; what they have taken is acknowledged when this returns, as far as the senders listened.
+    pub(crate) async fn stop(&self) {
+        self.stop.stop();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = async {
+            for task in tasks {
+                // How it ended has been told to whoever waits for failures.
+                drop(task.await);
+            }
+        };
+        if timeout(STOP_MAX, all).await.is_err() {
+            tracing::warn!("not all sources stopped in time");
+        }
+    }
+}
+
+fn opener(path: &Path, buses: Buses, address: BusAddress) -> BusOpener {
+    if buses == Buses::Real || path != Path::new(MODEL_BUS) {
+        return BusOpener::Linux(path.to_owned());
+    }
+    let bus = ModelBus::new();
+    bus.set_tmp105(address, Celsius::from_milli(MODEL_TEMPERATURE_MILLI));
+    BusOpener::Model(bus)
+}

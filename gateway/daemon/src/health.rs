@@ -1,0 +1,126 @@
+//! Health means progress, not life: a part that has work and does not get on is ill, however alive its task is.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use lamppost_event::Monotonic;
+
+/// One part at the moment of asking: what it has done, and whether it has work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Rises whenever the part gets on.
+    pub(crate) done: u64,
+    /// There is something to do now.
+    pub(crate) has_work: bool,
+    /// How long it may have work without getting on, ms.
+    pub(crate) patience_ms: u64,
+    /// A part outside this machine (the cluster): a restart of the gateway would not help it.
+    pub(crate) elsewhere: bool,
+}
+
+/// How a part gets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    /// It gets on, or has nothing to do.
+    Ok,
+    /// It has work and has not got on for longer than it may.
+    Stalled,
+}
+
+/// What one part is reported as.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Part {
+    status: Verdict,
+    /// Since when it has had work without getting on, ms.
+    waiting_ms: u64,
+    #[serde(skip)]
+    elsewhere: bool,
+}
+
+/// How all parts get on.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Report {
+    status: Verdict,
+    parts: BTreeMap<&'static str, Part>,
+}
+
+impl Report {
+    /// No part is stalled.
+    pub(crate) fn well(&self) -> bool {
+        self.status == Verdict::Ok
+    }
+
+    /// No part *of this machine* is stalled: what the watchdog is told.
+    pub(crate) fn well_here(&self) -> bool {
+        self.parts.values().all(|part| part.elsewhere || part.status == Verdict::Ok)
+    }
+
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"status\":\"stalled\",\"error\":\"{error}\"}}"))
+    }
+}
+
+/// Remembers when each part last got on.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    seen: Mutex<BTreeMap<&'static str, (u64, Monotonic)>>,
+}
+
+impl Health {
+    /// Judges all parts at this moment.
+    pub(crate) fn judge(&self, now: Monotonic, parts: impl IntoIterator<Item = (&'static str, Progress)>) -> Report {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let judged: BTreeMap<&'static str, Part> = parts
+            .into_iter()
+            .map(|(name, progress)| {
+                let last = seen.entry(name).or_insert((progress.done, now));
+                if last.0 != progress.done || !progress.has_work {
+                    *last = (progress.done, now);
+                }
+                let waiting_ms = now.0.saturating_sub(last.1.0);
+                let status = if waiting_ms > progress.patience_ms { Verdict::Stalled } else { Verdict::Ok };
+                (name, Part { status, waiting_ms, elsewhere: progress.elsewhere })
+            })
+            .collect();
+        let stalled = judged.values().any(|part| part.status == Verdict::Stalled);
+        Report { status: if stalled { Verdict::Stalled } else { Verdict::Ok }, parts: judged }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(health: &Health, at_ms: u64, done: u64, has_work: bool) -> Report {
+        let progress = Progress { done, has_work, patience_ms: 1_000, elsewhere: false };
+        health.judge(Monotonic(at_ms), [("journal", progress)])
+    }
+
+    #[test]
+    fn a_part_with_work_that_does_not_get_on_is_stalled_until_it_does() {
+        let health = Health::default();
+        assert!(judge(&health, 0, 7, true).well());
+        assert!(judge(&health, 1_000, 7, true).well());
+        assert!(!judge(&health, 1_001, 7, true).well());
+        assert!(judge(&health, 1_002, 8, true).well());
+    }
+
+    #[test]
+    fn a_part_without_work_may_rest() {
+        let health = Health::default();
+        for at in [0, 10_000, 20_000] {
+            assert!(judge(&health, at, 7, false).well());
+        }
+    }
+
+    #[test]
+    fn a_part_elsewhere_is_reported_and_does_not_trip_the_watchdog() {
+        let health = Health::default();
+        let forward = Progress { done: 1, has_work: true, patience_ms: 10, elsewhere: true };
+        health.judge(Monotonic(0), [("forward", forward)]);
+        let report = health.judge(Monotonic(11), [("forward", forward)]);
+        assert!(!report.well() && report.well_here());
+        assert!(report.json().contains("\"forward\":{\"status\":\"stalled\",\"waiting_ms\":11}"), "{}", report.json());
+    }
+}

@@ -1,0 +1,46 @@
+//! `/metrics` and `/healthz`, over HTTP on loopback.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::exposition::Exposition;
+use crate::health::Report;
+
+/// What the pages show, made anew for each request.
+pub(crate) trait Pages: Send + Sync + 'static {
+    /// All metrics.
+    fn metrics(&self) -> Exposition;
+    /// How each part gets on.
+    fn health(&self) -> Report;
+}
+
+/// Binds the port, so that a taken one is an error at the start.
+pub(crate) async fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(listen).await
+}
+
+/// Serves until the future is dropped.
+pub(crate) async fn serve(listener: TcpListener, pages: Arc<dyn Pages>) -> std::io::Result<()> {
+    let routes = Router::new().route("/metrics", get(metrics)).route("/healthz", get(health)).with_state(pages);
+    axum::serve(listener, routes).await
+}
+
+async fn metrics(State(pages): State<Arc<dyn Pages>>) -> impl IntoResponse {
+    match pages.metrics().encode() {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], format!("{error}\n")),
+    }
+}
+
+async fn health(State(pages): State<Arc<dyn Pages>>) -> impl IntoResponse {
+    let report = pages.health();
+    let status = if report.well() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", report.json()))
+}

@@ -1,0 +1,184 @@
+//! Events of one topic sent one at a time, by a producer of their own.
+//!
+//! Two uses. A paused topic is tried with its next event, so that its failure does not disturb the others. And where a batch was
+//! refused, this finds the record that was meant: brokers refuse batches (Kafka protocol, Produce), so "too large" says
+//! nothing of a record unless it was alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamppost_event::{Gap, Item, JournalStopped, Offset, Outlet, Partition, Position, Stored, Topic};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::time::timeout;
+
+use crate::config::ForwardConfig;
+use crate::counters::Counters;
+use crate::failure::{Class, classify};
+use crate::kafka::{Kafka, Outgoing, Report};
+use crate::stamp::Stamp;
+use crate::window::Slot;
+
+/// How long one event's report is waited for.
+const REPORT_MAX: Duration = Duration::from_secs(30);
+
+/// A topic's own reader and producer.
+pub(crate) struct Alone {
+    topic: Topic,
+    /// Where the chunk in hand begins.
+    pub(crate) at: Position,
+    next: Position,
+    items: VecDeque<Item>,
+    kafka: Option<Kafka>,
+}
+
+/// What became of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Delivered,
+    Failed { class: Class, why: String },
+}
+
+impl Alone {
+    pub(crate) const fn new(topic: Topic, at: Position) -> Self {
+        Self { topic, at, next: at, items: VecDeque::new(), kafka: None }
+    }
+
+    /// The first event or gap of the topic that is not done; `None` where the journal ends. Reads the disk.
+    pub(crate) fn find(
+        &mut self,
+        outlet: &dyn Outlet,
+        cursors: &HashMap<Partition, Offset>,
+        read_bytes: usize,
+    ) -> Result<Option<Item>, JournalStopped> {
+        loop {
+            while let Some(item) = self.items.pop_front() {
+                let (topic, partition, after) = match &item {
+                    Item::Event(stored) => (&stored.event.topic, stored.partition, stored.offset.next()),
+                    Item::Gap(gap) => (&gap.at.topic, gap.at.partition, gap.to),
+                };
+                if *topic == self.topic && cursors.get(&partition).is_none_or(|cursor| after > *cursor) {
+                    return Ok(Some(item));
+                }
+            }
+            let chunk = outlet.read(self.next, read_bytes)?;
+            if chunk.items.is_empty() && chunk.caught_up {
+                return Ok(None);
+            }
+            (self.at, self.next) = (self.next, chunk.next);
+            self.items = chunk.items.into();
+        }
+    }
+
+    /// Puts back what [`Alone::find`] gave.
+    pub(crate) fn put_back(&mut self, item: Item) {
+        self.items.push_front(item);
+    }
+
+    /// Sends one event and waits for its report.
+    pub(crate) async fn send(
+        &mut self,
+        config: &ForwardConfig,
+        counters: &Arc<Counters>,
+        out: &Outgoing<'_>,
+    ) -> Outcome {
+        let kafka = match self.kafka.take().map_or_else(|| Kafka::connect_for_one(config, counters), Ok) {
+            Ok(kafka) => kafka,
+            Err(error) => return Outcome::Failed { class: Class::Retry, why: error.to_string() },
+        };
+        let sent = kafka.send(config, out, Slot(0), &mut String::new());
+        let result = match sent {
+            Err(code) => Err(code),
+            Ok(()) => timeout(REPORT_MAX, report(&kafka)).await.unwrap_or(Err(RDKafkaErrorCode::MessageTimedOut)),
+        };
+        match result {
+            Ok(()) => {
+                self.kafka = Some(kafka);
+                Outcome::Delivered
+            }
+            Err(code) => {
+                // After a failure its order is not certain any more: the next one gets a new producer.
+                drop(kafka.close().await);
+                Outcome::Failed { class: classify(code), why: code.to_string() }
+            }
+        }
+    }
+
+    /// Closes the producer.
+    pub(crate) async fn close(self) {
+        if let Some(kafka) = self.kafka {
+            drop(kafka.close().await);
+        }
+    }
+}
+
+async fn report(kafka: &Kafka) -> Result<(), RDKafkaErrorCode> {
+    let mut reports: Vec<Report> = Vec::new();
+    loop {
+        kafka.reports.take(&mut reports);
+        if let Some(report) = reports.first() {
+            return report.error.map_or(Ok(()), Err);
+        }
+        if let Some((Class::Denied, why)) = kafka.reports.take_trouble() {
+            tracing::debug!(why, "the cluster does not let a single event in");
+            return Err(RDKafkaErrorCode::Authentication);
+        }
+        kafka.reports.wait().await;
+    }
+}
+
+/// What one step of a lane came upon.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Event { stored: Box<Stored>, outcome: Outcome },
+    Gap(Gap),
+    Waiting,
+    End,
+}
+
+/// All that a step needs besides the lane's own [`Alone`].
+pub(crate) struct StepInput {
+    pub(crate) config: Arc<ForwardConfig>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) outlet: Arc<dyn Outlet>,
+    pub(crate) cursors: HashMap<Partition, Offset>,
+    pub(crate) name: Topic,
+    pub(crate) partitions: u16,
+}
+
+/// Finds the topic's next event and sends it. `stamp` is asked when its time is needed; `None` waits for the clock.
+pub(crate) async fn step(
+    mut alone: Box<Alone>,
+    input: StepInput,
+    stamp: impl FnOnce(&Stored) -> Option<Stamp> + Send,
+) -> (Box<Alone>, Result<Step, JournalStopped>) {
+    let StepInput { config, counters, outlet, cursors, name, partitions } = input;
+    let read_bytes = config.read_bytes;
+    let topic = alone.topic.clone();
+    let at = alone.at;
+    let found = tokio::task::spawn_blocking(move || {
+        let found = alone.find(&*outlet, &cursors, read_bytes);
+        (alone, found)
+    });
+    let (mut alone, found) = match found.await {
+        Ok(found) => found,
+        Err(_) => (Box::new(Alone::new(topic, at)), Err(JournalStopped { reason: "a read panicked".into() })),
+    };
+    let stored = match found {
+        Ok(Some(Item::Event(stored))) => stored,
+        Ok(Some(Item::Gap(gap))) => return (alone, Ok(Step::Gap(gap))),
+        Ok(None) => return (alone, Ok(Step::End)),
+        Err(stopped) => return (alone, Err(stopped)),
+    };
+    let Some(stamp) = stamp(&stored) else {
+        alone.put_back(Item::Event(stored));
+        return (alone, Ok(Step::Waiting));
+    };
+    let partition = lamppost_event::partition_of(&stored.event.key, partitions);
+    let out = Outgoing { name: &name, partition, stored: &stored, stamp };
+    let outcome = alone.send(&config, &counters, &out).await;
+    if outcome != Outcome::Delivered {
+        alone.put_back(Item::Event(stored.clone()));
+    }
+    (alone, Ok(Step::Event { stored: Box::new(stored), outcome }))
+}

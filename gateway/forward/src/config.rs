@@ -1,0 +1,240 @@
+//! What the forwarder is told, parsed once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::{NonZeroU8, NonZeroU16};
+use std::str::FromStr;
+use std::time::Duration;
+
+use lamppost_event::{GatewayId, Group, NameError, Topic};
+
+/// How batches are compressed on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Zstandard: the smallest.
+    #[default]
+    Zstd,
+    /// LZ4: the least work.
+    Lz4,
+    /// None.
+    None,
+}
+
+impl Compression {
+    /// The name that librdkafka's `compression.codec` takes.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A pattern for the names of the cluster's topics: `{topic}` stands for the journal's topic and must occur, `{gateway}`
+/// for the gateway's name. The rest is taken as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicTemplate(String);
+
+/// Why a text is not a [`TopicTemplate`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TopicTemplateError {
+    /// `{topic}` is missing: all topics would become one.
+    #[error("the topic template {0:?} lacks {{topic}}")]
+    NoTopic(String),
+    /// It would make names that Kafka does not allow.
+    #[error("the topic template {template:?} can't make a topic name: {source}")]
+    Name {
+        /// The template.
+        template: String,
+        /// What is wrong with the name.
+        source: NameError,
+    },
+}
+
+impl TopicTemplate {
+    /// The cluster's name for `topic`.
+    ///
+    /// # Errors
+    /// [`NameError`] if the name comes out longer than Kafka allows (249 bytes).
+    pub fn name(&self, gateway: &GatewayId, topic: &Topic) -> Result<Topic, NameError> {
+        if self.0 == "{topic}" {
+            return Ok(topic.clone());
+        }
+        Topic::user(&self.0.replace("{topic}", topic.as_str()).replace("{gateway}", gateway.as_str()))
+    }
+}
+
+impl Default for TopicTemplate {
+    fn default() -> Self {
+        Self("{topic}".to_owned())
+    }
+}
+
+impl fmt::Display for TopicTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for TopicTemplate {
+    type Err = TopicTemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TopicTemplateError> {
+        if !text.contains("{topic}") {
+            return Err(TopicTemplateError::NoTopic(text.to_owned()));
+        }
+        Topic::user(&text.replace("{topic}", "t").replace("{gateway}", "g"))
+            .map_err(|source| TopicTemplateError::Name { template: text.to_owned(), source })?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// What the forwarder is told. [`ForwardConfig::new`] has the defaults.
+#[derive(Debug, Clone)]
+pub struct ForwardConfig {
+    /// `host:port,…` of some of the cluster's brokers.
+    pub bootstrap: String,
+    /// This gateway's name, part of every `ce_id`.
+    pub gateway: GatewayId,
+    /// Whose cursors these are. Default `forward`.
+    pub group: Group,
+    /// How this client is called in the brokers' logs and quotas. Default `lamppost-<gateway>`.
+    pub client_id: String,
+    /// Default [`Compression::Zstd`].
+    pub compression: Compression,
+    /// The most that is handed to librdkafka and not delivered yet, in bytes, each event counted with its headers and its
+    /// overhead in memory. Default 8 MiB.
+    pub in_flight_bytes_max: usize,
+    /// How much is read from the journal at once, in bytes; two such chunks are held. Default 256 KiB.
+    pub read_bytes: usize,
+    /// How long a batch may gather. Default 5 ms.
+    pub linger: Duration,
+    /// The largest record that the cluster takes (`max.message.bytes` of its topics), in bytes. What is larger goes to dead
+    /// letters. Default 1,000,000 (Kafka's own default is 1,048,588).
+    pub message_bytes_max: usize,
+    /// How the cluster's topics are called. Default `{topic}`.
+    pub topic_template: TopicTemplate,
+    /// Whether a missing topic is created. Default yes; else it pauses until it is there.
+    pub create_topics: bool,
+    /// Partitions of a created topic. Default: as many as in the journal.
+    pub partitions: Option<NonZeroU16>,
+    /// Replicas of a created topic; `None` is the cluster's default. Default `None`.
+    pub replication: Option<NonZeroU8>,
+    /// How long events stamped by an unset clock wait for the clock to become right. Default 10 minutes.
+    pub clock_wait_max: Duration,
+    /// How often cursors are committed. Default 500 ms (or 1,000 events, whichever is first).
+    pub commit_interval: Duration,
+    /// The first delay after a failure; doubled with each, jittered. Default 100 ms.
+    pub retry_delay_min: Duration,
+    /// The longest delay after a failure; lost connections are tried again after at most 5 s of it. Default 30 s.
+    pub retry_delay_max: Duration,
+    /// How long a stop waits for what is in flight. Default 5 s.
+    pub stop_deadline: Duration,
+    /// Any property of librdkafka, for example for TLS and SASL. What the promise rests on can't be set: see
+    /// [`ForwardConfig::RESERVED`].
+    pub properties: BTreeMap<String, String>,
+}
+
+impl ForwardConfig {
+    /// The properties that order and delivery rest on; setting them is refused.
+    pub const RESERVED: &'static [&'static str] = &[
+        "acks",
+        "allow.auto.create.topics",
+        "bootstrap.servers",
+        "enable.gapless.guarantee",
+        "enable.idempotence",
+        "max.in.flight",
+        "max.in.flight.requests.per.connection",
+        "message.send.max.retries",
+        "message.timeout.ms",
+        "delivery.timeout.ms",
+        "metadata.broker.list",
+        "partitioner",
+        "request.required.acks",
+        "retries",
+        "transactional.id",
+    ];
+
+    /// The defaults, for that gateway and cluster.
+    #[must_use]
+    pub fn new(gateway: GatewayId, bootstrap: &str) -> Self {
+        Self {
+            bootstrap: bootstrap.to_owned(),
+            client_id: format!("lamppost-{gateway}"),
+            gateway,
+            group: default_group(),
+            compression: Compression::default(),
+            in_flight_bytes_max: 8 << 20,
+            read_bytes: 256 << 10,
+            linger: Duration::from_millis(5),
+            message_bytes_max: 1_000_000,
+            topic_template: TopicTemplate::default(),
+            create_topics: true,
+            partitions: None,
+            replication: None,
+            clock_wait_max: Duration::from_secs(600),
+            commit_interval: Duration::from_millis(500),
+            retry_delay_min: Duration::from_millis(100),
+            retry_delay_max: Duration::from_secs(30),
+            stop_deadline: Duration::from_secs(5),
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a literal that the test of this module parses too")]
+fn default_group() -> Group {
+    Group::new("forward").expect("a valid group name")
+}
+
+/// What is wrong with a [`ForwardConfig`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardConfigError {
+    /// A property that the promise rests on.
+    #[error("the property {0:?} can't be set: order and delivery rest on it")]
+    Reserved(String),
+    /// librdkafka does not take it.
+    #[error("librdkafka refuses the property {key:?} = {value:?}: {why}")]
+    Property {
+        /// The property.
+        key: String,
+        /// Its value (left out where it is a secret).
+        value: String,
+        /// librdkafka's words.
+        why: String,
+    },
+    /// librdkafka does not take the whole.
+    #[error("librdkafka refuses the configuration: {0}")]
+    Refused(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_names_the_clusters_topics() {
+        let gateway = GatewayId::new("post-17").unwrap();
+        let topic = Topic::new("air").unwrap();
+        let template: TopicTemplate = "city.{gateway}.{topic}".parse().unwrap();
+        assert_eq!(template.name(&gateway, &topic).unwrap().as_str(), "city.post-17.air");
+        assert_eq!(TopicTemplate::default().name(&gateway, &topic).unwrap(), topic);
+        assert!(template.name(&gateway, &Topic::new(&"a".repeat(245)).unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_template_without_the_topic_or_with_a_space_is_refused() {
+        assert!(matches!("city".parse::<TopicTemplate>(), Err(TopicTemplateError::NoTopic(_))));
+        assert!(matches!("a city {topic}".parse::<TopicTemplate>(), Err(TopicTemplateError::Name { .. })));
+    }
+
+    #[test]
+    fn the_default_group_is_forward() {
+        let config = ForwardConfig::new(GatewayId::new("g").unwrap(), "localhost:9092");
+        assert_eq!(config.group.as_str(), "forward");
+        assert_eq!(config.client_id, "lamppost-g");
+    }
+}

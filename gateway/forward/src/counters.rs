@@ -1,0 +1,94 @@
+//! What the forwarder counts; the daemon exports it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use lamppost_event::Monotonic;
+
+/// What the forwarder counts since its start. Reading is cheap and never waits for the forwarder.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Events handed to librdkafka, those sent again after a failure counted again.
+    pub sent: AtomicU64,
+    /// Events that the cluster acknowledged, each report counted.
+    pub delivered: AtomicU64,
+    /// Payload and key bytes that the cluster acknowledged.
+    pub delivered_bytes: AtomicU64,
+    /// Bytes written to the brokers' connections, as librdkafka counts them (taken every 2 s).
+    pub wire_bytes: AtomicU64,
+    /// Failed tries: producers given up, topics tried in vain, metadata not reached.
+    pub retries: AtomicU64,
+    /// Producers torn down and built anew.
+    pub rebuilds: AtomicU64,
+    /// Bytes in flight now.
+    pub in_flight_bytes: AtomicU64,
+    /// Events in flight now.
+    pub in_flight_events: AtomicU64,
+    /// Gaps of the journal that cursors passed.
+    pub gaps: AtomicU64,
+    /// Events that those gaps swallowed.
+    pub gap_events: AtomicU64,
+    /// Events that can never be accepted by the cluster, handed to dead letters.
+    pub poison: AtomicU64,
+    /// Dead letters that were sent cut.
+    pub cut: AtomicU64,
+    /// Events sent with the time of sending, since theirs could not be known.
+    pub unclocked: AtomicU64,
+    /// Topics paused now.
+    pub paused_topics: AtomicU64,
+    /// Whether a broker is connected.
+    pub connected: AtomicBool,
+    /// Whether everything durable has been delivered.
+    pub caught_up: AtomicBool,
+    last_delivery_ms: AtomicU64,
+    paused: Mutex<Option<String>>,
+}
+
+impl Counters {
+    /// When the last event was delivered, in this boot's monotonic time. `None`: not yet.
+    #[must_use]
+    pub fn last_delivery(&self) -> Option<Monotonic> {
+        // Stored one later, so that 0 can be "not yet".
+        self.last_delivery_ms.load(Relaxed).checked_sub(1).map(Monotonic)
+    }
+
+    /// Why nothing (or one topic) moves, in words for a human; `None`: nothing is paused.
+    #[must_use]
+    pub fn paused_reason(&self) -> Option<String> {
+        self.paused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_last_delivery(&self, at: Monotonic) {
+        self.last_delivery_ms.store(at.0.saturating_add(1), Relaxed);
+    }
+
+    /// Sets the reason; true if it is another than before (then it is worth a line in the log).
+    pub(crate) fn set_paused(&self, reason: Option<String>) -> bool {
+        let mut paused = self.paused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let changed = *paused != reason;
+        *paused = reason;
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_new_only_once() {
+        let counters = Counters::default();
+        assert!(counters.set_paused(Some("no rights".into())));
+        assert!(!counters.set_paused(Some("no rights".into())));
+        assert_eq!(counters.paused_reason().as_deref(), Some("no rights"));
+        assert!(counters.set_paused(None));
+    }
+
+    #[test]
+    fn the_last_delivery_is_known_even_at_time_zero() {
+        let counters = Counters::default();
+        assert_eq!(counters.last_delivery(), None);
+        counters.set_last_delivery(Monotonic(0));
+        assert_eq!(counters.last_delivery(), Some(Monotonic(0)));
+    }
+}

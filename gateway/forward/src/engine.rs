@@ -1,0 +1,331 @@
+//! The forwarder's state between producers, and what becomes of everything that comes back to it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lamppost_event::{Chunk, Clock, Gap, JournalStopped, Offset, Outlet, Partition, Position, Topic, TopicPartition};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::config::ForwardConfig;
+use crate::counters::Counters;
+use crate::failure::{Class, classify};
+use crate::kafka::Report;
+use crate::lane::{Cause, Lane};
+use crate::reading::Reading;
+use crate::resolve::Resolution;
+use crate::stamp::ClockWait;
+use crate::window::{Admission, Slot, Window};
+use crate::{DeadLetters, Undelivered, alone, resolve};
+
+/// A cursor is committed after so many events, if not before by time.
+const COMMIT_EVENTS: u64 = 1000;
+
+/// Batches are never made smaller than this, in bytes.
+const BATCH_BYTES_FLOOR: usize = 32 << 10;
+
+/// Where a topic's events go.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) name: Topic,
+    pub(crate) partitions: u16,
+}
+
+/// What work in the background comes back with.
+pub(crate) enum Done {
+    Read { generation: u64, from: Position, chunk: Result<Chunk, JournalStopped> },
+    Grown { generation: u64 },
+    Resolved { topic: Topic, name: Topic, resolution: Resolution },
+    Step { topic: Topic, alone: Box<alone::Alone>, step: Result<alone::Step, JournalStopped> },
+    Buried { burial: Burial, result: Result<(), JournalStopped> },
+    Closed,
+}
+
+/// Which event was buried.
+pub(crate) enum Burial {
+    /// One in the window, of that producer.
+    Flight { session: u64, slot: Slot },
+    /// The one that a lane stands before.
+    Lane { at: TopicPartition, offset: Offset },
+}
+
+/// Why a producer has to go.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    /// Events that the cluster refused, and why.
+    pub(crate) refused: Vec<(TopicPartition, Offset, Code)>,
+    /// What the producer itself said.
+    pub(crate) client: Option<(Class, String)>,
+}
+
+pub(crate) struct Engine {
+    pub(crate) config: Arc<ForwardConfig>,
+    pub(crate) outlet: Arc<dyn Outlet>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) window: Window,
+    pub(crate) reading: Reading,
+    pub(crate) targets: HashMap<Topic, Target>,
+    pub(crate) lanes: BTreeMap<Topic, Lane>,
+    pub(crate) clock_wait: Arc<Mutex<ClockWait>>,
+    pub(crate) work: JoinSet<Done>,
+    pub(crate) growing: Option<AbortHandle>,
+    pub(crate) resolving: Option<Topic>,
+    pub(crate) hold_until: Option<Instant>,
+    pub(crate) backoff: Backoff,
+    /// The largest batch, in bytes; halved whenever the cluster refuses one for its size.
+    pub(crate) batch_bytes_max: usize,
+    pub(crate) denied: Option<String>,
+    pub(crate) session: u64,
+    pub(crate) text: String,
+    committed_at: Instant,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        config: Arc<ForwardConfig>,
+        outlet: Arc<dyn Outlet>,
+        clock: Arc<dyn Clock>,
+        dead_letters: Option<Arc<dyn DeadLetters>>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, JournalStopped> {
+        let resume = outlet.resume(&config.group)?;
+        let seed = seed_of(&config, &*clock);
+        Ok(Self {
+            window: Window::new(config.in_flight_bytes_max, resume.cursors),
+            reading: Reading::new(resume.position),
+            targets: HashMap::new(),
+            lanes: BTreeMap::new(),
+            clock_wait: Arc::new(Mutex::new(ClockWait::new(config.clock_wait_max))),
+            work: JoinSet::new(),
+            growing: None,
+            resolving: None,
+            hold_until: None,
+            backoff: Backoff::new(config.retry_delay_min, config.retry_delay_max, seed),
+            batch_bytes_max: config.message_bytes_max,
+            denied: None,
+            session: 0,
+            text: String::new(),
+            committed_at: Instant::now(),
+            config,
+            outlet,
+            clock,
+            dead_letters,
+            counters,
+        })
+    }
+
+    /// Starts the next read, or waits for the journal to grow.
+    pub(crate) fn read_ahead(&mut self) {
+        let Some(from) = self.reading.wanted() else { return };
+        let (outlet, generation) = (Arc::clone(&self.outlet), self.reading.generation);
+        self.reading.busy = true;
+        if self.reading.caught_up {
+            let grown = async move {
+                outlet.grown(from).await;
+                Done::Grown { generation }
+            };
+            self.growing = Some(self.work.spawn(grown));
+            return;
+        }
+        let bytes_max = self.config.read_bytes;
+        self.work.spawn_blocking(move || Done::Read { generation, from, chunk: outlet.read(from, bytes_max) });
+    }
+
+    /// Reads again from `from`, or from the first unused item.
+    pub(crate) fn rewind(&mut self, from: Position) {
+        self.window.end_read();
+        self.reading.rewind(from);
+        if let Some(growing) = self.growing.take() {
+            growing.abort();
+        }
+    }
+
+    /// Applies delivery reports. What the cluster refused comes back.
+    pub(crate) fn apply(&mut self, reports: &[Report], failures: &mut Failures) {
+        let mut delivered = false;
+        for report in reports {
+            let Some(code) = report.error else {
+                delivered |= self.window.done(report.slot);
+                continue;
+            };
+            if let Some((at, offset)) = self.window.place(report.slot) {
+                failures.refused.push((at.clone(), offset, code));
+            }
+        }
+        if delivered {
+            self.backoff.reset();
+            self.denied = None;
+            self.counters.connected.store(true, Relaxed);
+            self.counters.set_last_delivery(self.clock.now().monotonic);
+        }
+    }
+
+    /// A gap of the journal: counted, and the cursor passes over it.
+    pub(crate) fn pass_gap(&mut self, gap: &Gap) {
+        let track = self.window.track(&gap.at.topic, gap.at.partition);
+        let from = match self.window.admit(track, gap.from) {
+            Admission::Next => gap.from,
+            Admission::Jump { from } => from,
+            // The gap may reach further than what was seen of it.
+            Admission::Seen => match self.window.admit(track, gap.to) {
+                Admission::Jump { from } => from,
+                Admission::Seen | Admission::Next => return,
+            },
+        };
+        if from >= gap.to {
+            return;
+        }
+        self.window.skip(track, from, gap.to);
+        self.counters.gaps.fetch_add(1, Relaxed);
+        self.counters.gap_events.fetch_add(gap.to.0 - from.0, Relaxed);
+        tracing::warn!(at = %gap.at, %from, to = %gap.to, reason = gap.reason, "a gap of the journal is passed over");
+    }
+
+    /// An event that was dealt with alone is done.
+    pub(crate) fn pass_event(&mut self, at: &TopicPartition, offset: Offset) {
+        let track = self.window.track(&at.topic, at.partition);
+        if self.window.admit(track, offset) != Admission::Seen {
+            self.window.skip(track, offset, offset.next());
+        }
+    }
+
+    /// Commits the cursors that moved, if it is time.
+    pub(crate) fn commit(&mut self, now_or_never: bool) -> Result<(), JournalStopped> {
+        let due = self.committed_at.elapsed() >= self.config.commit_interval;
+        if !(now_or_never || due || self.window.passed() >= COMMIT_EVENTS) {
+            return Ok(());
+        }
+        self.committed_at = Instant::now();
+        let cursors = self.window.take_moved();
+        if cursors.is_empty() {
+            return Ok(());
+        }
+        self.outlet.commit(&self.config.group, &cursors)
+    }
+
+    /// Sets the gauges.
+    pub(crate) fn show(&self) {
+        let counters = &self.counters;
+        counters.in_flight_bytes.store(self.window.bytes() as u64, Relaxed);
+        counters.in_flight_events.store(self.window.events() as u64, Relaxed);
+        let paused = || self.lanes.iter().filter_map(|(topic, lane)| Some((topic, lane.cause.paused()?)));
+        counters.paused_topics.store(paused().count() as u64, Relaxed);
+        let idle = self.window.events() == 0 && self.reading.is_used_up() && self.lanes.is_empty();
+        counters.caught_up.store(idle && self.reading.caught_up, Relaxed);
+        let reason =
+            self.denied.clone().or_else(|| paused().next().map(|(topic, why)| format!("topic {topic}: {why}")));
+        if counters.set_paused(reason.clone()) {
+            match reason {
+                Some(reason) => tracing::error!(reason, "forwarding is paused; nothing is dropped, it is tried again"),
+                None => tracing::info!("forwarding goes on"),
+            }
+        }
+    }
+
+    /// The producer is gone: takes everything in flight back and decides how each topic goes on. Returns how long to wait
+    /// before the next producer.
+    pub(crate) fn settle(&mut self, failures: Failures) -> Duration {
+        self.counters.rebuilds.fetch_add(1, Relaxed);
+        self.counters.retries.fetch_add(1, Relaxed);
+        let undone = self.window.reset().unwrap_or_else(|| self.reading.place());
+        self.rewind(undone);
+        for lane in self.lanes.values_mut() {
+            lane.at = lane.at.min(undone);
+        }
+        let mut set_apart = false;
+        let mut denied = None;
+        if failures.refused.iter().any(|(_, _, code)| *code == Code::MessageSizeTooLarge) {
+            // Perhaps no record was meant, but their sum.
+            self.batch_bytes_max = (self.batch_bytes_max / 2).max(BATCH_BYTES_FLOOR);
+        }
+        for (at, offset, code) in failures.refused {
+            match classify(code) {
+                Class::Echo | Class::Retry => {}
+                Class::Topic => {
+                    self.targets.remove(&at.topic);
+                    self.set_apart(at.topic, undone, Cause::Refused(code.to_string()));
+                    set_apart = true;
+                }
+                Class::Denied => denied = Some(code.to_string()),
+                Class::Poison => {
+                    self.suspect(at, offset, undone);
+                    set_apart = true;
+                }
+            }
+        }
+        if let Some((class, why)) = failures.client {
+            tracing::warn!(why, "the producer is built anew");
+            if class == Class::Denied {
+                denied = Some(why);
+            }
+        }
+        let is_denied = denied.is_some();
+        self.denied = denied.or(self.denied.take());
+        // What failed is set apart: the others need not wait.
+        if set_apart && !is_denied { Duration::ZERO } else { self.backoff.next() }
+    }
+
+    /// Takes a topic out of the common stream.
+    pub(crate) fn set_apart(&mut self, topic: Topic, at: Position, cause: Cause) {
+        let pause_min = self.config.retry_delay_min.saturating_mul(10);
+        let seed = seed_of(&self.config, &*self.clock);
+        let backoff = Backoff::new(pause_min, self.config.retry_delay_max, seed);
+        self.lanes.entry(topic).or_insert_with(|| Lane::new(at, cause, backoff));
+    }
+
+    fn suspect(&mut self, at: TopicPartition, offset: Offset, undone: Position) {
+        self.set_apart(at.topic.clone(), undone, Cause::Suspects(BTreeMap::new()));
+        if let Some(Lane { cause: Cause::Suspects(suspects), .. }) = self.lanes.get_mut(&at.topic) {
+            let last = suspects.entry(at.partition).or_insert(offset);
+            *last = offset.max(*last);
+        }
+    }
+
+    /// Asks the cluster after a topic, in the background; one at a time.
+    pub(crate) fn resolve(&mut self, topic: &Topic) {
+        let held = self.hold_until.is_some_and(|until| Instant::now() < until);
+        if self.resolving.is_some() || held {
+            return;
+        }
+        let name = match self.config.topic_template.name(&self.config.gateway, topic) {
+            Ok(name) => name,
+            Err(error) => {
+                let start = self.reading.chunk_start();
+                self.set_apart(topic.clone(), start, Cause::Refused(error.to_string()));
+                return;
+            }
+        };
+        self.resolving = Some(topic.clone());
+        let shape = self.outlet.topics().into_iter().find(|shape| shape.topic == *topic);
+        let partitions = shape.map_or(1, |shape| shape.partitions);
+        let (config, topic) = (Arc::clone(&self.config), topic.clone());
+        self.work.spawn_blocking(move || {
+            let resolution = resolve::resolve(&config, &name, partitions);
+            Done::Resolved { topic, name, resolution }
+        });
+    }
+
+    /// What is in flight.
+    pub(crate) fn undelivered(&self) -> Undelivered {
+        let caught_up = self.reading.caught_up && self.reading.is_used_up() && self.lanes.is_empty();
+        Undelivered { events: self.window.events() as u64, bytes: self.window.bytes() as u64, caught_up }
+    }
+
+    pub(crate) fn cursors_of(&self, topic: &Topic) -> HashMap<Partition, Offset> {
+        self.window.cursors_of(topic).into_iter().collect()
+    }
+}
+
+fn seed_of(config: &ForwardConfig, clock: &dyn Clock) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let now = clock.now();
+    (config.gateway.as_str(), now.boot.0, now.monotonic.0).hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,283 @@
+//! The edge to librdkafka: one producer, its delivery reports and what it says of its connections.
+//!
+//! Order rests on four properties: idempotence (the broker refuses what overtakes), the gap-less guarantee (a batch that
+//! fails for good stops the whole producer, so that nothing behind it is written), no time-out, retries without end.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lamppost_event::{Partition, Stored, Topic};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::Notify;
+
+use crate::config::{ForwardConfig, ForwardConfigError};
+use crate::counters::Counters;
+use crate::failure::{Class, classify};
+use crate::record;
+use crate::stamp::Stamp;
+use crate::window::Slot;
+
+/// The fate of one event in flight.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Report {
+    pub(crate) slot: Slot,
+    /// `None`: the cluster has it.
+    pub(crate) error: Option<RDKafkaErrorCode>,
+}
+
+/// What one producer has reported and nobody has taken yet. Bounded by what is in flight.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    queue: Mutex<Vec<Report>>,
+    trouble: Mutex<Option<(Class, String)>>,
+    wake: Notify,
+}
+
+impl Reports {
+    /// Swaps the reports out into `into`, whose allocation takes the next ones.
+    pub(crate) fn take(&self, into: &mut Vec<Report>) {
+        into.clear();
+        std::mem::swap(&mut *lock(&self.queue), into);
+    }
+
+    /// What the client itself said: a fatal error, or that it may not connect.
+    pub(crate) fn take_trouble(&self) -> Option<(Class, String)> {
+        lock(&self.trouble).take()
+    }
+
+    /// Completes when there is something to take.
+    pub(crate) async fn wait(&self) {
+        self.wake.notified().await;
+    }
+
+    fn push(&self, report: Report) {
+        let mut queue = lock(&self.queue);
+        let first = queue.is_empty();
+        queue.push(report);
+        drop(queue);
+        if first {
+            self.wake.notify_one();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What librdkafka's callbacks reach.
+pub(crate) struct Context {
+    reports: Arc<Reports>,
+    counters: Arc<Counters>,
+    wire_bytes_before: u64,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let brokers = statistics.brokers.values();
+        self.counters.connected.store(brokers.clone().any(|broker| broker.state == "UP"), Relaxed);
+        let bytes: u64 = brokers.map(|broker| broker.txbytes).sum();
+        self.counters.wire_bytes.store(self.wire_bytes_before.saturating_add(bytes), Relaxed);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let KafkaError::Global(code) = error else { return };
+        match classify(code) {
+            _ if code == RDKafkaErrorCode::AllBrokersDown => self.counters.connected.store(false, Relaxed),
+            class @ Class::Denied => {
+                *lock(&self.reports.trouble) = Some((class, reason.to_owned()));
+                self.reports.wake.notify_one();
+            }
+            Class::Echo if code == RDKafkaErrorCode::Fatal => {
+                // The gap-less guarantee failed, or the producer's id was refused: the reports say which.
+                lock(&self.reports.trouble).get_or_insert((Class::Echo, reason.to_owned()));
+                self.reports.wake.notify_one();
+            }
+            _ => tracing::debug!(target: "librdkafka", %code, reason, "client error"),
+        }
+    }
+}
+
+/// librdkafka's own log, in ours. Broken connections are its daily bread: only errors are worth a warning.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::warn!(target: "librdkafka", facility, "{message}");
+        }
+        _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, slot: usize) {
+        let error = match result {
+            Ok(message) => {
+                let bytes = message.payload_len() + message.key_len();
+                self.counters.delivered.fetch_add(1, Relaxed);
+                self.counters.delivered_bytes.fetch_add(bytes as u64, Relaxed);
+                None
+            }
+            Err((error, _)) => Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
+        };
+        self.reports.push(Report { slot: Slot(u32::try_from(slot).unwrap_or(u32::MAX)), error });
+    }
+}
+
+/// One event, ready to be sent.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) name: &'a Topic,
+    pub(crate) partition: Partition,
+    pub(crate) stored: &'a Stored,
+    pub(crate) stamp: Stamp,
+}
+
+/// A producer with its reports.
+pub(crate) struct Kafka {
+    producer: ThreadedProducer<Context>,
+    pub(crate) reports: Arc<Reports>,
+}
+
+impl Kafka {
+    /// A producer that lets batches gather as configured, up to so many bytes.
+    pub(crate) fn connect(
+        config: &ForwardConfig,
+        batch_bytes_max: usize,
+        counters: &Arc<Counters>,
+    ) -> KafkaResult<Self> {
+        Self::connect_with(producer_config(config).set("batch.size", batch_bytes_max.to_string()), counters)
+    }
+
+    /// A producer for one event at a time: nothing to wait for.
+    pub(crate) fn connect_for_one(config: &ForwardConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {
+        Self::connect_with(producer_config(config).set("linger.ms", "0"), counters)
+    }
+
+    fn connect_with(client: &ClientConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {
+        let reports = Arc::new(Reports::default());
+        let wire_bytes_before = counters.wire_bytes.load(Relaxed);
+        let context = Context { reports: Arc::clone(&reports), counters: Arc::clone(counters), wire_bytes_before };
+        let producer = ThreadedProducer::from_config_and_context(client, context)?;
+        Ok(Self { producer, reports })
+    }
+
+    /// Hands an event over. Never blocks.
+    pub(crate) fn send(
+        &self,
+        config: &ForwardConfig,
+        out: &Outgoing<'_>,
+        slot: Slot,
+        text: &mut String,
+    ) -> Result<(), RDKafkaErrorCode> {
+        let mut headers = Some(OwnedHeaders::new_with_capacity(14));
+        let mut put = |key: &'static str, value: &str| {
+            headers = headers.take().map(|headers| headers.insert(Header { key, value: Some(value) }));
+        };
+        record::headers(out.stored, &config.gateway, out.stamp, text, &mut put);
+        let event = &out.stored.event;
+        let mut payload: &[u8] = &event.payload;
+        if let Some(room) = record::cut(out.stored, config.message_bytes_max) {
+            put(record::PAYLOAD_BYTES, &payload.len().to_string());
+            payload = payload.get(..room).unwrap_or(payload);
+        }
+        let record = BaseRecord {
+            topic: out.name.as_str(),
+            partition: Some(i32::from(out.partition.0)),
+            payload: Some(payload),
+            key: Some(&*event.key),
+            // 0 would mean "now" to librdkafka.
+            timestamp: Some(out.stamp.time.0.max(1)),
+            headers,
+            delivery_opaque: slot.0 as usize,
+        };
+        let sent = self.producer.send(record);
+        sent.map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
+    }
+
+    /// Purges what is in flight, waits for the connections to close, and hands out the reports that came till then.
+    /// An event reported as delivered here is: it need not be sent again.
+    pub(crate) async fn close(self) -> Vec<Report> {
+        let Self { producer, reports } = self;
+        // Joins librdkafka's threads: some hundred milliseconds.
+        if tokio::task::spawn_blocking(move || drop(producer)).await.is_err() {
+            tracing::warn!("closing the producer panicked");
+        }
+        let mut last = Vec::new();
+        reports.take(&mut last);
+        last
+    }
+
+    /// Why the producer stopped for good, if it did.
+    pub(crate) fn fatal(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.producer.client().fatal_error()
+    }
+}
+
+/// What all clients of this gateway share.
+pub(crate) fn client_config(config: &ForwardConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    let reconnect_ms_max = config.retry_delay_max.as_millis().clamp(200, 5000);
+    client.set("socket.keepalive.enable", "true").set("reconnect.backoff.max.ms", reconnect_ms_max.to_string());
+    for (key, value) in &config.properties {
+        client.set(key, value);
+    }
+    client
+        .set("bootstrap.servers", &config.bootstrap)
+        .set("client.id", &config.client_id)
+        // Asking after a topic must not make one, with whatever defaults the brokers have.
+        .set("allow.auto.create.topics", "false")
+        .set("log.connection.close", "false");
+    client
+}
+
+fn producer_config(config: &ForwardConfig) -> ClientConfig {
+    let mut client = client_config(config);
+    // Our own bound is met first; librdkafka's is the net below, and above one event of any size.
+    let queue_kbytes = (config.in_flight_bytes_max + 2 * config.message_bytes_max) / 1024 + 1;
+    let set_unless_given = [
+        ("linger.ms", format!("{}", config.linger.as_secs_f64() * 1000.0)),
+        ("compression.codec", config.compression.as_str().to_owned()),
+        ("statistics.interval.ms", "5000".to_owned()),
+    ];
+    for (key, value) in set_unless_given {
+        if !config.properties.contains_key(key) {
+            client.set(key, value);
+        }
+    }
+    client
+        .set("enable.idempotence", "true")
+        .set("enable.gapless.guarantee", "true")
+        .set("acks", "all")
+        .set("message.timeout.ms", "0")
+        .set("message.max.bytes", config.message_bytes_max.max(1000).to_string())
+        .set("queue.buffering.max.kbytes", queue_kbytes.to_string())
+        .set("queue.buffering.max.messages", "0");
+    client
+}
+
+/// Whether librdkafka takes the configuration.
+pub(crate) fn check(config: &ForwardConfig) -> Result<(), ForwardConfigError> {
+    if let Some(key) = config.properties.keys().find(|key| ForwardConfig::RESERVED.contains(&key.as_str())) {
+        return Err(ForwardConfigError::Reserved(key.clone()));
+    }
+    let whole = || Kafka::connect_for_one(config, &Arc::new(Counters::default())).map(drop);
+    let checked = producer_config(config).create_native_config().map(drop).and_then(|()| whole());
+    checked.map_err(|error| match error {
+        KafkaError::ClientConfig(_, why, key, value) => {
+            let secret = ["password", "secret", "pem", "token"].iter().any(|word| key.contains(word));
+            ForwardConfigError::Property { key, value: if secret { "(hidden)".into() } else { value }, why }
+        }
+        other => ForwardConfigError::Refused(other.to_string()),
+    })
+}

@@ -1,0 +1,248 @@
+//! What becomes of what comes back from the background: reads, answers about topics, burials, and the topics that go apart.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lamppost_event::{JournalStopped, Now, Offset, Stored, Topic, TopicPartition};
+use tokio::task::JoinError;
+use tokio::time::Instant;
+
+use crate::Poison;
+use crate::alone::{Alone, Outcome, Step, StepInput, step};
+use crate::counters::Counters;
+use crate::engine::{Burial, Done, Engine, Target};
+use crate::failure::Class;
+use crate::lane::Cause;
+use crate::resolve::Resolution;
+use crate::stamp::{ClockWait, Stamp};
+
+/// How often a topic apart asks again whether the clock is right.
+const CLOCK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Hands an event to the dead letters; false if there are none, or it is one itself.
+    pub(crate) fn bury(&mut self, stored: &Stored, why: &str, burial: Burial) -> bool {
+        let Some(dead_letters) = self.dead_letters.clone().filter(|_| stored.event.reason.is_none()) else {
+            return false;
+        };
+        let (gateway, topic) = (&self.config.gateway, &stored.event.topic);
+        let id = format!("{gateway}/{}/{topic}/{}/{}", stored.epoch, stored.partition, stored.offset);
+        tracing::warn!(id, why, "an event goes to dead letters");
+        let poison = Poison { stored: stored.clone(), reason: format!("the cluster can't take {id}: {why}") };
+        self.work.spawn(async move { Done::Buried { result: dead_letters.bury(poison).await, burial } });
+        true
+    }
+
+    /// Work in the background ended. A panic there would leave us waiting for ever: it ends the forwarder instead, as if the
+    /// journal had stopped, so that the daemon starts it again.
+    pub(crate) fn joined(&mut self, done: Result<Done, JoinError>) -> Result<(), JournalStopped> {
+        match done {
+            Ok(done) => self.finish(done),
+            Err(error) if error.is_panic() => Err(JournalStopped { reason: format!("in the forwarder: {error}") }),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes in what came back from the background.
+    fn finish(&mut self, done: Done) -> Result<(), JournalStopped> {
+        match done {
+            Done::Read { generation, from, chunk } => {
+                let chunk = chunk?;
+                if generation == self.reading.generation {
+                    self.reading.arrived(from, chunk);
+                }
+            }
+            Done::Grown { generation } if generation == self.reading.generation => {
+                (self.reading.busy, self.reading.caught_up, self.growing) = (false, false, None);
+            }
+            Done::Grown { .. } | Done::Closed => {}
+            Done::Resolved { topic, name, resolution } => self.resolved(topic, name, resolution),
+            Done::Step { topic, alone, step } => self.stepped(&topic, alone, step?),
+            Done::Buried { burial, result } => {
+                result?;
+                self.counters.poison.fetch_add(1, Relaxed);
+                match burial {
+                    Burial::Flight { session, slot } if session == self.session => {
+                        self.window.done(slot);
+                    }
+                    // The producer was rebuilt meanwhile: the event is met again, and buried again.
+                    Burial::Flight { .. } => {}
+                    Burial::Lane { at, offset } => self.alone_done(&at, offset),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn resolved(&mut self, topic: Topic, name: Topic, resolution: Resolution) {
+        self.resolving = None;
+        if !matches!(resolution, Resolution::Found { .. }) {
+            self.counters.retries.fetch_add(1, Relaxed);
+        }
+        match resolution {
+            Resolution::Found { partitions } => {
+                self.counters.connected.store(true, Relaxed);
+                (self.hold_until, self.denied) = (None, None);
+                let shapes = self.outlet.topics();
+                let ours = shapes.iter().find(|shape| shape.topic == topic).map(|shape| shape.partitions);
+                if ours.is_some_and(|ours| ours != partitions) {
+                    tracing::warn!(%topic, ours, theirs = partitions, "the cluster has another number of partitions; keys keep their order");
+                }
+                self.targets.insert(topic, Target { name, partitions });
+            }
+            Resolution::Missing { why } => {
+                self.counters.connected.store(true, Relaxed);
+                let place = self.reading.place();
+                match self.lanes.get_mut(&topic) {
+                    Some(lane) => lane.postpone(),
+                    None => self.set_apart(topic, place, Cause::Refused(why)),
+                }
+            }
+            Resolution::Unreachable { why } => {
+                tracing::debug!(%topic, why, "the cluster is not reached");
+                self.counters.connected.store(false, Relaxed);
+                self.hold_until = Some(Instant::now() + self.backoff.next());
+            }
+            Resolution::Denied { why } => {
+                self.denied = Some(why);
+                self.hold_until = Some(Instant::now() + self.backoff.next());
+            }
+        }
+    }
+
+    /// Lets each topic apart take its next step, if it is time and nothing of it is in flight.
+    pub(crate) fn step_lanes(&mut self) {
+        let now = Instant::now();
+        let due = |(topic, lane): (&Topic, &crate::lane::Lane)| {
+            (!lane.busy && lane.retry_at <= now && self.window.is_idle(topic)).then(|| topic.clone())
+        };
+        let due: Vec<Topic> = self.lanes.iter().filter_map(due).collect();
+        for topic in due {
+            match self.targets.get(&topic).cloned() {
+                Some(target) => self.step_lane(topic, target),
+                None => self.resolve(&topic),
+            }
+        }
+    }
+
+    fn step_lane(&mut self, topic: Topic, target: Target) {
+        let cursors = self.cursors_of(&topic);
+        let Some(lane) = self.lanes.get_mut(&topic) else { return };
+        lane.busy = true;
+        let at = lane.at;
+        let alone = lane.alone.take().unwrap_or_else(|| Box::new(Alone::new(topic.clone(), at)));
+        let input = StepInput {
+            config: Arc::clone(&self.config),
+            counters: Arc::clone(&self.counters),
+            outlet: Arc::clone(&self.outlet),
+            cursors,
+            name: target.name,
+            partitions: target.partitions,
+        };
+        let (clock, wait, counters) =
+            (Arc::clone(&self.clock), Arc::clone(&self.clock_wait), Arc::clone(&self.counters));
+        self.work.spawn(async move {
+            let stamp = move |stored: &Stored| stamp_of(&wait, stored, clock.now(), &counters);
+            let (alone, step) = step(alone, input, stamp).await;
+            Done::Step { topic, alone, step }
+        });
+    }
+
+    fn stepped(&mut self, topic: &Topic, alone: Box<Alone>, step: Step) {
+        let Some(lane) = self.lanes.get_mut(topic) else { return };
+        lane.busy = false;
+        lane.at = alone.at;
+        lane.alone = Some(alone);
+        match step {
+            Step::Gap(gap) => self.pass_gap(&gap),
+            Step::End => self.rejoin(topic),
+            Step::Waiting => lane.retry_at = Instant::now() + CLOCK_AGAIN,
+            Step::Event { stored, outcome } => {
+                self.counters.sent.fetch_add(1, Relaxed);
+                let at = TopicPartition { topic: topic.clone(), partition: stored.partition };
+                match outcome {
+                    Outcome::Delivered => {
+                        lane.backoff.reset();
+                        self.counters.set_last_delivery(self.clock.now().monotonic);
+                        self.alone_done(&at, stored.offset);
+                    }
+                    Outcome::Failed { class: Class::Poison, why } => self.alone_poison(&at, &stored, &why),
+                    Outcome::Failed { class, why } => self.alone_failed(topic, class, why),
+                }
+            }
+        }
+    }
+
+    fn alone_poison(&mut self, at: &TopicPartition, stored: &Stored, why: &str) {
+        let burial = Burial::Lane { at: at.clone(), offset: stored.offset };
+        let buried = self.bury(stored, why, burial);
+        let Some(lane) = self.lanes.get_mut(&at.topic) else { return };
+        if buried {
+            // Until the burial is durable.
+            lane.busy = true;
+        } else {
+            lane.cause = Cause::Poison(unburied(stored, why));
+            lane.postpone();
+        }
+    }
+
+    fn alone_failed(&mut self, topic: &Topic, class: Class, why: String) {
+        self.counters.retries.fetch_add(1, Relaxed);
+        let Some(lane) = self.lanes.get_mut(topic) else { return };
+        tracing::debug!(%topic, why, "a single event was tried in vain");
+        if class == Class::Topic {
+            self.targets.remove(topic);
+            if matches!(lane.cause, Cause::Refused(_)) {
+                lane.cause = Cause::Refused(why);
+            }
+        }
+        lane.postpone();
+    }
+
+    /// The event that a lane stood before is done.
+    fn alone_done(&mut self, at: &TopicPartition, offset: Offset) {
+        self.pass_event(at, offset);
+        let Some(lane) = self.lanes.get_mut(&at.topic) else { return };
+        lane.busy = false;
+        lane.retry_at = Instant::now();
+        if lane.cause.clear(at.partition, offset) {
+            self.rejoin(&at.topic);
+        }
+    }
+
+    /// The topic goes with the others again, from its first undone event on.
+    fn rejoin(&mut self, topic: &Topic) {
+        let Some(lane) = self.lanes.remove(topic) else { return };
+        self.rewind(lane.at);
+        if let Some(alone) = lane.alone {
+            self.work.spawn(async move {
+                alone.close().await;
+                Done::Closed
+            });
+        }
+    }
+}
+
+/// Why a poisonous event keeps its topic waiting.
+pub(crate) fn unburied(stored: &Stored, why: &str) -> String {
+    let place = format!("{}/{}", stored.partition, stored.offset);
+    match stored.event.reason {
+        Some(_) => format!("the dead letter at {place} can't be accepted: {why}"),
+        None => format!("the event at {place} can't be accepted, and there are no dead letters: {why}"),
+    }
+}
+
+/// The time an event goes out with; `None`: it waits for the clock.
+pub(crate) fn stamp_of(wait: &Mutex<ClockWait>, stored: &Stored, now: Now, counters: &Counters) -> Option<Stamp> {
+    let mut wait = wait.lock().unwrap_or_else(PoisonError::into_inner);
+    let was_over = wait.is_over();
+    let stamp = wait.stamp(&stored.event.time, now)?;
+    if wait.is_over() && !was_over {
+        tracing::warn!("the clock did not become right in time: events go with the time of sending");
+    }
+    if stamp.is_forwarded() {
+        counters.unclocked.fetch_add(1, Relaxed);
+    }
+    Some(stamp)
+}

@@ -1,0 +1,103 @@
+//! A stored event as the cluster receives it: CloudEvents 1.0 in binary mode (Kafka protocol binding, section 3.2). Pure.
+//!
+//! | Kafka | holds |
+//! |---|---|
+//! | key | the event's key |
+//! | value | the payload, as received |
+//! | timestamp | the time of reception ([`Stamp`]), milliseconds |
+//! | headers | as in [`lamppost_event::header`], and [`PAYLOAD_BYTES`] on a dead letter that was cut |
+
+use std::fmt::Write as _;
+
+use lamppost_event::{GatewayId, Origin, Stored, header};
+
+use crate::rfc3339::Rfc3339;
+use crate::stamp::Stamp;
+
+/// Extension: the size of a dead letter's whole payload, in bytes, decimal, where only its beginning was sent because the
+/// whole is larger than the cluster takes. The journal keeps the whole.
+pub const PAYLOAD_BYTES: &str = "ce_payloadbytes";
+
+/// What an event in flight costs besides its bytes: librdkafka's message and header structures, its allocations' overhead and
+/// our own bookkeeping (measured with librdkafka 2.12: about 250 bytes, and 48 a header).
+const OVERHEAD_BYTES: usize = 800;
+
+/// What Kafka's record format adds at most to key, value and headers, in bytes (varints of lengths and deltas).
+const FRAMING_BYTES: usize = 128;
+
+/// Writes the headers of an event: `put` takes each, in a fixed order. `text` is scratch space.
+pub(crate) fn headers(
+    stored: &Stored,
+    gateway: &GatewayId,
+    stamp: Stamp,
+    text: &mut String,
+    put: &mut dyn FnMut(&'static str, &str),
+) {
+    let event = &stored.event;
+    let mut format = |key: &'static str, value: std::fmt::Arguments<'_>| {
+        text.clear();
+        if text.write_fmt(value).is_ok() {
+            put(key, text);
+        }
+    };
+    format(header::SPEC_VERSION, format_args!("1.0"));
+    format(
+        header::ID,
+        format_args!("{gateway}/{}/{}/{}/{}", stored.epoch, event.topic, stored.partition, stored.offset),
+    );
+    format(header::SOURCE, format_args!("/lamppost/{gateway}/{}", event.source.as_str()));
+    format(header::TYPE, format_args!("{}", header::EVENT_TYPE));
+    format(header::SUBJECT, format_args!("{}", event.address));
+    if let Some(time) = Rfc3339::new(stamp.time) {
+        format(header::TIME, format_args!("{time}"));
+    }
+    if let Some(content_type) = &event.content_type {
+        format(header::CONTENT_TYPE, format_args!("{content_type}"));
+    }
+    format(header::DEVICE, format_args!("{}", event.device));
+    match &event.origin {
+        Origin::Unmarked => {}
+        Origin::Id(id) => format(header::SENDER_ID, format_args!("{id}")),
+        Origin::Sequence { boot, sequence } => {
+            format(header::SENDER_BOOT, format_args!("{boot}"));
+            format(header::SENDER_SEQUENCE, format_args!("{sequence}"));
+        }
+    }
+    format(header::CLOCK, format_args!("{}", stamp.clock));
+    if let Some(time) = event.time.device.and_then(Rfc3339::new) {
+        format(header::DEVICE_TIME, format_args!("{time}"));
+    }
+    if let Some(reason) = &event.reason {
+        format(header::REASON, format_args!("{reason}"));
+    }
+}
+
+/// The bytes that an event occupies in flight, about: what is counted against the window's bound.
+pub(crate) fn bytes_in_flight(stored: &Stored) -> usize {
+    OVERHEAD_BYTES + bytes_besides_payload(stored) + stored.event.payload.len()
+}
+
+/// How much of a dead letter's payload fits into a record of `message_bytes_max`; `None` if all of it does, or if the event is
+/// not a dead letter: then it must go whole or not at all.
+pub(crate) fn cut(stored: &Stored, message_bytes_max: usize) -> Option<usize> {
+    stored.event.reason.as_ref()?;
+    let room = message_bytes_max.saturating_sub(bytes_besides_payload(stored) + FRAMING_BYTES);
+    (stored.event.payload.len() > room).then_some(room)
+}
+
+fn bytes_besides_payload(stored: &Stored) -> usize {
+    let event = &stored.event;
+    // The names of the headers and the values that do not vary come to some 250 bytes.
+    let origin = if let Origin::Id(id) = &event.origin { id.len() } else { 40 };
+    320 + event.key.len()
+        + event.topic.as_str().len()
+        + event.address.as_str().len()
+        + event.device.as_str().len()
+        + event.content_type.as_ref().map_or(0, |text| text.as_str().len())
+        + event.reason.as_ref().map_or(0, |text| text.len())
+        + origin
+        + 2 * GatewayId::BYTES_MAX
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! The life of one producer: events go out as the window allows, reports come in, until something fails.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use lamppost_event::{Item, JournalStopped, Now, Stored, TopicPartition, partition_of};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::engine::{Burial, Engine, Failures};
+use crate::failure::{Class, classify};
+use crate::kafka::{Kafka, Outgoing, Report};
+use crate::lane::Cause;
+use crate::outcome::{stamp_of, unburied};
+use crate::record;
+use crate::window::{Admission, Slot};
+
+/// So many events are handed over before reports are looked at.
+const PUMP_EVENTS: usize = 512;
+
+/// How often the loop looks around when nothing else wakes it.
+const TICK_MIN: Duration = Duration::from_millis(10);
+const TICK_MAX: Duration = Duration::from_millis(500);
+
+/// How a session ended.
+pub(crate) enum Ended {
+    /// Something failed: everything is where it was at the cursors, and this is how long to wait.
+    Failed(Duration),
+    /// It was told to stop.
+    Stopped,
+}
+
+/// Why handing over stopped for now.
+enum Pumped {
+    More,
+    Blocked,
+    Failed(Failures),
+}
+
+enum Offered {
+    Taken,
+    Blocked,
+    Failed(Failures),
+}
+
+type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+
+impl Engine {
+    /// Runs one producer until it fails or `stop` completes.
+    pub(crate) async fn run_session(&mut self, kafka: Kafka, mut stop: Stop<'_>) -> Result<Ended, JournalStopped> {
+        self.session += 1;
+        let mut tick = interval(self.config.commit_interval.clamp(TICK_MIN, TICK_MAX));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut reports = Vec::new();
+        let failures = loop {
+            let failures = self.take_reports(&kafka, &mut reports);
+            self.commit(false)?;
+            if failures.is_some() {
+                break failures;
+            }
+            let more = match self.pump(&kafka) {
+                Pumped::More => true,
+                Pumped::Blocked => false,
+                Pumped::Failed(failures) => break Some(failures),
+            };
+            self.read_ahead();
+            self.step_lanes();
+            self.show();
+            tokio::select! {
+                biased;
+                () = &mut stop => break None,
+                Some(done) = self.work.join_next(), if !self.work.is_empty() => self.joined(done)?,
+                () = kafka.reports.wait() => {}
+                _ = tick.tick() => {}
+                () = tokio::task::yield_now(), if more => {}
+            }
+        };
+        match failures {
+            Some(failures) => Ok(Ended::Failed(self.give_up(kafka, failures).await?)),
+            None => {
+                self.drain(kafka).await?;
+                Ok(Ended::Stopped)
+            }
+        }
+    }
+
+    fn take_reports(&mut self, kafka: &Kafka, reports: &mut Vec<Report>) -> Option<Failures> {
+        let mut failures = Failures::default();
+        kafka.reports.take(reports);
+        self.apply(reports, &mut failures);
+        match kafka.reports.take_trouble() {
+            // librdkafka goes on trying to connect: nothing to tear down.
+            Some((Class::Denied, why)) => {
+                self.counters.retries.fetch_add(1, Relaxed);
+                self.denied = Some(why);
+            }
+            Some((_, why)) => {
+                let fatal = kafka.fatal().map(|(code, why)| (classify(code), why));
+                failures.client = Some(fatal.unwrap_or((Class::Retry, why)));
+            }
+            None => {}
+        }
+        (!failures.refused.is_empty() || failures.client.is_some()).then_some(failures)
+    }
+
+    /// Tears the producer down. What it delivered till the end counts.
+    async fn give_up(&mut self, kafka: Kafka, mut failures: Failures) -> Result<Duration, JournalStopped> {
+        if failures.client.is_none() {
+            failures.client = kafka.fatal().map(|(code, why)| (classify(code), why));
+        }
+        let last = kafka.close().await;
+        self.apply(&last, &mut failures);
+        let delay = self.settle(failures);
+        self.commit(true)?;
+        self.show();
+        Ok(delay)
+    }
+
+    /// Waits for what is in flight, for a while, and closes.
+    async fn drain(&mut self, kafka: Kafka) -> Result<(), JournalStopped> {
+        let deadline = Instant::now() + self.config.stop_deadline;
+        let mut reports = Vec::new();
+        while self.take_reports(&kafka, &mut reports).is_none() && self.window.events() > 0 {
+            tokio::select! {
+                () = kafka.reports.wait() => {}
+                Some(done) = self.work.join_next(), if !self.work.is_empty() => self.joined(done)?,
+                () = sleep_until(deadline) => break,
+            }
+        }
+        let last = kafka.close().await;
+        self.apply(&last, &mut Failures::default());
+        self.commit(true)?;
+        self.show();
+        Ok(())
+    }
+
+    /// Hands events over until the window is full, nothing is in hand, or it is time to look at reports.
+    fn pump(&mut self, kafka: &Kafka) -> Pumped {
+        let now = self.clock.now();
+        for _ in 0..PUMP_EVENTS {
+            let Some(item) = self.reading.pop() else {
+                self.window.end_read();
+                let Some(start) = self.reading.turn() else { return Pumped::Blocked };
+                self.window.begin_read(start);
+                continue;
+            };
+            match item {
+                Item::Gap(gap) if self.lanes.contains_key(&gap.at.topic) => {}
+                Item::Gap(gap) => self.pass_gap(&gap),
+                Item::Event(stored) if self.lanes.contains_key(&stored.event.topic) => {}
+                Item::Event(stored) => match self.offer(kafka, &stored, now) {
+                    Offered::Taken => {}
+                    Offered::Blocked => {
+                        self.reading.put_back(Item::Event(stored));
+                        return Pumped::Blocked;
+                    }
+                    Offered::Failed(failures) => {
+                        self.reading.put_back(Item::Event(stored));
+                        return Pumped::Failed(failures);
+                    }
+                },
+            }
+        }
+        Pumped::More
+    }
+
+    fn offer(&mut self, kafka: &Kafka, stored: &Stored, now: Now) -> Offered {
+        let topic = &stored.event.topic;
+        let track = self.window.track(topic, stored.partition);
+        let admission = self.window.admit(track, stored.offset);
+        if admission == Admission::Seen {
+            return Offered::Taken;
+        }
+        let Some(target) = self.targets.get(topic) else {
+            self.resolve(topic);
+            return Offered::Blocked;
+        };
+        let bytes = record::bytes_in_flight(stored);
+        if !self.window.has_room(bytes) {
+            return Offered::Blocked;
+        }
+        let Some(stamp) = stamp_of(&self.clock_wait, stored, now, &self.counters) else { return Offered::Blocked };
+        if let Admission::Jump { from } = admission {
+            tracing::warn!(%topic, partition = %stored.partition, %from, to = %stored.offset, "offsets are missing");
+            self.counters.gaps.fetch_add(1, Relaxed);
+            self.counters.gap_events.fetch_add(stored.offset.0 - from.0, Relaxed);
+            self.window.skip(track, from, stored.offset);
+        }
+        let partition = partition_of(&stored.event.key, target.partitions);
+        let out = Outgoing { name: &target.name, partition, stored, stamp };
+        let slot = self.window.sent(track, stored.offset, bytes);
+        let sent = kafka.send(&self.config, &out, slot, &mut self.text);
+        match sent {
+            Ok(()) => {
+                self.counters.sent.fetch_add(1, Relaxed);
+                if record::cut(stored, self.config.message_bytes_max).is_some() {
+                    self.counters.cut.fetch_add(1, Relaxed);
+                }
+                Offered::Taken
+            }
+            Err(Code::QueueFull) => {
+                self.window.take_back(slot);
+                Offered::Blocked
+            }
+            Err(Code::MessageSizeTooLarge) => self.too_large(stored, slot),
+            Err(code) => {
+                self.window.take_back(slot);
+                let at = TopicPartition { topic: topic.clone(), partition: stored.partition };
+                Offered::Failed(Failures { refused: vec![(at, stored.offset, code)], client: None })
+            }
+        }
+    }
+
+    /// librdkafka itself refused an event for its size: it alone is meant.
+    fn too_large(&mut self, stored: &Stored, slot: Slot) -> Offered {
+        let why = format!("larger than the cluster takes ({} bytes)", self.config.message_bytes_max);
+        let burial = Burial::Flight { session: self.session, slot };
+        if self.bury(stored, &why, burial) {
+            return Offered::Taken;
+        }
+        self.window.take_back(slot);
+        let start = self.reading.chunk_start();
+        self.set_apart(stored.event.topic.clone(), start, Cause::Poison(unburied(stored, &why)));
+        Offered::Taken
+    }
+}

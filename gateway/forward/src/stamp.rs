@@ -1,0 +1,119 @@
+//! The time an event goes out with. Pure.
+//!
+//! Nothing is sent with a time from an unset clock: the cluster's retention would delete it at once. What can be corrected is
+//! ([`lamppost_event::EventTime::corrected`]); what can't waits for the clock, once and for a limited time, and then goes with
+//! the time of sending.
+
+use std::time::Duration;
+
+use lamppost_event::{ClockQuality, EventTime, Monotonic, Now, WallTime};
+
+/// `ce_clock` where the time of sending stands in.
+const FORWARDED: &str = "forwarded";
+
+/// The time an event goes out with, and how it came about (`ce_clock`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) time: WallTime,
+    pub(crate) clock: &'static str,
+}
+
+impl Stamp {
+    /// Whether the time of sending stands in.
+    pub(crate) fn is_forwarded(self) -> bool {
+        self.clock == FORWARDED
+    }
+}
+
+/// Whether the forwarder still waits for the clock.
+#[derive(Debug)]
+pub(crate) struct ClockWait {
+    wait_max: Duration,
+    since: Option<Monotonic>,
+    over: bool,
+}
+
+impl ClockWait {
+    pub(crate) const fn new(wait_max: Duration) -> Self {
+        Self { wait_max, since: None, over: false }
+    }
+
+    /// The time for an event that goes out now; `None`: it has to wait for the clock.
+    pub(crate) fn stamp(&mut self, time: &EventTime, now: Now) -> Option<Stamp> {
+        if now.quality != ClockQuality::Unset {
+            // A clock that is lost again is waited for again.
+            (self.since, self.over) = (None, false);
+        }
+        if let Some(corrected) = time.corrected(now) {
+            return Some(Stamp { time: corrected, clock: time.quality.as_str() });
+        }
+        if now.quality == ClockQuality::Unset && !self.over {
+            let since = *self.since.get_or_insert(now.monotonic);
+            let waited = Duration::from_millis(now.monotonic.0.saturating_sub(since.0));
+            if waited < self.wait_max {
+                return None;
+            }
+            self.over = true;
+        }
+        Some(Stamp { time: now.wall, clock: FORWARDED })
+    }
+
+    /// Whether the wait ended without a right clock.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lamppost_event::BootId;
+
+    use super::*;
+
+    fn now(seconds: u64, boot: u64, quality: ClockQuality) -> Now {
+        Now {
+            wall: WallTime(1_700_000_000_000 + i64::try_from(seconds).unwrap() * 1000),
+            monotonic: Monotonic(seconds * 1000),
+            boot: BootId(boot),
+            quality,
+        }
+    }
+
+    #[test]
+    fn an_event_waits_for_the_clock_and_is_corrected_by_it() {
+        let mut wait = ClockWait::new(Duration::from_secs(600));
+        let time = EventTime { wall: WallTime(5), ..EventTime::received(now(10, 1, ClockQuality::Unset), None) };
+        assert_eq!(wait.stamp(&time, now(20, 1, ClockQuality::Unset)), None);
+        let stamp = wait.stamp(&time, now(70, 1, ClockQuality::Synced)).unwrap();
+        assert_eq!(stamp, Stamp { time: WallTime(1_700_000_010_000), clock: "unset" });
+    }
+
+    #[test]
+    fn the_wait_ends_and_the_time_of_sending_stands_in() {
+        let mut wait = ClockWait::new(Duration::from_secs(600));
+        let time = EventTime::received(now(10, 1, ClockQuality::Unset), None);
+        assert_eq!(wait.stamp(&time, now(20, 1, ClockQuality::Unset)), None);
+        assert_eq!(wait.stamp(&time, now(619, 1, ClockQuality::Unset)), None);
+        let late = now(620, 1, ClockQuality::Unset);
+        assert_eq!(wait.stamp(&time, late), Some(Stamp { time: late.wall, clock: FORWARDED }));
+        assert!(wait.is_over());
+        let next = EventTime::received(now(621, 1, ClockQuality::Unset), None);
+        assert!(wait.stamp(&next, now(622, 1, ClockQuality::Unset)).is_some(), "one wait, not one for each event");
+    }
+
+    #[test]
+    fn an_event_of_another_boot_with_an_unset_clock_does_not_wait_once_the_clock_is_right() {
+        let mut wait = ClockWait::new(Duration::from_secs(600));
+        let time = EventTime::received(now(10, 1, ClockQuality::Unset), None);
+        let today = now(20, 2, ClockQuality::Holdover);
+        assert_eq!(wait.stamp(&time, today), Some(Stamp { time: today.wall, clock: FORWARDED }));
+    }
+
+    #[test]
+    fn a_time_from_a_good_clock_never_waits() {
+        let mut wait = ClockWait::new(Duration::from_secs(600));
+        let time = EventTime::received(now(10, 1, ClockQuality::Synced), None);
+        let stamp = wait.stamp(&time, now(3, 2, ClockQuality::Unset)).unwrap();
+        assert_eq!(stamp, Stamp { time: time.wall, clock: "synced" });
+    }
+}

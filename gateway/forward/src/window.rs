@@ -1,0 +1,300 @@
+//! What is in flight, and how far each partition is done. Pure: no Kafka, no clock, no journal.
+//!
+//! Invariants:
+//! - A cursor never passes an event that is not done: delivered, buried as a dead letter, or lost in a gap of the journal.
+//! - Within a partition events are handed over in the order of their offsets, each once between two resets.
+//! - The bytes in flight stay at or below the bound, but for one event that is larger than the bound by itself.
+//! - The read that holds the first undone event is known, so that reading can begin there again; nothing is kept per
+//!   event that is done.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use lamppost_event::{Cursor, Offset, Partition, Position, Topic, TopicPartition};
+
+/// A handle on an event in flight: what a delivery report carries back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Slot(pub(crate) u32);
+
+/// A handle on a partition of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TrackId(usize);
+
+/// What to do with an event or a gap that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It was handed over before, or is done: pass by.
+    Seen,
+    /// It is the next of its partition.
+    Next,
+    /// It is later than the next of its partition: the offsets between were not read.
+    Jump {
+        /// The first offset that was not read.
+        from: Offset,
+    },
+}
+
+#[derive(Debug)]
+struct Waiting {
+    offset: Offset,
+    after: Offset,
+    read: u64,
+    bytes: usize,
+    done: bool,
+}
+
+#[derive(Debug)]
+struct Track {
+    at: TopicPartition,
+    /// The first offset that was not handed over; `None` until the first is met, where no cursor was given.
+    next: Option<Offset>,
+    /// What was handed over, from the first that is not done on.
+    waiting: VecDeque<Waiting>,
+    moved: bool,
+}
+
+impl Track {
+    fn cursor(&self) -> Option<Offset> {
+        self.waiting.front().map(|first| first.offset).or(self.next)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    track: TrackId,
+    offset: Offset,
+}
+
+#[derive(Debug)]
+struct Read {
+    start: Position,
+    undone: usize,
+}
+
+/// The in-flight window of all partitions.
+#[derive(Debug)]
+pub(crate) struct Window {
+    bytes_max: usize,
+    bytes: usize,
+    tracks: Vec<Track>,
+    by_topic: HashMap<Topic, Vec<Option<TrackId>>>,
+    flights: Vec<Option<Flight>>,
+    free: Vec<u32>,
+    reads: BTreeMap<u64, Read>,
+    read: u64,
+    passed: u64,
+}
+
+impl Window {
+    pub(crate) fn new(bytes_max: usize, cursors: Vec<Cursor>) -> Self {
+        let mut window = Self {
+            bytes_max,
+            bytes: 0,
+            tracks: Vec::new(),
+            by_topic: HashMap::new(),
+            flights: Vec::new(),
+            free: Vec::new(),
+            reads: BTreeMap::new(),
+            read: 0,
+            passed: 0,
+        };
+        for Cursor { at, next } in cursors {
+            let id = window.track(&at.topic, at.partition);
+            if let Some(track) = window.tracks.get_mut(id.0) {
+                track.next = Some(next);
+            }
+        }
+        window
+    }
+
+    /// Bytes in flight.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Events in flight.
+    pub(crate) const fn events(&self) -> usize {
+        self.flights.len() - self.free.len()
+    }
+
+    /// Whether `bytes` more may be handed over. An event above the bound goes alone.
+    pub(crate) const fn has_room(&self, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes.saturating_add(bytes) <= self.bytes_max
+    }
+
+    /// What follows was read from `start` on.
+    pub(crate) fn begin_read(&mut self, start: Position) {
+        self.end_read();
+        self.read += 1;
+        self.reads.insert(self.read, Read { start, undone: 0 });
+    }
+
+    /// All of the last read was handed over or passed by.
+    pub(crate) fn end_read(&mut self) {
+        if self.reads.get(&self.read).is_some_and(|read| read.undone == 0) {
+            self.reads.remove(&self.read);
+        }
+        self.read += 1;
+    }
+
+    /// The handle of a partition.
+    pub(crate) fn track(&mut self, topic: &Topic, partition: Partition) -> TrackId {
+        let at = usize::from(partition.0);
+        if let Some(Some(id)) = self.by_topic.get(topic).and_then(|partitions| partitions.get(at)) {
+            return *id;
+        }
+        let id = TrackId(self.tracks.len());
+        let partitions = self.by_topic.entry(topic.clone()).or_default();
+        if partitions.len() <= at {
+            partitions.resize(at + 1, None);
+        }
+        if let Some(place) = partitions.get_mut(at) {
+            *place = Some(id);
+        }
+        let at = TopicPartition { topic: topic.clone(), partition };
+        self.tracks.push(Track { at, next: None, waiting: VecDeque::new(), moved: false });
+        id
+    }
+
+    /// What to do with what was read at `offset`.
+    pub(crate) fn admit(&self, id: TrackId, offset: Offset) -> Admission {
+        match self.tracks.get(id.0).and_then(|track| track.next) {
+            Some(next) if offset < next => Admission::Seen,
+            Some(next) if offset > next => Admission::Jump { from: next },
+            _ => Admission::Next,
+        }
+    }
+
+    /// An event was handed over.
+    pub(crate) fn sent(&mut self, id: TrackId, offset: Offset, bytes: usize) -> Slot {
+        self.push(id, Waiting { offset, after: offset.next(), read: self.read, bytes, done: false });
+        self.bytes = self.bytes.saturating_add(bytes);
+        let flight = Some(Flight { track: id, offset });
+        let free = self.free.pop().and_then(|slot| Some((slot, self.flights.get_mut(slot as usize)?)));
+        if let Some((slot, place)) = free {
+            assert!(place.is_none(), "a free slot is empty");
+            *place = flight;
+            return Slot(slot);
+        }
+        self.flights.push(flight);
+        // Each event in flight is counted with some hundred bytes: 2^32 of them do not fit into any bound.
+        Slot(u32::try_from(self.flights.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// The event just handed over was not taken: as if [`Window::sent`] had not been called.
+    pub(crate) fn take_back(&mut self, slot: Slot) {
+        let Some(flight) = self.flights.get_mut(slot.0 as usize).and_then(Option::take) else { return };
+        self.free.push(slot.0);
+        let Some(track) = self.tracks.get_mut(flight.track.0) else { return };
+        let is_last = track.waiting.back().is_some_and(|last| last.offset == flight.offset);
+        assert!(is_last, "{}: only the last event can be taken back", track.at);
+        if let Some(last) = track.waiting.pop_back() {
+            track.next = Some(last.offset);
+            self.bytes = self.bytes.saturating_sub(last.bytes);
+            if let Some(read) = self.reads.get_mut(&last.read) {
+                read.undone -= 1;
+            }
+        }
+    }
+
+    /// Offsets from `offset` up to `after` are done without being sent: a gap, or an event that was dealt with alone.
+    pub(crate) fn skip(&mut self, id: TrackId, offset: Offset, after: Offset) {
+        self.push(id, Waiting { offset, after, read: self.read, bytes: 0, done: true });
+        self.pass(id);
+    }
+
+    fn push(&mut self, id: TrackId, waiting: Waiting) {
+        let Some(track) = self.tracks.get_mut(id.0) else { return };
+        assert!(track.next.is_none_or(|next| waiting.offset >= next), "{}: handed over out of order", track.at);
+        assert!(waiting.after > waiting.offset, "{}: an empty range", track.at);
+        track.next = Some(waiting.after);
+        if let Some(read) = self.reads.get_mut(&waiting.read) {
+            read.undone += 1;
+        }
+        track.waiting.push_back(waiting);
+    }
+
+    /// Where an event in flight belongs. `None` if there is no such flight.
+    pub(crate) fn place(&self, slot: Slot) -> Option<(&TopicPartition, Offset)> {
+        let flight = self.flights.get(slot.0 as usize).copied().flatten()?;
+        Some((&self.tracks.get(flight.track.0)?.at, flight.offset))
+    }
+
+    /// An event is done: delivered or buried. False if there is no such flight (a report that came twice, or after a reset).
+    pub(crate) fn done(&mut self, slot: Slot) -> bool {
+        let Some(flight) = self.flights.get_mut(slot.0 as usize).and_then(Option::take) else { return false };
+        self.free.push(slot.0);
+        if let Some(track) = self.tracks.get_mut(flight.track.0)
+            && let Ok(at) = track.waiting.binary_search_by_key(&flight.offset, |waiting| waiting.offset)
+            && let Some(waiting) = track.waiting.get_mut(at)
+        {
+            waiting.done = true;
+        }
+        self.pass(flight.track);
+        true
+    }
+
+    fn pass(&mut self, id: TrackId) {
+        let Some(track) = self.tracks.get_mut(id.0) else { return };
+        while track.waiting.front().is_some_and(|first| first.done) {
+            let Some(first) = track.waiting.pop_front() else { return };
+            track.moved = true;
+            self.passed += 1;
+            self.bytes = self.bytes.saturating_sub(first.bytes);
+            if let Some(read) = self.reads.get_mut(&first.read) {
+                read.undone -= 1;
+                if read.undone == 0 && first.read != self.read {
+                    self.reads.remove(&first.read);
+                }
+            }
+        }
+    }
+
+    /// Events and gaps that cursors passed since [`Window::take_moved`].
+    pub(crate) const fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// The cursors that moved since the last call.
+    pub(crate) fn take_moved(&mut self) -> Vec<Cursor> {
+        self.passed = 0;
+        let mut cursors = Vec::new();
+        for track in &mut self.tracks {
+            if std::mem::take(&mut track.moved)
+                && let Some(next) = track.cursor()
+            {
+                cursors.push(Cursor { at: track.at.clone(), next });
+            }
+        }
+        cursors
+    }
+
+    /// The cursors of one topic.
+    pub(crate) fn cursors_of(&self, topic: &Topic) -> Vec<(Partition, Offset)> {
+        let of_topic = self.tracks.iter().filter(|track| track.at.topic == *topic);
+        of_topic.filter_map(|track| Some((track.at.partition, track.cursor()?))).collect()
+    }
+
+    /// Whether nothing of the topic is in flight.
+    pub(crate) fn is_idle(&self, topic: &Topic) -> bool {
+        let tracks = self.by_topic.get(topic).into_iter().flatten().flatten();
+        tracks.filter_map(|id| self.tracks.get(id.0)).all(|track| track.waiting.is_empty())
+    }
+
+    /// Forgets what is in flight: all partitions go on at their cursors. Returns where to read on, if something was undone.
+    pub(crate) fn reset(&mut self) -> Option<Position> {
+        let from = self.reads.values().map(|read| read.start).min();
+        for track in &mut self.tracks {
+            track.next = track.cursor();
+            track.waiting.clear();
+        }
+        self.flights.clear();
+        self.free.clear();
+        self.reads.clear();
+        self.read += 1;
+        self.bytes = 0;
+        from
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! A journal over a vector, a clock that is turned by hand, and a cluster's reader: what the tests of this folder share.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lamppost_event::{
+    Address, BootId, Chunk, Clock, ClockQuality, Cursor, DeviceId, Epoch, Event, EventTime, Gap, Group, Item,
+    JournalStopped, Monotonic, Now, Offset, Origin, Outlet, Partition, Position, Resume, SourceKind, Stored, Topic,
+    TopicPartition, TopicShape, Waiting, WallTime, partition_of,
+};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use tokio::sync::Notify;
+
+pub const PARTITIONS: u16 = 4;
+
+/// All clocks stand still at a good time.
+pub struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Now {
+        Now {
+            wall: WallTime(1_700_000_000_000),
+            monotonic: Monotonic(60_000),
+            boot: BootId(7),
+            quality: ClockQuality::Synced,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    items: Vec<Item>,
+    ends: HashMap<TopicPartition, u64>,
+    cursors: HashMap<TopicPartition, Offset>,
+    sequence: HashMap<String, u64>,
+}
+
+/// A journal over a vector: a position is an index. Cursors survive the forwarder, as they do a restart.
+#[derive(Default)]
+pub struct Journal {
+    inner: Mutex<Inner>,
+    grown: Notify,
+}
+
+impl Journal {
+    pub fn append(&self, topic: &str, device: &str, payload: &[u8]) {
+        let quality = ClockQuality::Synced;
+        self.append_with(topic, device, payload, EventTime { quality, ..EventTime::received(Still.now(), None) });
+    }
+
+    pub fn append_with(&self, topic: &str, device: &str, payload: &[u8], time: EventTime) {
+        let mut inner = self.inner.lock().unwrap();
+        let topic = Topic::new(topic).unwrap();
+        let partition = partition_of(device.as_bytes(), PARTITIONS);
+        let end = inner.ends.entry(TopicPartition { topic: topic.clone(), partition }).or_default();
+        let offset = Offset(*end);
+        *end += 1;
+        let sequence = inner.sequence.entry(device.to_owned()).or_default();
+        *sequence += 1;
+        let origin = Origin::Sequence { boot: 1, sequence: *sequence };
+        let event = Event {
+            source: SourceKind::Mqtt,
+            device: DeviceId::new(device).unwrap(),
+            address: Address::new("city/air").unwrap(),
+            topic,
+            key: Bytes::copy_from_slice(device.as_bytes()),
+            origin,
+            time,
+            content_type: None,
+            reason: None,
+            payload: Bytes::copy_from_slice(payload),
+        };
+        inner.items.push(Item::Event(Stored { partition, offset, epoch: Epoch(0xabc), event }));
+        drop(inner);
+        self.grown.notify_waiters();
+    }
+
+    pub fn append_gap(&self, topic: &str, partition: u16, length: u64) {
+        let mut inner = self.inner.lock().unwrap();
+        let at = TopicPartition { topic: Topic::new(topic).unwrap(), partition: Partition(partition) };
+        let end = inner.ends.entry(at.clone()).or_default();
+        let from = Offset(*end);
+        *end += length;
+        let to = Offset(*end);
+        inner.items.push(Item::Gap(Gap { at, from, to, reason: "a test".into() }));
+        drop(inner);
+        self.grown.notify_waiters();
+    }
+
+    /// Events of `devices` devices, in turns.
+    pub fn fill(&self, topic: &str, devices: usize, events: usize) {
+        for n in 0..events {
+            self.append(topic, &format!("dev-{}", n % devices), format!("payload {n}").as_bytes());
+        }
+    }
+
+    /// Whether every cursor stands at its partition's end.
+    pub fn is_done(&self) -> bool {
+        let inner = self.inner.lock().unwrap();
+        inner.ends.iter().all(|(at, end)| inner.cursors.get(at).is_some_and(|cursor| cursor.0 == *end))
+    }
+
+    pub fn cursor(&self, topic: &str, partition: u16) -> u64 {
+        let at = TopicPartition { topic: Topic::new(topic).unwrap(), partition: Partition(partition) };
+        self.inner.lock().unwrap().cursors.get(&at).map_or(0, |cursor| cursor.0)
+    }
+
+    /// All ids `topic/partition/offset` of a topic that the cluster must have, by partition in order.
+    pub fn expected(&self, topic: &str) -> HashMap<u16, Vec<u64>> {
+        let mut expected: HashMap<u16, Vec<u64>> = HashMap::new();
+        for item in &self.inner.lock().unwrap().items {
+            if let Item::Event(stored) = item
+                && stored.event.topic.as_str() == topic
+            {
+                expected.entry(stored.partition.0).or_default().push(stored.offset.0);
+            }
+        }
+        expected
+    }
+}
+
+impl Outlet for Journal {
+    fn topics(&self) -> Vec<TopicShape> {
+        let inner = self.inner.lock().unwrap();
+        let mut topics: Vec<Topic> = inner.ends.keys().map(|at| at.topic.clone()).collect();
+        topics.sort();
+        topics.dedup();
+        topics.into_iter().map(|topic| TopicShape { topic, partitions: PARTITIONS }).collect()
+    }
+
+    fn resume(&self, _: &Group) -> Result<Resume, JournalStopped> {
+        let inner = self.inner.lock().unwrap();
+        let undone = |item: &Item| {
+            let (at, after) = match item {
+                Item::Event(stored) => {
+                    let topic = stored.event.topic.clone();
+                    (TopicPartition { topic, partition: stored.partition }, stored.offset.0 + 1)
+                }
+                Item::Gap(gap) => (gap.at.clone(), gap.to.0),
+            };
+            inner.cursors.get(&at).is_none_or(|cursor| after > cursor.0)
+        };
+        let position = inner.items.iter().position(undone).unwrap_or(inner.items.len());
+        let cursors = inner.cursors.iter().map(|(at, next)| Cursor { at: at.clone(), next: *next }).collect();
+        Ok(Resume { position: Position(position as u64), cursors })
+    }
+
+    fn read(&self, from: Position, bytes_max: usize) -> Result<Chunk, JournalStopped> {
+        let inner = self.inner.lock().unwrap();
+        let items: Vec<Item> = inner.items.iter().skip(from.0 as usize).take(bytes_max / 128).cloned().collect();
+        let next = from.0 + items.len() as u64;
+        Ok(Chunk { items, next: Position(next), caught_up: next == inner.items.len() as u64 })
+    }
+
+    fn commit(&self, _: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
+        let mut inner = self.inner.lock().unwrap();
+        for cursor in cursors {
+            let end = inner.ends.get(&cursor.at).copied().unwrap_or(0);
+            assert!(cursor.next.0 <= end, "a cursor beyond the end of {}", cursor.at);
+            let before = inner.cursors.insert(cursor.at.clone(), cursor.next);
+            assert!(before.is_none_or(|before| before <= cursor.next), "a cursor that goes back in {}", cursor.at);
+        }
+        Ok(())
+    }
+
+    fn grown(&self, position: Position) -> Waiting<'_, ()> {
+        Box::pin(async move {
+            let notified = self.grown.notified();
+            if position.0 >= self.inner.lock().unwrap().items.len() as u64 {
+                notified.await;
+            }
+        })
+    }
+}
+
+/// One record of the cluster.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub partition: i32,
+    pub key: Vec<u8>,
+    pub payload: Vec<u8>,
+    pub timestamp: i64,
+    pub headers: HashMap<String, String>,
+}
+
+impl Seen {
+    /// Partition and offset in the journal.
+    pub fn place(&self) -> (u16, u64) {
+        let id: lamppost_event::EventId = self.headers["ce_id"].parse().unwrap();
+        (id.partition.0, id.offset.0)
+    }
+}
+
+/// Reads a whole topic.
+pub fn read_topic(bootstrap: &str, topic: &str) -> Vec<Seen> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "reader")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let wait = Duration::from_secs(10);
+    let metadata = consumer.fetch_metadata(Some(topic), wait).unwrap();
+    let mut list = TopicPartitionList::new();
+    let mut left = 0;
+    for partition in metadata.topics()[0].partitions() {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), wait).unwrap();
+        left += high - low;
+        list.add_partition_offset(topic, partition.id(), KafkaOffset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut seen = Vec::new();
+    while left > 0 {
+        let message = consumer.poll(wait).expect("a record within 10 s").unwrap();
+        let headers = message.headers().unwrap().iter();
+        let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
+        seen.push(Seen {
+            partition: message.partition(),
+            key: message.key().unwrap().to_vec(),
+            payload: message.payload().unwrap_or_default().to_vec(),
+            timestamp: message.timestamp().to_millis().unwrap(),
+            headers: headers.map(|header| (header.key.to_owned(), text(header.value))).collect(),
+        });
+        left -= 1;
+    }
+    seen
+}
+
+/// The first occurrences of a topic's events, by the journal's partition, in the cluster's order.
+pub fn first_occurrences(seen: &[Seen]) -> HashMap<u16, Vec<u64>> {
+    let mut firsts: HashMap<u16, Vec<u64>> = HashMap::new();
+    let mut known = HashSet::new();
+    for record in seen {
+        let (partition, offset) = record.place();
+        if known.insert((partition, offset)) {
+            firsts.entry(partition).or_default().push(offset);
+        }
+    }
+    firsts
+}

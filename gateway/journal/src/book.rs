@@ -1,0 +1,177 @@
+//! What is known of the durable journal: its segments, partitions, gaps, cursors and changed state. All under one lock, never
+//! held over a read or a write.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Offset, Position, TopicPartition};
+
+use crate::checkpoint::Checkpoint;
+use crate::disk::DiskFile;
+use crate::format::checkpoint::{cursor_key, numbers, partition_key};
+use crate::format::segment::SegmentHead;
+use crate::gather::Changes;
+
+/// A segment's file. Whoever reads it holds a clone of its `Arc`: it is not recycled meanwhile.
+pub(crate) struct Lease {
+    pub(crate) head: SegmentHead,
+    pub(crate) file: Arc<dyn DiskFile>,
+}
+
+/// Per partition the first offset and the one after the last.
+pub(crate) type Ranges = BTreeMap<TopicPartition, (Offset, Offset)>;
+
+/// A live segment.
+pub(crate) struct Segment {
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) name: String,
+    /// Frames lie before this byte.
+    pub(crate) end: u64,
+    pub(crate) last_commit: Commit,
+    pub(crate) ranges: Ranges,
+}
+
+/// A prepared file.
+pub(crate) struct FreeFile {
+    pub(crate) name: String,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Holds only zeros.
+    pub(crate) virgin: bool,
+}
+
+/// The offsets that are kept: from `first` up to, not with, `next`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Kept {
+    pub(crate) first: Offset,
+    pub(crate) next: Offset,
+}
+
+/// How far a group has come in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct CursorEntry {
+    pub(crate) next: Offset,
+    pub(crate) durable: Offset,
+}
+
+/// State that changed, with the commit it changed in.
+pub(crate) type Delta = BTreeMap<Bytes, (Commit, Option<Bytes>)>;
+
+/// See the module.
+pub(crate) struct Book {
+    pub(crate) durable: Commit,
+    pub(crate) end: Position,
+    pub(crate) epoch: Epoch,
+    pub(crate) partitions: BTreeMap<TopicPartition, Kept>,
+    /// By rising number; the last is written to.
+    pub(crate) segments: VecDeque<Segment>,
+    pub(crate) free: Vec<FreeFile>,
+    /// By the position of the frame that showed them.
+    pub(crate) gaps: BTreeMap<Position, Vec<Gap>>,
+    pub(crate) cursors: BTreeMap<Group, BTreeMap<TopicPartition, CursorEntry>>,
+    /// Since when (monotonic ms) a cursor is not durable.
+    pub(crate) cursors_since: Option<u64>,
+    /// Changes since the newest checkpoint began.
+    pub(crate) delta: Delta,
+    pub(crate) delta_bytes: usize,
+    /// The changes that went into the newest checkpoint, or are on their way.
+    pub(crate) frozen: Arc<Delta>,
+    /// All changes after this commit are in `delta` and `frozen`.
+    pub(crate) known_since: Commit,
+    /// The commit of the newest checkpoint that was begun.
+    pub(crate) frozen_at: Commit,
+    pub(crate) checkpoint: Option<Arc<Checkpoint>>,
+    /// The checkpoint before that, kept on the disk.
+    pub(crate) checkpoint_before: Option<(String, u64)>,
+    /// Bytes of files that are neither segments nor checkpoints.
+    pub(crate) other_bytes: u64,
+    /// The next number and base for a segment.
+    pub(crate) next_number: u64,
+    pub(crate) next_base: Position,
+    /// Places behind damage that reading has already accounted for.
+    pub(crate) known_holes: BTreeSet<Position>,
+}
+
+impl Book {
+    /// Takes a change of durable state in. Cursors and partitions have tables of their own.
+    pub(crate) fn learn(&mut self, commit: Commit, key: &Bytes, value: Option<&Bytes>) {
+        self.delta_bytes += key.len() + value.map_or(0, Bytes::len) + 64;
+        if let Some((_, old)) = self.delta.insert(key.clone(), (commit, value.cloned())) {
+            self.delta_bytes -= key.len() + old.map_or(0, |old| old.len()) + 64;
+        }
+    }
+
+    /// The value of a key in what changed lately. `None`: look in the checkpoint.
+    pub(crate) fn recent(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        let (_, value) = self.delta.get(key).or_else(|| self.frozen.get(key))?;
+        Some(value.clone())
+    }
+
+    /// Takes cursors in; they only go forward, and never beyond what is durable. True if one moved.
+    pub(crate) fn move_cursors(&mut self, group: &Group, cursors: &[Cursor]) -> bool {
+        let mut moved = false;
+        for cursor in cursors {
+            let Some(kept) = self.partitions.get(&cursor.at) else { continue };
+            let next = cursor.next.min(kept.next);
+            if !self.cursors.contains_key(group) {
+                self.cursors.insert(group.clone(), BTreeMap::new());
+            }
+            let Some(table) = self.cursors.get_mut(group) else { continue };
+            let entry = table.entry(cursor.at.clone()).or_default();
+            if next > entry.next {
+                entry.next = next;
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// The cursors that are not durable.
+    pub(crate) fn dirty_cursors(&self) -> Vec<(Group, TopicPartition, Offset)> {
+        let entries = self.cursors.iter().flat_map(|(group, table)| table.iter().map(move |entry| (group, entry)));
+        let dirty = entries.filter(|(_, (_, entry))| entry.next > entry.durable);
+        dirty.map(|(group, (at, entry))| (group.clone(), at.clone(), entry.next)).collect()
+    }
+
+    /// These cursors have become durable.
+    pub(crate) fn settle_cursors(&mut self, written: &[(Group, TopicPartition, Offset)], now_ms: u64) {
+        for (group, at, next) in written {
+            if let Some(entry) = self.cursors.get_mut(group).and_then(|table| table.get_mut(at)) {
+                entry.durable = entry.durable.max(*next);
+            }
+        }
+        let mut entries = self.cursors.values().flat_map(BTreeMap::values);
+        self.cursors_since = entries.any(|entry| entry.next > entry.durable).then_some(now_ms);
+    }
+
+    /// All that a checkpoint holds besides the old one's entries: state, cursors, partitions.
+    pub(crate) fn overlay(&self, frozen: &Delta) -> Changes {
+        let mut changes: Changes = frozen.iter().map(|(key, (_, value))| (key.clone(), value.clone())).collect();
+        for (group, at, next) in self.all_cursors() {
+            changes.insert(cursor_key(&group, &at).into(), Some(numbers([next.0]).into()));
+        }
+        for (at, kept) in &self.partitions {
+            changes.insert(partition_key(at).into(), Some(numbers([kept.first.0, kept.next.0]).into()));
+        }
+        changes
+    }
+
+    pub(crate) fn all_cursors(&self) -> Vec<(Group, TopicPartition, Offset)> {
+        let entries = self.cursors.iter().flat_map(|(group, table)| table.iter().map(move |entry| (group, entry)));
+        entries.map(|(group, (at, entry))| (group.clone(), at.clone(), entry.next)).collect()
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes(&self, segment_bytes: u64) -> u64 {
+        let hot: u64 = self.segments.iter().map(|segment| segment.lease.head.bytes).sum();
+        let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
+        let before = self.checkpoint_before.as_ref().map_or(0, |(_, bytes)| *bytes);
+        hot + self.free.len() as u64 * segment_bytes + checkpoint + before + self.other_bytes
+    }
+
+    /// The segment that holds `position`, or the first behind it.
+    pub(crate) fn segment_from(&self, position: Position) -> Option<&Segment> {
+        let index = self.segments.partition_point(|segment| segment.lease.head.position(segment.end) <= position);
+        self.segments.get(index)
+    }
+}

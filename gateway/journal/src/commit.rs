@@ -1,0 +1,238 @@
+//! The one writer: a commit is one write and one flush, whatever the number of partitions, and never extends a file.
+//!
+//! **Invariant:** what is counted durable was flushed, and after a failed write or flush nothing is counted durable any more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use lamppost_event::{Commit, Epoch, Group, JournalStopped, Offset, Position, StoredRecord, TopicPartition};
+
+use crate::book::{Lease, Segment};
+use crate::disk::{DiskError, DiskFile};
+use crate::format::batch::BatchBuilder;
+use crate::format::checkpoint::{CURSOR, cursor_key, numbers};
+use crate::format::frame::{BatchPart, FrameParts, Kind, Range, encode};
+use crate::format::segment::{FRAMES_AT, SegmentHead, hot_name};
+use crate::gather::{Changes, Sealed};
+use crate::shared::{STATE_SLOT, Shared};
+use crate::stats::count;
+use crate::waiting::hold;
+
+/// The segment being written to, and what the next frame needs.
+pub(crate) struct Writer {
+    pub(crate) lease: Arc<Lease>,
+    /// Where the next frame goes.
+    pub(crate) at: u64,
+    pub(crate) epoch: Epoch,
+    /// The last frame's offsets.
+    pub(crate) previous: Vec<Range>,
+    pub(crate) state_next: Offset,
+    pub(crate) close_room: u64,
+    /// Builders to be used again.
+    pub(crate) used: Vec<BatchBuilder>,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) state: BatchBuilder,
+}
+
+type Written = Vec<(Group, TopicPartition, Offset)>;
+
+impl Shared {
+    /// Writes what has gathered, and the cursors that moved. True if there was something.
+    pub(crate) fn commit_step(&self) -> Result<bool, JournalStopped> {
+        self.running()?;
+        let mut writer = hold(&self.writer);
+        let Some((mut sealed, cursors)) = self.seal(&mut writer) else { return Ok(false) };
+        self.room.wake();
+        match self.write(&mut writer, &mut sealed) {
+            Ok(rolled) => self.publish(&mut writer, sealed, rolled, &cursors),
+            Err(error) => return Err(self.stop(error.to_string())),
+        }
+        drop(writer);
+        self.committed.wake();
+        if self.wants_keeping() {
+            self.ask_keeper();
+        }
+        Ok(true)
+    }
+
+    fn seal(&self, writer: &mut Writer) -> Option<(Sealed, Written)> {
+        let mut cursors = hold(&self.book).dirty_cursors();
+        let mut gather = hold(&self.gather);
+        // What does not fit goes with a later commit.
+        cursors.retain(|(group, at, next)| {
+            gather.push_cursor(cursor_key(group, at).into(), numbers([next.0]).into())
+        });
+        if gather.is_empty() {
+            return None;
+        }
+        Some((gather.seal(std::mem::take(&mut writer.used), &self.slots), cursors))
+    }
+
+    /// True if it went into a new segment.
+    fn write(&self, writer: &mut Writer, sealed: &mut Sealed) -> Result<bool, DiskError> {
+        let mut batches = Vec::with_capacity(sealed.batches.len() + 1);
+        for (slot, builder) in &mut sealed.batches {
+            let Some(at) = self.slots.get(*slot) else { continue };
+            let (base, count) = (builder.base(), builder.count());
+            batches.push(BatchPart { at, base, count, bytes: builder.finish() });
+        }
+        let mut state = std::mem::take(&mut writer.state);
+        if let Some(at) = self.slots.get(STATE_SLOT).filter(|_| !sealed.state.is_empty()) {
+            fill_state(&mut state, writer.state_next, &sealed.state, self.clock.now().wall);
+            writer.state_next = state.next();
+            batches.push(BatchPart { at, base: state.base(), count: state.count(), bytes: state.finish() });
+        }
+        let rolled = self.write_frame(writer, Kind::Data, sealed.commit, sealed.events, batches)?;
+        writer.state = state;
+        Ok(rolled)
+    }
+
+    /// Writes and flushes one frame, in a new segment if this one has no room for it.
+    pub(crate) fn write_frame(
+        &self,
+        writer: &mut Writer,
+        kind: Kind,
+        commit: Commit,
+        events: u32,
+        batches: Vec<BatchPart<'_>>,
+    ) -> Result<bool, DiskError> {
+        let ranges = batches.iter().map(|batch| {
+            Range { at: batch.at.clone(), from: batch.base, to: Offset(batch.base.0 + u64::from(batch.count)) }
+        });
+        let ranges: Vec<Range> = ranges.collect();
+        let previous = std::mem::replace(&mut writer.previous, ranges);
+        let mut frame = std::mem::take(&mut writer.frame);
+        let mut parts = FrameParts {
+            kind,
+            position: writer.lease.head.position(writer.at),
+            commit,
+            epoch: writer.epoch,
+            now: self.clock.now(),
+            events,
+            batches,
+            previous: &previous,
+        };
+        encode(&mut frame, &parts, writer.lease.head.salt);
+        let room = if kind == Kind::Close { 0 } else { writer.close_room };
+        let rolled = writer.at + frame.len() as u64 + room > writer.lease.head.bytes;
+        if rolled {
+            self.roll(writer, commit)?;
+            parts.position = writer.lease.head.position(writer.at);
+            encode(&mut frame, &parts, writer.lease.head.salt);
+        }
+        let name = || hot_name(writer.lease.head.number);
+        assert!(writer.at + frame.len() as u64 <= writer.lease.head.bytes, "a frame never extends its file");
+        writer.lease.file.write_at(&frame, writer.at).map_err(|e| DiskError::of("write", &name())(e))?;
+        self.timed_flush(&*writer.lease.file).map_err(|e| DiskError::of("flush", &name())(e))?;
+        writer.at += frame.len() as u64;
+        count(&self.counters.bytes_written, frame.len() as u64);
+        writer.frame = frame;
+        Ok(rolled)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a flush is measured in microseconds; nothing is decided by it")]
+    fn timed_flush(&self, file: &dyn DiskFile) -> std::io::Result<()> {
+        let start = std::time::Instant::now();
+        file.flush()?;
+        self.counters.flush_times.add(start.elapsed());
+        count(&self.counters.flushes, 1);
+        Ok(())
+    }
+
+    /// Goes on to a prepared segment.
+    fn roll(&self, writer: &mut Writer, first_commit: Commit) -> Result<(), DiskError> {
+        let segment = self.begin_segment(first_commit, writer.epoch)?;
+        writer.lease = Arc::clone(&segment.lease);
+        writer.at = FRAMES_AT;
+        hold(&self.book).segments.push_back(segment);
+        Ok(())
+    }
+
+    /// Gives a prepared file its head and its live name, durably.
+    pub(crate) fn begin_segment(&self, first_commit: Commit, epoch: Epoch) -> Result<Segment, DiskError> {
+        let (free, number, base) = {
+            let mut book = hold(&self.book);
+            let free = book.free.pop();
+            let (number, base) = (book.next_number, book.next_base);
+            book.next_number += 1;
+            book.next_base = Position(base.0 + self.options.segment_bytes);
+            (free, number, base)
+        };
+        let missing = || std::io::Error::new(std::io::ErrorKind::StorageFull, "no prepared segment is left");
+        let free = free.ok_or_else(missing).map_err(DiskError::of("begin a segment in", "the journal"))?;
+        let salt = hold(&self.random).next_u64();
+        let (bytes, identity, virgin) = (self.options.segment_bytes, self.identity, free.virgin);
+        let head = SegmentHead { number, base, bytes, salt, epoch, identity, first_commit, virgin };
+        let page = head.encode();
+        free.file.write_at(&page, 0).map_err(DiskError::of("write", &free.name))?;
+        free.file.flush().map_err(DiskError::of("flush", &free.name))?;
+        let name = hot_name(number);
+        self.disk.rename(&free.name, &name).map_err(DiskError::of("rename", &free.name))?;
+        self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
+        count(&self.counters.bytes_written, page.len() as u64);
+        count(&self.counters.flushes, 2);
+        let lease = Arc::new(Lease { head, file: free.file });
+        Ok(Segment { lease, name, end: FRAMES_AT, last_commit: Commit(0), ranges: Default::default() })
+    }
+
+    fn publish(&self, writer: &mut Writer, sealed: Sealed, rolled: bool, cursors: &Written) {
+        let now_ms = self.now_ms();
+        {
+            let mut book = hold(&self.book);
+            for range in &writer.previous {
+                book.partitions.entry(range.at.clone()).or_default().next = range.to;
+            }
+            for (key, value) in sealed.state.iter().filter(|(key, _)| key.first() != Some(&CURSOR)) {
+                book.learn(sealed.commit, key, value.as_ref());
+            }
+            book.settle_cursors(cursors, now_ms);
+            book.end = writer.lease.head.position(writer.at);
+            book.durable = sealed.commit;
+            if let Some(segment) = book.segments.back_mut() {
+                segment.end = writer.at;
+                segment.last_commit = sealed.commit;
+                for range in &writer.previous {
+                    let entry = segment.ranges.entry(range.at.clone()).or_insert((range.from, range.to));
+                    entry.1 = range.to;
+                }
+            }
+        }
+        self.durable.store(sealed.commit.0, Ordering::Release);
+        let mut gather = hold(&self.gather);
+        gather.in_flight = None;
+        let remaining = (writer.lease.head.bytes - writer.at).saturating_sub(writer.close_room);
+        gather.settle(remaining, sealed.roll, rolled);
+        drop(gather);
+        writer.used.extend(sealed.batches.into_iter().map(|(_, builder)| builder));
+        count(&self.counters.commits, 1);
+        count(&self.counters.events, u64::from(sealed.events));
+    }
+
+    /// Writes the frame that proves a clean end, behind all that has gathered.
+    pub(crate) fn close_step(&self) -> Result<(), JournalStopped> {
+        while self.commit_step()? {}
+        if hold(&self.book).cursors_since.is_some() {
+            // No room was left for them in the log. Without room for a checkpoint either, a little is delivered again.
+            let _one_at_a_time = hold(&self.keeping);
+            self.checkpoint().map_err(|error| self.stop(error.to_string()))?;
+        }
+        let mut writer = hold(&self.writer);
+        let commit = hold(&self.gather).commit;
+        match self.write_frame(&mut writer, Kind::Close, commit, 0, Vec::new()) {
+            Ok(_) => self.durable.store(commit.0, Ordering::Release),
+            Err(error) => return Err(self.stop(error.to_string())),
+        }
+        drop(writer);
+        self.stop("it was closed".to_owned());
+        Ok(())
+    }
+}
+
+fn fill_state(builder: &mut BatchBuilder, base: Offset, state: &Changes, timestamp: lamppost_event::WallTime) {
+    builder.begin(base, timestamp);
+    for (key, value) in state {
+        let record = StoredRecord { timestamp, key: key.clone(), value: value.clone(), header: Bytes::new() };
+        builder.push(&record);
+    }
+}

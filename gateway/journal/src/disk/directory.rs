@@ -1,0 +1,146 @@
+//! A real folder. The only place of the journal that touches the file system.
+#![expect(clippy::disallowed_methods, reason = "this is the one adapter through which the journal reaches the file system")]
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Access, Disk, DiskFile, DiskLock, Entry};
+
+const LOCK: &str = "lock";
+const ZEROS_BYTES: usize = 256 * 1024;
+
+/// A folder of a real file system.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens the folder, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// It can't be made, or is not a folder.
+    pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        fs::create_dir_all(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Opens an existing folder; makes nothing.
+    ///
+    /// # Errors
+    /// It is not there, or is not a folder.
+    pub fn existing(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        if !fs::metadata(&path)?.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a folder"));
+        }
+        Ok(Self { path })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn fill(&self, name: &str, bytes: u64) -> io::Result<File> {
+        let path = self.path.join(name);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let zeros = vec![0_u8; ZEROS_BYTES];
+        let mut at = 0;
+        while at < bytes {
+            let left = usize::try_from(bytes - at).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
+            let piece = zeros.get(..left).unwrap_or(&zeros);
+            file.write_all_at(piece, at)?;
+            at += left as u64;
+        }
+        // The size and the extents are metadata: fdatasync of later commits must find nothing left to do.
+        file.sync_all()?;
+        Ok(file)
+    }
+}
+
+impl Disk for Directory {
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            // Removed between the two calls by a running writer: not there.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+                entries.push(Entry { name, bytes: metadata.len() });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        let write = access == Access::Write;
+        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(write).open(self.path.join(name))?)))
+    }
+
+    fn create_zeroed(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        match self.fill(name, bytes) {
+            Ok(file) => Ok(Arc::new(RealFile(file))),
+            Err(error) => {
+                // The first error is the one to report; a remnant of the wrong size is removed at the next start.
+                drop(fs::remove_file(self.path.join(name)));
+                Err(error)
+            }
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn flush_dir(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn lock(&self) -> io::Result<Option<DiskLock>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.path.join(LOCK))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, at)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, at)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn forget_cache(&self) {
+        // Best effort: a file system without advice reads from its cache, which the rewritten tail allows for.
+        let _done = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed).is_ok();
+    }
+}

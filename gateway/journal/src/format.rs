@@ -1,0 +1,29 @@
+//! The bytes on disk, version 1. Each module opens with the exact layout of what it owns.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `hot-NNNNNNNNNNNNNNNN.seg` | a live segment: [`segment`] heads, then [`frame`]s, each with [`batch`]es |
+//! | `free-NNNNNNNNNNNNNNNN.seg` | a segment's worth of prepared space |
+//! | `checkpoint-NNNNNNNNNNNNNNNNNNNN.ckp` | a [`checkpoint`] of the state as of that commit |
+//! | `damaged-…` | what could not be understood, set aside |
+//! | `lock` | locked by the one writer |
+
+pub(crate) mod batch;
+pub(crate) mod checkpoint;
+pub(crate) mod fields;
+pub(crate) mod frame;
+pub(crate) mod segment;
+
+/// Frames begin at multiples of this and are padded to it: a write cut short can't harm an earlier one.
+pub(crate) const PAGE: usize = 4096;
+
+/// The format version this program writes, and the newest it reads.
+pub(crate) const VERSION: u16 = 1;
+
+/// `bytes` rounded up to whole pages.
+pub(crate) const fn padded(bytes: usize) -> usize {
+    bytes.div_ceil(PAGE) * PAGE
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! A checkpoint: the journal's state as of one commit, sorted by key. Written whole under a temporary name, flushed, renamed.
+//!
+//! Little-endian:
+//!
+//! ```text
+//! 0    8   magic "LMPCKPT\n"
+//! 8    u16 version = 1
+//! 10   6   zeros
+//! 16   u64 commit that it stands for
+//! 24   u64 epoch then
+//! 32   u128 identity of the journal
+//! 48       blocks, each at most about 4 KiB (one entry may be longer):
+//!            u32 length of the entries, u32 CRC32C of the entries,
+//!            entries: u32 key length, u32 value length, key, value; keys rise strictly
+//!          index: for each block u64 where it begins, u32 length of its first key, that key
+//!          tail, 40 bytes:
+//!            u64 where the index begins, u32 its length, u32 its CRC32C, u64 number of entries, u64 commit,
+//!            u32 CRC32C of bytes 0 to 47 and of the 32 bytes of the tail before, u32 0
+//! ```
+//!
+//! Keys, by their first byte:
+//!
+//! | key | value |
+//! |---|---|
+//! | `c`, u8 length, group, topic, 0, u16 partition (big-endian) | u64: a consumer group's next offset |
+//! | `m`, u8 length, device, u64 boot (big-endian) | u64: the highest sequence stored |
+//! | `p`, topic, 0, u16 partition (big-endian) | u64 first offset kept, u64 next offset (only in checkpoints) |
+//! | `u`, any | any: state that the journal keeps for others |
+
+use lamppost_event::{Commit, DeviceId, Epoch, Group, Offset, Partition, Topic, TopicPartition};
+
+use super::VERSION;
+use super::fields::Fields;
+
+pub(crate) const MAGIC: &[u8; 8] = b"LMPCKPT\n";
+pub(crate) const HEAD: usize = 48;
+pub(crate) const TAIL: usize = 40;
+pub(crate) const BLOCK_HEAD: usize = 8;
+/// A block is closed once it holds this much.
+pub(crate) const BLOCK_BYTES: usize = 4096;
+
+pub(crate) const CURSOR: u8 = b'c';
+pub(crate) const MARK: u8 = b'm';
+pub(crate) const PARTITION: u8 = b'p';
+pub(crate) const USER: u8 = b'u';
+
+/// What the head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CheckpointHead {
+    pub(crate) commit: Commit,
+    pub(crate) epoch: Epoch,
+    pub(crate) identity: u128,
+}
+
+impl CheckpointHead {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEAD);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&[0; 6]);
+        out.extend_from_slice(&self.commit.0.to_le_bytes());
+        out.extend_from_slice(&self.epoch.0.to_le_bytes());
+        out.extend_from_slice(&self.identity.to_le_bytes());
+        out
+    }
+
+    /// `Err` with a version that is newer than known.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Self>, u16> {
+        let mut fields = Fields::new(bytes);
+        if fields.bytes(MAGIC.len()) != Some(MAGIC) {
+            return Ok(None);
+        }
+        match fields.u16() {
+            Some(VERSION) => {}
+            Some(version) => return Err(version),
+            None => return Ok(None),
+        }
+        let mut rest = || {
+            fields.bytes(6)?;
+            let (commit, epoch) = (Commit(fields.u64()?), Epoch(fields.u64()?));
+            Some(Self { commit, epoch, identity: fields.u128()? })
+        };
+        Ok(rest())
+    }
+}
+
+/// Where the index is, and how much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CheckpointTail {
+    pub(crate) index_at: u64,
+    pub(crate) index_bytes: u32,
+    pub(crate) index_crc: u32,
+    pub(crate) entries: u64,
+    pub(crate) commit: Commit,
+}
+
+impl CheckpointTail {
+    pub(crate) fn encode(&self, head: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(TAIL);
+        out.extend_from_slice(&self.index_at.to_le_bytes());
+        out.extend_from_slice(&self.index_bytes.to_le_bytes());
+        out.extend_from_slice(&self.index_crc.to_le_bytes());
+        out.extend_from_slice(&self.entries.to_le_bytes());
+        out.extend_from_slice(&self.commit.0.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(head), &out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out
+    }
+
+    pub(crate) fn decode(head: &[u8], bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(bytes);
+        let body = bytes.get(..TAIL - 8)?;
+        let tail = Self {
+            index_at: fields.u64()?,
+            index_bytes: fields.u32()?,
+            index_crc: fields.u32()?,
+            entries: fields.u64()?,
+            commit: Commit(fields.u64()?),
+        };
+        let crc = crc32c::crc32c_append(crc32c::crc32c(head), body);
+        (fields.u32()? == crc).then_some(tail)
+    }
+}
+
+/// Appends an entry to a block.
+pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    out.extend_from_slice(&(key.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
+}
+
+/// Takes an entry off a block.
+pub(crate) fn take_entry<'a>(fields: &mut Fields<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    let (key, value) = (fields.u32()? as usize, fields.u32()? as usize);
+    Some((fields.bytes(key)?, fields.bytes(value)?))
+}
+
+/// The key of a group's cursor.
+pub(crate) fn cursor_key(group: &Group, at: &TopicPartition) -> Vec<u8> {
+    let mut key = vec![CURSOR, group.as_str().len() as u8];
+    key.extend_from_slice(group.as_str().as_bytes());
+    put_place(&mut key, at);
+    key
+}
+
+/// The group and place in a cursor's key.
+pub(crate) fn read_cursor_key(key: &[u8]) -> Option<(Group, TopicPartition)> {
+    let mut fields = Fields::new(key.strip_prefix(&[CURSOR])?);
+    let length = usize::from(fields.u8()?);
+    let group = Group::new(std::str::from_utf8(fields.bytes(length)?).ok()?).ok()?;
+    Some((group, read_place(fields.rest())?))
+}
+
+/// The key of a sender's mark.
+pub(crate) fn mark_key(device: &DeviceId, boot: u64) -> Vec<u8> {
+    let mut key = vec![MARK, device.as_str().len() as u8];
+    key.extend_from_slice(device.as_str().as_bytes());
+    key.extend_from_slice(&boot.to_be_bytes());
+    key
+}
+
+/// The key of a partition's bounds.
+pub(crate) fn partition_key(at: &TopicPartition) -> Vec<u8> {
+    let mut key = vec![PARTITION];
+    put_place(&mut key, at);
+    key
+}
+
+/// The place in a partition's key.
+pub(crate) fn read_partition_key(key: &[u8]) -> Option<TopicPartition> {
+    read_place(key.strip_prefix(&[PARTITION])?)
+}
+
+/// The key of somebody's own state.
+pub(crate) fn user_key(key: &[u8]) -> Vec<u8> {
+    [&[USER], key].concat()
+}
+
+/// A value of one or more integers.
+pub(crate) fn numbers<const N: usize>(values: [u64; N]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Reads a value that is one integer.
+pub(crate) fn read_number(value: &[u8]) -> Option<u64> {
+    Fields::new(value).u64()
+}
+
+/// Reads a partition's first kept and next offset.
+pub(crate) fn read_bounds(value: &[u8]) -> Option<(Offset, Offset)> {
+    let mut fields = Fields::new(value);
+    Some((Offset(fields.u64()?), Offset(fields.u64()?)))
+}
+
+fn put_place(key: &mut Vec<u8>, at: &TopicPartition) {
+    key.extend_from_slice(at.topic.as_str().as_bytes());
+    key.push(0);
+    key.extend_from_slice(&at.partition.0.to_be_bytes());
+}
+
+fn read_place(bytes: &[u8]) -> Option<TopicPartition> {
+    let (topic, tail) = bytes.split_at_checked(bytes.len().checked_sub(3)?)?;
+    let [0, high, low] = tail else { return None };
+    let topic = Topic::new(std::str::from_utf8(topic).ok()?).ok()?;
+    Some(TopicPartition { topic, partition: Partition(u16::from_be_bytes([*high, *low])) })
+}

@@ -1,0 +1,277 @@
+//! The commit that is being gathered: events are encoded as they come, so that the writer only has to put the batches
+//! together.
+//!
+//! **Invariant:** whatever was taken fits: in one frame, and in the space that is prepared on the disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lamppost_event::{Commit, Offset, StoredRecord, TopicPartition};
+
+use crate::format::batch::{BATCH_HEAD, BatchBuilder};
+use crate::format::frame::{ENTRY, FRAME_HEAD};
+use crate::format::padded;
+use crate::format::segment::FRAMES_AT;
+
+/// State that changes with a commit: a value, or a tombstone.
+pub(crate) type Changes = BTreeMap<Bytes, Option<Bytes>>;
+
+/// What a state record costs in a frame beside its key and value, at most.
+const STATE_OVERHEAD: usize = 32;
+/// The journal's own partition, always in the calculation: batch head, entry, name.
+const STATE_BATCH: usize = BATCH_HEAD + ENTRY + 16;
+const NONE: u32 = u32::MAX;
+
+/// The space that is left on the disk, as of all frames that were sealed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Space {
+    /// Bytes left in the current segment, the room for a close frame left out.
+    pub(crate) remaining: u64,
+    /// Prepared segments.
+    pub(crate) free: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    next: Offset,
+    batch: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    pub(crate) commit: Commit,
+    slots: Vec<Slot>,
+    batches: Vec<(usize, BatchBuilder)>,
+    spare: Vec<BatchBuilder>,
+    bytes: usize,
+    pub(crate) events: u32,
+    /// Monotonic ms at which the commit is due.
+    pub(crate) due: Option<u64>,
+    pub(crate) linger_ms: u64,
+    /// The commit is due now.
+    pub(crate) at_once: bool,
+    state: Changes,
+    /// The state of the commit that is being written.
+    pub(crate) in_flight: Option<Arc<Changes>>,
+    space: Space,
+    frame_bytes_max: usize,
+    segment_bytes: u64,
+    close_room: u64,
+}
+
+/// A gathered commit on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) commit: Commit,
+    pub(crate) batches: Vec<(usize, BatchBuilder)>,
+    pub(crate) state: Arc<Changes>,
+    pub(crate) events: u32,
+    /// A new segment was reckoned with.
+    pub(crate) roll: bool,
+}
+
+/// What has to be known to gather.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) segment_bytes: u64,
+    pub(crate) close_room: u64,
+}
+
+impl Gathering {
+    pub(crate) fn new(commit: Commit, next: Vec<Offset>, space: Space, bounds: Bounds, previous: usize) -> Self {
+        Self {
+            commit,
+            slots: next.into_iter().map(|next| Slot { next, batch: NONE }).collect(),
+            batches: Vec::new(),
+            spare: Vec::new(),
+            bytes: FRAME_HEAD + STATE_BATCH + previous,
+            events: 0,
+            due: None,
+            linger_ms: u64::MAX,
+            at_once: false,
+            state: Changes::new(),
+            in_flight: None,
+            space,
+            frame_bytes_max: bounds.frame_bytes_max,
+            segment_bytes: bounds.segment_bytes,
+            close_room: bounds.close_room,
+        }
+    }
+
+    /// Bytes of the frame as it stands, at most.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.state.is_empty()
+    }
+
+    /// The largest frame that can be written now. With a segment in reserve for recovery, and only then.
+    fn limit(&self) -> usize {
+        match self.space.free {
+            0 => 0,
+            1 => self.frame_bytes_max.min(usize::try_from(self.space.remaining).unwrap_or(usize::MAX)),
+            _ => self.frame_bytes_max,
+        }
+    }
+
+    /// Whether events may be taken, with `more` bytes. A sixteenth of the frame is kept for cursors.
+    fn fits(&self, more: usize) -> bool {
+        padded(self.bytes + more) + self.frame_bytes_max / 16 <= self.limit()
+    }
+
+    /// Whether an event of middling size would be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.fits(crate::format::PAGE)
+    }
+
+    /// Whether anything can be written at all: there is space for an event of middling size in an empty frame.
+    pub(crate) fn has_space(&self) -> bool {
+        2 * crate::format::PAGE + self.frame_bytes_max / 16 <= self.limit()
+    }
+
+    /// Takes an event into the slot's partition. `None` if there is no room.
+    pub(crate) fn push(
+        &mut self,
+        index: usize,
+        place: &TopicPartition,
+        record: &StoredRecord,
+        mark: Option<(Vec<u8>, Vec<u8>)>,
+    ) -> Option<Offset> {
+        let slot = self.slots.get(index)?;
+        let (offset, batch) = (slot.next, slot.batch);
+        let opened = self.batches.get(batch as usize);
+        // A new batch's first record costs no more than this bound says.
+        let cost = opened.map_or_else(
+            || BATCH_HEAD + ENTRY + 1 + place.topic.as_str().len() + record.bytes() + 64,
+            |(_, builder)| builder.cost(record),
+        );
+        let mark_cost = mark.as_ref().map_or(0, |(key, value)| key.len() + value.len() + STATE_OVERHEAD);
+        if !self.fits(cost + mark_cost) {
+            return None;
+        }
+        if opened.is_none() {
+            let mut builder = self.spare.pop().unwrap_or_default();
+            builder.begin(offset, record.timestamp);
+            self.batches.push((index, builder));
+        }
+        let batch = if opened_index(batch) { batch } else { (self.batches.len() - 1) as u32 };
+        let (_, builder) = self.batches.get_mut(batch as usize)?;
+        builder.push(record);
+        let slot = self.slots.get_mut(index)?;
+        (slot.batch, slot.next) = (batch, offset.next());
+        self.bytes += cost;
+        self.events += 1;
+        if let Some((key, value)) = mark {
+            self.put(key.into(), Some(value.into()));
+        }
+        Some(offset)
+    }
+
+    /// Takes a change of state. False if there is no room.
+    pub(crate) fn push_state(&mut self, key: Bytes, value: Option<Bytes>) -> bool {
+        let fits = self.fits(state_cost(&key, value.as_ref()));
+        if fits {
+            self.put(key, value);
+        }
+        fits
+    }
+
+    /// Takes a cursor, for which room is kept. False if even that is used up.
+    pub(crate) fn push_cursor(&mut self, key: Bytes, value: Bytes) -> bool {
+        let fits = padded(self.bytes + state_cost(&key, Some(&value))) <= self.limit();
+        if fits {
+            self.put(key, Some(value));
+        }
+        fits
+    }
+
+    fn put(&mut self, key: Bytes, value: Option<Bytes>) {
+        self.bytes += state_cost(&key, value.as_ref());
+        let key_bytes = key.len();
+        if let Some(old) = self.state.insert(key, value) {
+            self.bytes -= key_bytes + old.map_or(0, |old| old.len()) + STATE_OVERHEAD;
+        }
+    }
+
+    /// The value that is on its way to the disk, if there is one.
+    pub(crate) fn pending(&self, key: &[u8]) -> Option<(Commit, Option<Bytes>)> {
+        if let Some(value) = self.state.get(key) {
+            return Some((self.commit, value.clone()));
+        }
+        let value = self.in_flight.as_ref()?.get(key)?;
+        Some((Commit(self.commit.0 - 1), value.clone()))
+    }
+
+    /// Hands the gathered commit over and begins the next.
+    pub(crate) fn seal(&mut self, used: Vec<BatchBuilder>, places: &[TopicPartition]) -> Sealed {
+        let frame = padded(self.bytes) as u64;
+        let roll = frame > self.space.remaining;
+        if roll {
+            self.space.free = self.space.free.saturating_sub(1);
+            self.space.remaining = self.segment_bytes - FRAMES_AT - self.close_room;
+        }
+        self.space.remaining = self.space.remaining.saturating_sub(frame);
+        self.recycle(used);
+        let batches = std::mem::take(&mut self.batches);
+        for (index, _) in &batches {
+            if let Some(slot) = self.slots.get_mut(*index) {
+                slot.batch = NONE;
+            }
+        }
+        let state = Arc::new(std::mem::take(&mut self.state));
+        self.in_flight = Some(Arc::clone(&state));
+        let sealed = Sealed { commit: self.commit, batches, state, events: self.events, roll };
+        self.commit = self.commit.next();
+        let touched = sealed.batches.iter().filter_map(|(index, _)| places.get(*index));
+        self.bytes = FRAME_HEAD + STATE_BATCH + ranges_cost(touched);
+        (self.events, self.due, self.linger_ms, self.at_once) = (0, None, u64::MAX, false);
+        sealed
+    }
+
+    /// Keeps the builders' memory for reuse, within the size of a frame.
+    fn recycle(&mut self, used: Vec<BatchBuilder>) {
+        let mut kept: usize = self.spare.iter().map(BatchBuilder::capacity).sum();
+        for builder in used {
+            kept += builder.capacity();
+            if kept <= self.frame_bytes_max {
+                self.spare.push(builder);
+            }
+        }
+    }
+
+    /// The space as it is, with nothing on its way.
+    pub(crate) const fn set_space(&mut self, space: Space) {
+        self.space = space;
+    }
+
+    /// What a finished write left.
+    pub(crate) const fn settle(&mut self, remaining: u64, reckoned_roll: bool, rolled: bool) {
+        self.space.remaining = remaining;
+        if reckoned_roll && !rolled {
+            self.space.free += 1;
+        }
+    }
+
+    /// Prepared segments came, or (negative) went.
+    pub(crate) const fn add_free(&mut self, count: isize) {
+        self.space.free = self.space.free.saturating_add_signed(count);
+    }
+}
+
+const fn opened_index(batch: u32) -> bool {
+    batch != NONE
+}
+
+fn state_cost(key: &Bytes, value: Option<&Bytes>) -> usize {
+    key.len() + value.map_or(0, Bytes::len) + STATE_OVERHEAD
+}
+
+/// What naming these partitions' ranges costs the next frame, at most (the journal's own is in the constant part).
+pub(crate) fn ranges_cost<'a>(places: impl Iterator<Item = &'a TopicPartition>) -> usize {
+    places.map(|at| ENTRY + 1 + at.topic.as_str().len()).sum::<usize>() + ENTRY
+}

@@ -1,0 +1,280 @@
+//! The keeper: checkpoints, recycling and prepared segments, so that the writer never has to wait for them.
+//!
+//! **Invariants:** the files never take more than the quota. A segment is recycled only behind a durable checkpoint that covers
+//! it, once nobody reads it, and once the durable cursors of all required groups have passed it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lamppost_event::JournalStopped;
+
+use crate::book::{Book, Delta, FreeFile, Segment};
+use crate::checkpoint::{WriteError, name_of, write};
+use crate::disk::DiskError;
+use crate::format::checkpoint::CheckpointHead;
+use crate::format::segment::free_name;
+use crate::shared::Shared;
+use crate::stats::count;
+use crate::waiting::hold;
+
+/// After the disk was found full, growing is tried again only after this: each try writes zeros.
+const GROW_PAUSE_MS: u64 = 60_000;
+/// The least that is kept free for checkpoints.
+const CHECKPOINT_ROOM: u64 = 64 << 10;
+
+/// What stands between the oldest segment and its recycling.
+enum Oldest {
+    Ready,
+    NeedsCheckpoint,
+    Held,
+}
+
+impl Shared {
+    /// Whether the keeper has something to do.
+    pub(crate) fn wants_keeping(&self) -> bool {
+        let book = hold(&self.book);
+        book.delta_bytes >= self.options.checkpoint_bytes || book.free.len() < self.free_wanted(&book)
+    }
+
+    /// One segment in reserve for recovery; a second to roll into once the current one is half full.
+    fn free_wanted(&self, book: &Book) -> usize {
+        let half_full = book.segments.back().is_some_and(|segment| segment.end > segment.lease.head.bytes / 2);
+        if half_full { 2 } else { 1 }
+    }
+
+    /// Does what there is to do. True if something was done.
+    pub(crate) fn keep_step(&self) -> Result<bool, JournalStopped> {
+        self.running()?;
+        let _one_at_a_time = hold(&self.keeping);
+        self.keep().map_err(|error| self.stop(error.to_string()))
+    }
+
+    fn keep(&self) -> Result<bool, DiskError> {
+        let mut done = false;
+        if self.checkpoint_due() {
+            done |= self.checkpoint()?;
+        }
+        loop {
+            let wanted = {
+                let book = hold(&self.book);
+                book.free.len() < self.free_wanted(&book)
+            };
+            if !wanted || !self.provide()? {
+                return Ok(done);
+            }
+            done = true;
+        }
+    }
+
+    /// Much state has changed, or cursors have found no room in the log for long.
+    fn checkpoint_due(&self) -> bool {
+        let book = hold(&self.book);
+        let patience_ms = 2 * u64::try_from(self.options.cursor_deadline.as_millis()).unwrap_or(u64::MAX / 2);
+        let overdue = book.cursors_since.is_some_and(|since| self.now_ms().saturating_sub(since) > patience_ms);
+        overdue || book.delta_bytes >= self.options.checkpoint_bytes
+    }
+
+    /// One more free segment, from wherever it may come.
+    fn provide(&self) -> Result<bool, DiskError> {
+        let by_demand = self.options.required.is_empty();
+        if !by_demand && self.recycle()? {
+            return Ok(true);
+        }
+        if self.may_grow() && self.now_ms() >= self.grow_again_ms.load(Ordering::Relaxed) {
+            if self.grow()? {
+                return Ok(true);
+            }
+            self.grow_again_ms.store(self.now_ms() + GROW_PAUSE_MS, Ordering::Relaxed);
+        }
+        if by_demand { self.recycle() } else { Ok(false) }
+    }
+
+    /// Whether the quota has room for one more segment beside the checkpoints.
+    pub(crate) fn may_grow(&self) -> bool {
+        let book = hold(&self.book);
+        let checkpoint = book.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
+        let kept = checkpoint + book.checkpoint_before.as_ref().map_or(0, |(_, bytes)| *bytes);
+        // Room for three: two kept and one being written.
+        let room = (3 * checkpoint.max(CHECKPOINT_ROOM)).saturating_sub(kept);
+        book.bytes(self.options.segment_bytes) + self.options.segment_bytes + room <= self.options.quota_bytes
+    }
+
+    /// Makes a new file. False if the disk is full.
+    pub(crate) fn grow(&self) -> Result<bool, DiskError> {
+        let name = {
+            let mut book = hold(&self.book);
+            book.next_number += 1;
+            free_name(book.next_number - 1)
+        };
+        let file = match self.disk.create_zeroed(&name, self.options.segment_bytes) {
+            Ok(file) => file,
+            Err(error) if is_full(&error) => return Ok(false),
+            Err(error) => return Err(DiskError::of("create", &name)(error)),
+        };
+        self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
+        count(&self.counters.bytes_written, self.options.segment_bytes);
+        hold(&self.book).free.push(FreeFile { name, file, virgin: true });
+        self.add_free();
+        Ok(true)
+    }
+
+    fn add_free(&self) {
+        hold(&self.gather).add_free(1);
+        self.room.wake();
+    }
+
+    /// Recycles the oldest segment, if nothing holds it. True if it did.
+    fn recycle(&self) -> Result<bool, DiskError> {
+        let state = self.oldest(&hold(&self.book));
+        match state {
+            Oldest::Held => return Ok(false),
+            Oldest::NeedsCheckpoint if !self.checkpoint()? => return Ok(false),
+            Oldest::NeedsCheckpoint | Oldest::Ready => {}
+        }
+        let segment = {
+            let mut book = hold(&self.book);
+            // A reader may have come meanwhile.
+            if !matches!(self.oldest(&book), Oldest::Ready) {
+                return Ok(false);
+            }
+            let Some(segment) = book.segments.pop_front() else { return Ok(false) };
+            forget(&mut book, &segment);
+            segment
+        };
+        if self.release(segment)? {
+            count(&self.counters.recycled, 1);
+            self.add_free();
+        }
+        Ok(true)
+    }
+
+    fn oldest(&self, book: &Book) -> Oldest {
+        let Some(segment) = book.segments.front().filter(|_| book.segments.len() > 1) else { return Oldest::Held };
+        if Arc::strong_count(&segment.lease) > 1 {
+            return Oldest::Held;
+        }
+        let (mut passed, mut durable) = (true, true);
+        for (at, (_, to)) in segment.ranges.iter().filter(|(at, _)| !at.topic.as_str().starts_with("__")) {
+            for group in &self.options.required {
+                let entry = book.cursors.get(group).and_then(|table| table.get(at)).copied().unwrap_or_default();
+                passed &= entry.next >= *to;
+                durable &= entry.durable >= *to;
+            }
+        }
+        let covered = book.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.head.commit >= segment.last_commit);
+        match (passed, durable && covered) {
+            (false, _) => Oldest::Held,
+            (true, true) => Oldest::Ready,
+            (true, false) => Oldest::NeedsCheckpoint,
+        }
+    }
+
+    /// Writes a checkpoint of the durable state. False if there is no room for it.
+    pub(crate) fn checkpoint(&self) -> Result<bool, DiskError> {
+        if !self.make_checkpoint_room()? {
+            return Ok(false);
+        }
+        let (head, old, frozen, changes, cursors) = {
+            let mut book = hold(&self.book);
+            let frozen = Arc::new(std::mem::take(&mut book.delta));
+            book.delta_bytes = 0;
+            (book.frozen, book.known_since) = (Arc::clone(&frozen), book.frozen_at);
+            book.frozen_at = book.durable;
+            let head = CheckpointHead { commit: book.durable, epoch: book.epoch, identity: self.identity };
+            (head, book.checkpoint.clone(), frozen.clone(), book.overlay(&frozen), book.all_cursors())
+        };
+        match write(&*self.disk, head, old.as_deref(), &changes) {
+            Ok(new) => {
+                count(&self.counters.checkpoints, 1);
+                count(&self.counters.bytes_written, new.bytes);
+                count(&self.counters.flushes, 1);
+                let now_ms = self.now_ms();
+                let mut book = hold(&self.book);
+                book.settle_cursors(&cursors, now_ms);
+                let old = book.checkpoint.replace(Arc::new(new));
+                // One of the same commit was replaced by name.
+                let before = old.filter(|old| old.head.commit != head.commit).map(|old| (old.name.clone(), old.bytes));
+                let oldest = before.and_then(|before| book.checkpoint_before.replace(before));
+                drop(book);
+                self.remove_checkpoint(oldest)?;
+                Ok(true)
+            }
+            Err(WriteError::Disk(error)) if is_full(&error.source) => {
+                let temporary = format!("{}.tmp", name_of(head.commit));
+                drop(self.disk.remove(&temporary));
+                self.melt(&frozen);
+                Ok(false)
+            }
+            Err(WriteError::Disk(error)) => Err(error),
+            Err(WriteError::Old(error)) => Err(DiskError::of("read", "the last checkpoint")(io::Error::other(error))),
+        }
+    }
+
+    /// Puts back what a checkpoint did not take.
+    fn melt(&self, frozen: &Arc<Delta>) {
+        let mut book = hold(&self.book);
+        for (key, (commit, value)) in frozen.iter() {
+            if !book.delta.contains_key(key) {
+                book.learn(*commit, key, value.as_ref());
+            }
+        }
+        book.frozen = Arc::new(Delta::new());
+        book.frozen_at = book.known_since;
+    }
+
+    fn remove_checkpoint(&self, oldest: Option<(String, u64)>) -> Result<(), DiskError> {
+        match oldest {
+            Some((name, _)) => self.disk.remove(&name).map_err(DiskError::of("remove", &name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Room within the quota for one more checkpoint: the older of the two goes, then free segments beyond the reserve.
+    fn make_checkpoint_room(&self) -> Result<bool, DiskError> {
+        loop {
+            let (fits, before, spare) = {
+                let mut book = hold(&self.book);
+                let old = book.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
+                let tables = 400 * (book.partitions.len() + book.all_cursors().len()) as u64;
+                let size = old + 2 * book.delta_bytes as u64 + tables + 4096;
+                let fits = book.bytes(self.options.segment_bytes) + size <= self.options.quota_bytes;
+                let before = if fits { None } else { book.checkpoint_before.take() };
+                let spare = if fits || before.is_some() { None } else { self.take_spare(&mut book) };
+                (fits, before, spare)
+            };
+            if fits {
+                return Ok(true);
+            }
+            if let Some(free) = &spare {
+                hold(&self.gather).add_free(-1);
+                self.disk.remove(&free.name).map_err(DiskError::of("remove", &free.name))?;
+            } else if before.is_none() {
+                return Ok(false);
+            }
+            self.remove_checkpoint(before)?;
+            self.disk.flush_dir().map_err(DiskError::of("flush the folder of", &self.disk.place()))?;
+        }
+    }
+
+    /// A free segment that is neither the reserve nor promised to the writer.
+    fn take_spare(&self, book: &mut Book) -> Option<FreeFile> {
+        if book.free.len() > 2 { book.free.pop() } else { None }
+    }
+}
+
+/// Forgets a recycled segment's events.
+fn forget(book: &mut Book, segment: &Segment) {
+    for (at, (_, to)) in &segment.ranges {
+        if let Some(kept) = book.partitions.get_mut(at) {
+            kept.first = kept.first.max(*to).min(kept.next);
+        }
+    }
+    let limit = segment.lease.head.limit();
+    book.gaps = book.gaps.split_off(&limit);
+    book.known_holes = book.known_holes.split_off(&limit);
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}

@@ -1,0 +1,503 @@
+//! Opening: from what was found on the disk to a journal that can be written to.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+
+use bytes::Bytes;
+use lamppost_event::{Clock, Commit, Epoch, Gap, Offset, Position, Topic};
+
+use crate::book::{Book, CursorEntry, Delta, FreeFile, Segment};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::commit::Writer;
+use crate::disk::{Access, Disk, DiskError};
+use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_number, read_partition_key};
+use crate::format::frame::{COPY, ENTRY, FRAME_HEAD, Frame, Range, copy_to};
+use crate::format::segment::{FRAMES_AT, free_name};
+use crate::format::{padded, segment};
+use crate::gather::{Bounds, Gathering, Space, ranges_cost};
+use crate::options::Options;
+use crate::random::SplitMix64;
+use crate::recover::{Files, Log, OpenError, Recovery, Surveyed, frame_bytes, list, read_log, tail_of};
+use crate::shared::{STATE_SLOT, STATE_TOPIC, Shared, layout};
+use crate::stats::{Counters, count};
+use crate::waiting::{Waiters, hold};
+
+/// State found in frames behind the checkpoint.
+#[derive(Default)]
+struct Found {
+    delta: Delta,
+    delta_bytes: usize,
+    cursors: BTreeMap<lamppost_event::Group, BTreeMap<lamppost_event::TopicPartition, CursorEntry>>,
+    last_ranges: Vec<Range>,
+    bad_batches: u64,
+}
+
+impl Found {
+    fn cursor(&mut self, key: &[u8], value: &[u8]) {
+        let (Some((group, at)), Some(next)) = (read_cursor_key(key), read_number(value)) else { return };
+        let entry = self.cursors.entry(group).or_default().entry(at).or_default();
+        entry.next = entry.next.max(Offset(next));
+        entry.durable = entry.next;
+    }
+
+    fn frame(&mut self, frame: &Frame, since: Commit) {
+        let ranges = frame.batches.iter().map(|batch| Range { at: batch.at.clone(), from: batch.base, to: batch.next() });
+        self.last_ranges = ranges.collect();
+        if frame.commit <= since {
+            return;
+        }
+        for entry in frame.batches.iter().filter(|entry| entry.at.topic.as_str() == STATE_TOPIC) {
+            let Ok(batch) = entry.batch() else {
+                self.bad_batches += 1;
+                continue;
+            };
+            for record in batch.records() {
+                match record {
+                    Ok((_, record)) => self.change(frame.commit, &record.key, record.value.as_ref()),
+                    Err(_) => self.bad_batches += 1,
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, commit: Commit, key: &Bytes, value: Option<&Bytes>) {
+        if key.first() == Some(&CURSOR) {
+            return self.cursor(key, value.map_or(&[], |value| value));
+        }
+        // Copied out of the read window, which would else be kept whole.
+        let (key, value) = (Bytes::copy_from_slice(key), value.map(|value| Bytes::copy_from_slice(value)));
+        self.delta_bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + 64;
+        self.delta.insert(key, (commit, value));
+    }
+}
+
+/// Opens without starting any thread.
+pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, clock: Arc<dyn Clock>) -> Result<(Shared, Recovery), OpenError> {
+    options.check()?;
+    let place = disk.place();
+    let lock = disk.lock().map_err(DiskError::of("lock", &place))?.ok_or(OpenError::Locked { place: place.clone() })?;
+    let mut random = SplitMix64::from_entropy(options.entropy).map_err(DiskError::of("draw randomness for", &place))?;
+    let mut files = list(&*disk, Access::Write, Some(options.segment_bytes))?;
+    let identity = identity_of(&files)?;
+    let created = identity.is_none() && files.checkpoints.is_empty() && files.headless.is_empty();
+    let mut recovery = blank(created, identity.unwrap_or_else(|| wide(&mut random)));
+    let (checkpoint, before) = newest(&*disk, &mut files, &mut recovery)?;
+    if let Some(checkpoint) = &checkpoint {
+        if identity.is_none() {
+            recovery.identity = checkpoint.head.identity;
+        }
+        same(recovery.identity, checkpoint.head.identity, &checkpoint.name)?;
+    }
+    let since = checkpoint.as_ref().map_or(Commit(0), |checkpoint| checkpoint.head.commit);
+    let mut found = Found::default();
+    let hot = std::mem::take(&mut files.hot);
+    let first_commit = hot.first().map(|(head, ..)| head.first_commit);
+    let limit = hot.iter().map(|(head, ..)| (head.number + 1, head.limit())).max();
+    let log = read_log(hot, &mut |frame| found.frame(frame, since));
+    recovery.unproved = unproved(&log, &recovery, checkpoint.as_ref(), first_commit, found.bad_batches);
+    recovery.clean = log.clean;
+    tidy(&*disk, &mut files, &mut recovery)?;
+
+    let next_number = limit.map_or(0, |(number, _)| number).max(files.number_max.map_or(0, |number| number + 1));
+    let next_base = limit.map_or(Position(0), |(_, limit)| limit);
+    let (slots, topics) = layout(&options, Topic::new(STATE_TOPIC).expect("the name is a legal one"));
+    let names: usize = options.topics.iter().map(|entry| 1 + entry.topic.as_str().len()).sum();
+    let close_room = padded(FRAME_HEAD + 64 + names + ENTRY * slots.len()) as u64;
+    let Log { account, segments, dropped, clean, .. } = log;
+    let last = account.commit.unwrap_or_default().max(since);
+    let known = account.epoch.or(checkpoint.as_ref().map(|checkpoint| checkpoint.head.epoch));
+    let epoch = known.filter(|_| recovery.unproved.is_none()).unwrap_or_else(|| Epoch(random.next_u64()));
+    report(&mut recovery, &account, epoch, last);
+
+    let mut book = Book {
+        durable: last,
+        end: Position(0),
+        epoch,
+        partitions: BTreeMap::new(),
+        segments: VecDeque::new(),
+        free: std::mem::take(&mut files.free),
+        gaps: account.gaps.clone(),
+        cursors: std::mem::take(&mut found.cursors),
+        cursors_since: None,
+        delta: std::mem::take(&mut found.delta),
+        delta_bytes: found.delta_bytes,
+        frozen: Arc::new(Delta::new()),
+        known_since: since,
+        frozen_at: since,
+        checkpoint: None,
+        checkpoint_before: before,
+        other_bytes: files.other_bytes,
+        next_number,
+        next_base,
+        known_holes: BTreeSet::new(),
+    };
+    load_partitions(&mut book, &account);
+    if let Some(checkpoint) = checkpoint {
+        load_checkpoint(&mut book, &checkpoint, next_base)
+            .map_err(|error| DiskError::of("read", &checkpoint.name)(std::io::Error::other(error)))?;
+        book.checkpoint = Some(Arc::new(checkpoint));
+    }
+    let state_next = slots.get(STATE_SLOT).and_then(|at| book.partitions.get(at)).map_or(Offset(0), |kept| kept.next);
+    let bounds = Bounds { frame_bytes_max: options.frame_bytes_max, segment_bytes: options.segment_bytes, close_room };
+    let next = slots.iter().map(|at| book.partitions.get(at).map_or(Offset(0), |kept| kept.next)).collect();
+    let previous = ranges_cost(found.last_ranges.iter().map(|range| &range.at));
+    let space = Space { remaining: 0, free: 0 };
+    let placeholder = Arc::new(crate::book::Lease { head: blank_head(), file: Arc::new(NoFile) });
+    let shared = Shared {
+        gather: Mutex::new(Gathering::new(last.next(), next, space, bounds, previous)),
+        writer: Mutex::new(Writer {
+            lease: placeholder,
+            at: FRAMES_AT,
+            epoch,
+            previous: found.last_ranges,
+            state_next,
+            close_room,
+            used: Vec::new(),
+            frame: Vec::new(),
+            state: Default::default(),
+        }),
+        disk,
+        options,
+        clock,
+        identity: recovery.identity,
+        slots,
+        topics,
+        wake_writer: Condvar::new(),
+        book: Mutex::new(book),
+        keeper: Mutex::default(),
+        wake_keeper: Condvar::new(),
+        keeping: Mutex::new(()),
+        grow_again_ms: AtomicU64::new(0),
+        durable: AtomicU64::new(last.0),
+        committed: Waiters::default(),
+        room: Waiters::default(),
+        stopped: OnceLock::new(),
+        closing: AtomicBool::new(false),
+        random: Mutex::new(random),
+        counters: Counters::default(),
+        lock: Mutex::new(Some(lock)),
+    };
+    shared.free_up(dropped)?;
+    shared.continue_log(segments, clean, &mut recovery)?;
+    Ok((shared, recovery))
+}
+
+fn blank(created: bool, identity: u128) -> Recovery {
+    Recovery {
+        created,
+        clean: false,
+        unproved: None,
+        identity,
+        epoch: Epoch(0),
+        commit: Commit(0),
+        frames: 0,
+        events: 0,
+        bytes: 0,
+        damage: Vec::new(),
+        gaps: Vec::new(),
+        set_aside: Vec::new(),
+        checkpoints_refused: Vec::new(),
+        rewritten: 0,
+    }
+}
+
+fn wide(random: &mut SplitMix64) -> u128 {
+    u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
+}
+
+fn same(expected: u128, found: u128, name: &str) -> Result<(), OpenError> {
+    if expected == found { Ok(()) } else { Err(OpenError::Mixed { name: name.to_owned(), found, expected }) }
+}
+
+/// The identity that all segments share.
+fn identity_of(files: &Files) -> Result<Option<u128>, OpenError> {
+    let Some((first, ..)) = files.hot.first() else { return Ok(None) };
+    for (head, name, _) in &files.hot {
+        same(first.identity, head.identity, name)?;
+    }
+    Ok(Some(first.identity))
+}
+
+type Newest = (Option<Checkpoint>, Option<(String, u64)>);
+
+/// The newest sound checkpoint, and the next older file. Those that are not sound are set aside.
+fn newest(disk: &dyn Disk, files: &mut Files, recovery: &mut Recovery) -> Result<Newest, OpenError> {
+    let (mut checkpoint, mut before) = (None, None);
+    for (_, name, bytes) in &files.checkpoints {
+        if checkpoint.is_some() {
+            if before.is_none() {
+                before = Some((name.clone(), *bytes));
+            } else {
+                disk.remove(name).map_err(DiskError::of("remove", name))?;
+            }
+            continue;
+        }
+        match Checkpoint::open(disk, name, Access::Read, true) {
+            Ok(sound) => checkpoint = Some(sound),
+            Err(CheckpointError::Newer(version)) => return Err(OpenError::Newer { name: name.clone(), version }),
+            Err(error) => {
+                recovery.checkpoints_refused.push(format!("{name}: {error}"));
+                disk.rename(name, &format!("damaged-{name}")).map_err(DiskError::of("rename", name))?;
+                files.other_bytes += *bytes;
+            }
+        }
+    }
+    Ok((checkpoint, before))
+}
+
+/// Why the end, the offsets or the state can't be proved, if so.
+fn unproved(
+    log: &Log,
+    recovery: &Recovery,
+    checkpoint: Option<&Checkpoint>,
+    first_commit: Option<Commit>,
+    bad_batches: u64,
+) -> Option<String> {
+    if recovery.created {
+        return None;
+    }
+    let covered = checkpoint.map_or(Commit(0), |checkpoint| checkpoint.head.commit);
+    let last = log.account.commit.unwrap_or_default();
+    if let Some(reason) = &log.unproved {
+        return Some(reason.clone());
+    }
+    if covered > last {
+        return Some(format!("the checkpoint knows commit {covered}, the log ends at {last}"));
+    }
+    if first_commit.is_some_and(|first| first > covered.next()) {
+        return Some(format!("no sound checkpoint covers what lies before the first kept segment (commit {covered})"));
+    }
+    // What a damaged frame held beyond the checkpoint (marks, cursors, offsets) is not known.
+    if let Some(damage) = log.account.damage.iter().find(|damage| damage.to > covered.next()) {
+        return Some(format!("commits {} to {} are damaged", damage.from, Commit(damage.to.0 - 1)));
+    }
+    (bad_batches > 0).then(|| format!("{bad_batches} batches of state can't be read"))
+}
+
+/// Removes what is left of interrupted work, and sets segments without a head aside.
+fn tidy(disk: &dyn Disk, files: &mut Files, recovery: &mut Recovery) -> Result<(), OpenError> {
+    for name in std::mem::take(&mut files.temporary) {
+        disk.remove(&name).map_err(DiskError::of("remove", &name))?;
+    }
+    for name in std::mem::take(&mut files.headless) {
+        disk.rename(&name, &format!("damaged-{name}")).map_err(DiskError::of("rename", &name))?;
+        let reason = format!("segment {name} has no readable head");
+        recovery.unproved.get_or_insert(reason);
+        recovery.set_aside.push(name);
+    }
+    Ok(())
+}
+
+fn report(recovery: &mut Recovery, account: &crate::scan::Account, epoch: Epoch, last: Commit) {
+    recovery.epoch = epoch;
+    recovery.commit = last;
+    (recovery.frames, recovery.events, recovery.bytes) = (account.frames, account.events, account.bytes);
+    recovery.damage.clone_from(&account.damage);
+    recovery.gaps = account.gaps.values().flatten().cloned().collect();
+}
+
+fn load_partitions(book: &mut Book, account: &crate::scan::Account) {
+    for (at, next) in &account.next {
+        let first = account.first.get(at).copied().unwrap_or(*next);
+        book.partitions.insert(at.clone(), crate::book::Kept { first, next: *next });
+    }
+}
+
+/// Cursors and bounds of the checkpoint. Where it knows of more offsets than the log holds, the log has lost them.
+fn load_checkpoint(book: &mut Book, checkpoint: &Checkpoint, end: Position) -> Result<(), CheckpointError> {
+    let mut found = Found { cursors: std::mem::take(&mut book.cursors), ..Found::default() };
+    checkpoint.scan(&[CURSOR], &mut |key, value| found.cursor(&key, &value))?;
+    book.cursors = found.cursors;
+    checkpoint.scan(&[PARTITION], &mut |key, value| {
+        let (Some(at), Some((_, next))) = (read_partition_key(&key), read_bounds(&value)) else { return };
+        let kept = book.partitions.entry(at.clone()).or_insert(crate::book::Kept { first: next, next });
+        if kept.next < next {
+            if !at.topic.as_str().starts_with("__") {
+                let reason = "lost at the end of the log".to_owned();
+                book.gaps.entry(end).or_default().push(Gap { at, from: kept.next, to: next, reason });
+            }
+            kept.next = next;
+        }
+    })
+}
+
+impl Shared {
+    /// Segments that are not part of the log become free space.
+    fn free_up(&self, dropped: Vec<Surveyed>) -> Result<(), OpenError> {
+        for segment in dropped {
+            self.release(segment.into_segment())?;
+        }
+        Ok(())
+    }
+
+    /// Turns a segment's file into a free one; one of another size is removed.
+    pub(crate) fn release(&self, segment: Segment) -> Result<bool, DiskError> {
+        let Segment { lease, name, .. } = segment;
+        let reusable = lease.head.bytes == self.options.segment_bytes;
+        if reusable {
+            let free = {
+                let mut book = hold(&self.book);
+                book.next_number += 1;
+                free_name(book.next_number - 1)
+            };
+            self.disk.rename(&name, &free).map_err(DiskError::of("rename", &name))?;
+            self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &free))?;
+            let file = Arc::clone(&lease.file);
+            hold(&self.book).free.push(FreeFile { name: free, file, virgin: false });
+        } else {
+            self.disk.remove(&name).map_err(DiskError::of("remove", &name))?;
+            self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
+        }
+        Ok(reusable)
+    }
+
+    /// Sets the writer to the end of the log: in the same segment after a clean end, else in a fresh one that begins with
+    /// copies of the last frames.
+    fn continue_log(&self, mut segments: Vec<Surveyed>, clean: bool, recovery: &mut Recovery) -> Result<(), OpenError> {
+        let mut released = None;
+        if clean {
+            let last = segments.pop().map(Surveyed::into_segment);
+            hold(&self.book).segments.extend(segments.into_iter().map(Surveyed::into_segment).chain(last));
+        } else {
+            self.prepare_at_opening()?;
+            let copied = match segments.last() {
+                Some(last) => Some(self.copy_tail(last, recovery)?),
+                None => None,
+            };
+            if let (Some(from), Some(mut last)) = (copied, segments.pop()) {
+                last.survey.cut(from);
+                limit_ranges(&mut last, &hold(&self.book).segments);
+                if last.survey.frames.is_empty() {
+                    released = Some(last.into_segment());
+                } else {
+                    segments.push(last);
+                }
+            } else {
+                let segment = self.begin_segment(Commit(recovery.commit.0 + 1), recovery.epoch)?;
+                hold(&self.book).segments.push_back(segment);
+            }
+            let mut book = hold(&self.book);
+            for segment in segments.into_iter().rev() {
+                book.segments.push_front(segment.into_segment());
+            }
+        }
+        if let Some(segment) = released {
+            self.release(segment)?;
+        }
+        // The reserve; without it the journal is full, which is seen.
+        if hold(&self.book).free.is_empty() {
+            match self.prepare_at_opening() {
+                Ok(()) | Err(OpenError::NoRoom { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.start_writing();
+        Ok(())
+    }
+
+    fn start_writing(&self) {
+        let mut writer = hold(&self.writer);
+        let mut book = hold(&self.book);
+        let Some(segment) = book.segments.back() else { return };
+        (writer.lease, writer.at) = (Arc::clone(&segment.lease), segment.end);
+        book.end = writer.lease.head.position(writer.at);
+        let free = book.free.len();
+        drop(book);
+        let mut gather = hold(&self.gather);
+        let remaining = (writer.lease.head.bytes - writer.at).saturating_sub(writer.close_room);
+        gather.set_space(Space { remaining, free });
+    }
+
+    /// At least one free segment.
+    fn prepare_at_opening(&self) -> Result<(), OpenError> {
+        if !hold(&self.book).free.is_empty() {
+            return Ok(());
+        }
+        let no_room = |reason: String| OpenError::NoRoom {
+            bytes: self.options.segment_bytes,
+            quota_bytes: self.options.quota_bytes,
+            reason,
+        };
+        if !self.may_grow() {
+            return Err(no_room("the quota is used up".to_owned()));
+        }
+        match self.grow() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(no_room("the disk is full".to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the last frames into a fresh segment and flushes it. Gives the place from which the old ones are replaced.
+    fn copy_tail(&self, last: &Surveyed, recovery: &mut Recovery) -> Result<u64, OpenError> {
+        let notes = tail_of(last);
+        let first = notes.first().copied();
+        let first_commit = first.map_or(Commit(recovery.commit.0 + 1), |note| note.commit);
+        let mut segment = self.begin_segment(first_commit, recovery.epoch)?;
+        let (lease, mut out) = (Arc::clone(&segment.lease), Vec::new());
+        for (index, note) in notes.iter().enumerate() {
+            // It was sound a moment ago: a disk that now says otherwise is not to be written to.
+            let unsound = || std::io::Error::other("a frame that was sound can't be read again");
+            let bytes = frame_bytes(last, note).ok_or_else(unsound).map_err(DiskError::of("read", &last.name))?;
+            let position = lease.head.position(segment.end);
+            copy_to(&mut out, &bytes, position, lease.head.salt, index + 1 == notes.len());
+            lease.file.write_at(&out, segment.end).map_err(DiskError::of("write", &segment.name))?;
+            segment.end += out.len() as u64;
+            segment.last_commit = note.commit;
+            count(&self.counters.bytes_written, out.len() as u64);
+        }
+        lease.file.flush().map_err(DiskError::of("flush", &segment.name))?;
+        count(&self.counters.flushes, 1);
+        recovery.rewritten = notes.len() as u64;
+        segment.ranges = if notes.len() == last.survey.frames.len() {
+            last.survey.ranges.clone()
+        } else {
+            let ranges = &hold(&self.writer).previous;
+            ranges.iter().map(|range| (range.at.clone(), (range.from, range.to))).collect()
+        };
+        hold(&self.book).segments.push_back(segment);
+        Ok(first.map_or(last.survey.end, |note| note.at))
+    }
+}
+
+/// What the copies hold is no longer the old segment's.
+fn limit_ranges(last: &mut Surveyed, copies: &VecDeque<Segment>) {
+    for (at, (from, _)) in copies.back().iter().flat_map(|segment| &segment.ranges) {
+        if let Some(range) = last.survey.ranges.get_mut(at) {
+            range.1 = range.1.min(*from);
+        }
+    }
+}
+
+const fn blank_head() -> segment::SegmentHead {
+    segment::SegmentHead {
+        number: 0,
+        base: Position(0),
+        bytes: 0,
+        salt: COPY as u64,
+        epoch: Epoch(0),
+        identity: 0,
+        first_commit: Commit(0),
+        virgin: false,
+    }
+}
+
+/// Stands in until the first segment is there; never read or written.
+struct NoFile;
+
+impl crate::disk::DiskFile for NoFile {
+    fn read_at(&self, _: &mut [u8], _: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+    fn write_at(&self, _: &[u8], _: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+    fn flush(&self) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(0)
+    }
+    fn forget_cache(&self) {}
+}

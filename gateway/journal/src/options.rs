@@ -1,0 +1,198 @@
+//! How a journal is set up. Checked once, at opening.
+
+use std::time::Duration;
+
+use lamppost_event::{Group, Partition, Topic};
+
+use crate::format::segment::FRAMES_AT;
+use crate::format::{PAGE, batch, frame};
+use crate::random::Entropy;
+
+/// One topic of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicOptions {
+    /// Its name.
+    pub topic: Topic,
+    /// Its number of partitions, 1 to [`Partition::COUNT_MAX`].
+    pub partitions: u16,
+    /// How long its events may wait for company; `None` for [`Options::linger`], zero for at once.
+    pub linger: Option<Duration>,
+}
+
+/// How a journal is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The most that all files of the journal together may take, in bytes. Never exceeded.
+    pub quota_bytes: u64,
+    /// The size of a segment, a multiple of 4096. Segments that exist with another size are kept and not recycled.
+    pub segment_bytes: u64,
+    /// The largest frame, and so the most that one commit gathers.
+    pub frame_bytes_max: usize,
+    /// The largest event (key, value and header together).
+    pub event_bytes_max: usize,
+    /// How long an event may wait for company before its commit begins.
+    pub linger: Duration,
+    /// A commit begins at once when this much has gathered.
+    pub linger_bytes: usize,
+    /// The topics that can be appended to. Others that are on the disk stay readable.
+    pub topics: Vec<TopicOptions>,
+    /// The groups without whose durable cursor no event is given up.
+    pub required: Vec<Group>,
+    /// Cursors that found no commit to ride get one of their own after this long.
+    pub cursor_deadline: Duration,
+    /// A checkpoint is written when this much state has changed since the last.
+    pub checkpoint_bytes: usize,
+    /// Where salts, epochs and the identity come from.
+    pub entropy: Entropy,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            quota_bytes: 256 << 20,
+            segment_bytes: 16 << 20,
+            frame_bytes_max: 1 << 20,
+            event_bytes_max: 256 << 10,
+            linger: Duration::from_millis(50),
+            linger_bytes: 64 << 10,
+            topics: Vec::new(),
+            required: Vec::new(),
+            cursor_deadline: Duration::from_secs(5),
+            checkpoint_bytes: 1 << 20,
+            entropy: Entropy::System,
+        }
+    }
+}
+
+/// A mistake in the options, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// The segment size can't be used.
+    #[error("segment size {bytes} must be a multiple of {PAGE}, from {min} to {max} bytes")]
+    SegmentBytes {
+        /// What was given.
+        bytes: u64,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// The frame size can't be used.
+    #[error("largest frame {bytes} must lie between {min} and a quarter of a segment, {max} bytes")]
+    FrameBytes {
+        /// What was given.
+        bytes: usize,
+        /// The least.
+        min: usize,
+        /// The most.
+        max: u64,
+    },
+    /// The event size can't be used.
+    #[error("largest event {bytes} must lie between 1 and {max} bytes (half of the largest frame)")]
+    EventBytes {
+        /// What was given.
+        bytes: usize,
+        /// The most.
+        max: usize,
+    },
+    /// The quota is too small to work in.
+    #[error("quota {bytes} must be at least {min} bytes: four segments and room for checkpoints")]
+    Quota {
+        /// What was given.
+        bytes: u64,
+        /// The least.
+        min: u64,
+    },
+    /// A topic has no partition, or too many.
+    #[error("topic {topic} must have 1 to {} partitions, not {partitions}", Partition::COUNT_MAX)]
+    Partitions {
+        /// The topic.
+        topic: Topic,
+        /// What was given.
+        partitions: u16,
+    },
+    /// A topic is there twice.
+    #[error("topic {0} is there twice")]
+    TopicTwice(Topic),
+    /// A topic has one of the journal's own names.
+    #[error("topic {0}: names that begin with \"__\" belong to the journal")]
+    TopicReserved(Topic),
+    /// More partitions in all than a frame could hold.
+    #[error("{count} partitions in all; the largest frame has room for {max}")]
+    TooManyPartitions {
+        /// How many.
+        count: usize,
+        /// The most.
+        max: usize,
+    },
+    /// The state threshold is too small.
+    #[error("checkpoint threshold {bytes} must be at least {min} bytes")]
+    CheckpointBytes {
+        /// What was given.
+        bytes: usize,
+        /// The least.
+        min: usize,
+    },
+}
+
+const SEGMENT_MIN: u64 = 64 << 10;
+const SEGMENT_MAX: u64 = 1 << 30;
+const FRAME_MIN: usize = 4 * PAGE;
+const CHECKPOINT_MIN: usize = 4096;
+
+impl Options {
+    /// Checks everything that can be wrong.
+    ///
+    /// # Errors
+    /// The first mistake found.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        let bytes = self.segment_bytes;
+        if !(SEGMENT_MIN..=SEGMENT_MAX).contains(&bytes) || !bytes.is_multiple_of(PAGE as u64) {
+            return Err(OptionsError::SegmentBytes { bytes, min: SEGMENT_MIN, max: SEGMENT_MAX });
+        }
+        let (bytes, max) = (self.frame_bytes_max, (self.segment_bytes - FRAMES_AT) / 4);
+        if bytes < FRAME_MIN || bytes as u64 > max {
+            return Err(OptionsError::FrameBytes { bytes, min: FRAME_MIN, max });
+        }
+        let (bytes, max) = (self.event_bytes_max, self.frame_bytes_max / 2);
+        if bytes == 0 || bytes > max {
+            return Err(OptionsError::EventBytes { bytes, max });
+        }
+        let min = self.quota_min();
+        if self.quota_bytes < min {
+            return Err(OptionsError::Quota { bytes: self.quota_bytes, min });
+        }
+        if self.checkpoint_bytes < CHECKPOINT_MIN {
+            return Err(OptionsError::CheckpointBytes { bytes: self.checkpoint_bytes, min: CHECKPOINT_MIN });
+        }
+        self.check_topics()
+    }
+
+    /// The least quota: one segment to write, one in reserve for recovery, two to move in, and room for checkpoints.
+    #[must_use]
+    pub const fn quota_min(&self) -> u64 {
+        4 * self.segment_bytes + 3 * (64 << 10)
+    }
+
+    fn check_topics(&self) -> Result<(), OptionsError> {
+        let mut count = 1_usize;
+        for (index, entry) in self.topics.iter().enumerate() {
+            let (topic, partitions) = (entry.topic.clone(), entry.partitions);
+            if partitions == 0 || partitions > Partition::COUNT_MAX {
+                return Err(OptionsError::Partitions { topic, partitions });
+            }
+            if topic.as_str().starts_with("__") {
+                return Err(OptionsError::TopicReserved(topic));
+            }
+            if self.topics.iter().take(index).any(|other| other.topic == topic) {
+                return Err(OptionsError::TopicTwice(topic));
+            }
+            count += usize::from(partitions);
+        }
+        // A frame must be able to name all partitions of the frame before beside one largest event.
+        let names: usize = self.topics.iter().map(|entry| 1 + entry.topic.as_str().len()).sum();
+        let left = (self.frame_bytes_max / 4).saturating_sub(frame::FRAME_HEAD + batch::BATCH_HEAD + names);
+        let max = left / frame::ENTRY;
+        if count > max { Err(OptionsError::TooManyPartitions { count, max }) } else { Ok(()) }
+    }
+}

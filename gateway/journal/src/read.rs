@@ -1,0 +1,352 @@
+//! Reading: durable frames only, in the order of the log, gaps where something is missing.
+
+use std::sync::Arc;
+
+use lamppost_event::{
+    Cursor, Epoch, Gap, Group, JournalStopped, Offset, Partition, Position, Resume, StoredRecord, Topic, TopicPartition,
+};
+
+use crate::book::{Book, Lease, Ranges};
+use crate::format::PAGE;
+use crate::format::frame::{BatchEntry, Frame};
+use crate::format::segment::FRAMES_AT;
+use crate::scan::Account;
+use crate::shared::Shared;
+use crate::stats::count;
+use crate::waiting::hold;
+use crate::walk::{Look, Walk};
+
+/// What a reader comes upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadItem {
+    /// A stored event.
+    Record(ReadRecord),
+    /// A hole. Its beginning may lie below what this reader has had already: skip what is below its own place.
+    Gap(Gap),
+}
+
+/// A stored event with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadRecord {
+    /// Its topic.
+    pub topic: Topic,
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset there.
+    pub offset: Offset,
+    /// The journal's epoch when it was stored.
+    pub epoch: Epoch,
+    /// What was stored.
+    pub record: StoredRecord,
+}
+
+/// What one read gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadChunk {
+    /// Events and gaps in the log's order.
+    pub items: Vec<ReadItem>,
+    /// Where to read on.
+    pub next: Position,
+    /// Nothing durable lies beyond `next` now.
+    pub caught_up: bool,
+}
+
+/// What reading one partition gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionChunk {
+    /// Events by rising offset, and gaps.
+    pub items: Vec<ReadItem>,
+    /// The next offset to ask for.
+    pub next: Offset,
+    /// Nothing durable lies beyond.
+    pub caught_up: bool,
+}
+
+/// A partition and the offsets that are kept: from `first` up to, not with, `next`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionBounds {
+    /// Which.
+    pub at: TopicPartition,
+    /// The first kept.
+    pub first: Offset,
+    /// The one after the last durable.
+    pub next: Offset,
+}
+
+/// A stretch of one segment to read, as of one moment.
+struct Stretch {
+    lease: Arc<Lease>,
+    from: u64,
+    end: u64,
+    /// Where to go on behind it.
+    behind: Position,
+    gaps: Vec<(Position, Gap)>,
+    ranges: Ranges,
+    journal_end: Position,
+}
+
+const LAPPED: &str = "recycled before it was read";
+
+pub(crate) fn internal(at: &TopicPartition) -> bool {
+    at.topic.as_str().starts_with("__")
+}
+
+impl Shared {
+    pub(crate) fn read(&self, from: Position, bytes_max: usize) -> Result<ReadChunk, JournalStopped> {
+        self.running()?;
+        let mut items = lapped(&hold(&self.book), from);
+        let (mut next, mut bytes) = (from, 0);
+        loop {
+            let Some(stretch) = stretch(&hold(&self.book), next) else {
+                return Ok(ReadChunk { items, next: next.max(hold(&self.book).end), caught_up: true });
+            };
+            next = self.read_stretch(&stretch, bytes_max, &mut bytes, &mut |frame, gaps| {
+                items.extend(gaps.into_iter().map(ReadItem::Gap));
+                if let Some(frame) = frame {
+                    let entries = frame.batches.iter().filter(|entry| !internal(&entry.at));
+                    entries.for_each(|entry| push_records(entry, frame.epoch, Offset(0), &mut items));
+                }
+                true
+            });
+            if bytes >= bytes_max && !items.is_empty() {
+                return Ok(ReadChunk { items, next, caught_up: next >= stretch.journal_end });
+            }
+        }
+    }
+
+    /// Goes through a stretch until `bytes_max`, or until `take` gives false. Gives where to go on.
+    fn read_stretch(
+        &self,
+        stretch: &Stretch,
+        bytes_max: usize,
+        bytes: &mut usize,
+        take: &mut dyn FnMut(Option<&Frame>, Vec<Gap>) -> bool,
+    ) -> Position {
+        let head = &stretch.lease.head;
+        let mut gaps = stretch.gaps.clone();
+        let mut walk = Walk::new(&*stretch.lease.file, head, stretch.end);
+        let (mut at, mut skipped) = (stretch.from, false);
+        while at < stretch.end {
+            let place = head.position(at);
+            let Look::Frame(frame) = walk.look(at) else {
+                (at, skipped) = (at + PAGE as u64, true);
+                continue;
+            };
+            if skipped {
+                self.account_for_hole(stretch, place, &mut gaps);
+                skipped = false;
+            }
+            at += frame.padded();
+            *bytes += frame.bytes.len();
+            if !take(Some(&frame), due(&mut gaps, place)) || (*bytes >= bytes_max && at < stretch.end) {
+                return head.position(at);
+            }
+        }
+        if skipped {
+            self.account_for_hole(stretch, head.position(stretch.end - 1), &mut gaps);
+        }
+        let rest = due(&mut gaps, head.position(stretch.end - 1));
+        if !rest.is_empty() {
+            take(None, rest);
+        }
+        stretch.behind
+    }
+
+    /// Something unreadable was passed over: names what is missing, unless that is known from before.
+    fn account_for_hole(&self, stretch: &Stretch, place: Position, gaps: &mut Vec<(Position, Gap)>) {
+        if !hold(&self.book).known_holes.insert(place) {
+            return;
+        }
+        count(&self.counters.unreadable, 1);
+        let found = missing(stretch);
+        let mut book = hold(&self.book);
+        for (position, gap) in found {
+            let known = book.gaps.values().flatten().any(|old| old.at == gap.at && old.from <= gap.from && gap.to <= old.to);
+            if !known {
+                book.gaps.entry(position).or_default().push(gap.clone());
+                gaps.push((position, gap));
+            }
+        }
+        gaps.sort_by_key(|(position, _)| *position);
+    }
+
+    pub(crate) fn read_partition(
+        &self,
+        at: &TopicPartition,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<PartitionChunk, JournalStopped> {
+        self.running()?;
+        let (start, kept) = {
+            let book = hold(&self.book);
+            let kept = book.partitions.get(at).copied().unwrap_or_default();
+            let wanted = from.max(kept.first);
+            let holds = |segment: &&crate::book::Segment| segment.ranges.get(at).is_some_and(|(_, to)| *to > wanted);
+            (book.segments.iter().find(holds).map(|segment| segment.lease.head.base), kept)
+        };
+        let mut items = Vec::new();
+        let mut next = from.max(kept.first);
+        if from < kept.first {
+            let reason = LAPPED.to_owned();
+            items.push(ReadItem::Gap(Gap { at: at.clone(), from, to: kept.first, reason }));
+        }
+        let mut place = start;
+        let mut bytes = 0;
+        while let Some(stretch) = place.and_then(|place| stretch(&hold(&self.book), place)) {
+            let mut ignored = 0;
+            let behind = self.read_stretch(&stretch, usize::MAX, &mut ignored, &mut |frame, gaps| {
+                for gap in gaps {
+                    if gap.at == *at && gap.to > next {
+                        next = gap.to;
+                        items.push(ReadItem::Gap(gap));
+                    }
+                }
+                let Some(frame) = frame else { return true };
+                for entry in &frame.batches {
+                    if entry.at != *at || entry.next() <= next {
+                        continue;
+                    }
+                    push_records(entry, frame.epoch, next, &mut items);
+                    bytes += frame.bytes.len();
+                    next = entry.next();
+                }
+                bytes < bytes_max
+            });
+            if bytes >= bytes_max {
+                break;
+            }
+            place = Some(behind);
+        }
+        Ok(PartitionChunk { items, next, caught_up: next >= kept.next })
+    }
+
+    pub(crate) fn resume(&self, group: &Group) -> Result<Resume, JournalStopped> {
+        self.running()?;
+        let (cursors, start) = {
+            let book = hold(&self.book);
+            let table = book.cursors.get(group).cloned().unwrap_or_default();
+            let next_of = |at: &TopicPartition| table.get(at).map_or(Offset(0), |entry| entry.next);
+            let first = book.segments.front().map_or(Position(0), |segment| segment.lease.head.base);
+            let lapped = book.partitions.iter().any(|(at, kept)| !internal(at) && next_of(at) < kept.first);
+            let undone = |segment: &&crate::book::Segment| {
+                segment.ranges.iter().any(|(at, (_, to))| !internal(at) && next_of(at) < *to)
+            };
+            let start = book.segments.iter().find(undone).map(|segment| segment.lease.head.base);
+            let before_all = Position(first.0.saturating_sub(1));
+            let cursors: Vec<Cursor> =
+                table.iter().map(|(at, entry)| Cursor { at: at.clone(), next: entry.next }).collect();
+            let start = if lapped { Err(before_all) } else { start.ok_or(book.end) };
+            (cursors, start)
+        };
+        let position = match start {
+            Err(position) => position,
+            Ok(base) => self.first_undone(base, &cursors),
+        };
+        Ok(Resume { position, cursors })
+    }
+
+    /// The first frame from `base` on with an event that the cursors have not passed.
+    fn first_undone(&self, base: Position, cursors: &[Cursor]) -> Position {
+        let Some(stretch) = stretch(&hold(&self.book), base) else { return base };
+        let next_of = |at: &TopicPartition| cursors.iter().find(|cursor| cursor.at == *at).map_or(Offset(0), |cursor| cursor.next);
+        let (mut found, mut ignored) = (None, 0);
+        let behind = self.read_stretch(&stretch, usize::MAX, &mut ignored, &mut |frame, gaps| {
+            let Some(frame) = frame else { return true };
+            let undone = |entry: &BatchEntry| !internal(&entry.at) && next_of(&entry.at) < entry.next();
+            if !gaps.is_empty() || frame.batches.iter().any(undone) {
+                found = Some(frame.position);
+            }
+            found.is_none()
+        });
+        found.unwrap_or(behind)
+    }
+}
+
+/// What fell out before `from` could be read.
+fn lapped(book: &Book, from: Position) -> Vec<ReadItem> {
+    let first = book.segments.front().map_or(Position(0), |segment| segment.lease.head.base);
+    if from >= first {
+        return Vec::new();
+    }
+    let gone = book.partitions.iter().filter(|(at, kept)| !internal(at) && kept.first > Offset(0));
+    gone.map(|(at, kept)| {
+        ReadItem::Gap(Gap { at: at.clone(), from: Offset(0), to: kept.first, reason: LAPPED.to_owned() })
+    })
+    .collect()
+}
+
+/// The stretch to read at `from`, with the gaps to be told on the way.
+fn stretch(book: &Book, from: Position) -> Option<Stretch> {
+    let segment = book.segment_from(from)?;
+    let head = &segment.lease.head;
+    let start = from.0.saturating_sub(head.base.0).max(FRAMES_AT).next_multiple_of(PAGE as u64);
+    if start >= segment.end {
+        return None;
+    }
+    let last = book.segments.back().is_some_and(|last| Arc::ptr_eq(&last.lease, &segment.lease));
+    let behind = if last { head.position(segment.end) } else { head.limit() };
+    let gaps = book.gaps.range(from..head.limit());
+    Some(Stretch {
+        lease: Arc::clone(&segment.lease),
+        from: start,
+        end: segment.end,
+        behind,
+        gaps: gaps.flat_map(|(position, gaps)| gaps.iter().map(|gap| (*position, gap.clone()))).collect(),
+        ranges: segment.ranges.clone(),
+        journal_end: book.end,
+    })
+}
+
+/// Takes the gaps up to `place` off the front.
+fn due(gaps: &mut Vec<(Position, Gap)>, place: Position) -> Vec<Gap> {
+    let count = gaps.partition_point(|(position, _)| *position <= place);
+    gaps.drain(..count).map(|(_, gap)| gap).collect()
+}
+
+/// Goes through a whole segment whose offsets are known, and names those that can't be read.
+fn missing(stretch: &Stretch) -> Vec<(Position, Gap)> {
+    let head = &stretch.lease.head;
+    let mut account = Account::default();
+    for (at, (from, _)) in &stretch.ranges {
+        account.next.insert(at.clone(), *from);
+    }
+    let mut walk = Walk::new(&*stretch.lease.file, head, stretch.end);
+    let mut at = FRAMES_AT;
+    while at < stretch.end {
+        let Look::Frame(frame) = walk.look(at) else {
+            at += PAGE as u64;
+            continue;
+        };
+        account.take(&frame, None);
+        at += frame.padded();
+    }
+    for (at, (_, to)) in &stretch.ranges {
+        let next = account.next.get(at).copied().unwrap_or(*to);
+        account.gap(at, next, *to, head.position(stretch.end - 1));
+    }
+    account.gaps.into_iter().flat_map(|(position, gaps)| gaps.into_iter().map(move |gap| (position, gap))).collect()
+}
+
+pub(crate) fn push_records(entry: &BatchEntry, epoch: Epoch, from: Offset, items: &mut Vec<ReadItem>) {
+    let at = &entry.at;
+    let unreadable = |from: Offset, error: &dyn std::fmt::Display| {
+        ReadItem::Gap(Gap { at: at.clone(), from, to: entry.next(), reason: error.to_string() })
+    };
+    let batch = match entry.batch() {
+        Ok(batch) => batch,
+        Err(error) => return items.push(unreadable(entry.base, &error)),
+    };
+    let mut next = entry.base;
+    for record in batch.records() {
+        match record {
+            Ok((offset, record)) => {
+                next = offset.next();
+                if offset >= from {
+                    let (topic, partition) = (at.topic.clone(), at.partition);
+                    items.push(ReadItem::Record(ReadRecord { topic, partition, offset, epoch, record }));
+                }
+            }
+            Err(error) => return items.push(unreadable(next, &error)),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the journal's handle and its threads share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+
+use lamppost_event::{Clock, JournalStopped, Topic, TopicPartition};
+
+use crate::book::Book;
+use crate::commit::Writer;
+use crate::disk::{Disk, DiskLock};
+use crate::gather::Gathering;
+use crate::options::Options;
+use crate::random::SplitMix64;
+use crate::stats::Counters;
+use crate::waiting::Waiters;
+
+/// The journal's own topic.
+pub(crate) const STATE_TOPIC: &str = "__state";
+/// Its place among the partitions.
+pub(crate) const STATE_SLOT: usize = 0;
+
+/// A topic that can be appended to.
+pub(crate) struct TopicEntry {
+    pub(crate) first_slot: usize,
+    pub(crate) partitions: u16,
+    pub(crate) linger_ms: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct KeeperSignal {
+    pub(crate) wanted: bool,
+    pub(crate) stop: bool,
+}
+
+/// Lock order: `writer`, `gather`, `book`; none of the later ones is held over I/O.
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) identity: u128,
+    pub(crate) slots: Vec<TopicPartition>,
+    pub(crate) topics: HashMap<Topic, TopicEntry>,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) gather: Mutex<Gathering>,
+    pub(crate) wake_writer: Condvar,
+    pub(crate) book: Mutex<Book>,
+    pub(crate) keeper: Mutex<KeeperSignal>,
+    pub(crate) wake_keeper: Condvar,
+    /// One keeper's step at a time.
+    pub(crate) keeping: Mutex<()>,
+    /// Monotonic ms before which growing is not tried again after the disk was full.
+    pub(crate) grow_again_ms: AtomicU64,
+    pub(crate) durable: AtomicU64,
+    pub(crate) committed: Waiters,
+    pub(crate) room: Waiters,
+    pub(crate) stopped: OnceLock<JournalStopped>,
+    pub(crate) closing: std::sync::atomic::AtomicBool,
+    pub(crate) random: Mutex<SplitMix64>,
+    pub(crate) counters: Counters,
+    pub(crate) lock: Mutex<Option<DiskLock>>,
+}
+
+impl Shared {
+    /// Stops the journal for good: nothing more is acknowledged. The first reason is the one that counts.
+    pub(crate) fn stop(&self, reason: String) -> JournalStopped {
+        let stopped = self.stopped.get_or_init(|| JournalStopped { reason }).clone();
+        self.committed.wake();
+        self.room.wake();
+        self.wake_writer.notify_all();
+        self.wake_keeper.notify_all();
+        stopped
+    }
+
+    pub(crate) fn running(&self) -> Result<(), JournalStopped> {
+        self.stopped.get().map_or(Ok(()), |stopped| Err(stopped.clone()))
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now().monotonic.0
+    }
+
+    /// Asks the keeper to look for work.
+    pub(crate) fn ask_keeper(&self) {
+        crate::waiting::hold(&self.keeper).wanted = true;
+        self.wake_keeper.notify_one();
+    }
+}
+
+/// The slots and topics of a set of options; the journal's own partition comes first.
+pub(crate) fn layout(options: &Options, state: Topic) -> (Vec<TopicPartition>, HashMap<Topic, TopicEntry>) {
+    let mut slots = vec![TopicPartition { topic: state, partition: lamppost_event::Partition(0) }];
+    let mut topics = BTreeMap::new();
+    for entry in &options.topics {
+        let linger = entry.linger.unwrap_or(options.linger);
+        let linger_ms = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
+        let (first_slot, partitions) = (slots.len(), entry.partitions);
+        topics.insert(entry.topic.clone(), TopicEntry { first_slot, partitions, linger_ms });
+        for partition in 0..partitions {
+            let partition = lamppost_event::Partition(partition);
+            slots.push(TopicPartition { topic: entry.topic.clone(), partition });
+        }
+    }
+    (slots, topics.into_iter().collect())
+}

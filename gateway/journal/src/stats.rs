@@ -1,0 +1,145 @@
+//! Figures.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lamppost_event::{Commit, Epoch};
+
+/// What the journal has done since it was opened, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// The last durable commit.
+    pub durable: Commit,
+    /// The journal's incarnation.
+    pub epoch: Epoch,
+    /// Commits written since opening.
+    pub commits: u64,
+    /// Events written since opening.
+    pub events: u64,
+    /// Key, value and header bytes of events written since opening.
+    pub event_bytes: u64,
+    /// Bytes written to files since opening, padding, zeros and checkpoints included (not the file system's own).
+    pub bytes_written: u64,
+    /// Flushes of files since opening.
+    pub flushes: u64,
+    /// Median time of a commit's flush.
+    pub flush_p50: Duration,
+    /// 99th percentile of a commit's flush.
+    pub flush_p99: Duration,
+    /// Segments with events.
+    pub segments_used: usize,
+    /// Segments prepared for use.
+    pub segments_free: usize,
+    /// Bytes of all files.
+    pub disk_bytes: u64,
+    /// The most they may take.
+    pub quota_bytes: u64,
+    /// Bytes gathered for the next commit.
+    pub gathered_bytes: usize,
+    /// No event is taken now, for want of space.
+    pub full: bool,
+    /// Appends refused for want of room since opening.
+    pub refused_full: u64,
+    /// Gaps that readers meet.
+    pub gaps: usize,
+    /// Checkpoints written since opening.
+    pub checkpoints: u64,
+    /// Segments recycled since opening.
+    pub recycled: u64,
+    /// Frames that could not be read back since opening.
+    pub unreadable: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) event_bytes: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) refused_full: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+    pub(crate) recycled: AtomicU64,
+    pub(crate) unreadable: AtomicU64,
+    pub(crate) flush_times: FlushTimes,
+}
+
+/// Counts one up by `more`.
+pub(crate) fn count(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+const BUCKETS: usize = 128;
+
+/// Times in microseconds, four buckets to each power of two (so within 25 %).
+pub(crate) struct FlushTimes([AtomicU64; BUCKETS]);
+
+impl Default for FlushTimes {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; BUCKETS])
+    }
+}
+
+fn bucket(us: u64) -> usize {
+    if us < 4 {
+        return us as usize;
+    }
+    let power = us.ilog2();
+    (4 * (power as usize - 1) + ((us >> (power - 2)) & 3) as usize).min(BUCKETS - 1)
+}
+
+/// The greatest time that falls into a bucket.
+fn upper_us(bucket: usize) -> u64 {
+    if bucket < 4 {
+        return bucket as u64;
+    }
+    let power = bucket / 4 + 1;
+    ((5 + (bucket % 4) as u64) << (power - 2)) - 1
+}
+
+impl FlushTimes {
+    pub(crate) fn add(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        if let Some(counter) = self.0.get(bucket(us)) {
+            count(counter, 1);
+        }
+    }
+
+    pub(crate) fn percentile(&self, percent: u64) -> Duration {
+        let counts: Vec<u64> = self.0.iter().map(|counter| counter.load(Ordering::Relaxed)).collect();
+        let rank = (counts.iter().sum::<u64>() * percent).div_ceil(100);
+        let mut seen = 0;
+        for (index, count) in counts.iter().enumerate() {
+            seen += count;
+            if seen >= rank.max(1) {
+                return Duration::from_micros(upper_us(index));
+            }
+        }
+        Duration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_lies_within_a_quarter_below_its_buckets_upper_bound() {
+        for us in (0..100_000_u64).chain([1 << 30, 1 << 31]) {
+            let upper = upper_us(bucket(us));
+            assert!(us <= upper && upper <= us + us / 4, "{us} in a bucket up to {upper}");
+        }
+    }
+
+    #[test]
+    fn percentiles_come_from_what_was_added() {
+        let times = FlushTimes::default();
+        assert_eq!(times.percentile(50), Duration::ZERO);
+        for _ in 0..99 {
+            times.add(Duration::from_micros(100));
+        }
+        times.add(Duration::from_millis(50));
+        assert!(times.percentile(50) < Duration::from_micros(126));
+        assert!(times.percentile(100) >= Duration::from_millis(50));
+    }
+}

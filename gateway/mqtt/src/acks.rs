@@ -1,0 +1,104 @@
+//! What a connection has handed to the journal and not seen on disk yet: one queue, so that acknowledgements leave in the
+//! order in which the publishes came [MQTT-4.6.0-2].
+
+use std::collections::VecDeque;
+
+use lamppost_event::Commit;
+
+use crate::fanout::Publication;
+
+/// A taken publish.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// To be acknowledged; `None` for QoS 0 and wills.
+    pub(crate) packet_id: Option<u16>,
+    /// Payload bytes, counted against the connection's bound.
+    pub(crate) bytes: usize,
+    /// To go to subscribers once it is on disk.
+    pub(crate) publication: Option<Publication>,
+}
+
+/// The queue. Invariant: nothing leaves it before its commit is on disk, nor before what came earlier.
+#[derive(Debug, Default)]
+pub(crate) struct Acks {
+    queue: VecDeque<(Commit, Pending)>,
+    bytes: usize,
+    unacknowledged: usize,
+}
+
+impl Acks {
+    pub(crate) fn push(&mut self, commit: Commit, pending: Pending) {
+        self.bytes += pending.bytes;
+        self.unacknowledged += usize::from(pending.packet_id.is_some());
+        self.queue.push_back((commit, pending));
+    }
+
+    /// Hands out, in order, what is on disk now that `durable` is.
+    pub(crate) fn release(&mut self, durable: Commit, mut each: impl FnMut(Pending)) {
+        while self.queue.front().is_some_and(|(commit, _)| *commit <= durable) {
+            let Some((_, pending)) = self.queue.pop_front() else { break };
+            self.bytes -= pending.bytes;
+            self.unacknowledged -= usize::from(pending.packet_id.is_some());
+            each(pending);
+        }
+        if self.queue.is_empty() {
+            // An idle connection keeps no room.
+            self.queue = VecDeque::new();
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Payload bytes in it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// QoS 1 publishes in it.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.unacknowledged
+    }
+
+    /// The client is gone: nobody is to be told.
+    pub(crate) fn forget_packet_ids(&mut self) {
+        self.unacknowledged = 0;
+        self.queue.iter_mut().for_each(|(_, pending)| pending.packet_id = None);
+    }
+
+    /// Takes out what may go to subscribers, of what will never be seen on disk by this connection.
+    pub(crate) fn abandon(&mut self) -> usize {
+        let publications = self.queue.drain(..).filter(|(_, pending)| pending.publication.is_some()).count();
+        *self = Self::default();
+        publications
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(packet_id: u16) -> Pending {
+        Pending { packet_id: (packet_id != 0).then_some(packet_id), bytes: 10, publication: None }
+    }
+
+    #[test]
+    fn nothing_is_released_before_its_commit_nor_out_of_order() {
+        let mut acks = Acks::default();
+        // The second was stored before (a resend), and still has to wait for the first.
+        for (commit, packet_id) in [(5, 1), (3, 2), (5, 0), (6, 3)] {
+            acks.push(Commit(commit), pending(packet_id));
+        }
+        assert_eq!((acks.bytes(), acks.unacknowledged()), (40, 3));
+        let mut released = Vec::new();
+        acks.release(Commit(4), |pending| released.push(pending.packet_id));
+        assert!(released.is_empty());
+        acks.release(Commit(5), |pending| released.push(pending.packet_id));
+        assert_eq!(released, [Some(1), Some(2), None]);
+        assert_eq!((acks.bytes(), acks.unacknowledged()), (10, 1));
+        acks.release(Commit(9), |pending| released.push(pending.packet_id));
+        assert_eq!(released.last(), Some(&Some(3)));
+        assert!(acks.is_empty());
+    }
+}

@@ -1,0 +1,147 @@
+//! Why the front refuses or ends a connection: a bounded set, so that each can be a metric label.
+
+/// Why a connection was refused or ended by the front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Cause {
+    /// Bytes that are not MQTT.
+    Malformed,
+    /// MQTT, but not allowed here or now.
+    Protocol,
+    /// No CONNECT in time.
+    ConnectTimeout,
+    /// A protocol version other than 3.1.1 and 5.0.
+    Version,
+    /// A client id that can't be a device id, or an empty one where it must not be.
+    ClientId,
+    /// v5 enhanced authentication, which is not offered.
+    Authentication,
+    /// More connections than allowed.
+    Connections,
+    /// A packet above the limit.
+    PacketTooLarge,
+    /// An event above the journal's limit.
+    EventTooLarge,
+    /// QoS 2.
+    QosTwo,
+    /// More unacknowledged QoS 1 publishes than the announced Receive Maximum.
+    Window,
+    /// A topic that can't be published to.
+    TopicName,
+    /// A topic alias that is 0, too high or not set.
+    TopicAlias,
+    /// Silent for one and a half times the keepalive.
+    KeepAlive,
+    /// The same client id connected again.
+    TakenOver,
+    /// The journal has stopped.
+    JournalStopped,
+    /// The router died; a new one was started.
+    RouterDied,
+    /// The front is being stopped.
+    ShuttingDown,
+}
+
+impl Cause {
+    /// All of them, in order of their numbers.
+    pub const ALL: [Self; 18] = [
+        Self::Malformed,
+        Self::Protocol,
+        Self::ConnectTimeout,
+        Self::Version,
+        Self::ClientId,
+        Self::Authentication,
+        Self::Connections,
+        Self::PacketTooLarge,
+        Self::EventTooLarge,
+        Self::QosTwo,
+        Self::Window,
+        Self::TopicName,
+        Self::TopicAlias,
+        Self::KeepAlive,
+        Self::TakenOver,
+        Self::JournalStopped,
+        Self::RouterDied,
+        Self::ShuttingDown,
+    ];
+
+    /// The word used in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Protocol => "protocol",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Version => "version",
+            Self::ClientId => "client_id",
+            Self::Authentication => "authentication",
+            Self::Connections => "connections",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::EventTooLarge => "event_too_large",
+            Self::QosTwo => "qos_2",
+            Self::Window => "window",
+            Self::TopicName => "topic_name",
+            Self::TopicAlias => "topic_alias",
+            Self::KeepAlive => "keep_alive",
+            Self::TakenOver => "taken_over",
+            Self::JournalStopped => "journal_stopped",
+            Self::RouterDied => "router_died",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// The v5 reason code of the DISCONNECT or CONNACK (MQTT 5.0, sections 3.14.2.1 and 3.2.2.2).
+    #[must_use]
+    pub const fn reason(self) -> u8 {
+        match self {
+            Self::Malformed => 0x81,
+            Self::Protocol | Self::ConnectTimeout => 0x82,
+            Self::Version => 0x84,
+            Self::ClientId => 0x85,
+            Self::Authentication => 0x8C,
+            Self::Connections | Self::RouterDied => 0x89,
+            Self::PacketTooLarge | Self::EventTooLarge => 0x95,
+            Self::QosTwo => 0x9B,
+            Self::Window => 0x93,
+            Self::TopicName => 0x90,
+            Self::TopicAlias => 0x94,
+            Self::KeepAlive => 0x8D,
+            Self::TakenOver => 0x8E,
+            // Quota exceeded, not "server unavailable": that one is for CONNACK only.
+            Self::JournalStopped => 0x97,
+            Self::ShuttingDown => 0x8B,
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A connection is to be ended, and why, in words for the log and the v5 reason string.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", cause.as_str())]
+pub(crate) struct Close {
+    pub(crate) cause: Cause,
+    pub(crate) detail: String,
+}
+
+impl Close {
+    pub(crate) fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self { cause, detail: detail.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_numbered_in_order_and_have_a_word_of_their_own() {
+        let mut words = std::collections::BTreeSet::new();
+        for (number, cause) in Cause::ALL.iter().enumerate() {
+            assert_eq!(cause.index(), number);
+            assert!(words.insert(cause.as_str()), "{cause:?}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! One connection, from its first byte to its last: the session's state machine between socket, journal and router.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use lamppost_event::{Arrival, Commit, DeviceId, Intake, NameError, Refusal, Waiting};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::acks::Pending;
+use crate::cause::Close;
+use crate::codec::{self, Qos, decode};
+use crate::counters::{Counters, Gauge, add};
+use crate::durability::Durability;
+use crate::ending::end;
+use crate::fanout::Fanout;
+use crate::handshake::{Client, shake_hands};
+use crate::registry::Registry;
+use crate::session::Effect;
+use crate::wire::Wire;
+use crate::{Cause, Limits};
+
+/// A full journal is asked again at least this often, should its sign of room be missed.
+pub(crate) const ROOM_POLL: Duration = Duration::from_millis(250);
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) intake: Arc<dyn Intake>,
+    pub(crate) fanout: Fanout,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) durability: watch::Receiver<Durability>,
+    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) assigned: AtomicU64,
+    pub(crate) random: RandomState,
+}
+
+impl Shared {
+    /// A client id that nobody has, and nobody guesses.
+    pub(crate) fn assign_client_id(&self) -> Result<DeviceId, NameError> {
+        let number = self.assigned.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        DeviceId::new(&format!("auto-{:016x}", self.random.hash_one(number)))
+    }
+
+    /// Offers to the journal. `Ok(Err(_))`: it is full now.
+    pub(crate) fn offer(&self, arrival: Arrival, qos: Qos) -> Result<Result<Commit, Box<Arrival>>, Close> {
+        match self.intake.offer(arrival) {
+            Ok(commit) => {
+                add(
+                    if qos == Qos::AtMostOnce { &self.counters.publishes_qos0 } else { &self.counters.publishes_qos1 },
+                    1,
+                );
+                Ok(Ok(commit))
+            }
+            Err(Refusal::Full(arrival)) => Ok(Err(arrival)),
+            Err(refusal @ Refusal::TooLarge { .. }) => Err(Close::new(Cause::EventTooLarge, refusal.to_string())),
+            Err(Refusal::Stopped(stopped)) => Err(Close::new(Cause::JournalStopped, stopped.to_string())),
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// By the client's DISCONNECT.
+    Left { with_will: bool, session_expiry_s: Option<u32> },
+    /// Without a word.
+    Lost,
+    /// By us.
+    Refused(Close),
+}
+
+impl From<Close> for Ending {
+    fn from(close: Close) -> Self {
+        Self::Refused(close)
+    }
+}
+
+impl From<io::Error> for Ending {
+    fn from(_: io::Error) -> Self {
+        Self::Lost
+    }
+}
+
+impl From<crate::fanout::LinkEnded> for Ending {
+    fn from(ended: crate::fanout::LinkEnded) -> Self {
+        Self::Refused(Close::new(Cause::RouterDied, ended.to_string()))
+    }
+}
+
+/// Counts an open connection.
+pub(crate) type OpenGauge = Gauge<fn(&Counters) -> &AtomicU64>;
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, open: OpenGauge) {
+    let mut wire = Wire::new(stream, Arc::clone(&shared.counters));
+    let client = match shake_hands(&mut wire, &shared).await {
+        Ok(client) => client,
+        Err(close) => {
+            shared.counters.refuse(&close, "");
+            return wire.finish().await;
+        }
+    };
+    add(&shared.counters.clients_total, 1);
+    tracing::debug!(client = client.session.device.as_str(), "connected");
+    let durability = shared.durability.clone();
+    let mut connection = Connection { shared, wire, client, durability, stalled: None };
+    let ending = connection.converse().await.err().unwrap_or(Ending::Lost);
+    let Connection { shared, wire, client, durability, .. } = connection;
+    let delayed_will = end(ending, wire, client, durability, &shared).await.close().await;
+    drop(open);
+    if let Some(delayed) = delayed_will {
+        delayed.publish(&shared).await;
+    }
+}
+
+/// An arrival that the journal had no room for.
+struct Stalled {
+    arrival: Box<Arrival>,
+    pending: Pending,
+    _gauge: Gauge<fn(&Counters) -> &AtomicU64>,
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    wire: Wire,
+    client: Client,
+    durability: watch::Receiver<Durability>,
+    stalled: Option<Stalled>,
+}
+
+impl Connection {
+    /// Runs until something ends it, which is the error.
+    async fn converse(&mut self) -> Result<std::convert::Infallible, Ending> {
+        let shared = Arc::clone(&self.shared);
+        let mut stopping = shared.stopping.clone();
+        let mut ticket = self.client.claim.ticket.clone();
+        let mut room: Option<Waiting<'_, ()>> = None;
+        let mut heard = Instant::now();
+        let mut silence = std::pin::pin!(sleep_until(heard + self.client.silence_max.unwrap_or_default()));
+        loop {
+            self.work().await?;
+            // What was on disk already when it was offered (a resend) is not reported again.
+            if !self.client.session.acks.is_empty() && self.on_disk()? {
+                continue;
+            }
+            self.wire.flush()?;
+            let output_low = self.wire.output.len() < shared.limits.outgoing_bytes_max;
+            let held_back = self.stalled.is_some() || !self.client.session.may_read();
+            let read = !held_back && output_low;
+            let deliver = output_low && self.client.outbound.may_deliver(self.client.reception);
+            if read {
+                self.wire.rest();
+            }
+            if self.stalled.is_none() {
+                room = None;
+            } else if room.is_none() {
+                room = Some(shared.intake.room());
+            }
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => {
+                    return Err(Close::new(Cause::ShuttingDown, "the gateway is being stopped").into());
+                }
+                () = ticket.superseded() => {
+                    return Err(Close::new(Cause::TakenOver, "the same client id connected again").into());
+                }
+                // Who waits for nothing is not woken by every commit.
+                _ = self.durability.changed(), if !self.client.session.acks.is_empty() => {
+                    self.on_disk()?;
+                }
+                writable = self.wire.writable(), if !self.wire.output.is_empty() => writable?,
+                delivery = self.client.outbound.next(), if deliver => self.deliver(delivery?),
+                readable = self.wire.readable(), if read => {
+                    readable?;
+                    if !self.wire.fill()? {
+                        return Err(Ending::Lost);
+                    }
+                    heard = Instant::now();
+                }
+                () = wait_for_room(&mut room), if self.stalled.is_some() => {
+                    room = None;
+                    self.offer_again()?;
+                    heard = Instant::now();
+                }
+                () = silence.as_mut(), if self.client.silence_max.is_some() => {
+                    let silence_max = self.client.silence_max.unwrap_or_default();
+                    if held_back {
+                        // It is us who do not listen: a PINGREQ may wait unread.
+                        heard = Instant::now();
+                    } else if heard.elapsed() >= silence_max {
+                        return Err(Close::new(Cause::KeepAlive, "silent for longer than 1.5 times its keepalive").into());
+                    }
+                    silence.as_mut().reset(heard + silence_max);
+                }
+            }
+        }
+    }
+
+    /// Takes as many packets as are there and may be taken.
+    async fn work(&mut self) -> Result<(), Ending> {
+        while self.stalled.is_none() && self.client.session.may_read() {
+            let Some((frame, body)) = self.wire.frame(self.shared.limits.packet_bytes_max).map_err(Close::from)? else {
+                return Ok(());
+            };
+            let packet = decode(self.client.session.version, frame, &body).map_err(Close::from)?;
+            let wanted = self.shared.fanout.wanted();
+            let effect = self.client.session.receive(packet, wanted, &mut self.wire.output)?;
+            self.act(effect).await?;
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, effect: Effect) -> Result<(), Ending> {
+        let Self { client, shared, wire, .. } = self;
+        let version = client.session.version;
+        match effect {
+            Effect::None => {}
+            Effect::Offer(arrival, pending) => self.offer(*arrival, pending)?,
+            Effect::Delivered(packet_id) => {
+                client.outbound.delivered(packet_id, client.reception, &mut wire.output);
+            }
+            Effect::Subscribe(request) => {
+                let packet_id = request.packet_id;
+                let subscribing =
+                    client.outbound.subscribe(request, version, shared.limits.subscriptions_max, &shared.fanout);
+                let codes = subscribing.await?;
+                add(&shared.counters.subscriptions_refused, codes.iter().filter(|code| **code >= 0x80).count() as u64);
+                codec::suback(version, packet_id, &codes, &mut wire.output);
+            }
+            Effect::Unsubscribe { packet_id, filters } => {
+                let codes = client.outbound.unsubscribe(&filters)?;
+                codec::unsuback(version, packet_id, &codes, &mut wire.output);
+            }
+            Effect::Leave { with_will, session_expiry_s } => {
+                return Err(Ending::Left { with_will, session_expiry_s });
+            }
+        }
+        Ok(())
+    }
+
+    fn offer(&mut self, arrival: Arrival, pending: Pending) -> Result<(), Ending> {
+        let qos = if pending.packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+        match self.shared.offer(arrival, qos)? {
+            Ok(commit) => self.client.session.taken(commit, pending),
+            Err(arrival) => {
+                add(&self.shared.counters.stalls, 1);
+                let which: fn(&Counters) -> &AtomicU64 = |counters| &counters.stalled_now;
+                let gauge = Gauge::up(Arc::clone(&self.shared.counters), which);
+                self.stalled = Some(Stalled { arrival, pending, _gauge: gauge });
+            }
+        }
+        Ok(())
+    }
+
+    fn offer_again(&mut self) -> Result<(), Ending> {
+        match self.stalled.take() {
+            Some(Stalled { arrival, pending, .. }) => self.offer(*arrival, pending),
+            None => Ok(()),
+        }
+    }
+
+    /// Acknowledges what is on disk, and lets it go to subscribers. Returns whether there was any.
+    fn on_disk(&mut self) -> Result<bool, Close> {
+        let durability = *self.durability.borrow_and_update();
+        acknowledge(durability, &mut self.client, &self.shared, &mut self.wire.output)
+    }
+
+    fn deliver(&mut self, delivery: crate::fanout::Delivery) {
+        let Client { outbound, session, reception, .. } = &mut self.client;
+        if outbound.deliver(delivery, &session.device, *reception, &mut self.wire.output) {
+            add(&self.shared.counters.delivered, 1);
+        }
+    }
+}
+
+/// Writes the PUBACKs of what is on disk, and lets it go to subscribers. Returns whether there was any.
+pub(crate) fn acknowledge(
+    durability: Durability,
+    client: &mut Client,
+    shared: &Shared,
+    out: &mut BytesMut,
+) -> Result<bool, Close> {
+    match durability {
+        Durability::Reached(commit) => {
+            let bytes_before = client.session.acks.bytes();
+            let pubacks = client.session.durable(commit, out, |publication| shared.fanout.publish(publication));
+            add(&shared.counters.pubacks, pubacks);
+            Ok(pubacks > 0 || client.session.acks.bytes() < bytes_before)
+        }
+        Durability::Stopped => Err(Close::new(Cause::JournalStopped, "nothing can be stored now")),
+    }
+}
+
+async fn wait_for_room(room: &mut Option<Waiting<'_, ()>>) {
+    match room {
+        Some(room) => drop(timeout(ROOM_POLL, room).await),
+        None => sleep(ROOM_POLL).await,
+    }
+}

@@ -1,0 +1,96 @@
+//! What the front has seen, as plain numbers that the daemon turns into metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Cause;
+use crate::cause::Close;
+
+/// Counters and gauges of the front. All but those named `_now` only rise.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Open connections (a gauge).
+    pub connections_now: AtomicU64,
+    /// Accepted connections.
+    pub connections_total: AtomicU64,
+    /// Clients that were sent a positive CONNACK.
+    pub clients_total: AtomicU64,
+    /// Sessions remembered for clients that are away (a gauge).
+    pub sessions_away_now: AtomicU64,
+    /// QoS 0 publishes offered to the journal, wills among them.
+    pub publishes_qos0: AtomicU64,
+    /// QoS 1 publishes offered to the journal, wills among them.
+    pub publishes_qos1: AtomicU64,
+    /// PUBACKs given. Each means: on disk.
+    pub pubacks: AtomicU64,
+    /// Bytes read from clients.
+    pub bytes_in: AtomicU64,
+    /// Bytes written to clients.
+    pub bytes_out: AtomicU64,
+    /// Connections that are not read from because the journal is full (a gauge).
+    pub stalled_now: AtomicU64,
+    /// Times that the journal was full for a connection.
+    pub stalls: AtomicU64,
+    /// Wills stored.
+    pub wills: AtomicU64,
+    /// Wills that could not be stored in time.
+    pub wills_dropped: AtomicU64,
+    /// Messages delivered to subscribers.
+    pub delivered: AtomicU64,
+    /// Messages that were stored, but did not go to subscribers for lack of room.
+    pub fanout_shed: AtomicU64,
+    /// Messages that were stored and delivered, but not retained for lack of room.
+    pub retained_refused: AtomicU64,
+    /// Subscriptions refused.
+    pub subscriptions_refused: AtomicU64,
+    /// Routers started after one died.
+    pub router_restarts: AtomicU64,
+    refusals: [AtomicU64; Cause::ALL.len()],
+}
+
+impl Counters {
+    /// How often connections were refused or ended for `cause`.
+    #[must_use]
+    pub fn refusals(&self, cause: Cause) -> u64 {
+        self.refusals.get(cause.index()).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Counts, and logs: as a warning the first time, so that a flood of one cause does not become a flood of lines.
+    pub(crate) fn refuse(&self, close: &Close, client: &str) {
+        let before = self.refusals.get(close.cause.index()).map_or(1, |count| count.fetch_add(1, Ordering::Relaxed));
+        let (cause, reason) = (close.cause.as_str(), &close.detail);
+        if before == 0 && !matches!(close.cause, Cause::ShuttingDown) {
+            tracing::warn!(
+                client,
+                cause,
+                reason,
+                "connection refused or ended; further ones of this cause are only counted"
+            );
+        } else {
+            tracing::debug!(client, cause, reason, "connection refused or ended");
+        }
+    }
+}
+
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+/// Adds one to a gauge for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Gauge<F: Fn(&Counters) -> &AtomicU64> {
+    counters: std::sync::Arc<Counters>,
+    which: F,
+}
+
+impl<F: Fn(&Counters) -> &AtomicU64> Gauge<F> {
+    pub(crate) fn up(counters: std::sync::Arc<Counters>, which: F) -> Self {
+        add(which(&counters), 1);
+        Self { counters, which }
+    }
+}
+
+impl<F: Fn(&Counters) -> &AtomicU64> Drop for Gauge<F> {
+    fn drop(&mut self) {
+        (self.which)(&self.counters).fetch_sub(1, Ordering::Relaxed);
+    }
+}

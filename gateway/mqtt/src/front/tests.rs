@@ -1,0 +1,57 @@
+//! What only a look inside can bring about: the death of the router.
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use support::HandIntake;
+use support::raw::{Raw, publish_v4, subscribe_v4};
+
+use super::*;
+
+#[tokio::test]
+async fn the_death_of_the_router_costs_no_ingest_and_heals() {
+    let counters = Arc::new(Counters::default());
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let front = Front::bind(any_port, Limits::default(), HandIntake::automatic(), Arc::clone(&counters)).await.unwrap();
+    let (address, fanout) = (front.local_addr(), front.shared.fanout.clone());
+    tokio::spawn(front.run(std::future::pending()));
+    let mut subscriber = Raw::v5(address, "s").await;
+    subscriber.send(&support::raw::subscribe_v5(1, "a", 0)).await;
+    subscriber.receive().await;
+    let mut publisher = Raw::v4(address, "p").await;
+    publisher.send(&publish_v4("a", 1, b"x")).await;
+    publisher.receive().await;
+    subscriber.receive().await;
+
+    fanout.make_router_panic();
+    let died = Instant::now();
+    subscriber.expect_disconnect(0x89).await;
+    publisher.send(&publish_v4("a", 2, b"x")).await;
+    assert_eq!(publisher.receive().await, [0x40, 2, 0, 2]);
+
+    let mut subscriber = Raw::v4(address, "s").await;
+    subscriber.send(&subscribe_v4(1, "a", 0)).await;
+    assert_eq!(subscriber.receive().await, [0x90, 3, 0, 1, 0]);
+    publisher.send(&publish_v4("a", 3, b"after")).await;
+    assert_eq!(subscriber.receive().await, publish_v4("a", 0, b"after"));
+    assert!(died.elapsed() < Duration::from_secs(5), "{:?}", died.elapsed());
+    assert_eq!(counters.router_restarts.load(Ordering::Relaxed), 1);
+    assert_eq!(counters.refusals(Cause::RouterDied), 1);
+}
+
+#[tokio::test]
+async fn a_limit_of_0_is_refused_by_name() {
+    let limits = Limits { window: 0, ..Limits::default() };
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let bound = Front::bind(any_port, limits, HandIntake::automatic(), Arc::default()).await;
+    assert!(matches!(bound.err(), Some(BindError::Limit { limit: "window" })));
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let first = Front::bind(any_port, Limits::default(), HandIntake::automatic(), Arc::default()).await.unwrap();
+    let second = Front::bind(first.local_addr(), Limits::default(), HandIntake::automatic(), Arc::default()).await;
+    let error = second.err().unwrap().to_string();
+    assert!(error.contains(&first.local_addr().to_string()), "{error}");
+}

@@ -1,0 +1,177 @@
+//! From a fresh socket to a client that is let in.
+
+use std::time::Duration;
+
+use lamppost_event::DeviceId;
+use tokio::time::{Instant, timeout_at};
+
+use crate::cause::Close;
+use crate::codec::{self, Accepted, Connect, DecodeError, Version, decode_connect};
+use crate::connection::Shared;
+use crate::durability::Durability;
+use crate::outbound::{Outbound, Reception};
+use crate::registry::Claim;
+use crate::session::{LastWill, Session};
+use crate::wire::Wire;
+use crate::{Cause, Limits};
+
+/// The smallest Maximum Packet Size of a client with which it is told reasons in words.
+const EXPLAIN_BYTES_MIN: u32 = 512;
+
+/// A client that was let in.
+pub(crate) struct Client {
+    pub(crate) session: Session,
+    pub(crate) outbound: Outbound,
+    pub(crate) claim: Claim,
+    pub(crate) reception: Reception,
+    pub(crate) will: Option<LastWill>,
+    /// `None`: the client may be silent for ever.
+    pub(crate) silence_max: Option<Duration>,
+    pub(crate) session_expiry: Duration,
+    /// The client may be told reasons in words.
+    pub(crate) explain: bool,
+}
+
+/// What a CONNECT asks for, checked.
+struct Introduction {
+    session: Session,
+    assigned: bool,
+    clean: bool,
+    will: Option<LastWill>,
+    reception: Reception,
+    silence_max: Option<Duration>,
+    session_expiry: Duration,
+    /// The expiry is another than the client asked for.
+    expiry_changed: bool,
+    explain: bool,
+}
+
+/// Reads CONNECT and answers it. A negative answer is left in the wire's output.
+pub(crate) async fn shake_hands(wire: &mut Wire, shared: &Shared) -> Result<Client, Close> {
+    let deadline = Instant::now() + shared.limits.connect_timeout;
+    let (frame, body) = timeout_at(deadline, first_packet(wire, shared))
+        .await
+        .map_err(|_| Close::new(Cause::ConnectTimeout, "no CONNECT in time"))??;
+    let connect = match decode_connect(frame, &body) {
+        Ok(connect) => connect,
+        Err(error) => {
+            refuse_undecoded(error, wire);
+            return Err(error.into());
+        }
+    };
+    let version = connect.version;
+    let introduction = introduce(&connect, shared).inspect_err(|close| {
+        codec::connack_refused(version, connack_code(version, close.cause), &close.detail, &mut wire.output);
+    })?;
+    Ok(let_in(introduction, wire, shared).await)
+}
+
+async fn first_packet(wire: &mut Wire, shared: &Shared) -> Result<(codec::Frame, bytes::BytesMut), Close> {
+    loop {
+        // What speaks another protocol is not waited for.
+        if wire.peek().is_some_and(|header| header != 0x10) {
+            return Err(Close::new(Cause::Malformed, "the first byte is not that of a CONNECT"));
+        }
+        if let Some(packet) = wire.frame(shared.limits.packet_bytes_max)? {
+            return Ok(packet);
+        }
+        let gone = || Close::new(Cause::Protocol, "gone before its CONNECT was whole");
+        wire.readable().await.map_err(|_| gone())?;
+        if !wire.fill().map_err(|_| gone())? {
+            return Err(gone());
+        }
+    }
+}
+
+/// Only a wrong version has an answer that a client of any version can read [MQTT-3.1.2-2].
+fn refuse_undecoded(error: DecodeError, wire: &mut Wire) {
+    if let DecodeError::Version { level, .. } = error {
+        if level > 5 {
+            codec::connack_refused(Version::V5, 0x84, "versions 3.1.1 and 5.0 are served", &mut wire.output);
+        } else {
+            codec::connack_refused(Version::V4, 0x01, "", &mut wire.output);
+        }
+    }
+}
+
+fn connack_code(version: Version, cause: Cause) -> u8 {
+    match (version, cause) {
+        (Version::V5, Cause::JournalStopped | Cause::ShuttingDown) => 0x88,
+        (Version::V5, cause) => cause.reason(),
+        (Version::V4, Cause::Version) => 0x01,
+        (Version::V4, Cause::ClientId) => 0x02,
+        (Version::V4, _) => 0x03,
+    }
+}
+
+fn introduce(connect: &Connect<'_>, shared: &Shared) -> Result<Introduction, Close> {
+    if *shared.durability.borrow() == Durability::Stopped {
+        return Err(Close::new(Cause::JournalStopped, "nothing can be stored now"));
+    }
+    if let Some(method) = connect.authentication_method {
+        return Err(Close::new(Cause::Authentication, format!("authentication method {method:?} is not offered")));
+    }
+    let assigned = connect.client_id.is_empty();
+    if assigned && connect.version == Version::V4 && !connect.clean {
+        return Err(Close::new(Cause::ClientId, "an empty client id needs a clean session"));
+    }
+    let device = if assigned { shared.assign_client_id() } else { DeviceId::new(connect.client_id) };
+    let device = device.map_err(|error| Close::new(Cause::ClientId, error.to_string()))?;
+    let session = Session::new(connect.version, device, shared.limits.clone());
+    let will = connect.will.as_ref().map(|will| session.last_will(will)).transpose()?;
+    let asked = asked_expiry(connect);
+    let session_expiry = asked.min(shared.limits.session_expiry_max);
+    Ok(Introduction {
+        session,
+        assigned,
+        clean: connect.clean,
+        will,
+        reception: reception(connect, &shared.limits),
+        silence_max: (connect.keep_alive_s > 0).then(|| Duration::from_millis(u64::from(connect.keep_alive_s) * 1_500)),
+        session_expiry,
+        expiry_changed: session_expiry != asked,
+        // A reason in words must not make the packet larger than the client takes.
+        explain: connect.problem_information && connect.packet_bytes_max.is_none_or(|bytes| bytes >= EXPLAIN_BYTES_MIN),
+    })
+}
+
+/// A v3.1.1 client that does not ask for a clean session means: for ever.
+fn asked_expiry(connect: &Connect<'_>) -> Duration {
+    match (connect.version, connect.clean) {
+        (Version::V4, true) => Duration::ZERO,
+        (Version::V4, false) => Duration::MAX,
+        (Version::V5, _) if connect.session_expiry_s == u32::MAX => Duration::MAX,
+        (Version::V5, _) => Duration::from_secs(u64::from(connect.session_expiry_s)),
+    }
+}
+
+fn reception(connect: &Connect<'_>, limits: &Limits) -> Reception {
+    Reception {
+        version: connect.version,
+        window: usize::from(connect.receive_maximum.min(limits.window)),
+        packet_bytes_max: connect.packet_bytes_max.map_or(limits.packet_bytes_max.max(1 << 20), |bytes| bytes as usize),
+    }
+}
+
+async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) -> Client {
+    let Introduction { session, assigned, clean, will, reception, silence_max, session_expiry, .. } = introduction;
+    let mut claim = shared.registry.claim(&session.device).await;
+    let resumed = match claim.resume() {
+        Some(outbound) if !clean && outbound.resumable().await => Some(outbound),
+        _ => None,
+    };
+    let accepted = Accepted {
+        session_present: resumed.is_some(),
+        session_expiry_s: introduction
+            .expiry_changed
+            .then(|| u32::try_from(session_expiry.as_secs()).unwrap_or(u32::MAX)),
+        receive_maximum: shared.limits.window,
+        packet_bytes_max: u32::try_from(shared.limits.packet_bytes_max).unwrap_or(u32::MAX),
+        topic_alias_maximum: shared.limits.topic_aliases_max,
+        assigned_client_id: assigned.then(|| session.device.as_str()),
+    };
+    codec::connack(session.version, &accepted, &mut wire.output);
+    let mut outbound = resumed.unwrap_or_default();
+    outbound.resume(reception, &mut wire.output);
+    Client { session, outbound, claim, reception, will, silence_max, session_expiry, explain: introduction.explain }
+}

@@ -1,0 +1,83 @@
+//! What one client, and all of them together, may use of the gateway.
+
+use std::time::Duration;
+
+use lamppost_event::Address;
+
+/// The bounds of the front. Everything a client can make grow has one here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open TCP connections, those that have not sent CONNECT yet among them. One more is closed at once.
+    pub connections_max: usize,
+    /// A whole MQTT packet, in bytes, fixed header included. Told to v5 clients as Maximum Packet Size.
+    pub packet_bytes_max: usize,
+    /// QoS 1 publishes of one connection that may wait for their PUBACK. Told to v5 clients as Receive Maximum; from a
+    /// v3.1.1 client no more is read. Not 0. 64 to 128 is best: 16 costs most of the speed of one fast client.
+    pub window: u16,
+    /// What happens to a v5 client that has more under way than `window`. `true`: DISCONNECT 0x93, as the standard says.
+    /// `false`: it is not read from until it has less, as with v3.1.1, for clients that don't heed a server's Receive Maximum
+    /// (MQTT.js 5 is one).
+    pub window_strict: bool,
+    /// Payload bytes of one connection that may wait for the disk, QoS 0 among them. Above it nothing more is read.
+    pub unacknowledged_bytes_max: usize,
+    /// Bytes that may wait to be written to one connection before deliveries to it pause.
+    pub outgoing_bytes_max: usize,
+    /// A topic or filter, in bytes; at most [`Address::BYTES_MAX`] counts.
+    pub topic_bytes_max: usize,
+    /// Levels of a topic or filter (slashes plus one).
+    pub topic_levels_max: usize,
+    /// Topic aliases that a v5 client may set. 0: none.
+    pub topic_aliases_max: u16,
+    /// Subscriptions of one client.
+    pub subscriptions_max: usize,
+    /// How long a connection may take to send its CONNECT.
+    pub connect_timeout: Duration,
+    /// Sessions remembered while their clients are away. Above it, a session ends with its connection.
+    pub sessions_max: usize,
+    /// How long a session is remembered: v5 clients may ask for less; v3.1.1 clients can't.
+    pub session_expiry_max: Duration,
+    /// Bytes that may wait to go to subscribers, in all. Above it fan-out is shed (and counted); ingest never is.
+    pub fanout_bytes_max: usize,
+    /// Bytes kept for slow subscribers, for each distinct filter. At least 8 KiB counts.
+    pub fanout_bytes_per_filter: usize,
+    /// Distinct filters, over all clients, since the router started.
+    pub filters_max: usize,
+    /// Distinct topics that go to subscribers, since the router started (it remembers each).
+    pub fanout_topics_max: usize,
+    /// Clients with subscriptions, those that are away among them.
+    pub subscribers_max: usize,
+    /// Retained messages. One more is stored and delivered as an ordinary event, but not retained.
+    pub retained_max: usize,
+    /// Payload bytes of all retained messages.
+    pub retained_bytes_max: usize,
+    /// How long a connection that ends may wait for the disk with what is on its way (its last events, its will).
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_024,
+            packet_bytes_max: 256 * 1024,
+            window: 64,
+            window_strict: true,
+            unacknowledged_bytes_max: 1024 * 1024,
+            outgoing_bytes_max: 64 * 1024,
+            topic_bytes_max: Address::BYTES_MAX,
+            topic_levels_max: 32,
+            topic_aliases_max: 16,
+            subscriptions_max: 64,
+            connect_timeout: Duration::from_secs(10),
+            sessions_max: 10_000,
+            session_expiry_max: Duration::from_secs(24 * 3600),
+            fanout_bytes_max: 8 * 1024 * 1024,
+            fanout_bytes_per_filter: 1024 * 1024,
+            filters_max: 1_024,
+            fanout_topics_max: 100_000,
+            subscribers_max: 1_024,
+            retained_max: 1_000,
+            retained_bytes_max: 4 * 1024 * 1024,
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! One connected client as a state machine without I/O: packets go in, answers come out as bytes and what has to be done as
+//! an [`Effect`].
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use lamppost_event::{Address, Arrival, Commit, ContentType, DeviceId, Origin, SourceKind};
+
+use crate::acks::{Acks, Pending};
+use crate::cause::Close;
+use crate::codec::{self, Filter, Packet, Publish, PublishProperties, Qos, Version, Will};
+use crate::fanout::Publication;
+use crate::{Cause, Limits, topic};
+
+/// What has to be done for a packet.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Nothing more.
+    None,
+    /// Offer it to the journal, then [`Session::taken`].
+    Offer(Box<Arrival>, Pending),
+    /// Subscribe, then answer with the codes.
+    Subscribe(SubscribeRequest),
+    /// Unsubscribe, then answer.
+    Unsubscribe { packet_id: u16, filters: Vec<Box<str>> },
+    /// The client has what was delivered with this packet id.
+    Delivered(u16),
+    /// The client leaves.
+    Leave { with_will: bool, session_expiry_s: Option<u32> },
+}
+
+/// A SUBSCRIBE: for each filter what was asked for, or the code by which it is refused.
+#[derive(Debug)]
+pub(crate) struct SubscribeRequest {
+    pub(crate) packet_id: u16,
+    pub(crate) filters: Vec<Result<Wish, u8>>,
+}
+
+/// One filter that may be subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) filter: Box<str>,
+    pub(crate) qos: Qos,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) retain_handling: u8,
+    pub(crate) subscription_id: Option<u32>,
+}
+
+/// A will, ready to be stored.
+#[derive(Debug)]
+pub(crate) struct LastWill {
+    pub(crate) arrival: Box<Arrival>,
+    pub(crate) pending: Pending,
+    pub(crate) qos: Qos,
+    pub(crate) delay_s: u32,
+}
+
+/// A connected client's side of the protocol towards the journal.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) version: Version,
+    pub(crate) device: DeviceId,
+    pub(crate) acks: Acks,
+    limits: Arc<Limits>,
+    aliases: Vec<Option<Address>>,
+    /// Most clients publish to one topic: it is parsed once.
+    last_address: Option<Address>,
+}
+
+impl Session {
+    pub(crate) fn new(version: Version, device: DeviceId, limits: Arc<Limits>) -> Self {
+        Self { version, device, acks: Acks::default(), limits, aliases: Vec::new(), last_address: None }
+    }
+
+    /// Whether another packet may be looked at. A v5 client that goes beyond its window is at fault, and is told so when
+    /// its packets are looked at; a v3.1.1 client knows of no window.
+    pub(crate) fn may_read(&self) -> bool {
+        let told = self.version == Version::V5 && self.limits.window_strict;
+        let window_open = told || self.acks.unacknowledged() < usize::from(self.limits.window);
+        window_open && self.acks.bytes() < self.limits.unacknowledged_bytes_max
+    }
+
+    /// Takes a packet. `fanout_wanted`: somebody subscribes to something.
+    pub(crate) fn receive(
+        &mut self,
+        packet: Packet<'_>,
+        fanout_wanted: bool,
+        out: &mut BytesMut,
+    ) -> Result<Effect, Close> {
+        match packet {
+            Packet::Publish(publish) => self.publish(&publish, fanout_wanted),
+            Packet::PubAck(packet_id) => Ok(Effect::Delivered(packet_id)),
+            Packet::Subscribe(subscribe) => {
+                let wish = |filter| self.wish(filter, subscribe.subscription_id);
+                let filters = subscribe.filters.into_iter().map(wish).collect();
+                Ok(Effect::Subscribe(SubscribeRequest { packet_id: subscribe.packet_id, filters }))
+            }
+            Packet::Unsubscribe(unsubscribe) => Ok(Effect::Unsubscribe {
+                packet_id: unsubscribe.packet_id,
+                filters: unsubscribe.filters.into_iter().map(Box::from).collect(),
+            }),
+            Packet::PingReq => {
+                codec::pingresp(out);
+                Ok(Effect::None)
+            }
+            Packet::Disconnect { reason, session_expiry_s } => {
+                Ok(Effect::Leave { with_will: reason != 0, session_expiry_s })
+            }
+        }
+    }
+
+    /// What was offered was taken.
+    pub(crate) fn taken(&mut self, commit: Commit, pending: Pending) {
+        self.acks.push(commit, pending);
+    }
+
+    /// Writes the PUBACKs of what is on disk, and hands out what may now go to subscribers. Returns how many.
+    pub(crate) fn durable(&mut self, commit: Commit, out: &mut BytesMut, mut publish: impl FnMut(Publication)) -> u64 {
+        let mut pubacks = 0;
+        self.acks.release(commit, |pending| {
+            if let Some(packet_id) = pending.packet_id {
+                codec::puback(packet_id, out);
+                pubacks += 1;
+            }
+            if let Some(publication) = pending.publication {
+                publish(publication);
+            }
+        });
+        pubacks
+    }
+
+    /// Makes the will of a CONNECT ready to be stored.
+    pub(crate) fn last_will(&self, will: &Will<'_>) -> Result<LastWill, Close> {
+        let qos = match will.qos {
+            0 => Qos::AtMostOnce,
+            1 => Qos::AtLeastOnce,
+            _ => return Err(Close::new(Cause::QosTwo, "a will with QoS 2 is not served: use 0 or 1")),
+        };
+        let address = address(will.topic, &self.limits)?;
+        let payload = Bytes::copy_from_slice(will.payload);
+        let publication = self.publication(&address, &payload, qos, will.retain, &will.properties);
+        Ok(LastWill {
+            pending: Pending { packet_id: None, bytes: payload.len(), publication: Some(publication) },
+            arrival: Box::new(self.arrival(address, payload, &will.properties)),
+            qos,
+            delay_s: will.properties.will_delay_s,
+        })
+    }
+
+    fn publish(&mut self, publish: &Publish<'_>, fanout_wanted: bool) -> Result<Effect, Close> {
+        if publish.qos == Qos::AtLeastOnce && self.acks.unacknowledged() >= usize::from(self.limits.window) {
+            let detail = format!("more than {} publishes without a PUBACK (Receive Maximum)", self.limits.window);
+            return Err(Close::new(Cause::Window, detail));
+        }
+        let address = self.address(publish)?;
+        // Copied: a slice would keep the whole read buffer in memory for as long as the event waits.
+        let payload = Bytes::copy_from_slice(publish.payload);
+        let publication = (fanout_wanted || publish.retain)
+            .then(|| self.publication(&address, &payload, publish.qos, publish.retain, &publish.properties));
+        let packet_id = (publish.qos == Qos::AtLeastOnce).then_some(publish.packet_id);
+        let pending = Pending { packet_id, bytes: payload.len() + 64, publication };
+        Ok(Effect::Offer(Box::new(self.arrival(address, payload, &publish.properties)), pending))
+    }
+
+    fn address(&mut self, publish: &Publish<'_>) -> Result<Address, Close> {
+        let alias = match publish.properties.topic_alias {
+            None => None,
+            Some(alias) if (1..=self.limits.topic_aliases_max).contains(&alias) => Some(usize::from(alias)),
+            Some(alias) => return Err(Close::new(Cause::TopicAlias, format!("topic alias {alias} is out of range"))),
+        };
+        if publish.topic.is_empty() {
+            let known = alias.and_then(|alias| self.aliases.get(alias).cloned().flatten());
+            return known.ok_or_else(|| match alias {
+                Some(alias) => Close::new(Cause::TopicAlias, format!("topic alias {alias} was never set")),
+                None => Close::new(Cause::TopicName, "a publish without a topic"),
+            });
+        }
+        let address = match &self.last_address {
+            Some(last) if last.as_str() == publish.topic => last.clone(),
+            _ => address(publish.topic, &self.limits)?,
+        };
+        if let Some(alias) = alias {
+            if self.aliases.len() <= alias {
+                self.aliases.resize(alias + 1, None);
+            }
+            if let Some(entry) = self.aliases.get_mut(alias) {
+                *entry = Some(address.clone());
+            }
+        }
+        self.last_address = Some(address.clone());
+        Ok(address)
+    }
+
+    fn arrival(&self, address: Address, payload: Bytes, properties: &PublishProperties<'_>) -> Arrival {
+        let origin = match properties.sender_id {
+            Some(id) if (1..=255).contains(&id.len()) => Origin::Id(id.into()),
+            _ => Origin::Unmarked,
+        };
+        Arrival {
+            source: SourceKind::Mqtt,
+            device: self.device.clone(),
+            address,
+            origin,
+            device_time: None,
+            content_type: properties.content_type.and_then(|text| ContentType::new(text).ok()),
+            payload,
+        }
+    }
+
+    fn publication(
+        &self,
+        address: &Address,
+        payload: &Bytes,
+        qos: Qos,
+        retain: bool,
+        properties: &PublishProperties<'_>,
+    ) -> Publication {
+        Publication {
+            topic: address.clone(),
+            payload: payload.clone(),
+            qos,
+            retain,
+            publisher: self.device.clone(),
+            message_expiry_s: properties.message_expiry_s,
+            properties: if properties.forwarded.is_empty() {
+                Bytes::new()
+            } else {
+                properties.forwarded.concat().into()
+            },
+        }
+    }
+
+    fn wish(&self, filter: Filter<'_>, subscription_id: Option<u32>) -> Result<Wish, u8> {
+        let refused = |v5| if self.version == Version::V5 { v5 } else { 0x80 };
+        if filter.path.starts_with("$share/") {
+            return Err(refused(0x9E));
+        }
+        topic::check_filter(filter.path, &self.limits).map_err(|_| refused(0x8F))?;
+        Ok(Wish {
+            filter: filter.path.into(),
+            qos: if filter.qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+            no_local: filter.no_local,
+            retain_as_published: filter.retain_as_published,
+            retain_handling: filter.retain_handling,
+            subscription_id,
+        })
+    }
+}
+
+fn address(topic: &str, limits: &Limits) -> Result<Address, Close> {
+    topic::check_name(topic, limits).map_err(|reason| Close::new(Cause::TopicName, reason))?;
+    Address::new(topic).map_err(|error| Close::new(Cause::TopicName, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

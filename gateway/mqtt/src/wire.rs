@@ -1,0 +1,128 @@
+//! The socket of a connection with what was read and not looked at, and what waits to be written.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::codec::{DecodeError, Frame, frame};
+use crate::counters::{Counters, add};
+
+/// How much is read at once.
+const READ_BYTES: usize = 16 * 1024;
+/// How long a peer may take to take our last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+pub(crate) struct Wire {
+    stream: TcpStream,
+    input: BytesMut,
+    pub(crate) output: BytesMut,
+    counters: Arc<Counters>,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream, counters: Arc<Counters>) -> Self {
+        Self { stream, input: BytesMut::new(), output: BytesMut::new(), counters }
+    }
+
+    /// A whole packet at the front of what was read.
+    pub(crate) fn frame(&mut self, packet_bytes_max: usize) -> Result<Option<(Frame, BytesMut)>, DecodeError> {
+        match frame(&self.input, packet_bytes_max)? {
+            Ok(frame) => {
+                let mut packet = self.input.split_to(frame.end);
+                packet.advance(frame.body);
+                Ok(Some((frame, packet)))
+            }
+            // No room is made for what was only announced: it grows with what comes.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The first byte that was not looked at.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.input.first().copied()
+    }
+
+    /// Completes when there may be something to read. Safe to cancel.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// Completes when something may be written. Safe to cancel.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.stream.writable().await
+    }
+
+    /// Reads what is there. `Ok(false)`: the peer is gone.
+    pub(crate) fn fill(&mut self) -> io::Result<bool> {
+        self.input.reserve(READ_BYTES);
+        match self.stream.try_read_buf(&mut self.input) {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                add(&self.counters.bytes_in, count as u64);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An idle connection keeps no buffers.
+    pub(crate) fn rest(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if self.output.is_empty() {
+            self.output = BytesMut::new();
+        }
+    }
+
+    /// Writes what the socket takes now.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match self.stream.try_write(&self.output) {
+                Ok(count) => {
+                    add(&self.counters.bytes_out, count as u64);
+                    self.output.advance(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes our last words as far as the socket takes them now, and ends our side. Never waits.
+    pub(crate) async fn end_our_side(&mut self) {
+        if self.flush().is_ok() && self.output.is_empty() {
+            // A peer that is gone already needs no end.
+            drop(self.stream.shutdown().await);
+        }
+    }
+
+    /// Writes what is left, ends our side and waits a little for the peer's: closing a socket with unread bytes would
+    /// destroy our last words on their way.
+    pub(crate) async fn finish(mut self) {
+        let last_words = async {
+            self.stream.write_all(&self.output).await?;
+            self.stream.shutdown().await?;
+            let mut unread = [0; 4096];
+            loop {
+                self.stream.readable().await?;
+                match self.stream.try_read(&mut unread) {
+                    Ok(0) => return io::Result::Ok(()),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        if let Ok(Err(error)) = timeout(LAST_WORDS, last_words).await {
+            tracing::debug!(%error, "the peer was gone before the end");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What is said to one node and what is made of its answers: the session of `lamppost-wire` between a port and the
+//! journal. No I/O of its own; it lives as long as the port is open.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use lamppost_event::{Arrival, Commit, DeviceId, Intake, JournalStopped, Refusal};
+use lamppost_wire::{
+    Boot, FrameBuffer, GatewayCounters, GatewayEvent, GatewaySession, Hello, LinkCounters, Millis, Reading, Sequence,
+};
+use tracing::{info, warn};
+
+use crate::roster::{Node, shown};
+use crate::{LinkOptions, LinkStatus};
+
+/// Why a conversation can't go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConversationError {
+    #[error(transparent)]
+    Stopped(#[from] JournalStopped),
+    #[error("a reading could not be taken: {0}")]
+    Reading(String),
+}
+
+/// Offered and not yet known to be on disk. One entry a commit.
+#[derive(Debug)]
+struct Pending {
+    commit: Commit,
+    boot: Boot,
+    sequence: Sequence,
+}
+
+pub(crate) struct Conversation {
+    name: Arc<str>,
+    intake: Arc<dyn Intake>,
+    options: LinkOptions,
+    status: Arc<LinkStatus>,
+    session: GatewaySession,
+    node: Option<Node>,
+    /// A hello that waits until everything offered is on disk.
+    waiting: Option<Hello>,
+    /// Of this conversation, in the order of offering.
+    pending: VecDeque<Pending>,
+    /// The latest commit that anything from this port went with, this conversation's or an earlier one's.
+    latest: Commit,
+    /// What the journal had no room for.
+    refused: Option<(Box<Arrival>, Boot, Sequence)>,
+    counted: (LinkCounters, GatewayCounters),
+}
+
+impl Conversation {
+    /// A conversation on a port just opened. `latest`: the commit of the last offer from this port before.
+    pub(crate) fn new(
+        name: Arc<str>,
+        intake: Arc<dyn Intake>,
+        options: LinkOptions,
+        status: Arc<LinkStatus>,
+        latest: Commit,
+    ) -> Self {
+        Self {
+            name,
+            intake,
+            options,
+            status,
+            session: GatewaySession::new(),
+            node: None,
+            waiting: None,
+            pending: VecDeque::new(),
+            latest,
+            refused: None,
+            counted: Default::default(),
+        }
+    }
+
+    /// The commit of the last offer.
+    pub(crate) fn latest(&self) -> Commit {
+        self.latest
+    }
+
+    /// Nothing may be read until there is room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Something waits for a commit.
+    pub(crate) fn waits_for_durable(&self) -> bool {
+        !self.pending.is_empty() || self.waiting.is_some()
+    }
+
+    /// A good frame has come since the port was opened.
+    pub(crate) fn has_understood(&self) -> bool {
+        self.counted.0.frames_ok > 0
+    }
+
+    /// Takes bytes off the front of `bytes`; all of them, unless the journal has no room.
+    pub(crate) fn receive(&mut self, bytes: &mut &[u8]) -> Result<(), ConversationError> {
+        let outcome = self.receive_until_full(bytes);
+        let now = (self.session.link_counters(), self.session.counters());
+        self.status.add_link(self.counted.0, now.0);
+        self.status.add_session(self.counted.1, now.1);
+        self.counted = now;
+        outcome
+    }
+
+    /// There may be room again: offers what was refused.
+    pub(crate) fn retry(&mut self) -> Result<(), ConversationError> {
+        match self.refused.take() {
+            Some((arrival, boot, sequence)) => self.offer(*arrival, boot, sequence),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything up to `durable` is on disk: acknowledges it, and answers a hello that waited.
+    pub(crate) fn settle(&mut self, durable: Commit) {
+        while self.pending.front().is_some_and(|pending| pending.commit <= durable) {
+            let Some(settled) = self.pending.pop_front() else { break };
+            self.session.acknowledge(settled.boot, settled.sequence);
+            self.status.acknowledgements.add(1);
+        }
+        if self.latest <= durable
+            && self.refused.is_none()
+            && let Some(hello) = self.waiting.take()
+        {
+            self.welcome(&hello);
+        }
+    }
+
+    /// The next frame to send, if any: its length in `out`, else 0.
+    pub(crate) fn transmit(&mut self, now: Millis, out: &mut FrameBuffer) -> usize {
+        self.session.transmit(now, out)
+    }
+
+    fn receive_until_full(&mut self, bytes: &mut &[u8]) -> Result<(), ConversationError> {
+        while self.refused.is_none() {
+            match self.session.take(bytes) {
+                None => return Ok(()),
+                Some(GatewayEvent::Hello(hello)) => self.meet(hello)?,
+                Some(GatewayEvent::Boot(boot)) => {
+                    let durable = self.node.as_ref().map_or(Sequence::NONE, |node| self.mark(&node.device, boot));
+                    self.session.open(boot, durable);
+                }
+                Some(GatewayEvent::Reading { reading, passed_over }) => self.read(&reading, passed_over)?,
+                Some(GatewayEvent::Heartbeat(heartbeat)) => {
+                    self.status.node_kept.set(u64::from(heartbeat.kept));
+                    self.status.node_dropped.set(heartbeat.dropped);
+                    self.status.node_faults.set(heartbeat.faults);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn meet(&mut self, hello: Hello) -> Result<(), ConversationError> {
+        self.status.hellos.add(1);
+        match Node::parse(&hello) {
+            Err(error) => {
+                self.status.hellos_refused.add(1);
+                if self.status.set_error(&error.to_string()) {
+                    warn!(link = &*self.name, %error, "the node is not welcome; it must be given a valid name");
+                }
+            }
+            Ok(node) => {
+                self.node = Some(node);
+                self.waiting = Some(hello);
+                // How far the node has come can be told, and a boot number seen to be used, only when nothing of it is
+                // still on its way to the disk.
+                self.settle(self.intake.durable()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self, hello: &Hello) {
+        let Some(node) = &self.node else { return };
+        let mark = self.mark(&node.device, hello.boot);
+        let used = mark > hello.sent;
+        let boot = if hello.boot == Boot::UNNUMBERED || used { self.fresh_boot(&node.device) } else { hello.boot };
+        if boot == hello.boot {
+            info!(
+                link = &*self.name, device = %node.device, boot = boot.0, resume_after = mark.0,
+                firmware = hello.firmware.as_str(), version = hello.version, "a node is welcome"
+            );
+            self.status.set_node(Some(shown(hello)));
+        } else {
+            self.status.boots_given.add(1);
+            info!(link = &*self.name, device = %node.device, said = hello.boot.0, given = boot.0, used, "a life is numbered");
+        }
+        let durable = self.mark(&node.device, boot);
+        self.session.welcome(boot, durable, self.options.window, self.options.patience_ms);
+    }
+
+    fn mark(&self, device: &DeviceId, boot: Boot) -> Sequence {
+        Sequence(self.intake.high_water(device, u64::from(boot.0)).unwrap_or(0))
+    }
+
+    /// A number that no life of this device has: drawn at random, so that none comes twice even for a gateway whose
+    /// journal was wiped.
+    fn fresh_boot(&self, device: &DeviceId) -> Boot {
+        let drawn = (self.options.draw)().max(Boot::GIVEN_MIN.0);
+        let mut boot = Boot(drawn);
+        while self.mark(device, boot) > Sequence::NONE {
+            boot = Boot(boot.0.wrapping_add(1).max(Boot::GIVEN_MIN.0));
+        }
+        boot
+    }
+
+    fn read(&mut self, reading: &Reading, passed_over: u64) -> Result<(), ConversationError> {
+        let Some(node) = &self.node else { return Ok(()) };
+        let arrival = node.arrival(reading).map_err(|error| ConversationError::Reading(error.to_string()))?;
+        if passed_over > 0 {
+            self.status.passed_over.add(passed_over);
+            warn!(
+                link = &*self.name, device = %node.device, boot = reading.boot.0, before = reading.sequence.0,
+                passed_over, "the node has dropped readings for want of room"
+            );
+        }
+        self.offer(arrival, reading.boot, reading.sequence)
+    }
+
+    fn offer(&mut self, arrival: Arrival, boot: Boot, sequence: Sequence) -> Result<(), ConversationError> {
+        match self.intake.offer(arrival) {
+            Ok(commit) => {
+                self.status.readings.add(1);
+                self.latest = self.latest.max(commit);
+                self.pend(Pending { commit: self.latest, boot, sequence });
+                Ok(())
+            }
+            Err(Refusal::Full(arrival)) => {
+                self.status.stalls.add(1);
+                self.refused = Some((arrival, boot, sequence));
+                Ok(())
+            }
+            Err(Refusal::Stopped(stopped)) => Err(stopped.into()),
+            Err(refusal @ Refusal::TooLarge { .. }) => Err(ConversationError::Reading(refusal.to_string())),
+        }
+    }
+
+    fn pend(&mut self, pending: Pending) {
+        match self.pending.back_mut() {
+            Some(last) if last.commit == pending.commit && last.boot == pending.boot => *last = pending,
+            _ => self.pending.push_back(pending),
+        }
+    }
+}

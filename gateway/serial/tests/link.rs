@@ -1,0 +1,239 @@
+//! The link source on a real pseudo-terminal.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "outside `#[test]` functions too, a test fails by panicking"
+)]
+#![expect(clippy::disallowed_methods, reason = "a test makes and removes its own files")]
+
+#[path = "link/intake.rs"]
+mod intake;
+#[path = "link/peer.rs"]
+mod peer;
+
+use std::time::Duration;
+
+use lamppost_event::{Origin, SourceKind};
+use lamppost_wire::{Boot, FromGateway, FromNode, Resend, Sequence};
+use peer::{Bench, Peer, frame, hello, reading};
+
+/// Long enough for a wrong acknowledgement to show.
+const SILENCE: Duration = Duration::from_millis(150);
+
+#[tokio::test]
+async fn a_reading_becomes_an_arrival_and_is_acknowledged_after_the_flush_only() {
+    let (bench, mut peer) = Bench::with_peer();
+    let welcome = peer.enter(&hello("node-7", 3, 0)).await;
+    assert_eq!((welcome.boot, welcome.resume_after, welcome.window), (Boot(3), Sequence(0), 16));
+    for sequence in 1..=3 {
+        peer.say(&reading(3, sequence)).await;
+    }
+    bench.until("three offers", |bench| bench.intake.offers().len() == 3).await;
+    assert_eq!(peer.hear_within(SILENCE).await, None);
+    bench.intake.flush_to(2);
+    peer.hear_ack(3, 2).await;
+    assert_eq!(peer.hear_within(SILENCE).await, None);
+    bench.intake.flush_to(3);
+    peer.hear_ack(3, 3).await;
+    let arrival = bench.intake.offers().remove(0);
+    assert_eq!((arrival.source, arrival.device.as_str()), (SourceKind::Serial, "node-7"));
+    assert_eq!(arrival.address.as_str(), "link/node-7/temperature");
+    assert_eq!(arrival.origin, Origin::Sequence { boot: 3, sequence: 1 });
+    assert_eq!(arrival.payload, r#"{"measure":"temperature","value":20.001,"unit":"Cel","uptime_ms":100}"#);
+    assert_eq!(bench.status.node().unwrap().device, "node-7");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn between_garbage_cut_frames_flipped_bits_and_resends_the_good_ones_arrive_once_and_in_order() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&hello("node-7", 3, 0)).await;
+    for sequence in 1..=40_u64 {
+        let good = frame(&reading(3, sequence));
+        let cut = &frame(&reading(3, sequence + 1))[..good.len() - 4];
+        let mut flipped = frame(&reading(3, sequence + 1));
+        flipped[(sequence % 9) as usize + 3] ^= 1 << (sequence % 8);
+        let garbage: Vec<u8> = (0..sequence * 3).map(|at| (at * sequence % 251) as u8).collect();
+        peer.send(&garbage).await;
+        peer.send(&good).await;
+        peer.send(cut).await;
+        peer.send(&flipped).await;
+        peer.send(&good).await;
+        peer.send(&frame(&reading(3, sequence.div_ceil(2)))).await;
+        if sequence % 10 == 0 {
+            bench.until("ten more", |bench| bench.intake.offers().len() as u64 == sequence).await;
+            bench.intake.flush();
+            peer.hear_ack(3, sequence).await;
+        }
+    }
+    assert_eq!(bench.intake.sequences(), (1..=40).collect::<Vec<u64>>());
+    assert!(bench.status.frames_bad_crc.get() >= 20 && bench.status.resent.get() >= 40, "{:?}", bench.status);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_reading_is_asked_for_and_what_came_after_it_is_not_taken_before_it() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&hello("node-7", 3, 0)).await;
+    for sequence in [1, 3, 4] {
+        peer.say(&reading(3, sequence)).await;
+    }
+    assert_eq!(peer.hear().await, FromGateway::Resend(Resend { boot: Boot(3), after: Sequence(1) }));
+    bench.intake.flush();
+    peer.hear_ack(3, 1).await;
+    for sequence in [2, 3, 4] {
+        peer.say(&reading(3, sequence)).await;
+    }
+    bench.until("all four", |bench| bench.intake.sequences() == [1, 2, 3, 4]).await;
+    bench.intake.flush();
+    peer.hear_ack(3, 4).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_resumes_after_what_is_on_disk() {
+    let (bench, mut peer) = Bench::with_peer();
+    bench.intake.set_mark("node-7", 3, 57);
+    assert_eq!(peer.enter(&hello("node-7", 3, 60)).await.resume_after, Sequence(57));
+    for sequence in [56, 57, 58] {
+        peer.say(&reading(3, sequence)).await;
+    }
+    bench.until("the new one", |bench| bench.intake.sequences() == [58]).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_life_without_a_number_or_with_a_used_one_is_given_another() {
+    let (bench, mut peer) = Bench::with_peer();
+    bench.intake.set_mark("node-7", 3, 57);
+    assert_eq!(peer.enter(&hello("node-7", 0, 0)).await.boot, Boot(0x0123_4567));
+    bench.intake.set_mark("node-7", 0x0123_4567, 1);
+    let welcome = peer.enter(&hello("node-7", 3, 12)).await;
+    assert_eq!((welcome.boot, welcome.resume_after), (Boot(0x0123_4568), Sequence(0)));
+    assert_eq!(bench.status.boots_given.get(), 2);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_hello_is_answered_only_when_all_that_was_offered_is_on_disk() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&hello("node-7", 3, 0)).await;
+    peer.say(&reading(3, 1)).await;
+    bench.until("an offer", |bench| bench.intake.offers().len() == 1).await;
+    peer.say(&FromNode::Hello(hello("node-7", 3, 1))).await;
+    assert_eq!(peer.hear_within(SILENCE).await, None);
+    bench.intake.flush();
+    loop {
+        if let FromGateway::Welcome(welcome) = peer.hear().await {
+            assert_eq!(welcome.resume_after, Sequence(1));
+            break;
+        }
+    }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_reading_before_a_hello_is_not_taken_and_the_node_is_asked_who_it_is() {
+    let (bench, mut peer) = Bench::with_peer();
+    assert_eq!(peer.hear().await, FromGateway::Introduce);
+    peer.say(&reading(3, 1)).await;
+    assert_eq!(peer.hear().await, FromGateway::Introduce);
+    assert!(bench.intake.offers().is_empty());
+    assert_eq!(bench.status.before_welcome.get(), 1);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_hangs_up_is_opened_again_when_it_comes_back() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&hello("node-7", 3, 0)).await;
+    peer.say(&reading(3, 1)).await;
+    bench.until("an offer", |bench| bench.intake.offers().len() == 1).await;
+    drop(peer);
+    bench.until("the hang-up", |bench| bench.status.hang_ups.get() == 1).await;
+    bench.until("a failed opening", |bench| bench.status.open_errors.get() > 1).await;
+    assert_eq!(bench.status.node(), None);
+    bench.intake.flush();
+    let mut peer = Peer::at(&bench.link);
+    assert_eq!(peer.enter(&hello("node-7", 3, 1)).await.resume_after, Sequence(1));
+    peer.say(&reading(3, 2)).await;
+    bench.until("the next", |bench| bench.intake.sequences() == [1, 2]).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_none_is_a_counted_error_and_tried_again() {
+    let bench = Bench::new();
+    bench.until("three attempts", |bench| bench.status.open_errors.get() >= 3).await;
+    let error = bench.status.last_error().unwrap();
+    assert!(error.contains("usb-node-if00") && error.contains("115200"), "{error}");
+    std::fs::write(&bench.link, "not a terminal").unwrap();
+    bench.until("another error", |bench| bench.status.last_error().unwrap() != error).await;
+    std::fs::remove_file(&bench.link).unwrap();
+    let mut peer = Peer::at(&bench.link);
+    assert_eq!(peer.enter(&hello("node-7", 3, 0)).await.boot, Boot(3));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_journal_is_full_nothing_is_read_and_then_nothing_is_lost() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&hello("node-7", 3, 0)).await;
+    bench.intake.set_full(true);
+    for sequence in 1..=10 {
+        peer.say(&reading(3, sequence)).await;
+    }
+    bench.until("a stall", |bench| bench.status.stalls.get() == 1).await;
+    assert!(bench.intake.offers().is_empty());
+    bench.intake.set_full(false);
+    bench.until("all ten", |bench| bench.intake.sequences() == (1..=10).collect::<Vec<u64>>()).await;
+    bench.intake.flush();
+    peer.hear_ack(3, 10).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_journal_ends_the_source_and_nothing_more_is_acknowledged() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&hello("node-7", 3, 0)).await;
+    peer.say(&reading(3, 1)).await;
+    bench.until("an offer", |bench| bench.intake.offers().len() == 1).await;
+    bench.intake.stop();
+    assert!(bench.ended().await.unwrap_err().reason.contains("the test stopped it"));
+    assert_eq!(peer.hear_within(SILENCE).await, None);
+}
+
+#[tokio::test]
+async fn a_node_of_a_newer_version_is_answered_with_ours() {
+    let (bench, mut peer) = Bench::with_peer();
+    let welcome = peer.enter(&lamppost_wire::Hello { version: 9, ..hello("node-7", 3, 0) }).await;
+    assert_eq!(welcome.version, lamppost_wire::VERSION);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_without_a_valid_name_is_counted_and_not_welcome() {
+    let (bench, mut peer) = Bench::with_peer();
+    assert_eq!(peer.hear().await, FromGateway::Introduce);
+    for _ in 0..3 {
+        peer.say(&FromNode::Hello(hello("a/b", 3, 0))).await;
+    }
+    bench.until("three refusals", |bench| bench.status.hellos_refused.get() == 3).await;
+    assert!(bench.status.last_error().unwrap().contains("a/b"));
+    assert_eq!(peer.hear_within(SILENCE).await, None);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn readings_that_the_node_dropped_are_passed_over_and_counted() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&hello("node-7", 3, 0)).await;
+    peer.say(&reading(3, 1)).await;
+    let FromNode::Reading(_, later) = reading(3, 9) else { unreachable!() };
+    peer.say(&FromNode::Reading(lamppost_wire::Step(8), later)).await;
+    bench.until("both", |bench| bench.intake.sequences() == [1, 9]).await;
+    bench.intake.flush();
+    peer.hear_ack(3, 9).await;
+    assert_eq!(bench.status.passed_over.get(), 7);
+    bench.stop().await;
+}

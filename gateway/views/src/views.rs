@@ -1,0 +1,245 @@
+//! The views, guarded: whatever sled does, the caller gets an answer or a [`ViewError`].
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use lamppost_event::{Commit, DeviceId, Epoch};
+
+use crate::answer::{DeviceView, ViewError};
+use crate::change::Change;
+use crate::gather::Gathered;
+use crate::record::{Applied, Device, Marks};
+use crate::session::{Session, State, sync_all};
+use crate::store::{Kind, Store, StoreError};
+
+/// How many devices a view holds. A device beyond is not listed, and its marks have to be asked of the journal.
+pub const DEVICES_MAX: u32 = 20_000;
+
+/// The most devices that one call lists.
+pub const DEVICES_PAGE_MAX: usize = 1000;
+
+/// The views.
+pub struct Views {
+    pub(crate) dir: PathBuf,
+    pub(crate) session: Session,
+    pub(crate) epoch: Epoch,
+    pub(crate) inner: Mutex<Inner>,
+}
+
+/// `Err` once broken, with what happened first.
+pub(crate) type Inner = Result<Working, String>;
+
+pub(crate) struct Working {
+    pub(crate) store: Store,
+    pub(crate) gathered: Gathered,
+    pub(crate) applied: Option<Commit>,
+    pub(crate) sum: u64,
+    pub(crate) dirty: bool,
+}
+
+impl Views {
+    /// Fills an empty view with the journal's state as of `commit`. Nothing counts as applied before the end: a rebuild
+    /// that is cut short starts anew.
+    ///
+    /// # Errors
+    /// [`ViewError::Built`] if the view is not empty, [`ViewError::Broken`].
+    pub fn rebuild(&self, commit: Commit, changes: impl IntoIterator<Item = Change>) -> Result<(), ViewError> {
+        self.guarded(|working| {
+            if let Some(applied) = working.applied {
+                return Ok(Err(ViewError::Built { applied }));
+            }
+            for change in changes {
+                working.gathered.take(&working.store, commit, &change)?;
+                if working.gathered.is_full() {
+                    working.write(self.epoch)?;
+                }
+            }
+            working.applied = Some(commit);
+            working.write(self.epoch).map(Ok)
+        })?
+    }
+
+    /// Applies *all* changes of the commits after the last applied one up to `commit`, whole or not at all. A commit that
+    /// is applied already changes nothing.
+    ///
+    /// # Errors
+    /// [`ViewError::Unbuilt`], [`ViewError::Broken`].
+    pub fn apply(&self, commit: Commit, changes: &[Change]) -> Result<(), ViewError> {
+        self.guarded(|working| {
+            let Some(applied) = working.applied else { return Ok(Err(ViewError::Unbuilt)) };
+            if commit <= applied {
+                return Ok(Ok(()));
+            }
+            for change in changes {
+                working.gathered.take(&working.store, commit, change)?;
+            }
+            working.applied = Some(commit);
+            working.dirty = true;
+            if working.gathered.is_full() {
+                working.write(self.epoch)?;
+            }
+            Ok(Ok(()))
+        })?
+    }
+
+    /// Writes what has been gathered. Call it now and then (minutes): the more seldom, the less is written to the card, and the
+    /// more is applied again after a kill.
+    ///
+    /// # Errors
+    /// [`ViewError::Broken`].
+    pub fn settle(&self) -> Result<(), ViewError> {
+        self.guarded(|working| if working.dirty { working.write(self.epoch) } else { Ok(()) })
+    }
+
+    /// The commit that has been applied; `None` before [`Views::rebuild`].
+    ///
+    /// # Errors
+    /// [`ViewError::Broken`].
+    pub fn applied(&self) -> Result<Option<Commit>, ViewError> {
+        self.guarded(|working| Ok(working.applied))
+    }
+
+    /// The highest sequence stored of that device and boot, as of the applied commit; `None` if there was none.
+    ///
+    /// # Errors
+    /// [`ViewError`]: the view does not know, which is not the same as none.
+    pub fn high_water(&self, device: &DeviceId, boot: u64) -> Result<Option<u64>, ViewError> {
+        self.guarded(|working| {
+            if working.applied.is_none() {
+                return Ok(Err(ViewError::Unbuilt));
+            }
+            let stored;
+            let marks = match working.gathered.marks.get(device) {
+                Some(marks) => Some(marks),
+                None => {
+                    let bytes = working.store.get(Kind::Marks, device)?;
+                    stored = bytes.map(|bytes| Marks::decode(&bytes)).transpose()?;
+                    stored.as_ref()
+                }
+            };
+            let dropped = marks.map_or(working.gathered.marks_dropped, |marks| marks.boots_dropped);
+            match marks.and_then(|marks| marks.get(boot)) {
+                None if dropped => Ok(Err(ViewError::NotKept { device: device.clone() })),
+                mark => Ok(Ok(mark)),
+            }
+        })?
+    }
+
+    /// Up to `limit` devices (at most [`DEVICES_PAGE_MAX`]) whose names come after `after`, by name.
+    ///
+    /// # Errors
+    /// [`ViewError::Unbuilt`], [`ViewError::Broken`].
+    pub fn devices(&self, after: Option<&DeviceId>, limit: usize) -> Result<Vec<DeviceView>, ViewError> {
+        let limit = limit.min(DEVICES_PAGE_MAX);
+        self.guarded(|working| {
+            if working.applied.is_none() {
+                return Ok(Err(ViewError::Unbuilt));
+            }
+            let from = (after.map_or(Unbounded, Excluded), Unbounded);
+            let mut page: BTreeMap<DeviceId, Device> = working
+                .gathered
+                .devices
+                .range::<DeviceId, _>(from)
+                .take(limit)
+                .map(|(id, device)| (id.clone(), device.clone()))
+                .collect();
+            for entry in working.store.after(Kind::Device, after).take(limit) {
+                let (id, bytes) = entry?;
+                if let Entry::Vacant(place) = page.entry(id) {
+                    place.insert(Device::decode(&bytes)?);
+                }
+            }
+            Ok(Ok(page.into_iter().take(limit).map(|(id, device)| DeviceView::new(id, device)).collect()))
+        })?
+    }
+
+    /// Writes what has been gathered, lets go of the folder and flushes it to the card, so that the view outlives a power cut.
+    ///
+    /// # Errors
+    /// [`ViewError::Broken`]: the next start discards it.
+    pub fn close(mut self) -> Result<(), ViewError> {
+        self.settle()?;
+        let closed = "closed".to_owned();
+        let working = std::mem::replace(self.inner.get_mut().unwrap_or_else(PoisonError::into_inner), Err(closed));
+        drop_quietly(working);
+        self.session.state = State::Closed;
+        sync_all(&self.session.folder(&self.dir))
+            .and_then(|()| self.session.write(&self.dir))
+            .map_err(|error| ViewError::Broken { reason: error.to_string() })
+    }
+
+    /// Runs one call on sled. The first error or panic breaks the view.
+    fn guarded<T>(&self, call: impl FnOnce(&mut Working) -> Result<T, StoreError>) -> Result<T, ViewError> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let working = match &mut *inner {
+            Ok(working) => working,
+            Err(reason) => return Err(ViewError::Broken { reason: reason.clone() }),
+        };
+        let reason = match catch_unwind(AssertUnwindSafe(|| call(working))) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic_text(&*panic),
+        };
+        tracing::error!(path = %self.dir.display(), %reason, "the view is broken; the journal's own state is used");
+        drop_quietly(std::mem::replace(&mut *inner, Err(reason.clone())));
+        // So that the next start does not try this folder again. If even that fails, checking it there has to do.
+        if let Err(error) = (Session { state: State::Opening, ..self.session }).write(&self.dir) {
+            tracing::warn!(path = %self.dir.display(), %error, "the broken view can't be marked as such");
+        }
+        Err(ViewError::Broken { reason })
+    }
+}
+
+impl std::fmt::Debug for Views {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Views").field("dir", &self.dir).field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Views {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop_quietly(std::mem::replace(inner, Err("dropped".to_owned())));
+    }
+}
+
+impl Working {
+    /// Writes what was gathered; with the position once that is known.
+    fn write(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        let (gathered, applied) = (&self.gathered, self.applied);
+        self.store.write(gathered, &mut self.sum, |sum| {
+            applied.map(|commit| Applied {
+                epoch,
+                commit,
+                devices: gathered.device_count,
+                marked: gathered.marked_count,
+                marks_dropped: gathered.marks_dropped,
+                sum,
+            })
+        })?;
+        self.gathered.clear();
+        self.dirty = false;
+        Ok(())
+    }
+}
+
+/// Drops what may panic while it is dropped.
+pub(crate) fn drop_quietly<T>(value: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        tracing::warn!(reason = panic_text(&*panic), "letting go of a view failed");
+    }
+}
+
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message");
+    format!("panic: {text}").chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+"""A real Apache Kafka: three brokers on loopback in KRaft mode (each broker and controller in one), which can be killed
+and restarted one by one. The jars come from Maven Central (kafka/pom.xml); JDK 17 or later runs them.
+
+    python -m rig.cluster        starts one, prints where its data is, and keeps it until Ctrl-C
+
+With KAFKA_BOOTSTRAP set, the stories use that cluster instead; it can't be killed or stopped from here.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from typing import Optional
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from rig.child import Child, end_all
+from rig.places import RIG, ROOT, free_ports
+
+BROKERS = 3
+REPLICATION = 3
+IN_SYNC_MIN = 2
+HEAP_MIB = 384
+_POM = ROOT / "tests" / "rig" / "kafka" / "pom.xml"
+_LIBS = RIG / "kafka" / "libs"
+
+
+class NotOurs(Exception):
+    """Something was asked of a cluster that the rig did not start."""
+
+
+def fetch_jars() -> Path:
+    """Fetches Kafka's jars once, and again whenever the pom has changed."""
+    stamp = _LIBS / "pom.xml"
+    if stamp.exists() and stamp.read_bytes() == _POM.read_bytes():
+        return _LIBS
+    print(f"fetching Apache Kafka's jars with Maven to {_LIBS} (43 MB)", flush=True)
+    shutil.rmtree(_LIBS, ignore_errors=True)
+    command = ["mvn", "-B", "-q", "-Dstyle.color=never", "-f", str(_POM), "dependency:copy-dependencies"]
+    subprocess.run([*command, "-DincludeScope=runtime", f"-DoutputDirectory={_LIBS}"], check=True)
+    shutil.copyfile(_POM, stamp)
+    return _LIBS
+
+
+class Brought:
+    """A cluster that the user brought by KAFKA_BOOTSTRAP."""
+
+    ours = False
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+
+    def _refuse(self, wish: str) -> NotOurs:
+        return NotOurs(
+            f"{wish} the cluster of KAFKA_BOOTSTRAP={self.bootstrap} is not for the rig to do: unset KAFKA_BOOTSTRAP, "
+            "or leave such stories out by name with LAMPPOST_WITHOUT=broker-kills"
+        )
+
+    def kill(self, broker: int) -> None:
+        raise self._refuse("killing a broker of")
+
+    def start(self, broker: int) -> None:
+        raise self._refuse("starting a broker of")
+
+    def stop(self) -> None:
+        """Nothing to do: it was there before."""
+
+    def stop_for_a_story(self) -> None:
+        raise self._refuse("stopping")
+
+    def ensure_running(self) -> None:
+        """Nothing to do: it was never stopped."""
+
+    def wait_until_in_sync(self, timeout_s: float = 60) -> None:
+        _wait_until_in_sync(self.bootstrap, None, timeout_s)
+
+
+class Cluster:
+    """Three brokers that live and die with the rig."""
+
+    ours = True
+
+    def __init__(self, home: Path) -> None:
+        """Formats the storage of three brokers under `home`; nothing runs yet."""
+        self.home = home
+        self.libs = fetch_jars()
+        ports = free_ports(2 * BROKERS)
+        self.ports, self._controller_ports = ports[:BROKERS], ports[BROKERS:]
+        self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        self._brokers: list[Optional[Child]] = [None] * BROKERS
+        shutil.rmtree(home, ignore_errors=True)
+        self._format()
+
+    def _java(self, heap_mib: int, *args: object) -> list[object]:
+        # A broker of the rig is small and short-lived: one garbage collector thread and the quick compiler alone.
+        options = [f"-Xmx{heap_mib}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+        options += ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"]
+        return ["java", *options, "-cp", f"{self.libs}/*", *args]
+
+    def _properties(self, broker: int) -> Path:
+        return self.home / f"broker-{broker}" / "server.properties"
+
+    def data(self, broker: int) -> Path:
+        """The folder with a broker's partitions."""
+        return self.home / f"broker-{broker}" / "data"
+
+    def log(self, broker: int) -> Path:
+        return self.home / f"broker-{broker}" / "broker.log"
+
+    def _format(self) -> None:
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        formatting = []
+        for broker in range(BROKERS):
+            properties = self._properties(broker)
+            properties.parent.mkdir(parents=True)
+            properties.write_text(self._configuration(broker))
+            tool = self._java(128, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties)
+            formatting.append(Child(tool, self.home / f"broker-{broker}" / "format.log"))
+        for child in formatting:
+            if child.wait(120) != 0:
+                raise RuntimeError(f"formatting the brokers' storage failed:\n{child.tail()}")
+
+    def _configuration(self, broker: int) -> str:
+        voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(self._controller_ports))
+        listener, controller = f"127.0.0.1:{self.ports[broker]}", f"127.0.0.1:{self._controller_ports[broker]}"
+        return "\n".join(
+            [
+                "process.roles=broker,controller",
+                f"node.id={broker}",
+                f"controller.quorum.voters={voters}",
+                f"listeners=BROKER://{listener},CONTROLLER://{controller}",
+                f"advertised.listeners=BROKER://{listener}",
+                "listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                "inter.broker.listener.name=BROKER",
+                "controller.listener.names=CONTROLLER",
+                f"log.dirs={self.data(broker)}",
+                "auto.create.topics.enable=false",
+                f"default.replication.factor={REPLICATION}",
+                f"min.insync.replicas={IN_SYNC_MIN}",
+                "unclean.leader.election.enable=false",
+                f"offsets.topic.replication.factor={REPLICATION}",
+                "offsets.topic.num.partitions=1",
+                f"transaction.state.log.replication.factor={REPLICATION}",
+                f"transaction.state.log.min.isr={IN_SYNC_MIN}",
+                "transaction.state.log.num.partitions=1",
+                # A dead broker is noticed in seconds, so that a story is not mostly waiting.
+                "broker.heartbeat.interval.ms=1000",
+                "broker.session.timeout.ms=6000",
+                "replica.lag.time.max.ms=10000",
+                "num.network.threads=2",
+                "num.io.threads=4",
+                "log.cleaner.dedupe.buffer.size=16777216",
+                "",
+            ]
+        )
+
+    def start(self, broker: int) -> None:
+        """Starts a broker, or starts it again on its old ports and data."""
+        running = self._brokers[broker]
+        assert running is None or not running.alive(), f"broker {broker} already runs"
+        command = self._java(HEAP_MIB, "kafka.Kafka", self._properties(broker))
+        self._brokers[broker] = Child(command, self.log(broker))
+
+    def start_all(self) -> None:
+        for broker in range(BROKERS):
+            self.start(broker)
+        self.wait_until_ready()
+
+    def stop_for_a_story(self) -> None:
+        """All brokers at once; a story that does so ends with `ensure_running`."""
+        self.stop()
+
+    def ensure_running(self) -> None:
+        """Starts whatever does not run, and waits until all is in sync: what a story owes to the next one."""
+        for broker, child in enumerate(self._brokers):
+            if child is None or not child.alive():
+                self.start(broker)
+        self.wait_until_in_sync()
+
+    def kill(self, broker: int) -> None:
+        """SIGKILL, in the middle of whatever it does."""
+        child = self._brokers[broker]
+        assert child is not None and child.alive(), f"broker {broker} does not run"
+        child.kill()
+
+    def stop(self) -> None:
+        """Ends all brokers. Nobody needs their data in order: SIGKILL is quicker than a controlled shutdown of a quorum."""
+        for child in self._brokers:
+            if child is not None:
+                child.signal(signal.SIGKILL)
+        for child in self._brokers:
+            if child is not None:
+                child.wait(20)
+        self._brokers = [None] * BROKERS
+
+    def wait_until_ready(self, timeout_s: float = 120) -> None:
+        """Returns once all running brokers are in the cluster's metadata."""
+        admin, deadline = AdminClient(_quiet(self.bootstrap)), time.monotonic() + timeout_s
+        while True:
+            wanted = {n for n, child in enumerate(self._brokers) if child is not None}
+            self._complain_of_the_dead()
+            try:
+                seen = set(admin.list_topics(timeout=2).brokers)
+                if wanted <= seen:
+                    return
+            except KafkaException:
+                seen = set()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"of brokers {wanted} only {seen} are up after {timeout_s} s; see {self.home}")
+            time.sleep(0.2)
+
+    def wait_until_in_sync(self, timeout_s: float = 120) -> None:
+        """Returns once all brokers are up and every partition has all its replicas in sync."""
+        self.wait_until_ready(timeout_s)
+        _wait_until_in_sync(self.bootstrap, self._complain_of_the_dead, timeout_s)
+
+    def _complain_of_the_dead(self) -> None:
+        for broker, child in enumerate(self._brokers):
+            if child is not None and child.status() not in (None, -signal.SIGKILL):
+                raise RuntimeError(f"broker {broker} ended by itself; its log ends\n{child.tail()}")
+
+    def where(self) -> str:
+        """For a person: how to reach it, and where its data and logs are."""
+        lines = [f"Kafka cluster at {self.bootstrap}"]
+        for broker in range(BROKERS):
+            lines.append(f"  broker {broker}: data {self.data(broker)}, log {self.log(broker)}")
+        return "\n".join(lines)
+
+
+def _quiet(bootstrap: str) -> dict[str, object]:
+    # librdkafka writes each refused connection to standard error; a cluster that is coming up or down has many.
+    return {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 1000}
+
+
+def _wait_until_in_sync(bootstrap: str, look, timeout_s: float) -> None:
+    admin, deadline = AdminClient(_quiet(bootstrap)), time.monotonic() + timeout_s
+    while True:
+        if look is not None:
+            look()
+        try:
+            topics = admin.list_topics(timeout=5).topics.values()
+            partitions = [partition for topic in topics for partition in topic.partitions.values()]
+            behind = [p for p in partitions if p.leader < 0 or len(p.isrs) < len(p.replicas)]
+            if not behind:
+                return
+        except KafkaException as error:
+            behind = [error]
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(behind)} partitions are not in sync after {timeout_s} s")
+        time.sleep(0.3)
+
+
+def from_environment(home: Path):
+    """The user's cluster if KAFKA_BOOTSTRAP names one, else a fresh one of ours, running."""
+    brought = os.environ.get("KAFKA_BOOTSTRAP")
+    if brought:
+        return Brought(brought)
+    cluster = Cluster(home)
+    cluster.start_all()
+    return cluster
+
+
+def main() -> int:
+    # A shell that starts this in the background has it ignore Ctrl-C's signal.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    home, started = RIG / "kafka" / f"by-hand-{os.getpid()}", time.monotonic()
+    try:
+        cluster = Cluster(home)
+        formatted = time.monotonic()
+        cluster.start_all()
+        ready = time.monotonic()
+        print(
+            f"{cluster.where()}\nready: formatted in {formatted - started:.1f} s, started in {ready - formatted:.1f} s"
+        )
+        print("Ctrl-C ends it and removes its data", flush=True)
+        if "--once" not in sys.argv:
+            signal.pause()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        end_all()
+        shutil.rmtree(home, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

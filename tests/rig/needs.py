@@ -1,0 +1,134 @@
+"""What the steps of tests/run need from the machine, how its presence is told, and how it is fetched. Debian's packages
+are installed only where something is missing; nothing else is changed outside target/."""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Sequence
+
+from rig.places import RIG, ROOT, VENV_PYTHON
+from rig.sending import fetch_mqttjs
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that Debian packages bring."""
+
+    packages: Sequence[str]
+    present: Callable[[], bool]
+
+
+def _program(name: str) -> Callable[[], bool]:
+    # Debian puts daemons where an ordinary user's PATH does not lead.
+    return lambda: shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
+
+
+def _thumb() -> bool:
+    """The standard library of the board's target: rustup's, or Debian's compiler with its source."""
+    answer = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, cwd=ROOT)
+    by_rustup = Path(answer.stdout.strip(), "lib/rustlib/thumbv7m-none-eabi/lib").is_dir()
+    return by_rustup or (_debian_rust() and shutil.which("ld.lld") is not None)
+
+
+def _debian_rust() -> bool:
+    programs = all(os.access(f"/usr/bin/{name}", os.X_OK) for name in ("cargo", "rustc"))
+    return programs and bool(glob.glob("/usr/src/rustc-*"))
+
+
+def _venv() -> bool:
+    return subprocess.run(["python3", "-c", "import ensurepip, venv"], capture_output=True).returncode == 0
+
+
+_RUST = ("rustc-web", "cargo-web", "rust-web-src")
+NEEDS = {
+    "c": Need(("gcc", "g++", "make"), lambda: _program("cc")() and _program("c++")() and _program("make")()),
+    "python": Need(("python3-venv",), _venv),
+    "java": Need(("default-jdk-headless",), _program("java")),
+    "maven": Need(("maven",), _program("mvn")),
+    "mosquitto-clients": Need(
+        ("mosquitto-clients",), lambda: _program("mosquitto_pub")() and _program("mosquitto_sub")()
+    ),
+    "node": Need(("nodejs", "npm"), lambda: _program("node")() and _program("npm")()),
+    "qemu-arm": Need(("qemu-system-arm",), _program("qemu-system-arm")),
+    "thumb": Need((*_RUST, "lld"), _thumb),
+    "systemd-analyze": Need(("systemd",), _program("systemd-analyze")),
+    "aarch64": Need(
+        (*_RUST, "gcc-aarch64-linux-gnu", "g++-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
+        lambda: _program("aarch64-linux-gnu-gcc")() and _program("aarch64-linux-gnu-g++")() and _debian_rust(),
+    ),
+    "qemu-user": Need(("qemu-user-static",), _program("qemu-aarch64-static")),
+}
+
+
+def missing_packages(needs: Sequence[str]) -> list[str]:
+    """The Debian packages that would bring what is missing."""
+    missing = {package for need in needs if not NEEDS[need].present() for package in NEEDS[need].packages}
+    return sorted(missing)
+
+
+def install(packages: Sequence[str]) -> None:
+    """Installs Debian packages. Raises RuntimeError with the line to type where that is not possible."""
+    line = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
+    if shutil.which("apt-get") is None:
+        raise RuntimeError(f"not a Debian system; please install what these packages bring: {' '.join(packages)}")
+    prefix: list[str] = []
+    if os.geteuid() != 0:
+        prefix = ["sudo", "-n"]
+        if shutil.which("sudo") is None or subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode != 0:
+            raise RuntimeError(f"not root, and sudo asks or is missing; please run: sudo {line}")
+    environment = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive"]
+    subprocess.run([*environment, "apt-get", "update", "-q"], check=False)
+    if subprocess.run([*environment, *line.split()]).returncode != 0:
+        raise RuntimeError(f"failed: {line}")
+
+
+def python_ready() -> bool:
+    """Whether the rig's Python environment has what requirements.txt says."""
+    stamp = RIG / "venv" / "requirements.txt"
+    return VENV_PYTHON.exists() and stamp.exists() and stamp.read_bytes() == _requirements().read_bytes()
+
+
+def _requirements() -> Path:
+    return ROOT / "tests" / "rig" / "requirements.txt"
+
+
+def prepare_python() -> None:
+    """Makes the rig's own Python environment."""
+    venv = RIG / "venv"
+    shutil.rmtree(venv, ignore_errors=True)
+    subprocess.run(["python3", "-m", "venv", str(venv)], check=True)
+    subprocess.run([str(VENV_PYTHON), "-m", "pip", "install", "-q", "-r", str(_requirements())], check=True)
+    shutil.copyfile(_requirements(), venv / "requirements.txt")
+
+
+def main() -> int:
+    """`python3 -m rig.needs NEED...`: fetches what is missing of these; what tests/run does first."""
+    packages = missing_packages(sys.argv[1:])
+    if packages:
+        print(f"installing with apt-get: {' '.join(packages)}", flush=True)
+        install(packages)
+        still = missing_packages(sys.argv[1:])
+        if still:
+            raise RuntimeError(f"installed, and still missing: {' '.join(still)}")
+    if "python" in sys.argv[1:] and not python_ready():
+        print(f"making a Python environment in {RIG / 'venv'}", flush=True)
+        prepare_python()
+    if "maven" in sys.argv[1:]:
+        fetch = "from rig.cluster import fetch_jars; fetch_jars()"
+        subprocess.run(
+            [str(VENV_PYTHON), "-c", fetch], check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+        )
+    if "node" in sys.argv[1:]:
+        fetch_mqttjs()
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,16 @@
+"""What may be left out, by name only: LAMPPOST_WITHOUT=name,name. Whatever is left out is reported as skipped; what is
+missing and was not named is a failure."""
+
+import os
+
+NAMES = {
+    "broker-kills": "stories that kill or stop brokers (a cluster of KAFKA_BOOTSTRAP is not ours to kill)",
+    "qemu": "the story of the emulated board (needs qemu-system-arm and the thumb build)",
+    "mqttjs": "the story with MQTT.js (needs node and npm)",
+    "mosquitto": "the senders and the story with mosquitto_pub and mosquitto_sub",
+}
+"""Names that stories know; tests/run knows the names of its steps besides."""
+
+
+def left_out() -> set[str]:
+    return {name.strip() for name in os.environ.get("LAMPPOST_WITHOUT", "").split(",") if name.strip()}
