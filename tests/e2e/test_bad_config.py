@@ -70,7 +70,7 @@ MISTAKES = [
     ("a filter that goes on after #", FROM, 'from = "city/{device}/#/air"', "must be the last"),
     ("a filter with half a wildcard", FROM, 'from = "city/{device}/a+"', "whole"),
     ("an unknown capture", 'key = "{device}"', 'key = "{street}"', "available: .*district"),
-    ("a brace that is left open", 'key = "{device}"', 'key = "{device"', "never closed; add"),
+    ("a brace that is left open", 'key = "{device}"', 'key = "{device"', "add '}'"),
     ("a topic with a space", 'topic = "air-quality"', 'topic = "air quality"', "letters, digits"),
     ("a topic table with a space", "[topics.air-quality]", '[topics."air quality"]', "letters, digits"),
     ("a reserved topic", "[topics.air-quality]", "[topics.__state]", 'does not begin with "__"'),
@@ -104,16 +104,17 @@ def test_a_right_configuration_is_right(home):
 def test_a_mistake_is_shown_with_its_file_its_line_and_the_remedy(home, right, wrong, remedy):
     assert RIGHT.count(right) == 1, f"{right!r} has to stand once in the right configuration"
     config = home / "lamppost.toml"
-    text = RIGHT.replace(right, wrong)
-    config.write_text(text)
-    at = text.index(wrong) if wrong else text.index("[kafka]")
-    # A key that stands twice is wrong the second time.
-    line = text.count("\n", 0, at) + 1 + wrong.count("\n")
+    config.write_text(RIGHT.replace(right, wrong))
+    # A missing key is missing in its table; a key that stands twice is wrong the second time.
+    at = RIGHT.index(right) if wrong else RIGHT.index("[kafka]")
+    line = RIGHT.count("\n", 0, at) + 1 + wrong.count("\n")
 
     done = run("check", "--config", config)
     assert done.returncode not in (0, 101), f"status {done.returncode}\n{done.stdout}{done.stderr}"
     said = problem_at(done.stderr + done.stdout, config, line)
-    assert re.search(remedy, said), f"expected {remedy!r} in\n{said}"
+    # The remedy has lines of its own, below the place.
+    remedies = "\n".join(re.findall(r"^\s+= (.+)$", said, re.M))
+    assert re.search(remedy, remedies), f"expected {remedy!r} in the remedy of\n{said}"
 
 
 def test_several_mistakes_are_shown_at_once(home):

@@ -78,13 +78,15 @@ fn measure(dir: &Path, batch: usize, rounds: usize, events: usize) -> Outcome<(R
     let mut all = Vec::new();
     for _ in 0..rounds {
         let before = journal.stats();
-        let journal_per_s = run_journal(&journal, &hand, &topic, batch, events)?;
+        let (journal_per_s, upkeep_bytes) = run_journal(&journal, &hand, &topic, batch, events)?;
         let after = journal.stats();
-        let frame = (after.bytes_written - before.bytes_written) as usize / (events / batch);
+        let frame = (after.bytes_written - before.bytes_written - upkeep_bytes) as usize / (events / batch);
         // The heads of new segments make the average uneven: the floor writes whole pages as well.
         let floor_per_s = run_floor(dir, frame / 4096 * 4096, batch, events)?;
         let bytes_per_event = frame as f64 / batch as f64;
-        println!("batch {batch}: journal {journal_per_s:.0}/s, floor {floor_per_s:.0}/s, {bytes_per_event:.1} bytes an event");
+        println!(
+            "batch {batch}: journal {journal_per_s:.0}/s, floor {floor_per_s:.0}/s, {bytes_per_event:.1} bytes an event"
+        );
         all.push(Round { journal_per_s, floor_per_s, bytes_per_event });
     }
     let p50 = journal.stats().flush_p50.as_micros();
@@ -94,11 +96,12 @@ fn measure(dir: &Path, batch: usize, rounds: usize, events: usize) -> Outcome<(R
     Ok((all.swap_remove(middle), p50))
 }
 
-fn run_journal(journal: &Journal, hand: &Hand, topic: &Topic, batch: usize, events: usize) -> Outcome<f64> {
+/// Events a second, and the bytes that upkeep wrote beside.
+fn run_journal(journal: &Journal, hand: &Hand, topic: &Topic, batch: usize, events: usize) -> Outcome<(f64, u64)> {
     let value = Bytes::from(vec![b'v'; EVENT_BYTES]);
     let key = Bytes::from_static(b"sensor-17");
     let start = Instant::now();
-    let mut upkeep = std::time::Duration::ZERO;
+    let (mut upkeep, mut upkeep_bytes) = (std::time::Duration::ZERO, 0);
     for event in 0..events {
         let record = StoredRecord {
             timestamp: WallTime(1_700_000_000_000),
@@ -116,11 +119,13 @@ fn run_journal(journal: &Journal, hand: &Hand, topic: &Topic, batch: usize, even
             hand.commit()?;
             // A thread of its own does this in the gateway: making zeros is not the path that is measured.
             let pause = Instant::now();
+            let written = journal.stats().bytes_written;
             hand.keep()?;
+            upkeep_bytes += journal.stats().bytes_written - written;
             upkeep += pause.elapsed();
         }
     }
-    Ok(events as f64 / (start.elapsed() - upkeep).as_secs_f64())
+    Ok((events as f64 / (start.elapsed() - upkeep).as_secs_f64(), upkeep_bytes))
 }
 
 /// The same number of writes of the same size, each flushed, into a file of zeros.

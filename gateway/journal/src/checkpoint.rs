@@ -69,7 +69,9 @@ impl Checkpoint {
         };
         let tail_bytes = read(&*file, bytes - TAIL as u64, TAIL)?;
         let tail = CheckpointTail::decode(&head_bytes, &tail_bytes).ok_or(CheckpointError::Damaged("tail"))?;
-        if tail.commit != head.commit || tail.index_at.checked_add(u64::from(tail.index_bytes)) != Some(bytes - TAIL as u64) {
+        if tail.commit != head.commit
+            || tail.index_at.checked_add(u64::from(tail.index_bytes)) != Some(bytes - TAIL as u64)
+        {
             return Err(CheckpointError::Damaged("tail"));
         }
         let index_bytes = read(&*file, tail.index_at, tail.index_bytes as usize)?;

@@ -60,9 +60,7 @@ impl Shared {
         let mut cursors = hold(&self.book).dirty_cursors();
         let mut gather = hold(&self.gather);
         // What does not fit goes with a later commit.
-        cursors.retain(|(group, at, next)| {
-            gather.push_cursor(cursor_key(group, at).into(), numbers([next.0]).into())
-        });
+        cursors.retain(|(group, at, next)| gather.push_cursor(cursor_key(group, at).into(), numbers([next.0]).into()));
         if gather.is_empty() {
             return None;
         }
@@ -97,8 +95,10 @@ impl Shared {
         events: u32,
         batches: Vec<BatchPart<'_>>,
     ) -> Result<bool, DiskError> {
-        let ranges = batches.iter().map(|batch| {
-            Range { at: batch.at.clone(), from: batch.base, to: Offset(batch.base.0 + u64::from(batch.count)) }
+        let ranges = batches.iter().map(|batch| Range {
+            at: batch.at.clone(),
+            from: batch.base,
+            to: Offset(batch.base.0 + u64::from(batch.count)),
         });
         let ranges: Vec<Range> = ranges.collect();
         let previous = std::mem::replace(&mut writer.previous, ranges);

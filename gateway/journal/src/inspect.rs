@@ -242,7 +242,11 @@ impl Inspect {
         next.extend(self.account.next.iter().map(|(at, next)| (at.clone(), *next)));
         let partitions = next.into_iter().filter(|(at, _)| !internal(at));
         partitions
-            .map(|(at, next)| PartitionFigures { first: self.account.first.get(&at).copied().unwrap_or(next), at, next })
+            .map(|(at, next)| PartitionFigures {
+                first: self.account.first.get(&at).copied().unwrap_or(next),
+                at,
+                next,
+            })
             .collect()
     }
 
@@ -335,10 +339,14 @@ impl Inspect {
 
     /// What was found at opening.
     fn known_problems(&self) -> Vec<Problem> {
-        let whole = |name: &String, what: &str| {
-            Problem { name: name.clone(), byte: 0, position: Position(0), what: what.to_owned() }
+        let whole = |name: &String, what: &str| Problem {
+            name: name.clone(),
+            byte: 0,
+            position: Position(0),
+            what: what.to_owned(),
         };
-        let mut problems: Vec<Problem> = self.headless.iter().map(|name| whole(name, "no readable segment head")).collect();
+        let mut problems: Vec<Problem> =
+            self.headless.iter().map(|name| whole(name, "no readable segment head")).collect();
         problems.extend(self.checkpoint_problems.iter().map(|(name, error)| whole(name, error)));
         for segment in &self.segments {
             if let Some(at) = segment.survey.stray {
@@ -367,7 +375,11 @@ fn verify_heads(segment: &Surveyed, problems: &mut Vec<Problem>) {
         let mut page = vec![0; PAGE];
         let sound = segment.file.read_at(&mut page, byte).is_ok() && SegmentHead::decode(&page) == Ok(segment.head);
         if !sound {
-            problems.push(problem(segment, byte, "the segment's head is damaged (its copy is used), or was recycled".to_owned()));
+            problems.push(problem(
+                segment,
+                byte,
+                "the segment's head is damaged (its copy is used), or was recycled".to_owned(),
+            ));
         }
     }
 }

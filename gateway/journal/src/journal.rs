@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use bytes::Bytes;
 use lamppost_event::{
@@ -133,7 +132,8 @@ impl Journal {
     pub fn open<D: Disk>(disk: Arc<D>, options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Recovery), OpenError> {
         let (shared, recovery) = crate::open::open(disk, options, clock)?;
         let shared = Arc::new(shared);
-        let threads = crate::threads::start(&shared).map_err(crate::disk::DiskError::of("start threads for", "the journal"))?;
+        let threads =
+            crate::threads::start(&shared).map_err(crate::disk::DiskError::of("start threads for", "the journal"))?;
         Ok((Self { handle: Arc::new(Handle { shared, threads: Mutex::new(threads) }) }, recovery))
     }
 
@@ -249,10 +249,15 @@ impl Journal {
         if bytes > bytes_max {
             return Err(PutError::TooLarge { bytes, bytes_max });
         }
+        self.put(user_key(key).into(), value)
+    }
+
+    fn put(&self, key: Bytes, value: Option<Bytes>) -> Result<Commit, PutError> {
+        let shared = self.shared();
         let mut gather = hold(&shared.gather);
         shared.running()?;
         let commit = gather.commit;
-        if !gather.push_state(user_key(key).into(), value) {
+        if !gather.push_state(key, value) {
             drop(gather);
             shared.refused();
             return Err(PutError::Full);
@@ -260,6 +265,14 @@ impl Journal {
         let linger_ms = u64::try_from(shared.options.linger.as_millis()).unwrap_or(u64::MAX);
         shared.hurry(&mut gather, linger_ms);
         Ok(commit)
+    }
+
+    /// Forgets the mark of a boot that will send no more, so that marks do not grow with every boot of every device.
+    ///
+    /// # Errors
+    /// [`PutError`]; nothing is changed then.
+    pub fn forget_mark(&self, device: &DeviceId, boot: u64) -> Result<Commit, PutError> {
+        self.put(mark_key(device, boot).into(), None)
     }
 
     /// The durable value under `key`. May read the disk.
@@ -423,104 +436,5 @@ impl Journal {
         shared.close_step()?;
         *hold(&shared.lock) = None;
         Ok(())
-    }
-}
-
-impl Shared {
-    /// Sets the time at which the gathering commit is due, and wakes the writer where that matters.
-    fn hurry(&self, gather: &mut crate::gather::Gathering, linger_ms: u64) {
-        let at_once = linger_ms == 0 || gather.bytes() >= self.options.linger_bytes;
-        let sooner = linger_ms < gather.linger_ms;
-        if sooner {
-            gather.linger_ms = linger_ms;
-            let due = self.now_ms().saturating_add(linger_ms);
-            gather.due = Some(gather.due.map_or(due, |before| before.min(due)));
-        }
-        let wake = sooner || (at_once && !gather.at_once);
-        gather.at_once |= at_once;
-        if wake {
-            self.wake_writer.notify_one();
-        }
-    }
-
-    /// There was no room: what has gathered goes now, and the keeper looks for space.
-    fn refused(&self) {
-        count(&self.counters.refused_full, 1);
-        let mut gather = hold(&self.gather);
-        let full_frame = !gather.is_empty() && !gather.at_once;
-        gather.at_once |= full_frame;
-        drop(gather);
-        if full_frame {
-            self.wake_writer.notify_one();
-        }
-        self.ask_keeper();
-    }
-
-    fn commit_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
-        self.running()?;
-        let now_ms = self.now_ms();
-        let first = {
-            let mut book = hold(&self.book);
-            let moved = book.move_cursors(group, cursors);
-            let first = moved && book.cursors_since.is_none();
-            if first {
-                book.cursors_since = Some(now_ms);
-            }
-            first
-        };
-        if first {
-            self.wake_writer.notify_one();
-        }
-        // What waits for room may get it now.
-        if !hold(&self.gather).has_room() {
-            self.ask_keeper();
-        }
-        Ok(())
-    }
-
-    fn stats(&self) -> Stats {
-        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let (gathered_bytes, full) = {
-            let gather = hold(&self.gather);
-            (gather.bytes(), !gather.has_space())
-        };
-        let book = hold(&self.book);
-        let counters = &self.counters;
-        Stats {
-            durable: book.durable,
-            epoch: book.epoch,
-            commits: load(&counters.commits),
-            events: load(&counters.events),
-            event_bytes: load(&counters.event_bytes),
-            bytes_written: load(&counters.bytes_written),
-            flushes: load(&counters.flushes),
-            flush_p50: counters.flush_times.percentile(50),
-            flush_p99: counters.flush_times.percentile(99),
-            segments_used: book.segments.len(),
-            segments_free: book.free.len(),
-            disk_bytes: book.bytes(self.options.segment_bytes),
-            quota_bytes: self.options.quota_bytes,
-            gathered_bytes,
-            full,
-            refused_full: load(&counters.refused_full),
-            gaps: book.gaps.values().map(Vec::len).sum(),
-            checkpoints: load(&counters.checkpoints),
-            recycled: load(&counters.recycled),
-            unreadable: load(&counters.unreadable),
-        }
-    }
-
-    /// How long the writer may sleep; `None` means that a commit is due now.
-    pub(crate) fn until_due(&self, gather: &crate::gather::Gathering, cursors_since: Option<u64>) -> Option<Duration> {
-        let now = self.now_ms();
-        if gather.at_once && !gather.is_empty() {
-            return None;
-        }
-        let deadline_ms = u64::try_from(self.options.cursor_deadline.as_millis()).unwrap_or(u64::MAX);
-        let cursors = cursors_since.map(|since| since.saturating_add(deadline_ms));
-        let due = [gather.due, cursors].into_iter().flatten().min();
-        let wait = due.map_or(u64::MAX, |due| due.saturating_sub(now));
-        // Never longer than a second: a clock that is turned by hand is looked at again.
-        (wait > 0).then(|| Duration::from_millis(wait.min(1000)))
     }
 }

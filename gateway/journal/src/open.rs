@@ -7,21 +7,21 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use bytes::Bytes;
 use lamppost_event::{Clock, Commit, Epoch, Gap, Offset, Position, Topic};
 
-use crate::book::{Book, CursorEntry, Delta, FreeFile, Segment};
+use crate::book::{Book, CursorEntry, Delta};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::commit::Writer;
 use crate::disk::{Access, Disk, DiskError};
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_number, read_partition_key};
-use crate::format::frame::{COPY, ENTRY, FRAME_HEAD, Frame, Range, copy_to};
-use crate::format::segment::{FRAMES_AT, free_name};
+use crate::format::frame::{ENTRY, FRAME_HEAD, Frame, Range};
+use crate::format::segment::FRAMES_AT;
 use crate::format::{padded, segment};
 use crate::gather::{Bounds, Gathering, Space, ranges_cost};
 use crate::options::Options;
 use crate::random::SplitMix64;
-use crate::recover::{Files, Log, OpenError, Recovery, Surveyed, frame_bytes, list, read_log, tail_of};
+use crate::recover::{Files, Log, OpenError, Recovery, list, read_log};
 use crate::shared::{STATE_SLOT, STATE_TOPIC, Shared, layout};
-use crate::stats::{Counters, count};
-use crate::waiting::{Waiters, hold};
+use crate::stats::Counters;
+use crate::waiting::Waiters;
 
 /// State found in frames behind the checkpoint.
 #[derive(Default)]
@@ -42,7 +42,8 @@ impl Found {
     }
 
     fn frame(&mut self, frame: &Frame, since: Commit) {
-        let ranges = frame.batches.iter().map(|batch| Range { at: batch.at.clone(), from: batch.base, to: batch.next() });
+        let ranges =
+            frame.batches.iter().map(|batch| Range { at: batch.at.clone(), from: batch.base, to: batch.next() });
         self.last_ranges = ranges.collect();
         if frame.commit <= since {
             return;
@@ -73,7 +74,11 @@ impl Found {
 }
 
 /// Opens without starting any thread.
-pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, clock: Arc<dyn Clock>) -> Result<(Shared, Recovery), OpenError> {
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    clock: Arc<dyn Clock>,
+) -> Result<(Shared, Recovery), OpenError> {
     options.check()?;
     let place = disk.place();
     let lock = disk.lock().map_err(DiskError::of("lock", &place))?.ok_or(OpenError::Locked { place: place.clone() })?;
@@ -101,9 +106,6 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, clock: Arc<dyn Clock>)
 
     let next_number = limit.map_or(0, |(number, _)| number).max(files.number_max.map_or(0, |number| number + 1));
     let next_base = limit.map_or(Position(0), |(_, limit)| limit);
-    let (slots, topics) = layout(&options, Topic::new(STATE_TOPIC).expect("the name is a legal one"));
-    let names: usize = options.topics.iter().map(|entry| 1 + entry.topic.as_str().len()).sum();
-    let close_room = padded(FRAME_HEAD + 64 + names + ENTRY * slots.len()) as u64;
     let Log { account, segments, dropped, clean, .. } = log;
     let last = account.commit.unwrap_or_default().max(since);
     let known = account.epoch.or(checkpoint.as_ref().map(|checkpoint| checkpoint.head.epoch));
@@ -138,19 +140,43 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, clock: Arc<dyn Clock>)
             .map_err(|error| DiskError::of("read", &checkpoint.name)(std::io::Error::other(error)))?;
         book.checkpoint = Some(Arc::new(checkpoint));
     }
+    let ground = Ground { disk, options, clock, identity: recovery.identity, random, lock };
+    let shared = assemble(ground, book, found.last_ranges);
+    shared.free_up(dropped)?;
+    shared.continue_log(segments, clean, &mut recovery)?;
+    Ok((shared, recovery))
+}
+
+/// What a journal stands on.
+struct Ground {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    identity: u128,
+    random: SplitMix64,
+    lock: crate::disk::DiskLock,
+}
+
+/// The journal as the book has it; the writer has no segment yet.
+fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> Shared {
+    let Ground { disk, options, clock, identity, random, lock } = ground;
+    let (last, epoch) = (book.durable, book.epoch);
+    let (slots, topics) = layout(&options, Topic::new(STATE_TOPIC).expect("the name is a legal one"));
+    let names: usize = options.topics.iter().map(|entry| 1 + entry.topic.as_str().len()).sum();
+    let close_room = padded(FRAME_HEAD + 64 + names + ENTRY * slots.len()) as u64;
     let state_next = slots.get(STATE_SLOT).and_then(|at| book.partitions.get(at)).map_or(Offset(0), |kept| kept.next);
     let bounds = Bounds { frame_bytes_max: options.frame_bytes_max, segment_bytes: options.segment_bytes, close_room };
     let next = slots.iter().map(|at| book.partitions.get(at).map_or(Offset(0), |kept| kept.next)).collect();
-    let previous = ranges_cost(found.last_ranges.iter().map(|range| &range.at));
+    let previous = ranges_cost(last_ranges.iter().map(|range| &range.at));
     let space = Space { remaining: 0, free: 0 };
     let placeholder = Arc::new(crate::book::Lease { head: blank_head(), file: Arc::new(NoFile) });
-    let shared = Shared {
+    Shared {
         gather: Mutex::new(Gathering::new(last.next(), next, space, bounds, previous)),
         writer: Mutex::new(Writer {
             lease: placeholder,
             at: FRAMES_AT,
             epoch,
-            previous: found.last_ranges,
+            previous: last_ranges,
             state_next,
             close_room,
             used: Vec::new(),
@@ -160,7 +186,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, clock: Arc<dyn Clock>)
         disk,
         options,
         clock,
-        identity: recovery.identity,
+        identity,
         slots,
         topics,
         wake_writer: Condvar::new(),
@@ -177,10 +203,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, clock: Arc<dyn Clock>)
         random: Mutex::new(random),
         counters: Counters::default(),
         lock: Mutex::new(Some(lock)),
-    };
-    shared.free_up(dropped)?;
-    shared.continue_log(segments, clean, &mut recovery)?;
-    Ok((shared, recovery))
+    }
 }
 
 fn blank(created: bool, identity: u128) -> Recovery {
@@ -322,160 +345,12 @@ fn load_checkpoint(book: &mut Book, checkpoint: &Checkpoint, end: Position) -> R
     })
 }
 
-impl Shared {
-    /// Segments that are not part of the log become free space.
-    fn free_up(&self, dropped: Vec<Surveyed>) -> Result<(), OpenError> {
-        for segment in dropped {
-            self.release(segment.into_segment())?;
-        }
-        Ok(())
-    }
-
-    /// Turns a segment's file into a free one; one of another size is removed.
-    pub(crate) fn release(&self, segment: Segment) -> Result<bool, DiskError> {
-        let Segment { lease, name, .. } = segment;
-        let reusable = lease.head.bytes == self.options.segment_bytes;
-        if reusable {
-            let free = {
-                let mut book = hold(&self.book);
-                book.next_number += 1;
-                free_name(book.next_number - 1)
-            };
-            self.disk.rename(&name, &free).map_err(DiskError::of("rename", &name))?;
-            self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &free))?;
-            let file = Arc::clone(&lease.file);
-            hold(&self.book).free.push(FreeFile { name: free, file, virgin: false });
-        } else {
-            self.disk.remove(&name).map_err(DiskError::of("remove", &name))?;
-            self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
-        }
-        Ok(reusable)
-    }
-
-    /// Sets the writer to the end of the log: in the same segment after a clean end, else in a fresh one that begins with
-    /// copies of the last frames.
-    fn continue_log(&self, mut segments: Vec<Surveyed>, clean: bool, recovery: &mut Recovery) -> Result<(), OpenError> {
-        let mut released = None;
-        if clean {
-            let last = segments.pop().map(Surveyed::into_segment);
-            hold(&self.book).segments.extend(segments.into_iter().map(Surveyed::into_segment).chain(last));
-        } else {
-            self.prepare_at_opening()?;
-            let copied = match segments.last() {
-                Some(last) => Some(self.copy_tail(last, recovery)?),
-                None => None,
-            };
-            if let (Some(from), Some(mut last)) = (copied, segments.pop()) {
-                last.survey.cut(from);
-                limit_ranges(&mut last, &hold(&self.book).segments);
-                if last.survey.frames.is_empty() {
-                    released = Some(last.into_segment());
-                } else {
-                    segments.push(last);
-                }
-            } else {
-                let segment = self.begin_segment(Commit(recovery.commit.0 + 1), recovery.epoch)?;
-                hold(&self.book).segments.push_back(segment);
-            }
-            let mut book = hold(&self.book);
-            for segment in segments.into_iter().rev() {
-                book.segments.push_front(segment.into_segment());
-            }
-        }
-        if let Some(segment) = released {
-            self.release(segment)?;
-        }
-        // The reserve; without it the journal is full, which is seen.
-        if hold(&self.book).free.is_empty() {
-            match self.prepare_at_opening() {
-                Ok(()) | Err(OpenError::NoRoom { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.start_writing();
-        Ok(())
-    }
-
-    fn start_writing(&self) {
-        let mut writer = hold(&self.writer);
-        let mut book = hold(&self.book);
-        let Some(segment) = book.segments.back() else { return };
-        (writer.lease, writer.at) = (Arc::clone(&segment.lease), segment.end);
-        book.end = writer.lease.head.position(writer.at);
-        let free = book.free.len();
-        drop(book);
-        let mut gather = hold(&self.gather);
-        let remaining = (writer.lease.head.bytes - writer.at).saturating_sub(writer.close_room);
-        gather.set_space(Space { remaining, free });
-    }
-
-    /// At least one free segment.
-    fn prepare_at_opening(&self) -> Result<(), OpenError> {
-        if !hold(&self.book).free.is_empty() {
-            return Ok(());
-        }
-        let no_room = |reason: String| OpenError::NoRoom {
-            bytes: self.options.segment_bytes,
-            quota_bytes: self.options.quota_bytes,
-            reason,
-        };
-        if !self.may_grow() {
-            return Err(no_room("the quota is used up".to_owned()));
-        }
-        match self.grow() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(no_room("the disk is full".to_owned())),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Writes the last frames into a fresh segment and flushes it. Gives the place from which the old ones are replaced.
-    fn copy_tail(&self, last: &Surveyed, recovery: &mut Recovery) -> Result<u64, OpenError> {
-        let notes = tail_of(last);
-        let first = notes.first().copied();
-        let first_commit = first.map_or(Commit(recovery.commit.0 + 1), |note| note.commit);
-        let mut segment = self.begin_segment(first_commit, recovery.epoch)?;
-        let (lease, mut out) = (Arc::clone(&segment.lease), Vec::new());
-        for (index, note) in notes.iter().enumerate() {
-            // It was sound a moment ago: a disk that now says otherwise is not to be written to.
-            let unsound = || std::io::Error::other("a frame that was sound can't be read again");
-            let bytes = frame_bytes(last, note).ok_or_else(unsound).map_err(DiskError::of("read", &last.name))?;
-            let position = lease.head.position(segment.end);
-            copy_to(&mut out, &bytes, position, lease.head.salt, index + 1 == notes.len());
-            lease.file.write_at(&out, segment.end).map_err(DiskError::of("write", &segment.name))?;
-            segment.end += out.len() as u64;
-            segment.last_commit = note.commit;
-            count(&self.counters.bytes_written, out.len() as u64);
-        }
-        lease.file.flush().map_err(DiskError::of("flush", &segment.name))?;
-        count(&self.counters.flushes, 1);
-        recovery.rewritten = notes.len() as u64;
-        segment.ranges = if notes.len() == last.survey.frames.len() {
-            last.survey.ranges.clone()
-        } else {
-            let ranges = &hold(&self.writer).previous;
-            ranges.iter().map(|range| (range.at.clone(), (range.from, range.to))).collect()
-        };
-        hold(&self.book).segments.push_back(segment);
-        Ok(first.map_or(last.survey.end, |note| note.at))
-    }
-}
-
-/// What the copies hold is no longer the old segment's.
-fn limit_ranges(last: &mut Surveyed, copies: &VecDeque<Segment>) {
-    for (at, (from, _)) in copies.back().iter().flat_map(|segment| &segment.ranges) {
-        if let Some(range) = last.survey.ranges.get_mut(at) {
-            range.1 = range.1.min(*from);
-        }
-    }
-}
-
 const fn blank_head() -> segment::SegmentHead {
     segment::SegmentHead {
         number: 0,
         base: Position(0),
         bytes: 0,
-        salt: COPY as u64,
+        salt: 0,
         epoch: Epoch(0),
         identity: 0,
         first_commit: Commit(0),

@@ -161,7 +161,8 @@ impl Shared {
         let found = missing(stretch);
         let mut book = hold(&self.book);
         for (position, gap) in found {
-            let known = book.gaps.values().flatten().any(|old| old.at == gap.at && old.from <= gap.from && gap.to <= old.to);
+            let known =
+                book.gaps.values().flatten().any(|old| old.at == gap.at && old.from <= gap.from && gap.to <= old.to);
             if !known {
                 book.gaps.entry(position).or_default().push(gap.clone());
                 gaps.push((position, gap));
@@ -248,7 +249,9 @@ impl Shared {
     /// The first frame from `base` on with an event that the cursors have not passed.
     fn first_undone(&self, base: Position, cursors: &[Cursor]) -> Position {
         let Some(stretch) = stretch(&hold(&self.book), base) else { return base };
-        let next_of = |at: &TopicPartition| cursors.iter().find(|cursor| cursor.at == *at).map_or(Offset(0), |cursor| cursor.next);
+        let next_of = |at: &TopicPartition| {
+            cursors.iter().find(|cursor| cursor.at == *at).map_or(Offset(0), |cursor| cursor.next)
+        };
         let (mut found, mut ignored) = (None, 0);
         let behind = self.read_stretch(&stretch, usize::MAX, &mut ignored, &mut |frame, gaps| {
             let Some(frame) = frame else { return true };

@@ -43,7 +43,9 @@ pub enum OpenError {
         version: u16,
     },
     /// Files of two journals lie in one folder.
-    #[error("{name} belongs to another journal ({found:032x}) than the rest ({expected:032x}): remove what does not belong")]
+    #[error(
+        "{name} belongs to another journal ({found:032x}) than the rest ({expected:032x}): remove what does not belong"
+    )]
     Mixed {
         /// The file.
         name: String,
@@ -237,7 +239,8 @@ pub(crate) fn read_log(
     let last = segments.last();
     trace = trace.or_else(|| last.and_then(|last| last.survey.trace.map(|at| last.head.position(at))));
     let closed = last.and_then(|last| last.survey.frames.last()).is_some_and(|note| note.close);
-    let unproved = trace.map(|position| format!("something unreadable lies at the end of the log, at position {position}"));
+    let unproved =
+        trace.map(|position| format!("something unreadable lies at the end of the log, at position {position}"));
     Log { account, segments, dropped, clean: closed && unproved.is_none(), unproved }
 }
 

@@ -189,6 +189,12 @@ pub(crate) fn survey(
             at += PAGE as u64;
             continue;
         };
+        if matches!(frame.kind, Kind::Other(_)) {
+            // It stands beside the sequence; what it says is derived from the log.
+            at += frame.padded();
+            survey.end = at;
+            continue;
+        }
         let verdict = account.take(&frame, survey.trace.map(|at| head.position(at)));
         match verdict {
             Verdict::New => visit(&frame),

@@ -92,11 +92,7 @@ impl Shared {
     }
 
     /// The newest values over the checkpoint's, by rising key.
-    pub(crate) fn scan_state(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &Bytes),
-    ) -> Result<Commit, StateError> {
+    pub(crate) fn scan_state(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &Bytes)) -> Result<Commit, StateError> {
         self.running()?;
         let (laid, checkpoint, commit) = {
             let book = hold(&self.book);

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use lamppost_event::{Commit, Epoch};
 
+use crate::shared::Shared;
+use crate::waiting::hold;
+
 /// What the journal has done since it was opened, and how it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
@@ -67,6 +70,40 @@ pub(crate) struct Counters {
 /// Counts one up by `more`.
 pub(crate) fn count(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Ordering::Relaxed);
+}
+
+impl Shared {
+    pub(crate) fn stats(&self) -> Stats {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (gathered_bytes, full) = {
+            let gather = hold(&self.gather);
+            (gather.bytes(), !gather.has_space())
+        };
+        let book = hold(&self.book);
+        let counters = &self.counters;
+        Stats {
+            durable: book.durable,
+            epoch: book.epoch,
+            commits: load(&counters.commits),
+            events: load(&counters.events),
+            event_bytes: load(&counters.event_bytes),
+            bytes_written: load(&counters.bytes_written),
+            flushes: load(&counters.flushes),
+            flush_p50: counters.flush_times.percentile(50),
+            flush_p99: counters.flush_times.percentile(99),
+            segments_used: book.segments.len(),
+            segments_free: book.free.len(),
+            disk_bytes: book.bytes(self.options.segment_bytes),
+            quota_bytes: self.options.quota_bytes,
+            gathered_bytes,
+            full,
+            refused_full: load(&counters.refused_full),
+            gaps: book.gaps.values().map(Vec::len).sum(),
+            checkpoints: load(&counters.checkpoints),
+            recycled: load(&counters.recycled),
+            unreadable: load(&counters.unreadable),
+        }
+    }
 }
 
 const BUCKETS: usize = 128;

@@ -60,12 +60,14 @@ impl<'a> Walk<'a> {
         }
         let left = usize::try_from(self.end.checked_sub(at)?).unwrap_or(usize::MAX);
         // A large window may fail for one bad sector in it: then only what is asked for is tried.
-        [WINDOW.max(length).min(left), length.div_ceil(PAGE).saturating_mul(PAGE).min(left)].into_iter().find_map(|size| {
-            let mut buffer = BytesMut::zeroed(size);
-            self.file.read_at(&mut buffer, at).ok()?;
-            (self.window, self.window_at) = (buffer.freeze(), at);
-            self.cut(at, length)
-        })
+        [WINDOW.max(length).min(left), length.div_ceil(PAGE).saturating_mul(PAGE).min(left)].into_iter().find_map(
+            |size| {
+                let mut buffer = BytesMut::zeroed(size);
+                self.file.read_at(&mut buffer, at).ok()?;
+                (self.window, self.window_at) = (buffer.freeze(), at);
+                self.cut(at, length)
+            },
+        )
     }
 
     fn cut(&self, at: u64, length: usize) -> Option<Bytes> {

@@ -1,4 +1,5 @@
 //! Seeded histories with power cuts against a model of what the journal promises.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic; its helper functions too")]
 
 mod world;
 

@@ -157,7 +157,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (connections, window) in [(1, 1), (1, 100), (50, 20), (50, 100)] {
         let limits = Limits { window: 128, ..Limits::default() };
         let intake = Simulated::start(Duration::from_millis(commit_ms));
-        let front = Front::bind(([127, 0, 0, 1], 0).into(), limits, intake, Arc::new(Counters::default())).await?;
+        let counters = Arc::new(Counters::default());
+        let journal: Arc<dyn Intake> = intake.clone();
+        let front = Front::bind(([127, 0, 0, 1], 0).into(), limits, journal, Arc::clone(&counters)).await?;
         let address = front.local_addr();
         let serving = tokio::spawn(front.run(std::future::pending()));
         let acks = Arc::new(AtomicU64::new(0));
@@ -169,6 +171,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             client.await??;
         }
         serving.abort();
+        let (received, given) = (acks.load(Relaxed), counters.pubacks.load(Relaxed));
+        let stored = intake.offered.load(Relaxed);
+        if received > given || given > stored {
+            return Err(format!("{received} received, {given} given, {stored} stored").into());
+        }
         let rate = acks.load(Relaxed) / seconds;
         println!(
             "{connections:>3} connections, window {window:>3}: {rate:>8} acks/s   peak {:>6} KiB",

@@ -27,6 +27,8 @@ pub(crate) enum StoreError {
     Unfinished,
     #[error("records are missing or damaged: {found} of {expected} with checksum {sum_found:016x}, not {sum:016x}")]
     Incomplete { expected: u64, found: u64, sum: u64, sum_found: u64 },
+    #[error("what it is rebuilt from failed: {0}")]
+    Source(String),
     #[error("a key that is none of ours")]
     Key,
 }

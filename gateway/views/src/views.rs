@@ -49,12 +49,25 @@ impl Views {
     /// # Errors
     /// [`ViewError::Built`] if the view is not empty, [`ViewError::Broken`].
     pub fn rebuild(&self, commit: Commit, changes: impl IntoIterator<Item = Change>) -> Result<(), ViewError> {
+        self.try_rebuild(commit, changes.into_iter().map(Ok))
+    }
+
+    /// As [`Views::rebuild`], from a source that may fail on the way: its first error, in words, breaks the view, so that
+    /// half of the state never passes for all of it.
+    ///
+    /// # Errors
+    /// [`ViewError::Built`] if the view is not empty, [`ViewError::Broken`].
+    pub fn try_rebuild(
+        &self,
+        commit: Commit,
+        changes: impl IntoIterator<Item = Result<Change, String>>,
+    ) -> Result<(), ViewError> {
         self.guarded(|working| {
             if let Some(applied) = working.applied {
                 return Ok(Err(ViewError::Built { applied }));
             }
             for change in changes {
-                working.gathered.take(&working.store, commit, &change)?;
+                working.gathered.take(&working.store, commit, &change.map_err(StoreError::Source)?)?;
                 if working.gathered.is_full() {
                     working.write(self.epoch)?;
                 }

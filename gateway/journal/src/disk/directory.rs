@@ -1,5 +1,8 @@
 //! A real folder. The only place of the journal that touches the file system.
-#![expect(clippy::disallowed_methods, reason = "this is the one adapter through which the journal reaches the file system")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one adapter through which the journal reaches the file system"
+)]
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;

@@ -184,7 +184,8 @@ impl Batch {
             let (_sequence, count) = (fields.i32_be()?, fields.u32_be()?);
             Some((base, length, leader, magic, crc, attributes, timestamp_base, count))
         };
-        let (base, length, _, magic, crc, attributes, timestamp_base, count) = head().ok_or(BatchError::Field("head"))?;
+        let (base, length, _, magic, crc, attributes, timestamp_base, count) =
+            head().ok_or(BatchError::Field("head"))?;
         if magic != 2 {
             return Err(BatchError::Magic(magic));
         }

@@ -124,10 +124,13 @@ pub fn read_all(journal: &Journal) -> Vec<ReadItem> {
 }
 
 pub fn texts(items: &[ReadItem]) -> Vec<String> {
-    items.iter().map(|item| match item {
-        ReadItem::Record(record) => text_of(record),
-        ReadItem::Gap(gap) => format!("gap {}..{}", gap.from, gap.to),
-    }).collect()
+    items
+        .iter()
+        .map(|item| match item {
+            ReadItem::Record(record) => text_of(record),
+            ReadItem::Gap(gap) => format!("gap {}..{}", gap.from, gap.to),
+        })
+        .collect()
 }
 
 struct Flag(AtomicU64);

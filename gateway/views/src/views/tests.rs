@@ -188,6 +188,17 @@ fn a_rebuild_that_was_cut_short_starts_anew() {
 }
 
 #[test]
+fn half_of_the_state_never_passes_for_all_of_it() {
+    let dir = tempdir().unwrap();
+    let opened = open(dir.path(), 9);
+    let half = [Ok(mark("a", 3)), Err("the journal stopped".to_owned())];
+    let error = opened.views.try_rebuild(Commit(9), half).unwrap_err();
+    assert!(matches!(&error, ViewError::Broken { reason } if reason.contains("the journal stopped")), "{error}");
+    drop(opened);
+    assert_eq!(open(dir.path(), 9).applied, None);
+}
+
+#[test]
 fn applying_is_monotone_and_a_commit_counts_once() {
     let dir = tempdir().unwrap();
     let Opened { views, .. } = open(dir.path(), 0);

@@ -1,0 +1,77 @@
+//! When a commit is due: by linger, by size, for want of room, or for cursors that found nothing to ride.
+
+use std::time::Duration;
+
+use lamppost_event::{Cursor, Group, JournalStopped};
+
+use crate::gather::Gathering;
+use crate::shared::Shared;
+use crate::stats::count;
+use crate::waiting::hold;
+
+impl Shared {
+    /// Sets the time at which the gathering commit is due, and wakes the writer where that matters.
+    pub(crate) fn hurry(&self, gather: &mut Gathering, linger_ms: u64) {
+        let at_once = linger_ms == 0 || gather.bytes() >= self.options.linger_bytes;
+        let sooner = linger_ms < gather.linger_ms;
+        if sooner {
+            gather.linger_ms = linger_ms;
+            let due = self.now_ms().saturating_add(linger_ms);
+            gather.due = Some(gather.due.map_or(due, |before| before.min(due)));
+        }
+        let wake = sooner || (at_once && !gather.at_once);
+        gather.at_once |= at_once;
+        if wake {
+            self.wake_writer.notify_one();
+        }
+    }
+
+    /// There was no room: what has gathered goes now, and the keeper looks for space.
+    pub(crate) fn refused(&self) {
+        count(&self.counters.refused_full, 1);
+        let mut gather = hold(&self.gather);
+        let full_frame = !gather.is_empty() && !gather.at_once;
+        gather.at_once |= full_frame;
+        drop(gather);
+        if full_frame {
+            self.wake_writer.notify_one();
+        }
+        self.ask_keeper();
+    }
+
+    pub(crate) fn commit_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
+        self.running()?;
+        let now_ms = self.now_ms();
+        let first = {
+            let mut book = hold(&self.book);
+            let moved = book.move_cursors(group, cursors);
+            let first = moved && book.cursors_since.is_none();
+            if first {
+                book.cursors_since = Some(now_ms);
+            }
+            first
+        };
+        if first {
+            self.wake_writer.notify_one();
+        }
+        // What waits for room may get it now.
+        if !hold(&self.gather).has_room() {
+            self.ask_keeper();
+        }
+        Ok(())
+    }
+
+    /// How long the writer may sleep; `None` means that a commit is due now.
+    pub(crate) fn until_due(&self, gather: &Gathering, cursors_since: Option<u64>) -> Option<Duration> {
+        let now = self.now_ms();
+        if gather.at_once && !gather.is_empty() {
+            return None;
+        }
+        let deadline_ms = u64::try_from(self.options.cursor_deadline.as_millis()).unwrap_or(u64::MAX);
+        let cursors = cursors_since.map(|since| since.saturating_add(deadline_ms));
+        let due = [gather.due, cursors].into_iter().flatten().min();
+        let wait = due.map_or(u64::MAX, |due| due.saturating_sub(now));
+        // Never longer than a second: a clock that is turned by hand is looked at again.
+        (wait > 0).then(|| Duration::from_millis(wait.min(1000)))
+    }
+}
