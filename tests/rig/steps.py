@@ -87,7 +87,6 @@ STEPS = (
         "the demo, with its own audit",
         ("cargo build --locked --release -p lamppost", "target/release/lamppost demo --events 2000 --json"),
         needs=("c",),
-        minutes_max=5,
     ),
     Step(
         "stories",

@@ -1,6 +1,7 @@
 //! The machine's clocks: the one place that reads them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use lamppost_event::{BootId, Clock, ClockQuality, Monotonic, Now, WallTime};
 
@@ -36,7 +37,7 @@ impl MachineClock {
         let synchronised = if asked != 0 && monotonic.0.saturating_sub(asked >> 1) < QUALITY_AGE_MS_MAX {
             asked & 1 == 1
         } else {
-            let synchronised = kernel_is_synchronised();
+            let synchronised = is_synchronised(wall);
             self.asked.store(monotonic.0 << 1 | u64::from(synchronised), Ordering::Relaxed);
             synchronised
         };
@@ -57,14 +58,27 @@ impl Clock for MachineClock {
     }
 }
 
-/// What the kernel's clock discipline says (adjtimex(2): `TIME_ERROR` is "not synchronised").
-fn kernel_is_synchronised() -> bool {
+/// Where systemd-timesyncd notes that it has synchronised the clock; touched at each synchronisation (systemd-timesyncd(8)).
+const TIMESYNCD_NOTE: &str = "/run/systemd/timesync/synchronized";
+/// The longest pause between two synchronisations is 34 min 8 s (`PollIntervalMaxSec=`, timesyncd.conf(5)): three of them.
+const TIMESYNCD_AGE_MAX: Duration = Duration::from_secs(3 * 2048);
+
+/// What the kernel's clock discipline says (adjtimex(2): `TIME_ERROR` is "not synchronised"). Where that call is not allowed (the
+/// unit's `ProtectClock=`), what systemd-timesyncd has noted.
+fn is_synchronised(wall: WallTime) -> bool {
     // SAFETY: all zeros is a valid `timex`, with `modes` 0 the call only reads into it, and it lives through the call.
     let state = unsafe {
         let mut timex: libc::timex = std::mem::zeroed();
         libc::adjtimex(&raw mut timex)
     };
-    state != -1 && state != libc::TIME_ERROR
+    if state == -1 { timesyncd_is_recent(wall) } else { state != libc::TIME_ERROR }
+}
+
+fn timesyncd_is_recent(wall: WallTime) -> bool {
+    let noted = std::fs::metadata(TIMESYNCD_NOTE).and_then(|note| note.modified()).ok();
+    let noted = noted.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let now = Duration::from_millis(u64::try_from(wall.0).unwrap_or(0));
+    noted.is_some_and(|noted| now.abs_diff(noted) < TIMESYNCD_AGE_MAX)
 }
 
 /// Random bits of the kernel's.

@@ -1,5 +1,7 @@
 //! Holds the direction of the dependencies that ARCHITECTURE.md states.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test: a panic is how it fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;

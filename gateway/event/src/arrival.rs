@@ -38,12 +38,12 @@ impl SourceKind {
 pub enum Origin {
     /// None: a resend can't be told from a new event.
     Unmarked,
-    /// A sequence without holes within a boot of the sender. A sequence at or below the highest stored one of the same device and
-    /// boot is a resend, and is not stored again.
+    /// A sequence that rises within a boot of the sender. One at or below the highest stored one of the same device and boot is a
+    /// resend, and is not stored again. A hole is what the sender itself had to drop.
     Sequence {
         /// Which boot of the sender.
         boot: u64,
-        /// Rises by one with each event of that boot.
+        /// Rises by one with each event that the sender made in that boot.
         sequence: u64,
     },
     /// An id of the sender's choosing, at most 255 bytes. Passed on; not used to drop anything.

@@ -30,6 +30,8 @@ pub const CLOCK: &str = "ce_clock";
 pub const DEVICE_TIME: &str = "ce_devicetime";
 /// Extension: why it is a dead letter.
 pub const REASON: &str = "ce_reason";
+/// Extension: the payload's whole length in bytes, on a dead letter that was cut to what the cluster takes. The journal keeps the whole.
+pub const PAYLOAD_BYTES: &str = "ce_payloadbytes";
 
 /// The CloudEvents type of every event.
 pub const EVENT_TYPE: &str = "lamppost.event.v1";

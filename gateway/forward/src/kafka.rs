@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lamppost_event::{Partition, Stored, Topic};
+use lamppost_event::{Partition, Stored, Topic, header};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -188,7 +188,7 @@ impl Kafka {
         let event = &out.stored.event;
         let mut payload: &[u8] = &event.payload;
         if let Some(room) = record::cut(out.stored, config.message_bytes_max) {
-            put(record::PAYLOAD_BYTES, &payload.len().to_string());
+            put(header::PAYLOAD_BYTES, &payload.len().to_string());
             payload = payload.get(..room).unwrap_or(payload);
         }
         let record = BaseRecord {

@@ -42,4 +42,3 @@ mod window;
 pub use config::{Compression, ForwardConfig, ForwardConfigError, TopicTemplate, TopicTemplateError};
 pub use counters::Counters;
 pub use forwarder::{DeadLetters, ForwardError, Forwarder, Poison, Undelivered};
-pub use record::PAYLOAD_BYTES;

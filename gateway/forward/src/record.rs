@@ -5,7 +5,7 @@
 //! | key | the event's key |
 //! | value | the payload, as received |
 //! | timestamp | the time of reception ([`Stamp`]), milliseconds |
-//! | headers | as in [`lamppost_event::header`], and [`PAYLOAD_BYTES`] on a dead letter that was cut |
+//! | headers | as in [`lamppost_event::header`] |
 
 use std::fmt::Write as _;
 
@@ -13,10 +13,6 @@ use lamppost_event::{GatewayId, Origin, Stored, header};
 
 use crate::rfc3339::Rfc3339;
 use crate::stamp::Stamp;
-
-/// Extension: the size of a dead letter's whole payload, in bytes, decimal, where only its beginning was sent because the
-/// whole is larger than the cluster takes. The journal keeps the whole.
-pub const PAYLOAD_BYTES: &str = "ce_payloadbytes";
 
 /// What an event in flight costs besides its bytes: librdkafka's message and header structures, its allocations' overhead and
 /// our own bookkeeping (measured with librdkafka 2.12: about 250 bytes, and 48 a header).

@@ -15,8 +15,8 @@ pub struct Limits {
     /// v3.1.1 client no more is read. Not 0. 64 to 128 is best: 16 costs most of the speed of one fast client.
     pub window: u16,
     /// What happens to a v5 client that has more under way than `window`. `true`: DISCONNECT 0x93, as the standard says.
-    /// `false`: it is not read from until it has less, as with v3.1.1, for clients that don't heed a server's Receive Maximum
-    /// (MQTT.js 5 is one).
+    /// `false`: it is not read from until it has less, as with v3.1.1. The default is `false`, since there are clients that
+    /// don't heed a server's Receive Maximum (MQTT.js 5 is one) and bearing with them costs nothing.
     pub window_strict: bool,
     /// Payload bytes of one connection that may wait for the disk, QoS 0 among them. Above it nothing more is read.
     pub unacknowledged_bytes_max: usize,
@@ -60,7 +60,7 @@ impl Default for Limits {
             connections_max: 1_024,
             packet_bytes_max: 256 * 1024,
             window: 64,
-            window_strict: true,
+            window_strict: false,
             unacknowledged_bytes_max: 1024 * 1024,
             outgoing_bytes_max: 64 * 1024,
             topic_bytes_max: Address::BYTES_MAX,

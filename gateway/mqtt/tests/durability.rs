@@ -122,7 +122,7 @@ async fn an_event_above_the_journals_limit_ends_the_connection_with_its_reason()
 
 #[tokio::test]
 async fn a_v4_client_beyond_its_window_is_not_read_and_a_v5_client_is_told() {
-    let limits = Limits { window: 2, ..Limits::default() };
+    let limits = Limits { window: 2, window_strict: true, ..Limits::default() };
     let front = Running::start(HandIntake::by_hand(), limits).await;
     let mut v4 = Raw::v4(front.address, "d4").await;
     for packet_id in 1..=3 {

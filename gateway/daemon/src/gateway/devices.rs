@@ -148,15 +148,15 @@ fn rebuild(views: &Views, journal: &Journal) -> Result<Result<Commit, lamppost_v
     let upto = journal.durable()?;
     let (send, receive) = sync_channel(REBUILD_QUEUE);
     std::thread::scope(|scope| {
-        let scan = scope.spawn(move || {
+        scope.spawn(move || {
             // A view that breaks stops listening; what it says then is what counts.
-            journal.marks(&mut |mark| drop(send.send(mark_change(mark))))
+            let scanned = journal.marks(&mut |mark| drop(send.send(Ok(mark_change(mark)))));
+            if let Err(error) = scanned {
+                // The view must not believe that it has everything.
+                drop(send.send(Err(error.to_string())));
+            }
         });
-        let rebuilt = views.rebuild(upto, receive);
-        let scanned =
-            scan.join().map_err(|_| JournalStopped { reason: "the scan of the state panicked".to_owned() })?;
-        scanned.map_err(|error| JournalStopped { reason: format!("the state can't be read: {error}") })?;
-        Ok(rebuilt.map(|()| upto))
+        Ok(views.try_rebuild(upto, receive).map(|()| upto))
     })
 }
 
