@@ -17,7 +17,7 @@ use crate::gateway::event_item;
 /// How much is read at once, bytes.
 const READ_BYTES: usize = 256 << 10;
 /// How often a followed journal is looked at again.
-const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 const MIB: u64 = 1 << 20;
 
 fn open(dir: &Path) -> anyhow::Result<Inspect> {
@@ -111,13 +111,15 @@ pub(crate) fn tail(args: &Tail, out: &mut impl Write) -> anyhow::Result<()> {
         Ok(())
     })?;
     last.iter().try_for_each(|stored| print(args, stored, out))?;
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         std::thread::sleep(FOLLOW_INTERVAL);
         inspect = open(&args.at.dir)?;
         at = each(&inspect, at, &mut |stored| if wanted(args, &stored) { print(args, &stored, out) } else { Ok(()) })?;
         out.flush()?;
     }
-    Ok(())
 }
 
 fn wanted(args: &Tail, stored: &Stored) -> bool {

@@ -159,13 +159,7 @@ impl Device {
         count: Arc<Count>,
         ledger: mpsc::Sender<Acknowledged>,
     ) -> Self {
-        let kind = if n % 3 == 0 {
-            Kind::ALL[0]
-        } else if n % 3 == 1 {
-            Kind::ALL[1]
-        } else {
-            Kind::ALL[2]
-        };
+        let kind = Kind::ALL.get((n % 3) as usize).copied().unwrap_or(Kind::Traffic);
         let district = ["north", "east", "south", "west"].get((n % 4) as usize).copied().unwrap_or("centre");
         let id: Arc<str> = format!("{}-{n:03}", kind.level()).into();
         let address = format!("city/{district}/{}/{id}", kind.level());
