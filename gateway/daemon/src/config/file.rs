@@ -10,7 +10,7 @@ use lamppost_route::{Decode, Filter, Template};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{Size, Span, Text, Whole};
+use super::value::{Listen, Size, Span, Text, Whole};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,7 +69,7 @@ impl Default for Journal {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Mqtt {
-    pub(super) listen: SocketAddr,
+    pub(super) listen: Listen,
     pub(super) connections_max: Whole<1, 100_000>,
     pub(super) packet_max: Spanned<Size>,
     pub(super) window: Whole<1, 65_535>,
@@ -78,7 +78,7 @@ pub(super) struct Mqtt {
 impl Default for Mqtt {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            listen: Listen(SocketAddr::from(([127, 0, 0, 1], 1883))),
             connections_max: Whole(1000),
             packet_max: unplaced(Size(256 << 10)),
             window: Whole(64),
@@ -179,11 +179,11 @@ fn clock_wait() -> Span {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Http {
-    pub(super) listen: SocketAddr,
+    pub(super) listen: Listen,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Self { listen: Listen(SocketAddr::from(([127, 0, 0, 1], 9464))) }
     }
 }

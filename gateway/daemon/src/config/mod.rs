@@ -139,18 +139,19 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
 /// Turns serde's message into what and remedy.
 fn from_serde(error: &toml::de::Error) -> Problem {
     let message = error.message().trim();
-    let (what, remedy) = match message.split_once(", expected ") {
-        Some((what, right)) => {
-            let what = what.replace("unknown field", "unknown key").replace("unknown variant", "unknown value");
-            let nearest = nearest(&what, right).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
-            (what, Some(format!("{nearest}expected {right}")))
-        }
-        None => match message.split_once("; ") {
-            Some((what, remedy)) => (what.to_owned(), Some(remedy.to_owned())),
-            None => (message.replace("missing field", "missing key"), None),
-        },
+    let (what, remedy) = if let Some((what, right)) = message.split_once(", expected ") {
+        let what = what.replace("unknown field", "unknown key").replace("unknown variant", "unknown value");
+        let nearest = nearest(&what, right).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+        (what, Some(format!("{nearest}expected {right}")))
+    } else if let Some((what, remedy)) = message.split_once("; ") {
+        (what.to_owned(), Some(remedy.to_owned()))
+    } else if message.starts_with("missing field") {
+        (message.replace("missing field", "missing key"), Some("add it to this table".to_owned()))
+    } else if message.starts_with("duplicate key") {
+        (message.to_owned(), Some("a key stands once in its table: remove one of the two".to_owned()))
+    } else {
+        (message.to_owned(), None)
     };
-    let remedy = remedy.or_else(|| what.starts_with("missing key").then(|| "add it to this table".to_owned()));
     Problem { span: error.span(), what, remedy }
 }
 
@@ -274,7 +275,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
             event_max: file.journal.event_max.into_inner(),
         },
         mqtt: file.mqtt.map(|mqtt| Mqtt {
-            listen: mqtt.listen,
+            listen: mqtt.listen.0,
             connections_max: mqtt.connections_max.to(),
             packet_max: mqtt.packet_max.into_inner(),
             window: mqtt.window.to(),
@@ -284,7 +285,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
         routes: file.route.iter().map(rule).collect(),
         topics,
         kafka: file.kafka.map(convert_kafka),
-        http: file.http.listen,
+        http: file.http.listen.0,
     }
 }
 

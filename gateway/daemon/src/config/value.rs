@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -68,6 +69,21 @@ impl FromStr for Span {
     }
 }
 
+/// An IP address and a port to listen on: `"127.0.0.1:1883"`, `"[::]:1883"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listen(pub(crate) SocketAddr);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let right = |_| {
+            format!("{text:?} is not an address to listen on; write an IP address and a port, as in \"127.0.0.1:1883\"")
+        };
+        text.parse().map(Self).map_err(right)
+    }
+}
+
 /// A text that parses as `T`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Text<T>(pub(crate) T);
@@ -102,7 +118,7 @@ macro_rules! from_text {
     )*};
 }
 
-from_text!(Size, Span);
+from_text!(Size, Span, Listen);
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use lamppost_event::{Clock, Group, Outlet, Topic, TopicShape};
@@ -12,6 +13,10 @@ use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
 
 use super::intake::{JournalIntake, dead_letters};
 use crate::config::Config;
+
+/// How often the forwarder's cursor is remembered. While events come in it rides their commits and costs nothing; the
+/// oftener, the less is delivered again after a crash.
+const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The group whose cursors say what the cluster has.
 pub(crate) fn forward_group() -> Group {
@@ -108,6 +113,7 @@ pub(crate) fn forwarder(
         create_topics: kafka.create_topics,
         replication: u8::try_from(kafka.replication).ok().and_then(NonZeroU8::new),
         clock_wait_max: kafka.clock_wait,
+        commit_interval: CURSOR_INTERVAL,
         ..ForwardConfig::new(config.gateway.clone(), &kafka.bootstrap.join(","))
     };
     let forwarder = Forwarder::new(forward, outlet, clock.clone(), Some(intake.clone()));
