@@ -14,6 +14,7 @@ const EVENT_BYTES: f64 = 200.0;
 /// Prints what the configuration means; every mistake is the error.
 pub(crate) fn check(path: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let config = config::load(path)?;
+    crate::gateway::fits(&config)?;
     writeln!(out, "{}: right", path.display())?;
     describe(&config, out)?;
     for warning in warnings(&config) {

@@ -182,10 +182,10 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
             "raise `quota`, or lower `segment`",
         );
     }
-    if event_max.0 == 0 || event_max.0 > segment.0 / 8 {
+    if event_max.0 == 0 || event_max.0 > segment.0 / 10 {
         problem(
             journal.event_max.span(),
-            format!("an event of {event_max} does not fit: at most an eighth of a segment of {segment}"),
+            format!("an event of {event_max} does not fit: at most a tenth of a segment of {segment}"),
             "lower `event_max`, or raise `segment`",
         );
     }

@@ -174,3 +174,6 @@ pub(crate) fn dead_letters() -> Topic {
 fn one_more(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,7 @@ use intake::JournalIntake;
 use outlet::JournalOutlet;
 pub(crate) use outlet::item as event_item;
 use pages::Overview;
-pub(crate) use setup::{journal_options, topics};
+pub(crate) use setup::{fits, journal_options, topics};
 use sources::Sources;
 pub(crate) use sources::{Buses, MODEL_BUS};
 use supervise::{Stop, supervise};

@@ -18,6 +18,9 @@ use crate::config::Config;
 /// oftener, the less is delivered again after a crash.
 const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What a segment's two head pages take.
+const SEGMENT_HEAD_BYTES: u64 = 8192;
+
 /// The group whose cursors say what the cluster has.
 pub(crate) fn forward_group() -> Group {
     #[expect(clippy::unwrap_used, reason = "a literal that is legal")]
@@ -65,11 +68,17 @@ pub(crate) fn journal_options(config: &Config) -> Options {
     }
 }
 
-/// A frame holds at least two of the largest events, and is at most a quarter of a segment.
+/// A frame holds at least two of the largest events, and is at most a quarter of what a segment has for frames.
 fn frame_bytes_max(config: &Config, usual: usize) -> usize {
     let journal = &config.journal;
     let wanted = usize::try_from(journal.event_max.0.saturating_mul(2)).unwrap_or(usize::MAX).max(usual);
-    wanted.min(usize::try_from(journal.segment.0 / 4).unwrap_or(usize::MAX))
+    wanted.min(usize::try_from(journal.segment.0.saturating_sub(SEGMENT_HEAD_BYTES) / 4).unwrap_or(usize::MAX))
+}
+
+/// Whether the journal and the routes take the configuration: what concerns many values together.
+pub(crate) fn fits(config: &Config) -> anyhow::Result<()> {
+    journal_options(config).check().context("the journal can't be set up so")?;
+    routes(config).map(drop)
 }
 
 /// The routes, which lead nowhere but to the journal's topics.
@@ -118,4 +127,27 @@ pub(crate) fn forwarder(
     };
     let forwarder = Forwarder::new(forward, outlet, clock.clone(), Some(intake.clone()));
     Ok(Some(forwarder.context("the forwarder can't be set up")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    /// What `check` calls right must start: the journal's own bounds are never narrower than the configuration's.
+    #[test]
+    fn every_size_that_the_configuration_allows_the_journal_takes() {
+        for (segment, event) in
+            [("1MiB", "1B"), ("1MiB", "104857B"), ("4MiB", "419430B"), ("16MiB", "256KiB"), ("1GiB", "107374182B")]
+        {
+            for quota in [5_u64, 6, 64] {
+                let bytes = segment.parse::<config::value::Size>().unwrap().0 * quota;
+                let text = format!(
+                    "[journal]\nsegment = \"{segment}\"\nevent_max = \"{event}\"\nquota = \"{bytes}B\"\nlinger_bytes = \"1GiB\"\n"
+                );
+                let options = journal_options(&config::parse(&text).unwrap());
+                assert_eq!(options.check(), Ok(()), "{text}");
+            }
+        }
+    }
 }

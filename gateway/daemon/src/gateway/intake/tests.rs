@@ -1,0 +1,183 @@
+use std::path::Path;
+
+use bytes::Bytes;
+use lamppost_event::{Address, BootId, ClockQuality, Item, Monotonic, Now, Position, SourceKind, WallTime};
+use lamppost_journal::Directory;
+
+use super::*;
+use crate::config;
+use crate::gateway::devices::Fed;
+use crate::gateway::outlet::item;
+use crate::gateway::{journal_options, setup};
+
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> Now {
+        Now {
+            wall: WallTime(1_800_000_000_000),
+            monotonic: Monotonic(5_000),
+            boot: BootId(7),
+            quality: ClockQuality::Synced,
+        }
+    }
+}
+
+/// The gateway's inner half over a real folder, without sources and cluster.
+struct Inner {
+    journal: Journal,
+    devices: Arc<Devices>,
+    fed: Fed,
+    intake: JournalIntake,
+}
+
+const CONFIG: &str = "[journal]\nsegment = \"1MiB\"\nquota = \"8MiB\"\nlinger = \"0ms\"\nevent_max = \"64KiB\"\n\
+    [[route]]\nfrom = \"json/#\"\ntopic = \"json\"\ndecode = \"json\"\n";
+
+impl Inner {
+    fn open(dir: &Path) -> Self {
+        let config = config::parse(CONFIG).unwrap();
+        let journal_dir = dir.join("journal");
+        std::fs::create_dir_all(&journal_dir).unwrap();
+        let disk = Arc::new(Directory::create(&journal_dir).unwrap());
+        let (journal, _) = Journal::open(disk, journal_options(&config), Arc::new(Noon)).unwrap();
+        let (devices, fed) = Devices::open(&dir.join("views"), &journal, BootId(7)).unwrap();
+        let devices = Arc::new(devices);
+        let routes = setup::routes(&config).unwrap();
+        let intake = JournalIntake::new(journal.clone(), routes, Arc::new(Noon), devices.clone());
+        Self { journal, devices, fed, intake }
+    }
+
+    /// Offers, and waits until it is on disk.
+    fn store(&self, arrival: Arrival) {
+        let commit = self.intake.offer(arrival).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            while self.intake.durable().unwrap() < commit {
+                self.intake.durable_after(Commit(commit.0 - 1)).await.unwrap();
+            }
+        });
+    }
+
+    fn stored(&self) -> Vec<Event> {
+        let chunk = self.journal.read(Position(0), usize::MAX).unwrap();
+        let events = chunk.items.into_iter().map(item).map(|item| match item {
+            Item::Event(stored) => stored.event,
+            Item::Gap(gap) => panic!("{gap:?}"),
+        });
+        events.collect()
+    }
+
+    fn close(mut self) {
+        self.devices.feed(&self.journal, &mut self.fed).unwrap();
+        self.devices.close();
+        self.journal.close().unwrap();
+    }
+}
+
+fn reading(sequence: u64) -> Arrival {
+    Arrival {
+        source: SourceKind::Serial,
+        device: DeviceId::new("node-7").unwrap(),
+        address: Address::new("link/node-7/temperature").unwrap(),
+        origin: Origin::Sequence { boot: 3, sequence },
+        device_time: None,
+        content_type: None,
+        payload: Bytes::from(sequence.to_string()),
+    }
+}
+
+#[test]
+fn a_resent_sequence_is_acknowledged_and_not_stored_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = Inner::open(dir.path());
+    for sequence in [1, 2, 2, 1, 3, 2] {
+        inner.store(reading(sequence));
+    }
+    let payloads: Vec<Bytes> = inner.stored().into_iter().map(|event| event.payload).collect();
+    assert_eq!(payloads, ["1", "2", "3"]);
+    assert_eq!(inner.intake.count.resent.load(Ordering::Relaxed), 3);
+    assert_eq!(inner.intake.high_water(&reading(1).device, 3), Some(3));
+    assert_eq!(inner.intake.high_water(&reading(1).device, 4), None);
+}
+
+/// Stores 1 and 2, closes, harms the view, and stores 2 and 3 in the next life.
+fn over_a_restart(harm: impl FnOnce(&Path)) -> Vec<Bytes> {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = Inner::open(dir.path());
+    inner.store(reading(1));
+    inner.store(reading(2));
+    inner.close();
+    harm(&dir.path().join("views"));
+    let inner = Inner::open(dir.path());
+    inner.store(reading(2));
+    inner.store(reading(3));
+    inner.stored().into_iter().map(|event| event.payload).collect()
+}
+
+#[test]
+fn a_resend_is_recognised_after_a_restart() {
+    assert_eq!(over_a_restart(|_| {}), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_resend_is_recognised_although_the_view_is_gone() {
+    assert_eq!(over_a_restart(|views| std::fs::remove_dir_all(views).unwrap()), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_resend_is_recognised_although_the_view_is_garbage() {
+    let garbage = |views: &Path| {
+        let mut folders = vec![views.to_owned()];
+        let mut spoilt = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    std::fs::remove_file(&path).unwrap();
+                    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+                    spoilt += 1;
+                }
+            }
+        }
+        assert!(spoilt > 0, "there was no view to spoil");
+    };
+    assert_eq!(over_a_restart(garbage), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_resend_is_recognised_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = Inner::open(dir.path());
+    inner.store(reading(1));
+    drop(inner);
+    let inner = Inner::open(dir.path());
+    inner.store(reading(1));
+    assert_eq!(inner.stored().len(), 1);
+}
+
+#[test]
+fn what_can_not_be_decoded_is_a_dead_letter_that_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = Inner::open(dir.path());
+    let payload = Bytes::from_static(b"{\"cut\":");
+    let address = Address::new("json/a").unwrap();
+    inner.store(Arrival { address, origin: Origin::Unmarked, payload: payload.clone(), ..reading(1) });
+    let stored = inner.stored();
+    assert_eq!((stored[0].topic.as_str(), &stored[0].payload), ("dead-letters", &payload));
+    assert!(stored[0].reason.as_ref().unwrap().contains("JSON"), "{:?}", stored[0].reason);
+}
+
+#[test]
+fn what_is_too_large_is_refused_with_its_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = Inner::open(dir.path());
+    let arrival = Arrival { payload: Bytes::from(vec![0; 70_000]), ..reading(1) };
+    let refusal = inner.intake.offer(arrival).unwrap_err();
+    assert!(matches!(refusal, Refusal::TooLarge { bytes: 70_000.., bytes_max: 65_536 }), "{refusal:?}");
+    // The sequence is not taken for stored.
+    inner.store(reading(1));
+    assert_eq!(inner.stored().len(), 1);
+}
