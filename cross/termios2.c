@@ -1,8 +1,9 @@
 // Loaded by cross/check into the ARM64 program when it runs under qemu-user; no part of the product.
 //
-// Why it exists: qemu-user before 10.2 does not know the terminal requests TCGETS2, TCSETS2, TCSETSW2 and TCSETSF2 and
-// answers ENOSYS. Every kernel since Linux 2.6 knows them. serialport makes them through the C library's `ioctl`, rustix
-// by an `svc` instruction of its own, and without an answer neither can open the pseudo-terminal of the demo's node.
+// Why it exists: Debian 12's qemu-user (7.2) does not know the terminal requests TCGETS2, TCSETS2, TCSETSW2 and TCSETSF2
+// and answers ENOSYS; every ARM64 kernel knows them (asm-generic/ioctls.h). serialport makes them through the C library's
+// `ioctl`, rustix by an `svc` instruction of its own, and without an answer neither can open the pseudo-terminal of the
+// demo's node.
 //
 // What it does: it stands in for `ioctl`, and it turns the `svc` of each inlined ioctl in the program into a breakpoint
 // whose signal it answers. Either way the emulator is asked first, so that an emulator that knows the requests is really
@@ -67,10 +68,10 @@ int ioctl(int fd, unsigned long request, ...) {
 
 // --- ioctls that do not pass through the C library ------------------------------------------------------------------
 
-#define SVC 0xd4000001u   // svc #0
-#define BRK 0xd4200000u   // brk #0
-#define IOCTL_W 0x52800008u + (SYS_ioctl << 5) // mov w8, #SYS_ioctl
-#define IOCTL_X 0xd2800008u + (SYS_ioctl << 5) // mov x8, #SYS_ioctl
+#define SVC 0xd4000001u                            // svc #0
+#define BRK 0xd4200000u                            // brk #0
+#define IOCTL_W (0x52800008u | (SYS_ioctl << 5)) // mov w8, #SYS_ioctl
+#define IOCTL_X (0xd2800008u | (SYS_ioctl << 5)) // mov x8, #SYS_ioctl
 // How far before its `svc` the number is looked for, in instructions. One that is missed fails as if there was no shim.
 #define WINDOW 16
 
@@ -118,7 +119,7 @@ static int patch_program(struct dl_phdr_info *object, size_t size, void *data) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-    struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO};
     if (sigaction(SIGTRAP, &action, NULL) != 0)
         abort();
     dl_iterate_phdr(patch_program, NULL);
