@@ -1,13 +1,13 @@
 // Loaded by cross/check into the ARM64 program when it runs under qemu-user; no part of the product.
 //
-// Why it exists: Debian 12's qemu-user (7.2) does not know the terminal requests TCGETS2, TCSETS2, TCSETSW2 and TCSETSF2
-// and answers ENOSYS; every ARM64 kernel knows them (asm-generic/ioctls.h). serialport makes them through the C library's
-// `ioctl`, rustix by an `svc` instruction of its own, and without an answer neither can open the pseudo-terminal of the
-// demo's node.
+// Why it exists: Debian 12's qemu-user (7.2) does not know the terminal requests TCGETS2, TCSETS2, TCSETSW2 and TCSETSF2,
+// and answers ENOSYS; every ARM64 kernel knows them (asm-generic/ioctls.h). serialport makes them through the C
+// library's `ioctl`, rustix by an `svc` instruction of its own; without an answer neither opens the pseudo-terminal of
+// the demo's node.
 //
 // What it does: it stands in for `ioctl`, and it turns the `svc` of each inlined ioctl in the program into a breakpoint
-// whose signal it answers. Either way the emulator is asked first, so that an emulator that knows the requests is really
-// used. Where it does not, they become TCGETS, TCSETS, TCSETSW and TCSETSF: the same fields, only without the speeds.
+// whose signal it answers. Either way the emulator is asked first: one that knows the requests is really used. Where it
+// does not, they become TCGETS, TCSETS, TCSETSW and TCSETSF: the same fields, only without the speeds.
 #define _GNU_SOURCE
 #include <asm/ioctls.h>
 #include <asm/termbits.h>
@@ -54,7 +54,7 @@ int ioctl(int fd, unsigned long request, ...) {
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
     int result = syscall(SYS_ioctl, fd, request, argument);
-    // ENOTTY is what an emulator ought to say to a request that it does not know. A real "no terminal" comes back again.
+    // ENOTTY is what an emulator ought to say to a request that it does not know. A real "no terminal" comes again.
     if (result != -1 || (errno != ENOSYS && errno != ENOTTY))
         return result;
     switch ((unsigned int)request) { // rustix hands it over in 32 bits, the C library in 64
@@ -68,8 +68,8 @@ int ioctl(int fd, unsigned long request, ...) {
 
 // --- ioctls that do not pass through the C library ------------------------------------------------------------------
 
-#define SVC 0xd4000001u                            // svc #0
-#define BRK 0xd4200000u                            // brk #0
+#define SVC 0xd4000001u                          // svc #0
+#define BRK 0xd4200000u                          // brk #0
 #define IOCTL_W (0x52800008u | (SYS_ioctl << 5)) // mov w8, #SYS_ioctl
 #define IOCTL_X (0xd2800008u | (SYS_ioctl << 5)) // mov x8, #SYS_ioctl
 // How far before its `svc` the number is looked for, in instructions. One that is missed fails as if there was no shim.

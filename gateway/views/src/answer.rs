@@ -35,10 +35,10 @@ pub enum ViewError {
         /// What happened first.
         reason: String,
     },
-    /// [`Views::rebuild`] has to come first.
+    /// [`crate::Views::rebuild`] has to come first.
     #[error("the view is empty and has not been rebuilt from the journal")]
     Unbuilt,
-    /// [`Views::rebuild`] is for an empty view.
+    /// [`crate::Views::rebuild`] is for an empty view.
     #[error("the view has applied commit {applied}; only an empty one is rebuilt")]
     Built {
         /// How far it is.
