@@ -1,9 +1,8 @@
 // Loaded by cross/check into the ARM64 program when it runs under qemu-user; no part of the product.
 //
-// Why it exists: Debian 12's qemu-user (7.2) does not know the terminal requests TCGETS2, TCSETS2, TCSETSW2 and TCSETSF2,
-// and answers ENOSYS; every ARM64 kernel knows them (asm-generic/ioctls.h). serialport makes them through the C
-// library's `ioctl`, rustix by an `svc` instruction of its own; without an answer neither opens the pseudo-terminal of
-// the demo's node.
+// Why it exists: to the terminal requests TCGETS2, TCSETS2, TCSETSW2 and TCSETSF2, Debian 12's qemu-user (7.2) answers
+// ENOSYS; every ARM64 kernel knows them (asm-generic/ioctls.h). serialport makes them through the C library's `ioctl`,
+// rustix by an `svc` instruction of its own; without an answer neither opens the pseudo-terminal of the demo's node.
 //
 // What it does: it stands in for `ioctl`, and it turns the `svc` of each inlined ioctl in the program into a breakpoint
 // whose signal it answers. Either way the emulator is asked first: one that knows the requests is really used. Where it
