@@ -53,7 +53,7 @@ pub(crate) struct Demo {
     /// How many events the simulated devices send by MQTT; the serial node and the I2C chip come on top.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
     pub(crate) events: u64,
-    /// How many MQTT devices there are.
+    /// How many MQTT devices there are, at most: each sends ten events or more.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) devices: u32,
     /// Print the result as one line of JSON, the last on standard output.

@@ -44,7 +44,8 @@ pub enum Refusal {
 
 /// What a source sees: it offers arrivals and learns when they are on disk.
 pub trait Intake: Send + Sync + 'static {
-    /// Takes an arrival, and returns the commit it goes with. Never blocks, and never on disk yet: acknowledge only once
+    /// Takes an arrival, and returns the commit it goes with. It is not on disk yet, and nothing is waited for (the first sequence of a
+    /// sender may have to be looked up): acknowledge only once
     /// [`Intake::durable`] has reached that commit. A resend of what is already stored is taken and not stored again; one
     /// that can't be routed is stored as a dead letter. Arrivals of one caller keep their order.
     ///

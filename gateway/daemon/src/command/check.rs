@@ -78,6 +78,14 @@ fn warnings(config: &Config) -> Vec<String> {
     {
         warnings.push(format!("mqtt listens on {}: anyone who reaches it may publish", mqtt.listen));
     }
+    if let Some(mqtt) = &config.mqtt
+        && mqtt.packet_max > config.journal.event_max
+    {
+        let (packet, event) = (mqtt.packet_max, config.journal.event_max);
+        warnings.push(format!(
+            "mqtt takes packets of {packet}, the journal events of {event}: what lies between is refused"
+        ));
+    }
     if !config.http.ip().is_loopback() {
         warnings.push(format!("http listens on {}: anyone who reaches it may read the metrics", config.http));
     }

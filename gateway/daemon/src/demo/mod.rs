@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 
 use crate::cli;
 use crate::config;
@@ -24,10 +24,16 @@ use cluster::Cluster;
 use table::{Figures, Table};
 pub(crate) use verdict::Verdict;
 
-/// How long the city sends, if it is not for more than [`EVENTS_PER_S_MIN`].
+/// How long the city sends many events.
 const SENDING_S: f64 = 30.0;
-/// Few events are not stretched.
-const EVENTS_PER_S_MIN: f64 = 1_000.0;
+/// How long it sends few: long enough for the cluster to go away in the middle.
+const SENDING_S_MIN: f64 = 3.0;
+/// The pace between.
+const EVENTS_PER_S: f64 = 1_000.0;
+/// Fewer devices send where there would be fewer events for each.
+const EVENTS_PER_DEVICE_MIN: u64 = 10;
+/// How often the devices' progress is looked at.
+const TICK: Duration = Duration::from_millis(10);
 /// How often the table is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
 /// How long the backlog may take to drain once all is sent.
@@ -45,9 +51,9 @@ pub(crate) async fn run(args: &cli::Demo) -> anyhow::Result<Verdict> {
     let broker = gateway.mqtt_address().context("the demo's gateway has no MQTT server")?;
 
     let (ledgers, entries) = ledgers::open(scratch.path())?;
-    #[expect(clippy::cast_precision_loss, reason = "a pace, not a count")]
-    let events_per_s = (args.events as f64 / SENDING_S).max(EVENTS_PER_S_MIN);
-    let plan = city::Plan { broker, devices: args.devices, events: args.events, events_per_s };
+    // With a handful of events each, so that there is a middle for the cluster to be away in.
+    let devices = args.devices.min(u32::try_from(args.events / EVENTS_PER_DEVICE_MIN).unwrap_or(u32::MAX));
+    let plan = city::Plan { broker, devices, events: args.events, events_per_s: pace(args.events) };
     let senders = Senders::start(plan, line, entries);
 
     let show = Show { started, planned: args.events, table: Table::new() };
@@ -59,6 +65,13 @@ pub(crate) async fn run(args: &cli::Demo) -> anyhow::Result<Verdict> {
     anyhow::ensure!(stopped.backlog == 0, "{} events were not forwarded in time", stopped.backlog);
     let report = verdict::judge(cluster.bootstrap(), written?).await?;
     Ok(Verdict::new(report, journaled, started.elapsed().as_secs_f64(), scratch.keep()))
+}
+
+/// Events a second.
+fn pace(events: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a pace, not a count")]
+    let events = events as f64;
+    events / (events / EVENTS_PER_S).clamp(SENDING_S_MIN, SENDING_S)
 }
 
 /// The demo's folder: the user's, or one that goes when the demo ends.
@@ -203,7 +216,7 @@ impl Show {
         gateway: &Gateway,
         senders: (&city::Count, &node::Count),
         cluster_up: bool,
-    ) -> anyhow::Result<Figures> {
+    ) -> anyhow::Result<()> {
         let (city, node) = senders;
         let gateway = gateway.figures();
         let figures = Figures {
@@ -216,44 +229,66 @@ impl Show {
             cluster_up,
         };
         self.table.show(self.started.elapsed(), figures)?;
-        Ok(figures)
+        Ok(())
     }
 }
 
-/// Shows how things go; takes the cluster away when a third is acknowledged, and brings it back at two thirds; ends when all is
-/// sent, acknowledged and delivered.
+/// The time without a cluster: from a third to two thirds of the acknowledgements.
+struct Outage<'a> {
+    cluster: &'a Cluster,
+    from: u64,
+    to: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Before,
+    Away,
+    Over,
+}
+
+impl Outage<'_> {
+    /// Does what is due after so many acknowledgements.
+    fn follow(&mut self, acknowledged: u64) -> anyhow::Result<()> {
+        if self.phase == Phase::Before && acknowledged >= self.from {
+            self.cluster.go_away()?;
+            self.phase = Phase::Away;
+        }
+        if self.phase == Phase::Away && acknowledged >= self.to {
+            self.cluster.come_back()?;
+            self.phase = Phase::Over;
+        }
+        Ok(())
+    }
+
+    fn cluster_is_up(&self) -> bool {
+        self.phase != Phase::Away
+    }
+}
+
+/// Shows how things go and takes the cluster away in between; ends when all is sent, acknowledged and delivered.
 async fn watch(mut show: Show, cluster: &Cluster, gateway: &Gateway, senders: Senders) -> anyhow::Result<()> {
     let (city, node) = (senders.city.clone(), senders.node.clone());
     let counts = (&*city, &*node);
-    let (away_from, away_to) = (show.planned / 3, show.planned * 2 / 3);
-    let mut was_away = false;
-    let mut cluster_up = true;
-    while city.acknowledged.load(Relaxed) < show.planned {
-        anyhow::ensure!(
-            !senders.city_task.is_finished() || city.acknowledged.load(Relaxed) >= show.planned,
-            "the city stopped early"
-        );
-        show.draw(gateway, counts, cluster_up)?;
-        let acknowledged = city.acknowledged.load(Relaxed);
-        if !was_away && acknowledged >= away_from {
-            cluster.go_away()?;
-            (was_away, cluster_up) = (true, false);
+    let mut outage = Outage { cluster, from: show.planned / 3, to: show.planned * 2 / 3, phase: Phase::Before };
+    let mut redraw = interval(REDRAW);
+    while !senders.city_task.is_finished() {
+        outage.follow(city.acknowledged.load(Relaxed))?;
+        tokio::select! {
+            _ = redraw.tick() => show.draw(gateway, counts, outage.cluster_is_up())?,
+            () = sleep(TICK) => {}
         }
-        if was_away && !cluster_up && acknowledged >= away_to {
-            cluster.come_back()?;
-            cluster_up = true;
-        }
-        sleep(REDRAW).await;
     }
-    if !cluster_up {
-        cluster.come_back()?;
-    }
+    let away = outage.phase == Phase::Away;
+    outage.follow(u64::MAX)?;
     senders.finish().await?;
+    anyhow::ensure!(!away, "the city stopped before the cluster was back");
     gateway.stop_sources().await;
     let deadline = Instant::now() + DRAIN_MAX;
     while gateway.figures().backlog > 0 && Instant::now() < deadline {
         show.draw(gateway, counts, true)?;
-        sleep(REDRAW).await;
+        redraw.tick().await;
     }
     show.draw(gateway, counts, true)?;
     Ok(())

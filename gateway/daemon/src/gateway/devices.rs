@@ -91,11 +91,19 @@ impl Devices {
         let seen = read_seen(journal, fed)?;
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
         let Some(views) = views.as_ref() else { return Ok(()) };
-        let (marks, upto) = match journal.state_since(fed.applied) {
-            Ok(changes) => (changes.changes, changes.upto),
+        let marks = match journal.state_since(fed.applied) {
+            Ok(changes) => Ok((changes.changes, changes.upto)),
             // It was not fed for longer than the journal remembers changes: all marks are read.
-            Err(StateError::TooOld { .. }) => all_marks(journal)?,
-            Err(error) => return Err(JournalStopped { reason: format!("the state can't be read: {error}") }),
+            Err(StateError::TooOld { .. }) => all_marks(journal),
+            Err(error) => Err(error),
+        };
+        let (marks, upto) = match marks {
+            Ok(marks) => marks,
+            // The view stays behind, and is not trusted meanwhile; that the journal has stopped shows elsewhere.
+            Err(error) => {
+                tracing::warn!(%error, "the view of the devices can't be brought up to date");
+                return Ok(());
+            }
         };
         let marks = marks.into_iter().filter_map(|change| match change {
             StateChange::Mark(mark) => Some(mark_change(mark)),
@@ -131,13 +139,11 @@ fn mark_change(Mark { device, boot, sequence }: Mark) -> Change {
     Change::Mark { device, boot, sequence }
 }
 
-fn all_marks(journal: &Journal) -> Result<(Vec<StateChange>, Commit), JournalStopped> {
+fn all_marks(journal: &Journal) -> Result<(Vec<StateChange>, Commit), StateError> {
     let mut all: BTreeMap<(DeviceId, u64), u64> = BTreeMap::new();
-    let upto = journal
-        .marks(&mut |mark| {
-            all.insert((mark.device, mark.boot), mark.sequence);
-        })
-        .map_err(|error| JournalStopped { reason: format!("the state can't be read: {error}") })?;
+    let upto = journal.marks(&mut |mark| {
+        all.insert((mark.device, mark.boot), mark.sequence);
+    })?;
     let marks = all.into_iter().map(|((device, boot), sequence)| StateChange::Mark(Mark { device, boot, sequence }));
     Ok((marks.collect(), upto))
 }

@@ -12,8 +12,15 @@ use lamppost_forward::{DeadLetters, Poison};
 use lamppost_journal::{AppendError, Journal, Mark, Marked};
 use lamppost_route::Routes;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
+
 use super::devices::Devices;
 
+/// A dead letter may be larger than an event by this, for its reason, bytes.
+pub(crate) const REASON_ROOM_BYTES: usize = 2_048;
+/// The longest reason that is kept, bytes.
+const REASON_BYTES_MAX: usize = 1_024;
 /// How many senders' high-water marks are kept at hand; beyond, they are looked up again.
 const AT_HAND_MAX: usize = 16_384;
 
@@ -38,14 +45,30 @@ pub(crate) struct JournalIntake {
     routes: Routes,
     clock: Arc<dyn Clock>,
     devices: Arc<Devices>,
+    /// The largest event (key, value and header), bytes.
+    event_bytes_max: usize,
     /// Held over look-up and append, so that a sequence is stored once whichever port it comes by.
     at_hand: Mutex<HashMap<(DeviceId, u64), Marked>>,
     pub(crate) count: IntakeCount,
 }
 
 impl JournalIntake {
-    pub(crate) fn new(journal: Journal, routes: Routes, clock: Arc<dyn Clock>, devices: Arc<Devices>) -> Self {
-        Self { journal, routes, clock, devices, at_hand: Mutex::default(), count: IntakeCount::default() }
+    pub(crate) fn new(
+        journal: Journal,
+        routes: Routes,
+        clock: Arc<dyn Clock>,
+        devices: Arc<Devices>,
+        event_bytes_max: usize,
+    ) -> Self {
+        Self {
+            journal,
+            routes,
+            clock,
+            devices,
+            event_bytes_max,
+            at_hand: Mutex::default(),
+            count: IntakeCount::default(),
+        }
     }
 
     fn store(
@@ -55,7 +78,13 @@ impl JournalIntake {
         mark: Option<&Mark>,
         kept: Arrival,
     ) -> Result<Commit, Refusal> {
-        match self.journal.append(&event.topic, partition, encode_event(event), mark) {
+        let record = encode_event(event);
+        let bytes = record.bytes();
+        if event.reason.is_none() && bytes > self.event_bytes_max {
+            one_more(&self.count.too_large);
+            return Err(Refusal::TooLarge { bytes, bytes_max: self.event_bytes_max });
+        }
+        match self.journal.append(&event.topic, partition, record, mark) {
             Ok(appended) => {
                 one_more(&self.count.taken);
                 if event.reason.is_some() {
@@ -85,7 +114,7 @@ impl JournalIntake {
         let mut at_hand = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
         let known = match at_hand.get(&sender) {
             Some(marked) => Some(*marked),
-            None => self.devices.marked(&self.journal, &sender.0, boot)?,
+            None => aside(|| self.devices.marked(&self.journal, &sender.0, boot))?,
         };
         if let Some(marked) = known.filter(|marked| sequence <= marked.sequence) {
             one_more(&self.count.resent);
@@ -127,8 +156,7 @@ impl Intake for JournalIntake {
 
     fn high_water(&self, device: &DeviceId, boot: u64) -> Option<u64> {
         // A node that is told nothing sends from its oldest kept reading on, and the resends are recognised.
-        self.journal
-            .mark(device, boot)
+        aside(|| self.journal.mark(device, boot))
             .inspect_err(|error| tracing::warn!(%device, boot, %error, "a mark can't be read"))
             .ok()?
     }
@@ -138,7 +166,8 @@ impl Intake for JournalIntake {
 impl DeadLetters for JournalIntake {
     fn bury(&self, poison: Poison) -> Waiting<'_, Result<(), JournalStopped>> {
         Box::pin(async move {
-            let event = Event { topic: dead_letters(), reason: Some(poison.reason.into()), ..poison.stored.event };
+            let reason = Some(shortened(poison.reason).into());
+            let event = Event { topic: dead_letters(), reason, ..poison.stored.event };
             let partition = lamppost_event::partition_of(&event.key, self.partitions_of(&event.topic));
             let record = encode_event(&event);
             let commit = loop {
@@ -163,6 +192,18 @@ impl JournalIntake {
     fn partitions_of(&self, topic: &Topic) -> u16 {
         self.routes.topics().iter().find(|shape| shape.topic == *topic).map_or(1, |shape| shape.partitions)
     }
+}
+
+fn shortened(mut reason: String) -> String {
+    let end = (0..=REASON_BYTES_MAX.min(reason.len())).rev().find(|at| reason.is_char_boundary(*at));
+    reason.truncate(end.unwrap_or(0));
+    reason
+}
+
+/// Runs what may read the disk; on a worker of the runtime, so that the other tasks go on meanwhile.
+fn aside<T>(look_up: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+    if matches!(flavor, Ok(RuntimeFlavor::MultiThread)) { block_in_place(look_up) } else { look_up() }
 }
 
 /// The topic of what could not be routed, decoded or delivered.

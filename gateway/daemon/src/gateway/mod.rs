@@ -80,7 +80,13 @@ impl Gateway {
         let devices = Arc::new(devices);
         let routes = setup::routes(config)?;
         let shapes = setup::readable(config, &journal);
-        let intake = Arc::new(JournalIntake::new(journal.clone(), routes, clock.clone(), devices.clone()));
+        let intake = Arc::new(JournalIntake::new(
+            journal.clone(),
+            routes,
+            clock.clone(),
+            devices.clone(),
+            setup::event_bytes_max(config),
+        ));
         let outlet = Arc::new(JournalOutlet::new(journal.clone(), shapes));
         let (fail, failed) = watch::channel(None);
 

@@ -11,7 +11,7 @@ use lamppost_forward::{ForwardConfig, Forwarder};
 use lamppost_journal::{Journal, Options, TopicOptions};
 use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
 
-use super::intake::{JournalIntake, dead_letters};
+use super::intake::{JournalIntake, REASON_ROOM_BYTES, dead_letters};
 use crate::config::Config;
 
 /// How often the forwarder's cursor is remembered. While events come in it rides their commits and costs nothing; the
@@ -53,13 +53,12 @@ pub(crate) fn journal_options(config: &Config) -> Options {
         topic: shape.topic,
         partitions: shape.partitions,
     });
-    let event_bytes_max = usize::try_from(config.journal.event_max.0).unwrap_or(usize::MAX);
     let defaults = Options::default();
     Options {
         quota_bytes: config.journal.quota.0,
         segment_bytes: config.journal.segment.0,
         frame_bytes_max: frame_bytes_max(config, defaults.frame_bytes_max),
-        event_bytes_max,
+        event_bytes_max: event_bytes_max(config).saturating_add(REASON_ROOM_BYTES),
         linger: config.journal.linger,
         linger_bytes: usize::try_from(config.journal.linger_bytes.0).unwrap_or(usize::MAX),
         topics: topics.collect(),
@@ -68,10 +67,15 @@ pub(crate) fn journal_options(config: &Config) -> Options {
     }
 }
 
+/// The largest event.
+pub(crate) fn event_bytes_max(config: &Config) -> usize {
+    usize::try_from(config.journal.event_max.0).unwrap_or(usize::MAX)
+}
+
 /// A frame holds at least two of the largest events, and is at most a quarter of what a segment has for frames.
 fn frame_bytes_max(config: &Config, usual: usize) -> usize {
     let journal = &config.journal;
-    let wanted = usize::try_from(journal.event_max.0.saturating_mul(2)).unwrap_or(usize::MAX).max(usual);
+    let wanted = event_bytes_max(config).saturating_add(REASON_ROOM_BYTES).saturating_mul(2).max(usual);
     wanted.min(usize::try_from(journal.segment.0.saturating_sub(SEGMENT_HEAD_BYTES) / 4).unwrap_or(usize::MAX))
 }
 

@@ -44,7 +44,13 @@ impl Inner {
         let (devices, fed) = Devices::open(&dir.join("views"), &journal, BootId(7)).unwrap();
         let devices = Arc::new(devices);
         let routes = setup::routes(&config).unwrap();
-        let intake = JournalIntake::new(journal.clone(), routes, Arc::new(Noon), devices.clone());
+        let intake = JournalIntake::new(
+            journal.clone(),
+            routes,
+            Arc::new(Noon),
+            devices.clone(),
+            setup::event_bytes_max(&config),
+        );
         Self { journal, devices, fed, intake }
     }
 
@@ -180,4 +186,21 @@ fn what_is_too_large_is_refused_with_its_size() {
     // The sequence is not taken for stored.
     inner.store(reading(1));
     assert_eq!(inner.stored().len(), 1);
+}
+
+#[test]
+fn an_event_of_the_largest_size_can_still_be_buried_as_a_dead_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = Inner::open(dir.path());
+    let around = encode_event(&inner.intake.routes.route(reading(1), Noon.now()).event).bytes() - 1;
+    let largest = Arrival { payload: Bytes::from(vec![b'x'; 65_536 - around]), ..reading(1) };
+    inner.store(largest);
+    let Item::Event(stored) = item(inner.journal.read(Position(0), usize::MAX).unwrap().items.remove(0)) else {
+        panic!("no event")
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(inner.intake.bury(Poison { stored, reason: "é".repeat(5_000) })).unwrap();
+    let buried = inner.stored().remove(1);
+    assert_eq!((buried.topic.as_str(), buried.payload.len()), ("dead-letters", 65_536 - around));
+    assert_eq!(buried.reason.unwrap().len(), 1_024);
 }
