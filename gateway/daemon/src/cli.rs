@@ -33,12 +33,24 @@ pub(crate) enum Command {
     Check(ConfigArg),
     /// Show the whole way of an event on this machine: simulated sensors, a real journal, a cluster that goes away.
     Demo(Demo),
-    /// Read a cluster, and senders' ledgers if there are any, and say what is lost, doubled or out of order.
+    /// Read a cluster, and senders' ledgers if there are any, and say what is lost, doubled or out of order. Exit status 1: the
+    /// promise was broken; 2: it could not be judged.
     Audit(Audit),
     /// Measure this gateway on this machine: durable acknowledgements, delivery, latency, memory, bytes written.
     Bench(Bench),
     /// Look into a journal, also while the gateway runs.
     Journal(Journal),
+}
+
+impl Command {
+    /// Whether the exit status is a verdict.
+    pub(crate) fn judges(&self) -> bool {
+        match self {
+            Self::Demo(_) | Self::Audit(_) => true,
+            Self::Journal(journal) => matches!(journal.command, JournalCommand::Verify(_)),
+            Self::Run(_) | Self::Check(_) | Self::Bench(_) => false,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -69,7 +81,8 @@ pub(crate) struct Audit {
     /// A broker of the cluster, host:port; several with commas.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) bootstrap: String,
-    /// A sender's ledger: JSON lines of what it was acknowledged. May be given several times.
+    /// A sender's ledger, may be given several times: JSON lines of what was acknowledged, in the order of sending, as
+    /// {"topic":"air","key":"dev-3","id":"dev-3:17"} or {"topic":"air","device":"node-1","boot":3,"sequence":17}.
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: Vec<PathBuf>,
     /// Only these topics. By default all that are not the cluster's own.
@@ -112,7 +125,7 @@ pub(crate) struct Journal {
 pub(crate) enum JournalCommand {
     /// What is in it: segments, partitions with their offsets, groups and their lag.
     Ls(JournalAt),
-    /// Print events, the last ones first to be found; --follow waits for more.
+    /// Print the last events, oldest first; --follow goes on as more arrive.
     Tail(Tail),
     /// Read every byte and check it: checksums, order, density of offsets. Exit status 1 if anything is wrong.
     Verify(JournalAt),

@@ -31,10 +31,26 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Where even this can't be written there is nobody to tell.
-            drop(writeln!(std::io::stderr(), "lamppost: {error:#}"));
-            ExitCode::FAILURE
+            drop(writeln!(std::io::stderr(), "lamppost: {}", told(&error)));
+            if cli.command.judges() { ExitCode::from(COULD_NOT_JUDGE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// What a command that judges (`demo`, `audit`, `journal verify`) ends with when it could not come to a verdict: 1 is a bad verdict.
+const COULD_NOT_JUDGE: u8 = 2;
+
+/// The error and its causes, each said once.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -44,7 +60,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Log lines go to standard error; under a service manager without the time, which the log there has already.
 fn log(command: &Command) {
     // librdkafka reports the end of a partition, which an audit reads up to, as an error.
-    let default = if matches!(command, Command::Run(_)) { "info" } else { "error,rdkafka=off" };
+    let default = if matches!(command, Command::Run(_)) { "info,rumqttd=warn" } else { "error,rdkafka=off" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -81,4 +97,15 @@ fn dispatch(command: &Command) -> anyhow::Result<bool> {
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_the_error_has_said_is_not_said_again() {
+        let error = anyhow::anyhow!("in use").context("port 1: in use").context("mqtt can't be served");
+        assert_eq!(told(&error), "mqtt can't be served: port 1: in use");
+    }
 }

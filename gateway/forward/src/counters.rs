@@ -28,6 +28,8 @@ pub struct Counters {
     pub gaps: AtomicU64,
     /// Events that those gaps swallowed.
     pub gap_events: AtomicU64,
+    /// Times that the journal was read again from the cursors, since offsets were missing in it without a word.
+    pub rereads: AtomicU64,
     /// Events that can never be accepted by the cluster, handed to dead letters.
     pub poison: AtomicU64,
     /// Dead letters that were sent cut.

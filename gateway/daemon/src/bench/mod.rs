@@ -49,7 +49,9 @@ struct Figures {
 /// Measures and prints.
 pub(crate) async fn run(args: &cli::Bench, out: &mut impl Write) -> anyhow::Result<()> {
     let scratch = match &args.dir {
-        Some(dir) => tempfile::Builder::new().prefix("lamppost-bench-").tempdir_in(dir)?,
+        Some(dir) => tempfile::Builder::new().prefix("lamppost-bench-").tempdir_in(dir).with_context(|| {
+            format!("{} can't be used; --dir names a folder that exists and can be written", dir.display())
+        })?,
         None => tempfile::Builder::new().prefix("lamppost-bench-").tempdir()?,
     };
     let figures = measure(args, scratch.path()).await?;

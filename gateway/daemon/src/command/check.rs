@@ -2,12 +2,15 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
+
+use lamppost_event::Topic;
 
 use crate::config::{self, Config};
 use crate::wear::{self, Wear};
 
 /// The rates that the table shows, events/s.
-const RATES: [f64; 3] = [1.0, 10.0, 100.0];
+const RATES: [f64; 4] = [0.1, 1.0, 10.0, 100.0];
 /// The payload that the table reckons with, bytes.
 const EVENT_BYTES: f64 = 200.0;
 
@@ -41,10 +44,12 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     if let Some(kafka) = &config.kafka {
         writeln!(out, "  kafka     {}", kafka.bootstrap.join(", "))?;
     }
+    let (linger, topic) = shortest_linger(config);
+    let whose = topic.map_or_else(String::new, |topic| format!(" (the shortest, of {topic})"));
+    let quota = config.journal.quota;
     writeln!(
         out,
-        "\n  the journal: quota {}, linger {:?}; with events of {EVENT_BYTES} bytes",
-        config.journal.quota, config.journal.linger
+        "\n  the journal: quota {quota}, linger {linger:?}{whose}; if all events of {EVENT_BYTES} bytes have that linger"
     )?;
     writeln!(out, "  {:>9}  {:>14}  {:>18}  {:>13}", "events/s", "written a day", "years of a card", "hours offline")?;
     for rate in RATES {
@@ -58,9 +63,17 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     )
 }
 
+/// The shortest linger, and the topic that has it: the costliest for the card.
+fn shortest_linger(config: &Config) -> (Duration, Option<&Topic>) {
+    let own = config.topics.iter().filter_map(|(topic, settings)| Some((settings.linger?, Some(topic))));
+    own.chain([(config.journal.linger, None)])
+        .min_by_key(|(linger, _)| *linger)
+        .unwrap_or((config.journal.linger, None))
+}
+
 fn estimate(config: &Config, events_per_s: f64) -> Wear {
     let journal = &config.journal;
-    wear::estimate(events_per_s, EVENT_BYTES, journal.linger, journal.linger_bytes, journal.quota)
+    wear::estimate(events_per_s, EVENT_BYTES, shortest_linger(config).0, journal.linger_bytes, journal.quota)
 }
 
 /// What is right and may still surprise.
@@ -101,6 +114,12 @@ mod tests {
         let config = config::parse("[mqtt]\nlisten = \"0.0.0.0:1883\"\n").unwrap();
         let warnings = warnings(&config).join("\n");
         assert!(warnings.contains("0.0.0.0:1883") && warnings.contains("no [kafka]"), "{warnings}");
+    }
+
+    #[test]
+    fn a_topic_without_linger_shows_what_it_costs() {
+        let cost = |text: &str| estimate(&config::parse(text).unwrap(), 100.0).bytes_per_day;
+        assert!(cost("[topics.air]\nlinger = \"0ms\"\n") > 5.0 * cost(""));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use console::Term;
 use lamppost_event::{Item, Position, Stored};
-use lamppost_journal::{Directory, Inspect};
+use lamppost_journal::{Damage, Directory, Inspect};
 use serde_json::{Value, json};
 
 use crate::cli::{JournalAt, Tail};
@@ -22,10 +22,13 @@ const MIB: u64 = 1 << 20;
 
 fn open(dir: &Path) -> anyhow::Result<Inspect> {
     let right = || {
-        format!("no journal can be read in {}; it is the folder \"journal\" in the gateway's state_dir", dir.display())
+        let dir = dir.display();
+        format!("no journal can be read in {dir}; it is the folder \"journal\" in the gateway's state_dir")
     };
     let disk = Directory::existing(dir).with_context(right)?;
-    Inspect::open(Arc::new(disk)).with_context(right)
+    let inspect = Inspect::open(Arc::new(disk)).with_context(right)?;
+    anyhow::ensure!(inspect.figures().identity.is_some(), right());
+    Ok(inspect)
 }
 
 /// What is in it.
@@ -89,7 +92,7 @@ pub(crate) fn ls(args: &JournalAt, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "{:<32}{:>14}", group.group.as_str(), group.lag)?;
     }
     for gap in &figures.gaps {
-        writeln!(out, "gap: {} offsets {} to {}: {}", gap.at, gap.from, gap.to, gap.reason)?;
+        writeln!(out, "gap: {} offsets {} up to {} (not included): {}", gap.at, gap.from, gap.to, gap.reason)?;
     }
     if let Some(tail) = &figures.tail {
         writeln!(out, "at the end: {tail}")?;
@@ -100,6 +103,16 @@ pub(crate) fn ls(args: &JournalAt, out: &mut impl Write) -> anyhow::Result<()> {
 /// The last events; with `follow`, also those to come.
 pub(crate) fn tail(args: &Tail, out: &mut impl Write) -> anyhow::Result<()> {
     let mut inspect = open(&args.at.dir)?;
+    if let Some(topic) = &args.topic {
+        let mut topics: Vec<String> = inspect.figures().partitions.iter().map(|p| p.at.topic.to_string()).collect();
+        topics.dedup();
+        let known = topics.iter().any(|known| known == topic.as_str());
+        anyhow::ensure!(
+            known || args.follow,
+            "there is no event of the topic {topic}; there are: {}",
+            topics.join(", ")
+        );
+    }
     let mut last = std::collections::VecDeque::with_capacity(args.lines.min(10_000));
     let mut at = each(&inspect, inspect.start(), &mut |stored| {
         if wanted(args, &stored) && args.lines > 0 {
@@ -159,9 +172,16 @@ fn print(args: &Tail, stored: &Stored, out: &mut impl Write) -> anyhow::Result<(
         writeln!(out, "{line}")?;
     } else {
         let place = format!("{}/{}/{}", event.topic, stored.partition, stored.offset);
-        writeln!(out, "{place:<36} {:<20} {}", event.device.as_str(), printable(&payload))?;
+        let time = seconds_of_day(event.time.wall.0);
+        writeln!(out, "{time} {place:<36} {:<20} {}", event.device.as_str(), printable(&payload))?;
     }
     Ok(())
+}
+
+/// The time of day, UTC.
+fn seconds_of_day(wall_ms: i64) -> String {
+    let ms = wall_ms.rem_euclid(86_400_000);
+    format!("{:02}:{:02}:{:02}.{:03}", ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000)
 }
 
 /// A payload may hold anything; a terminal must not be steered by it.
@@ -196,15 +216,16 @@ pub(crate) fn verify(args: &JournalAt, out: &mut impl Write) -> anyhow::Result<b
         writeln!(out, "{line}")?;
         return Ok(good);
     }
-    writeln!(out, "{} frames, {} events, {} MiB read", verified.frames, verified.events, verified.bytes / MIB)?;
+    writeln!(out, "{} frames, {} events, {} KiB read", verified.frames, verified.events, verified.bytes / 1024)?;
     for problem in &verified.problems {
         writeln!(out, "{} at byte {} (position {}): {}", problem.name, problem.byte, problem.position, problem.what)?;
     }
     for damage in &verified.damage {
-        writeln!(out, "damage: {damage:?}")?;
+        let Damage { position, from, to } = damage;
+        writeln!(out, "damage: commits {from} to {to}, the last not included, can't be read (at position {position})")?;
     }
     for gap in &verified.gaps {
-        writeln!(out, "gap: {} offsets {} to {}: {}", gap.at, gap.from, gap.to, gap.reason)?;
+        writeln!(out, "gap: {} offsets {} up to {} (not included): {}", gap.at, gap.from, gap.to, gap.reason)?;
     }
     if let Some(tail) = &verified.tail {
         writeln!(out, "at the end: {tail}")?;

@@ -20,7 +20,8 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let gateway = Gateway::start(&config, Buses::Real).await?;
-    tracing::info!(gateway = %config.gateway, mqtt = ?gateway.mqtt_address(), http = %gateway.http_address(), "ready");
+    let mqtt = gateway.mqtt_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
+    tracing::info!(gateway = %config.gateway, mqtt, http = %gateway.http_address(), "ready");
     notify::tell(&[NotifyState::Ready]);
 
     let mut heartbeat = interval(notify::watchdog_interval().unwrap_or(STATUS_INTERVAL));

@@ -110,7 +110,8 @@ impl Scratch {
 /// The demo's gateway is configured as any other, by a text that the ordinary parser reads.
 async fn start_gateway(dir: &Path, cluster: &Cluster, port: &Path) -> anyhow::Result<Gateway> {
     let text = format!(
-        r#"[gateway]
+        r#"# What the demo ran with. Its ports, its terminal and its modelled bus are gone: to look at, not to run.
+[gateway]
 id = "{GATEWAY}"
 state_dir = {state_dir:?}
 
@@ -225,7 +226,6 @@ impl Show {
             acknowledged: city.acknowledged.load(Relaxed) + node.acknowledged.load(Relaxed),
             on_disk: gateway.events,
             delivered: gateway.events.saturating_sub(gateway.backlog),
-            journal_bytes: gateway.journal_bytes,
             cluster_up,
         };
         self.table.show(self.started.elapsed(), figures)?;

@@ -12,8 +12,6 @@ pub(crate) struct Figures {
     pub(crate) acknowledged: u64,
     pub(crate) on_disk: u64,
     pub(crate) delivered: u64,
-    /// Bytes of the journal's files in use.
-    pub(crate) journal_bytes: u64,
     pub(crate) cluster_up: bool,
 }
 
@@ -70,23 +68,19 @@ impl Table {
 
     fn lines(&self, elapsed: Duration, figures: Figures) -> Vec<String> {
         let [acknowledged, on_disk, delivered] = self.rates;
-        let row = |name: &str, events: u64, rate: f64| {
-            let rate = format!("{rate:.0}/s");
-            format!("  {name:<34}{events:>10} {rate:>10}  {}", bar(events, figures.planned))
+        let cells = bar_cells(self.term.size().1);
+        let row = |name: &str, events: u64, rate: String| {
+            format!("  {name:<28}{events:>9}{rate:>11}  {}", bar(events, figures.planned, cells))
         };
+        let per_s = |rate: f64| format!("{rate:.0}/s");
         let cluster = if figures.cluster_up { style("cluster up").green() } else { style("CLUSTER AWAY").red().bold() };
         let backlog = figures.on_disk.saturating_sub(figures.delivered);
         vec![
             format!("  {}  {:>4.0} s   {cluster}", style("lamppost demo").bold(), elapsed.as_secs_f64()),
-            row("acknowledged to the devices", figures.acknowledged, acknowledged),
-            row("on disk, in the journal", figures.on_disk, on_disk),
-            row("delivered to the cluster", figures.delivered, delivered),
-            format!(
-                "  {:<34}{backlog:>10} {:>10}  {}",
-                "backlog",
-                format!("{} KiB", figures.journal_bytes / 1024),
-                bar(backlog, figures.planned)
-            ),
+            row("acknowledged to the devices", figures.acknowledged, per_s(acknowledged)),
+            row("on disk, in the journal", figures.on_disk, per_s(on_disk)),
+            row("delivered to the cluster", figures.delivered, per_s(delivered)),
+            row("backlog", backlog, String::new()),
         ]
     }
 }
@@ -104,12 +98,21 @@ fn plain(elapsed: Duration, figures: Figures) -> String {
     )
 }
 
-const BAR_CELLS: u64 = 24;
+/// The columns before the bar.
+const TEXT_COLUMNS: u16 = 52;
+const BAR_CELLS_MAX: u16 = 24;
+const BAR_CELLS_MIN: u16 = 4;
 
-fn bar(part: u64, whole: u64) -> String {
-    let cells = (part.saturating_mul(BAR_CELLS) / whole.max(1)).min(BAR_CELLS);
-    let (full, rest) = (usize::try_from(cells).unwrap_or(0), usize::try_from(BAR_CELLS - cells).unwrap_or(0));
-    format!("{}{}", "█".repeat(full), "░".repeat(rest))
+/// How long a bar may be on a terminal of so many columns: a wrapped line could not be drawn over. 0 on a narrow one.
+fn bar_cells(columns: u16) -> u16 {
+    let cells = columns.saturating_sub(TEXT_COLUMNS + 1).min(BAR_CELLS_MAX);
+    if cells < BAR_CELLS_MIN { 0 } else { cells }
+}
+
+fn bar(part: u64, whole: u64, cells: u16) -> String {
+    let full = (part.saturating_mul(u64::from(cells)) / whole.max(1)).min(u64::from(cells));
+    let full = usize::try_from(full).unwrap_or(0);
+    format!("{}{}", "█".repeat(full), "░".repeat(usize::from(cells) - full))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for the eye")]
@@ -123,10 +126,20 @@ mod tests {
 
     #[test]
     fn a_bar_is_full_when_all_is_done_and_never_longer() {
-        assert_eq!(bar(0, 10).matches('█').count(), 0);
-        assert_eq!(bar(5, 10).matches('█').count(), 12);
-        assert_eq!(bar(50, 10).matches('█').count(), 24);
-        assert_eq!(bar(0, 0).chars().count(), 24);
+        assert_eq!(bar(0, 10, 24).matches('█').count(), 0);
+        assert_eq!(bar(5, 10, 24).matches('█').count(), 12);
+        assert_eq!(bar(50, 10, 24).matches('█').count(), 24);
+        assert_eq!(bar(0, 0, 24).chars().count(), 24);
+    }
+
+    #[test]
+    fn no_row_is_wider_than_its_terminal() {
+        let table = Table::new();
+        let figures = Figures { planned: 1_000_000, on_disk: 999_999_999, ..Figures::default() };
+        let rows = table.lines(Duration::from_secs(1), figures);
+        let text = rows.iter().map(|row| row.chars().filter(|c| !"█░".contains(*c)).count()).max();
+        assert!(text.unwrap() <= usize::from(TEXT_COLUMNS), "{rows:?}");
+        assert_eq!((bar_cells(80), bar_cells(60), bar_cells(50)), (24, 7, 0));
     }
 
     #[test]

@@ -14,8 +14,6 @@ pub(crate) struct Figures {
     pub(crate) events: u64,
     /// Durable and not yet forwarded; 0 without a cluster.
     pub(crate) backlog: u64,
-    /// Bytes of the journal's files.
-    pub(crate) journal_bytes: u64,
 }
 
 /// Takes the figures from the journal.
@@ -24,7 +22,7 @@ pub(crate) fn of(journal: &Journal, forwards: bool) -> Figures {
     let cursors = journal.groups().into_iter().find(|(name, _)| *name == group).map(|(_, cursors)| cursors);
     let done: BTreeMap<TopicPartition, u64> =
         cursors.unwrap_or_default().into_iter().map(|cursor| (cursor.at, cursor.next.0)).collect();
-    let mut figures = Figures { journal_bytes: journal.stats().disk_bytes, ..Figures::default() };
+    let mut figures = Figures::default();
     for bounds in journal.partitions().into_iter().filter(|bounds| is_of_users(&bounds.at.topic)) {
         figures.events += bounds.next.0;
         if forwards {

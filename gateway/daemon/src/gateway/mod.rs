@@ -75,6 +75,9 @@ pub(crate) struct Stopped {
 impl Gateway {
     /// Opens the journal and starts everything that the configuration names.
     pub(crate) async fn start(config: &Config, buses: Buses) -> anyhow::Result<Self> {
+        let listener = http::bind(config.http).await.with_context(|| {
+            format!("http can't listen on {0}; if another program does (ss -ltnp), change [http] listen", config.http)
+        })?;
         let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
         let (journal, devices, fed) = open(config, &clock).await?;
         let devices = Arc::new(devices);
@@ -96,8 +99,6 @@ impl Gateway {
         let sources = Sources::start(config, buses, &intake, &fail).await?;
         let overview = Overview::new(journal.clone(), intake, sources.seen(), forward_counters, clock);
         let overview = Arc::new(overview);
-        let listener =
-            http::bind(config.http).await.with_context(|| format!("http can't listen on {}", config.http))?;
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
 

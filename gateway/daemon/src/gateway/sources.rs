@@ -90,7 +90,12 @@ impl Sources {
         };
         let counters = Arc::new(MqttCounters::default());
         let front = Front::bind(mqtt.listen, limits, intake.clone(), counters.clone()).await;
-        let front = front.with_context(|| format!("mqtt can't be served on {}", mqtt.listen))?;
+        let front = front.with_context(|| {
+            format!(
+                "mqtt can't be served on {}; if another program listens there (ss -ltnp), change [mqtt] listen",
+                mqtt.listen
+            )
+        })?;
         self.mqtt_address = Some(front.local_addr());
         self.seen.mqtt = Some(counters);
         let stopped = self.stop.stopped();

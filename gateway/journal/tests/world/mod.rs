@@ -8,9 +8,13 @@ use std::task::{Context, Wake, Waker};
 
 use bytes::Bytes;
 use lamppost_event::{
-    BootId, Clock, ClockQuality, DeviceId, Group, Monotonic, Now, Partition, Position, StoredRecord, Topic, WallTime,
+    BootId, Clock, ClockQuality, DeviceId, Group, Monotonic, Now, Partition, Position, StoredRecord, Topic,
+    TopicPartition, WallTime,
 };
-use lamppost_journal::{Entropy, Journal, Mark, Options, ReadItem, ReadRecord, TopicOptions};
+use lamppost_journal::sim::SimDisk;
+use lamppost_journal::{Entropy, Hand, Journal, Mark, Options, ReadItem, ReadRecord, Recovery, TopicOptions};
+
+pub mod hooked;
 
 pub const PARTITIONS: u16 = 3;
 
@@ -167,4 +171,21 @@ pub fn block_on<T>(mut future: impl Future<Output = T> + Unpin) -> T {
         }
         std::thread::park();
     }
+}
+
+pub const FRAMES_AT: usize = 8192;
+pub const PAGE: usize = 4096;
+
+/// Opens by hand.
+pub fn open(disk: &SimDisk, options: &Options) -> (Journal, Hand, Recovery) {
+    Journal::open_by_hand(Arc::new(disk.clone()), options.clone(), HandClock::new()).unwrap()
+}
+
+/// The live segments' files, by rising number.
+pub fn hot(disk: &SimDisk) -> Vec<String> {
+    disk.contents().into_keys().filter(|name| name.starts_with("hot-")).collect()
+}
+
+pub fn at(partition: u16) -> TopicPartition {
+    TopicPartition { topic: topic(), partition: Partition(partition) }
 }
