@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::config::ForwardConfig;
 use crate::counters::Counters;
+use crate::doubt::{Jump, place};
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
 use crate::stamp::Stamp;
@@ -68,6 +69,12 @@ impl Alone {
             (self.at, self.next) = (self.next, chunk.next);
             self.items = chunk.items.into();
         }
+    }
+
+    /// Reads again from `from` on.
+    pub(crate) fn rewind(&mut self, from: Position) {
+        (self.at, self.next) = (from, from);
+        self.items.clear();
     }
 
     /// Puts back what [`Alone::find`] gave.
@@ -132,6 +139,7 @@ async fn report(kafka: &Kafka) -> Result<(), RDKafkaErrorCode> {
 pub(crate) enum Step {
     Event { stored: Box<Stored>, outcome: Outcome },
     Gap(Gap),
+    Jump(Jump),
     Waiting,
     End,
 }
@@ -146,6 +154,13 @@ pub(crate) struct StepInput {
     pub(crate) partitions: u16,
 }
 
+/// The offsets that are missing before `item`, if nothing of its topic is in flight.
+fn jump_before(item: &Item, cursors: &HashMap<Partition, Offset>) -> Option<Jump> {
+    let (_, partition, offset) = place(item);
+    let from = cursors.get(&partition).copied().unwrap_or(Offset(0));
+    (offset > from).then(|| Jump::to_item(item, from))
+}
+
 /// Finds the topic's next event and sends it. `stamp` is asked when its time is needed; `None` waits for the clock.
 pub(crate) async fn step(
     mut alone: Box<Alone>,
@@ -158,12 +173,21 @@ pub(crate) async fn step(
     let at = alone.at;
     let found = tokio::task::spawn_blocking(move || {
         let found = alone.find(&*outlet, &cursors, read_bytes);
-        (alone, found)
+        (alone, found, cursors)
     });
-    let (mut alone, found) = match found.await {
+    let (mut alone, found, cursors) = match found.await {
         Ok(found) => found,
-        Err(_) => (Box::new(Alone::new(topic, at)), Err(JournalStopped { reason: "a read panicked".into() })),
+        Err(_) => {
+            let stopped = JournalStopped { reason: "a read panicked".into() };
+            return (Box::new(Alone::new(topic, at)), Err(stopped));
+        }
     };
+    if let Ok(Some(item)) = &found
+        && let Some(jump) = jump_before(item, &cursors)
+    {
+        found.into_iter().flatten().for_each(|item| alone.put_back(item));
+        return (alone, Ok(Step::Jump(jump)));
+    }
     let stored = match found {
         Ok(Some(Item::Event(stored))) => stored,
         Ok(Some(Item::Gap(gap))) => return (alone, Ok(Step::Gap(gap))),

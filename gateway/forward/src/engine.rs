@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lamppost_event::{Chunk, Clock, Gap, JournalStopped, Offset, Outlet, Partition, Position, Topic, TopicPartition};
+use lamppost_event::{
+    Chunk, Clock, Gap, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic, TopicPartition,
+};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -14,6 +16,7 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::config::ForwardConfig;
 use crate::counters::Counters;
+use crate::doubt::{Doubts, Reader};
 use crate::failure::{Class, classify};
 use crate::kafka::Report;
 use crate::lane::{Cause, Lane};
@@ -43,6 +46,7 @@ pub(crate) enum Done {
     Resolved { topic: Topic, name: Topic, resolution: Resolution },
     Step { topic: Topic, alone: Box<alone::Alone>, step: Result<alone::Step, JournalStopped> },
     Buried { burial: Burial, result: Result<(), JournalStopped> },
+    Resumed { reader: Reader, resume: Result<Resume, JournalStopped> },
     Closed,
 }
 
@@ -71,6 +75,9 @@ pub(crate) struct Engine {
     pub(crate) counters: Arc<Counters>,
     pub(crate) window: Window,
     pub(crate) reading: Reading,
+    pub(crate) doubts: Doubts,
+    /// Offsets were missing: nothing is handed over until reading has begun again.
+    pub(crate) rereading: bool,
     pub(crate) targets: HashMap<Topic, Target>,
     pub(crate) lanes: BTreeMap<Topic, Lane>,
     pub(crate) clock_wait: Arc<Mutex<ClockWait>>,
@@ -94,12 +101,14 @@ impl Engine {
         clock: Arc<dyn Clock>,
         dead_letters: Option<Arc<dyn DeadLetters>>,
         counters: Arc<Counters>,
-    ) -> Result<Self, JournalStopped> {
-        let resume = outlet.resume(&config.group)?;
+        resume: Resume,
+    ) -> Self {
         let seed = seed_of(&config, &*clock);
-        Ok(Self {
+        Self {
             window: Window::new(config.in_flight_bytes_max, resume.cursors),
             reading: Reading::new(resume.position),
+            doubts: Doubts::default(),
+            rereading: false,
             targets: HashMap::new(),
             lanes: BTreeMap::new(),
             clock_wait: Arc::new(Mutex::new(ClockWait::new(config.clock_wait_max))),
@@ -118,7 +127,7 @@ impl Engine {
             clock,
             dead_letters,
             counters,
-        })
+        }
     }
 
     /// Starts the next read, or waits for the journal to grow.
@@ -172,7 +181,8 @@ impl Engine {
         let track = self.window.track(&gap.at.topic, gap.at.partition);
         let from = match self.window.admit(track, gap.from) {
             Admission::Next => gap.from,
-            Admission::Jump { from } => from,
+            // What is missing before it has to be settled first.
+            Admission::Jump { .. } => return,
             // The gap may reach further than what was seen of it.
             Admission::Seen => match self.window.admit(track, gap.to) {
                 Admission::Jump { from } => from,
@@ -191,7 +201,7 @@ impl Engine {
     /// An event that was dealt with alone is done.
     pub(crate) fn pass_event(&mut self, at: &TopicPartition, offset: Offset) {
         let track = self.window.track(&at.topic, at.partition);
-        if self.window.admit(track, offset) != Admission::Seen {
+        if self.window.admit(track, offset) == Admission::Next {
             self.window.skip(track, offset, offset.next());
         }
     }
@@ -276,6 +286,7 @@ impl Engine {
     pub(crate) fn set_apart(&mut self, topic: Topic, at: Position, cause: Cause) {
         let pause_min = self.config.retry_delay_min.saturating_mul(10);
         let seed = seed_of(&self.config, &*self.clock);
+        self.doubts.forget(&topic);
         let backoff = Backoff::new(pause_min, self.config.retry_delay_max, seed);
         self.lanes.entry(topic).or_insert_with(|| Lane::new(at, cause, backoff));
     }

@@ -8,6 +8,7 @@ use lamppost_event::{Clock, JournalStopped, Outlet, Stored, Waiting};
 
 use crate::config::{ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
+use crate::doubt;
 use crate::engine::Engine;
 use crate::kafka::{self, Kafka};
 use crate::session::Ended;
@@ -87,7 +88,8 @@ impl Forwarder {
     /// [`ForwardError`]: only the journal can end it. Whatever the cluster does is tried again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Undelivered, ForwardError> {
         let Self { config, outlet, clock, dead_letters, counters } = self;
-        let mut engine = Engine::new(Arc::clone(&config), outlet, clock, dead_letters, Arc::clone(&counters))?;
+        let resume = doubt::resume(Arc::clone(&outlet), config.group.clone()).await?;
+        let mut engine = Engine::new(Arc::clone(&config), outlet, clock, dead_letters, Arc::clone(&counters), resume);
         let mut shutdown = pin!(shutdown);
         loop {
             let delay = match Kafka::connect(&config, engine.batch_bytes_max, &counters) {

@@ -8,7 +8,8 @@
 //! - The journal is the queue: two chunks are read ahead and [`ForwardConfig::in_flight_bytes_max`] is in flight, whatever the
 //!   backlog.
 //! - A cursor passes an event once the cluster has acknowledged it and all before it in its partition, or it is durable among
-//!   the dead letters, or the journal has lost it (a gap).
+//!   the dead letters, or the journal has lost it (a gap). Offsets that are missing without a gap are looked for again, three
+//!   times from the cursors on, before they are passed and counted as one.
 //! - When anything fails for good, the producer is purged and closed, and a new one goes on at the cursors. So in every
 //!   partition of the cluster the *first* occurrences of events are in order; later ones carry the same `ce_id`.
 //! - A topic that can't be written to is set apart and tried with one event at a time; the others go on. Where a batch was
@@ -25,6 +26,7 @@ mod alone;
 mod backoff;
 mod config;
 mod counters;
+mod doubt;
 mod engine;
 mod failure;
 mod forwarder;

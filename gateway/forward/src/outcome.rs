@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::Poison;
 use crate::alone::{Alone, Outcome, Step, StepInput, step};
 use crate::counters::Counters;
+use crate::doubt::Reader;
 use crate::engine::{Burial, Done, Engine, Target};
 use crate::failure::Class;
 use crate::lane::Cause;
@@ -57,6 +58,7 @@ impl Engine {
                 (self.reading.busy, self.reading.caught_up, self.growing) = (false, false, None);
             }
             Done::Grown { .. } | Done::Closed => {}
+            Done::Resumed { reader, resume } => self.resumed(&reader, &resume?),
             Done::Resolved { topic, name, resolution } => self.resolved(topic, name, resolution),
             Done::Step { topic, alone, step } => self.stepped(&topic, alone, step?),
             Done::Buried { burial, result } => {
@@ -156,6 +158,14 @@ impl Engine {
         lane.alone = Some(alone);
         match step {
             Step::Gap(gap) => self.pass_gap(&gap),
+            // Busy until the position for reading again is known.
+            Step::Jump(jump) => {
+                lane.busy = true;
+                let passed = self.settle_jump(&jump, Reader::Lane(topic.clone()));
+                if let Some(lane) = self.lanes.get_mut(topic).filter(|_| passed) {
+                    lane.busy = false;
+                }
+            }
             Step::End => self.rejoin(topic),
             Step::Waiting => lane.retry_at = Instant::now() + CLOCK_AGAIN,
             Step::Event { stored, outcome } => {
@@ -214,6 +224,7 @@ impl Engine {
     /// The topic goes with the others again, from its first undone event on.
     fn rejoin(&mut self, topic: &Topic) {
         let Some(lane) = self.lanes.remove(topic) else { return };
+        self.doubts.forget(topic);
         self.rewind(lane.at);
         if let Some(alone) = lane.alone {
             self.work.spawn(async move {

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lamppost_event::{Item, JournalStopped, Now, Stored, TopicPartition, partition_of};
+use lamppost_event::{Gap, Item, JournalStopped, Now, Offset, Stored, TopicPartition, partition_of};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use crate::doubt::{Jump, Reader};
 use crate::engine::{Burial, Engine, Failures};
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
@@ -42,6 +43,8 @@ enum Pumped {
 enum Offered {
     Taken,
     Blocked,
+    /// Offsets are missing before it, from that one on.
+    Jumped(Offset),
     Failed(Failures),
 }
 
@@ -138,6 +141,9 @@ impl Engine {
 
     /// Hands events over until the window is full, nothing is in hand, or it is time to look at reports.
     fn pump(&mut self, kafka: &Kafka) -> Pumped {
+        if self.rereading {
+            return Pumped::Blocked;
+        }
         let now = self.clock.now();
         for _ in 0..PUMP_EVENTS {
             let Some(item) = self.reading.pop() else {
@@ -146,32 +152,43 @@ impl Engine {
                 self.window.begin_read(start);
                 continue;
             };
-            match item {
-                Item::Gap(gap) if self.lanes.contains_key(&gap.at.topic) => {}
-                Item::Gap(gap) => self.pass_gap(&gap),
-                Item::Event(stored) if self.lanes.contains_key(&stored.event.topic) => {}
-                Item::Event(stored) => match self.offer(kafka, &stored, now) {
-                    Offered::Taken => {}
-                    Offered::Blocked => {
-                        self.reading.put_back(Item::Event(stored));
-                        return Pumped::Blocked;
-                    }
-                    Offered::Failed(failures) => {
-                        self.reading.put_back(Item::Event(stored));
-                        return Pumped::Failed(failures);
-                    }
-                },
-            }
+            let offered = match &item {
+                Item::Gap(gap) if self.lanes.contains_key(&gap.at.topic) => Offered::Taken,
+                Item::Gap(gap) => self.offer_gap(gap),
+                Item::Event(stored) if self.lanes.contains_key(&stored.event.topic) => Offered::Taken,
+                Item::Event(stored) => self.offer(kafka, stored, now),
+            };
+            let pumped = match offered {
+                Offered::Taken => continue,
+                Offered::Blocked => Pumped::Blocked,
+                Offered::Failed(failures) => Pumped::Failed(failures),
+                Offered::Jumped(from) => {
+                    let passed = self.settle_jump(&Jump::to_item(&item, from), Reader::Common);
+                    if passed { Pumped::More } else { Pumped::Blocked }
+                }
+            };
+            self.reading.put_back(item);
+            return pumped;
         }
         Pumped::More
+    }
+
+    fn offer_gap(&mut self, gap: &Gap) -> Offered {
+        let track = self.window.track(&gap.at.topic, gap.at.partition);
+        if let Admission::Jump { from } = self.window.admit(track, gap.from) {
+            return Offered::Jumped(from);
+        }
+        self.pass_gap(gap);
+        Offered::Taken
     }
 
     fn offer(&mut self, kafka: &Kafka, stored: &Stored, now: Now) -> Offered {
         let topic = &stored.event.topic;
         let track = self.window.track(topic, stored.partition);
-        let admission = self.window.admit(track, stored.offset);
-        if admission == Admission::Seen {
-            return Offered::Taken;
+        match self.window.admit(track, stored.offset) {
+            Admission::Seen => return Offered::Taken,
+            Admission::Jump { from } => return Offered::Jumped(from),
+            Admission::Next => {}
         }
         let Some(target) = self.targets.get(topic) else {
             self.resolve(topic);
@@ -182,12 +199,6 @@ impl Engine {
             return Offered::Blocked;
         }
         let Some(stamp) = stamp_of(&self.clock_wait, stored, now, &self.counters) else { return Offered::Blocked };
-        if let Admission::Jump { from } = admission {
-            tracing::warn!(%topic, partition = %stored.partition, %from, to = %stored.offset, "offsets are missing");
-            self.counters.gaps.fetch_add(1, Relaxed);
-            self.counters.gap_events.fetch_add(stored.offset.0 - from.0, Relaxed);
-            self.window.skip(track, from, stored.offset);
-        }
         let partition = partition_of(&stored.event.key, target.partitions);
         let out = Outgoing { name: &target.name, partition, stored, stamp };
         let slot = self.window.sent(track, stored.offset, bytes);

@@ -7,6 +7,7 @@
 //! - The read that holds the first undone event is known, so that reading can begin there again; nothing is kept per
 //!   event that is done.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use lamppost_event::{Cursor, Offset, Partition, Position, Topic, TopicPartition};
@@ -45,7 +46,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Track {
     at: TopicPartition,
-    /// The first offset that was not handed over; `None` until the first is met, where no cursor was given.
+    /// The first offset that was not handed over; `None`: the partition's first, 0, and no cursor was given.
     next: Option<Offset>,
     /// What was handed over, from the first that is not done on.
     waiting: VecDeque<Waiting>,
@@ -157,10 +158,11 @@ impl Window {
 
     /// What to do with what was read at `offset`.
     pub(crate) fn admit(&self, id: TrackId, offset: Offset) -> Admission {
-        match self.tracks.get(id.0).and_then(|track| track.next) {
-            Some(next) if offset < next => Admission::Seen,
-            Some(next) if offset > next => Admission::Jump { from: next },
-            _ => Admission::Next,
+        let next = self.tracks.get(id.0).and_then(|track| track.next).unwrap_or(Offset(0));
+        match offset.cmp(&next) {
+            Ordering::Less => Admission::Seen,
+            Ordering::Equal => Admission::Next,
+            Ordering::Greater => Admission::Jump { from: next },
         }
     }
 

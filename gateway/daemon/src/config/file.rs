@@ -37,7 +37,7 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct Gateway {
     pub(super) id: Option<Text<GatewayId>>,
-    pub(super) state_dir: Option<PathBuf>,
+    pub(super) state_dir: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -179,11 +179,11 @@ fn clock_wait() -> Span {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Http {
-    pub(super) listen: Listen,
+    pub(super) listen: Spanned<Listen>,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: Listen(SocketAddr::from(([127, 0, 0, 1], 9464))) }
+        Self { listen: unplaced(Listen(SocketAddr::from(([127, 0, 0, 1], 9464)))) }
     }
 }

@@ -141,7 +141,13 @@ fn from_serde(error: &toml::de::Error) -> Problem {
     let message = error.message().trim();
     let (what, remedy) = if let Some((what, right)) = message.split_once(", expected ") {
         let what = what.replace("unknown field", "unknown key").replace("unknown variant", "unknown value");
-        let nearest = nearest(&what, right).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+        let list = if what.ends_with("map") {
+            "double brackets, as in [[serial]]"
+        } else {
+            "a list, as in [\"kafka-1:9092\"]"
+        };
+        let right = right.replace("a sequence", list).replace("a map", "a table");
+        let nearest = nearest(&what, &right).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
         (what, Some(format!("{nearest}expected {right}")))
     } else if let Some((what, remedy)) = message.split_once("; ") {
         (what.to_owned(), Some(remedy.to_owned()))
@@ -176,15 +182,19 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
         problem(journal.segment.span(), format!("a segment of {segment}"), "from 1MiB to 1GiB, a multiple of 4KiB");
     }
     if quota.0 < segment.0.saturating_mul(5) {
+        // Where only the segment was written, it is the segment that does not fit.
+        let written = if journal.quota.span().is_empty() { journal.segment.span() } else { journal.quota.span() };
         problem(
-            journal.quota.span(),
+            written,
             format!("a quota of {quota} holds less than five segments of {segment}"),
             "raise `quota`, or lower `segment`",
         );
     }
     if event_max.0 == 0 || event_max.0 > segment.0 / 10 {
+        let written =
+            if journal.event_max.span().is_empty() { journal.segment.span() } else { journal.event_max.span() };
         problem(
-            journal.event_max.span(),
+            written,
             format!("an event of {event_max} does not fit: at most a tenth of a segment of {segment}"),
             "lower `event_max`, or raise `segment`",
         );
@@ -193,6 +203,19 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
         && !(Size(256)..=Size(256 << 20)).contains(mqtt.packet_max.get_ref())
     {
         problem(mqtt.packet_max.span(), format!("packets of {}", mqtt.packet_max.get_ref()), "from 256B to 256MiB");
+    }
+    if let Some(mqtt) = &file.mqtt
+        && mqtt.listen.0 == file.http.listen.get_ref().0
+        && mqtt.listen.0.port() != 0
+    {
+        let what = format!("mqtt and http both listen on {}", mqtt.listen.0);
+        problem(file.http.listen.span(), what, "give one of them another port");
+    }
+    if let Some(dir) = &file.gateway.state_dir
+        && !dir.get_ref().is_absolute()
+    {
+        let what = format!("state_dir = {:?} depends on where the program is started", dir.get_ref());
+        problem(dir.span(), what, "write a path that begins with /");
     }
     let mut names = BTreeMap::new();
     let named = file.serial.iter().map(|serial| &serial.name).chain(file.i2c.iter().map(|i2c| &i2c.name));
@@ -218,6 +241,12 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
             let what = format!("a second chip at 0x{:02x} of {}", i2c.address.get_ref().0, i2c.bus.display());
             problem(i2c.address.span(), what, "two chips on one bus need different addresses");
         }
+        let (first, last) = lamppost_i2c::Chip::from(i2c.chip).addresses();
+        let address = i2c.address.get_ref().0;
+        if !(i64::from(first)..=i64::from(last)).contains(&address) {
+            let what = format!("a {} can't have the address 0x{address:02x}", lamppost_i2c::Chip::from(i2c.chip));
+            problem(i2c.address.span(), what, &format!("from 0x{first:02x} to 0x{last:02x}"));
+        }
         if i2c.every.get_ref().0 < Duration::from_millis(10) {
             problem(i2c.every.span(), "polled too often".to_owned(), "10ms or more");
         }
@@ -236,7 +265,8 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
             problem(kafka.bootstrap.span(), "no broker".to_owned(), "name at least one, as in [\"kafka-1:9092\"]");
         }
         for broker in kafka.bootstrap.get_ref() {
-            let port = broker.get_ref().rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+            let host_is_plain = |host: &str| !host.is_empty() && !host.contains('/');
+            let port = broker.get_ref().rsplit_once(':').filter(|(host, _)| host_is_plain(host)).map(|(_, port)| port);
             if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
                 let what = format!("{:?} is not a broker's address", broker.get_ref());
                 problem(broker.span(), what, "write host:port, as in \"kafka-1:9092\"");
@@ -266,7 +296,7 @@ fn topics(file: &file::File, problems: &mut Vec<Problem>) -> BTreeMap<Topic, Top
 fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
     Config {
         gateway: file.gateway.id.map_or_else(gateway_by_host, |id| id.0),
-        state_dir: file.gateway.state_dir.unwrap_or_else(default_state_dir),
+        state_dir: file.gateway.state_dir.map_or_else(default_state_dir, toml::Spanned::into_inner),
         journal: Journal {
             quota: file.journal.quota.into_inner(),
             segment: file.journal.segment.into_inner(),
@@ -285,7 +315,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
         routes: file.route.iter().map(rule).collect(),
         topics,
         kafka: file.kafka.map(convert_kafka),
-        http: file.http.listen.0,
+        http: file.http.listen.into_inner().0,
     }
 }
 

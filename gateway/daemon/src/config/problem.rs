@@ -54,6 +54,10 @@ impl fmt::Display for Problems {
             }
             match &problem.span {
                 None => writeln!(f, "{}: {}", self.path.display(), problem.what)?,
+                // A default that was not written has no place.
+                Some(span) if span.is_empty() && span.start == 0 => {
+                    writeln!(f, "{}: {}", self.path.display(), problem.what)?;
+                }
                 Some(span) => {
                     let (row, column, line) = self.place(span.start);
                     writeln!(f, "{}:{row}:{column}: {}", self.path.display(), problem.what)?;
