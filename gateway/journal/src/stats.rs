@@ -37,7 +37,7 @@ pub struct Stats {
     pub disk_bytes: u64,
     /// The most they may take.
     pub quota_bytes: u64,
-    /// Bytes gathered for the next commit.
+    /// Bytes gathered for the next commit, its frame included; 0 while nothing waits.
     pub gathered_bytes: usize,
     /// No event is taken now, for want of space.
     pub full: bool,
@@ -77,7 +77,7 @@ impl Shared {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (gathered_bytes, full) = {
             let gather = hold(&self.gather);
-            (gather.bytes(), !gather.has_space())
+            (if gather.is_empty() { 0 } else { gather.bytes() }, !gather.has_space())
         };
         let book = hold(&self.book);
         let counters = &self.counters;

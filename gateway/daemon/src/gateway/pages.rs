@@ -303,3 +303,72 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
     let connected = counters.connected.load(Ordering::Relaxed);
     out.level("lamppost_forward_connected", "1 while a broker is connected.", &[], u64::from(connected));
 }
+
+#[cfg(test)]
+mod tests {
+    use lamppost_event::{BootId, ClockQuality, Intake, Monotonic, Now, WallTime};
+    use lamppost_journal::Directory;
+
+    use super::*;
+    use crate::config;
+    use crate::gateway::devices::Devices;
+    use crate::gateway::{journal_options, setup};
+
+    /// A clock that the test turns: ms.
+    #[derive(Default)]
+    struct Turned(AtomicU64);
+
+    impl Clock for Turned {
+        fn now(&self) -> Now {
+            let ms = self.0.load(Ordering::Relaxed);
+            let wall = WallTime(1_800_000_000_000 + i64::try_from(ms).unwrap());
+            Now { wall, monotonic: Monotonic(ms), boot: BootId(7), quality: ClockQuality::Synced }
+        }
+    }
+
+    fn overview(dir: &std::path::Path, clock: &Arc<Turned>) -> Overview {
+        let config =
+            config::parse("[journal]\nsegment = \"1MiB\"\nquota = \"8MiB\"\nevent_max = \"64KiB\"\nlinger = \"0ms\"\n")
+                .unwrap();
+        let disk = Arc::new(Directory::create(dir).unwrap());
+        let (journal, _) = Journal::open(disk, journal_options(&config), clock.clone()).unwrap();
+        let (devices, _) = Devices::open(&dir.join("views"), &journal, BootId(7)).unwrap();
+        let routes = setup::routes(&config).unwrap();
+        let intake = JournalIntake::new(
+            journal.clone(),
+            routes,
+            clock.clone(),
+            Arc::new(devices),
+            setup::event_bytes_max(&config),
+        );
+        Overview::new(journal, Arc::new(intake), Seen::default(), None, clock.clone())
+    }
+
+    #[test]
+    fn a_gateway_without_anything_to_do_is_well_for_ever() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+        let overview = overview(dir.path(), &clock);
+        for minute in 0..60 {
+            clock.0.store(minute * 60_000, Ordering::Relaxed);
+            assert!(overview.health().well(), "{}", overview.health().json());
+        }
+    }
+
+    #[test]
+    fn a_journal_that_has_stopped_is_ill_at_once() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+        let overview = overview(dir.path(), &clock);
+        assert!(overview.health().well());
+        overview.journal.close().unwrap();
+        assert!(overview.intake.durable().is_err());
+        clock.0.store(1, Ordering::Relaxed);
+        assert!(!overview.health().well_here());
+    }
+
+    #[test]
+    fn the_metrics_can_be_read() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+        let text = overview(dir.path(), &clock).metrics().encode().unwrap();
+        assert!(text.contains("\nlamppost_journal_quota_bytes 8388608\n"), "{text}");
+    }
+}
