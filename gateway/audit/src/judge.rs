@@ -1,8 +1,12 @@
-//! The verdict. Pure: ledger entries first, then the cluster's records in each partition's order.
+//! The verdict. Pure. A judge hears the ledgers first, then sees the cluster's records in each partition's order
+//! ([`Judge::new`]); or sees records while the senders still write, and hears the ledgers later ([`Judge::of_a_run`]). Both give
+//! the same verdict.
 //!
 //! Memory: a ledger entry takes 60 to 120 bytes, and a sender's id in the cluster 10 to 20 (hash tables fill up and double; both are kept as 64-bit hashes: among
 //! ten million of them, two are taken for one with a chance of 3 in a million). Offsets and sequences are kept as ranges: some 50
-//! bytes for each hole, and for each partition and each (device, boot). Nothing is kept of a record besides.
+//! bytes for each hole, and for each partition and each (device, boot). Nothing is kept of a record besides, but by a judge who
+//! hears the ledgers later: 40 bytes of each event with a sender's mark, until then (the list doubles as it grows: up to 120
+//! bytes of each in that moment).
 //!
 //! What is judged:
 //!
@@ -16,6 +20,10 @@
 //! | out of order by journal | a first occurrence that comes after a higher offset of the same journal partition, in one partition of the cluster |
 //! | misplaced | a record that is not in the partition that Kafka's murmur2 chooses for its key |
 //! | wrong key | a record whose key is another than its ledger's |
+//!
+//! Lost is what a ledger says was acknowledged, and nothing else. The sequence of a (device, boot) may have holes: a node drops
+//! what it has no room for, and what it dropped was never acknowledged. Such holes are no fault, whether there is a ledger or not;
+//! *missing offsets* are holes in the journal's own count, which has none.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -108,6 +116,19 @@ struct Track {
     partition: Partition,
 }
 
+/// The first occurrence of a sender's mark.
+#[derive(Debug, Clone, Copy)]
+struct Sighting {
+    /// The mark's hash with the journal's topic, and without.
+    named: u64,
+    unnamed: u64,
+    key: u64,
+    offset: i64,
+    /// Which of the judge's topics.
+    topic: u32,
+    partition: Partition,
+}
+
 /// Takes ledgers and records, and judges.
 #[derive(Debug, Default)]
 pub struct Judge {
@@ -116,20 +137,31 @@ pub struct Judge {
     /// The highest offset of a track seen in a partition of the cluster.
     highest: HashMap<(Track, Partition), u64>,
     /// The latest ledger line of a group seen in a topic.
-    latest: HashMap<(u64, u64), u32>,
+    latest: HashMap<(u64, u32), u32>,
+    /// The cluster's topics, as they were met.
+    topics: Vec<String>,
+    /// What was seen before the ledgers are heard; `None`: they have been.
+    kept: Option<Vec<Sighting>>,
     sender_ids: HashSet<u64>,
     sender_sequences: HashMap<u64, Intervals>,
     report: Report,
 }
 
 impl Judge {
-    /// A judge who has heard nothing yet.
+    /// A judge who hears all ledgers before the first record.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Hears an entry of a ledger. All ledgers come before the first record, each in its own order.
+    /// A judge who sees records while the run goes on, and hears the ledgers at its end: [`Judge::hear_no_more`] says when.
+    #[must_use]
+    pub fn of_a_run() -> Self {
+        Self { kept: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Hears an entry of a ledger; each ledger in its own order. From [`Judge::new`] on all come before the first record, from
+    /// [`Judge::of_a_run`] on at any time before [`Judge::hear_no_more`].
     pub fn expect(&mut self, ledger: LedgerIndex, line: u32, entry: &LedgerEntry) {
         let mark = MarkRef::from(&entry.mark).hash(entry.topic.as_deref());
         let group = entry.key().map(|key| hash(&(ledger, key)));
@@ -140,6 +172,13 @@ impl Judge {
             self.report.acknowledged += 1;
         } else {
             self.report.ledger_repeats += 1;
+        }
+    }
+
+    /// All ledgers have been heard: what was seen before is judged by them now. Changes nothing after [`Judge::new`].
+    pub fn hear_no_more(&mut self) {
+        for sighting in self.kept.take().into_iter().flatten() {
+            self.find(&sighting);
         }
     }
 
@@ -196,24 +235,52 @@ impl Judge {
             });
             return;
         }
-        let named = mark.hash(Some(topic.as_str()));
-        let which = if self.expected.contains_key(&named) { named } else { mark.hash(None) };
+        let sighting = Sighting {
+            named: mark.hash(Some(topic.as_str())),
+            unnamed: mark.hash(None),
+            key: hash(&record.key),
+            offset: record.offset,
+            topic: self.topic(record.topic),
+            partition: record.partition,
+        };
+        match &mut self.kept {
+            Some(kept) => kept.push(sighting),
+            None => self.find(&sighting),
+        }
+    }
+
+    /// Looks the first occurrence of a mark up in the ledgers.
+    fn find(&mut self, sighting: &Sighting) {
+        let which = if self.expected.contains_key(&sighting.named) { sighting.named } else { sighting.unnamed };
         let Some(expected) = self.expected.get_mut(&which) else { return };
         expected.found = true;
         self.report.found += 1;
         let Some(group) = expected.group else { return };
-        if expected.key != hash(&record.key) {
+        let place = || {
+            let topic = self.topics.get(sighting.topic as usize).map_or("", String::as_str);
+            format!("{topic}/{}@{}", sighting.partition, sighting.offset)
+        };
+        if expected.key != sighting.key {
             self.report.wrong_key += 1;
-            add(&mut self.report.examples.wrong_key, || record.id.unwrap_or_default().to_owned());
+            add(&mut self.report.examples.wrong_key, place);
         }
         let line = expected.line;
-        let latest = self.latest.entry((group, hash(&record.topic))).or_insert(line);
+        let latest = self.latest.entry((group, sighting.topic)).or_insert(line);
         if line < *latest {
             self.report.out_of_order_by_ledger += 1;
-            let example = || format!("{mark:?} of line {line} comes after line {latest}");
+            let example = || format!("{} of line {line} comes after line {latest}", place());
             add(&mut self.report.examples.out_of_order, example);
         }
         *latest = line.max(*latest);
+    }
+
+    /// The number of one of the cluster's topics, of which there are few.
+    fn topic(&mut self, name: &str) -> u32 {
+        let at = self.topics.iter().position(|topic| topic == name).unwrap_or_else(|| {
+            self.topics.push(name.to_owned());
+            self.topics.len() - 1
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
     }
 
     /// Whether every ledger entry has been found: nothing more has to be waited for.
@@ -231,6 +298,7 @@ impl Judge {
     /// The verdict. `names` are the ledgers', for the examples.
     #[must_use]
     pub fn verdict(mut self, names: &[String]) -> Report {
+        self.hear_no_more();
         let mut lost: Vec<(u32, u32)> =
             self.expected.values().filter(|expected| !expected.found).map(|e| (e.ledger.0, e.line)).collect();
         self.report.lost = lost.len() as u64;

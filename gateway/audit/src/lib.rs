@@ -4,13 +4,16 @@
 //! A judge that expects what it has received misses lost tails; so what must be there comes from the senders' own ledgers
 //! ([`Ledger`]), and holes in the offsets are found without any.
 
+mod audit;
+mod follower;
 mod intervals;
 mod judge;
 mod ledger;
 mod reader;
 mod report;
 
+pub use audit::{AuditConfig, AuditError, Progress, audit};
+pub use follower::Follower;
 pub use judge::{Judge, LedgerIndex, MarkRef, Record};
 pub use ledger::{Ledger, LedgerEntry, LedgerError, Mark, read_ledger};
-pub use reader::{AuditConfig, AuditError, Progress, audit};
 pub use report::{Examples, PartitionReport, Report};

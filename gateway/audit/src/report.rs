@@ -89,7 +89,7 @@ pub struct Examples {
     pub out_of_order: Vec<String>,
     /// `topic/partition@offset` in the cluster.
     pub misplaced: Vec<String>,
-    /// The `ce_id`.
+    /// `topic/partition@offset` in the cluster.
     pub wrong_key: Vec<String>,
 }
 

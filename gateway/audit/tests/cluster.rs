@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use lamppost_audit::{AuditConfig, AuditError, Ledger, LedgerEntry, Mark, Report, audit};
+use lamppost_audit::{AuditConfig, AuditError, Follower, Ledger, LedgerEntry, Mark, Report, audit};
 use lamppost_event::{header, partition_of};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -14,6 +14,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 const PARTITIONS: u16 = 3;
 
 fn produce(bootstrap: &str, topic: &str, numbers: impl Iterator<Item = u64>) {
+    produce_with(bootstrap, topic, numbers, b"x");
+}
+
+fn produce_with(bootstrap: &str, topic: &str, numbers: impl Iterator<Item = u64>, payload: &[u8]) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
     for n in numbers {
         let key = "dev-3";
@@ -23,7 +27,7 @@ fn produce(bootstrap: &str, topic: &str, numbers: impl Iterator<Item = u64>) {
             .insert(Header { key: header::ID, value: Some(&id) })
             .insert(Header { key: header::SENDER_ID, value: Some(&sender) });
         let partition = i32::from(partition.0);
-        let record = BaseRecord::to(topic).key(key).payload("x").partition(partition).headers(headers);
+        let record = BaseRecord::to(topic).key(key).payload(payload).partition(partition).headers(headers);
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(Duration::from_secs(10)).unwrap();
@@ -95,4 +99,53 @@ fn what_is_still_on_its_way_is_waited_for() {
     let report = judged(&config);
     late.join().unwrap();
     assert!(report.is_kept() && report.seconds < 10.0, "{report}");
+}
+
+#[test]
+fn a_run_that_is_read_along_is_judged_as_one_that_is_read_afterwards() {
+    let cluster = MockCluster::new(3).unwrap();
+    cluster.create_topic("air", i32::from(PARTITIONS), 1).unwrap();
+    let bootstrap = cluster.bootstrap_servers();
+    produce(&bootstrap, "air", 0..100);
+    let follower = Follower::start(AuditConfig::new(&bootstrap)).unwrap();
+    for hundred in 1..10 {
+        produce(&bootstrap, "air", hundred * 100..hundred * 100 + 99);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // A topic that was not there at first, and a record that is written twice.
+    cluster.create_topic("traffic", i32::from(PARTITIONS), 1).unwrap();
+    produce(&bootstrap, "traffic", (0..50).chain(49..60));
+    std::thread::sleep(Duration::from_millis(400));
+    produce(&bootstrap, "air", 1000..1010);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = AuditConfig::new(&bootstrap);
+    config.ledgers = vec![dir.path().join("air"), dir.path().join("traffic")];
+    note(&mut Ledger::append_to(&config.ledgers[0]).unwrap(), "air", 0..1010);
+    note(&mut Ledger::append_to(&config.ledgers[1]).unwrap(), "traffic", 0..60);
+    let along = follower.finish(&config.ledgers, Duration::ZERO).unwrap();
+    let mut afterwards = judged(&config);
+    assert_eq!((along.records, along.lost, along.missing_offsets, along.delivered_twice), (1062, 9, 9, 1));
+    afterwards.seconds = along.seconds;
+    assert_eq!(along, afterwards);
+}
+
+/// The mock cluster keeps 5 MiB of a partition.
+#[test]
+fn what_the_cluster_no_longer_has_was_read_along() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("air", i32::from(PARTITIONS), 1).unwrap();
+    let bootstrap = cluster.bootstrap_servers();
+    let follower = Follower::start(AuditConfig::new(&bootstrap)).unwrap();
+    for part in 0..5 {
+        produce_with(&bootstrap, "air", part * 200..part * 200 + 200, &[b'x'; 10_000]);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = AuditConfig::new(&bootstrap);
+    config.ledgers = vec![dir.path().join("air")];
+    note(&mut Ledger::append_to(&config.ledgers[0]).unwrap(), "air", 0..1000);
+    assert!(judged(&config).lost > 0, "the cluster has dropped something");
+    let report = follower.finish(&config.ledgers, Duration::ZERO).unwrap();
+    assert_eq!((report.records, report.found), (1000, 1000));
+    assert!(report.is_kept(), "{report}");
 }

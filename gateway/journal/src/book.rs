@@ -88,8 +88,8 @@ pub(crate) struct Book {
     /// The next number and base for a segment.
     pub(crate) next_number: u64,
     pub(crate) next_base: Position,
-    /// Places behind damage that reading has already accounted for.
-    pub(crate) known_holes: BTreeSet<Position>,
+    /// Bytes that reading had to pass over (from, to), and has accounted for.
+    pub(crate) known_holes: BTreeSet<(Position, Position)>,
 }
 
 impl Book {
@@ -105,6 +105,20 @@ impl Book {
     pub(crate) fn recent(&self, key: &[u8]) -> Option<Option<Bytes>> {
         let (_, value) = self.delta.get(key).or_else(|| self.frozen.get(key))?;
         Some(value.clone())
+    }
+
+    /// The newest checkpoint has left these marks out: they must not be found among the changes that went into it.
+    pub(crate) fn forget_marks(&mut self, forgotten: Vec<Bytes>) {
+        if forgotten.is_empty() {
+            return;
+        }
+        let mut frozen = Delta::clone(&self.frozen);
+        for key in forgotten {
+            if let Some((_, value)) = frozen.get_mut(&key) {
+                *value = None;
+            }
+        }
+        self.frozen = Arc::new(frozen);
     }
 
     /// Takes cursors in; they only go forward, and never beyond what is durable. True if one moved.
@@ -169,9 +183,9 @@ impl Book {
         hot + self.free.len() as u64 * segment_bytes + checkpoint + before + self.other_bytes
     }
 
-    /// The segment that holds `position`, or the first behind it.
-    pub(crate) fn segment_from(&self, position: Position) -> Option<&Segment> {
+    /// The segment that holds `position`, or the first behind it, and all behind that.
+    pub(crate) fn segments_from(&self, position: Position) -> impl Iterator<Item = &Segment> {
         let index = self.segments.partition_point(|segment| segment.lease.head.position(segment.end) <= position);
-        self.segments.get(index)
+        self.segments.iter().skip(index)
     }
 }

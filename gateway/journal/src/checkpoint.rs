@@ -7,9 +7,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use lamppost_event::Commit;
 
+use crate::boots::Boots;
 use crate::disk::{Access, Disk, DiskError, DiskFile};
 use crate::format::checkpoint::{
-    BLOCK_BYTES, BLOCK_HEAD, CheckpointHead, CheckpointTail, HEAD, TAIL, put_entry, take_entry,
+    BLOCK_BYTES, BLOCK_HEAD, CheckpointHead, CheckpointTail, HEAD, TAIL, mark_device, put_entry, take_entry,
 };
 use crate::format::fields::{Fields, patch};
 use crate::gather::Changes;
@@ -159,16 +160,18 @@ fn read_index(bytes: &Bytes, index_at: u64) -> Option<Vec<Block>> {
     Some(blocks)
 }
 
-/// Writes a checkpoint: the entries of `old` with `changes` laid over, merged as a stream. Returns it opened.
+/// Writes a checkpoint: the entries of `old` with `changes` laid over, merged as a stream, and of each device's marks the
+/// `boots_max` latest. Returns it opened, and the keys of the marks that it left out.
 pub(crate) fn write(
     disk: &dyn Disk,
     head: CheckpointHead,
     old: Option<&Checkpoint>,
     changes: &Changes,
-) -> Result<Checkpoint, WriteError> {
+    boots_max: usize,
+) -> Result<(Checkpoint, Vec<Bytes>), WriteError> {
     let (name, temporary) = (name_of(head.commit), format!("{}.tmp", name_of(head.commit)));
     let file = disk.create_zeroed(&temporary, 0).map_err(DiskError::of("create", &temporary))?;
-    let mut writer = Writer::new(&*file, head);
+    let mut writer = Writer::new(&*file, head, Boots::new(boots_max), changes);
     let mut changes = changes.iter().peekable();
     let mut failed = Ok(());
     if let Some(old) = old {
@@ -179,11 +182,11 @@ pub(crate) fn write(
         })?;
     }
     failed.map_err(DiskError::of("write", &temporary))?;
-    writer.finish(&mut changes).map_err(DiskError::of("write", &temporary))?;
+    let forgotten = writer.finish(&mut changes).map_err(DiskError::of("write", &temporary))?;
     file.flush().map_err(DiskError::of("flush", &temporary))?;
     disk.rename(&temporary, &name).map_err(DiskError::of("rename", &temporary))?;
     disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
-    Ok(Checkpoint::open(disk, &name, Access::Write, false)?)
+    Ok((Checkpoint::open(disk, &name, Access::Write, false)?, forgotten))
 }
 
 /// Why a checkpoint could not be written.
@@ -207,26 +210,63 @@ struct Writer<'a> {
     block_first: Vec<u8>,
     index: Vec<u8>,
     entries: u64,
+    boots: Boots,
+    /// Of the marks that were left out, those that are among the changes.
+    forgotten: Vec<Bytes>,
+    changes: &'a Changes,
 }
 
 impl<'a> Writer<'a> {
-    fn new(file: &'a dyn DiskFile, head: CheckpointHead) -> Self {
+    fn new(file: &'a dyn DiskFile, head: CheckpointHead, boots: Boots, changes: &'a Changes) -> Self {
         let (commit, head) = (head.commit, head.encode());
-        let (block, index) = (Vec::new(), Vec::new());
-        Self { file, out: head.clone(), head, commit, out_at: 0, block, block_first: Vec::new(), index, entries: 0 }
+        Self {
+            file,
+            out: head.clone(),
+            head,
+            commit,
+            out_at: 0,
+            block: Vec::new(),
+            block_first: Vec::new(),
+            index: Vec::new(),
+            entries: 0,
+            boots,
+            forgotten: Vec::new(),
+            changes,
+        }
     }
 
     /// The old entry `key`, and all changes up to it.
     fn merge(&mut self, changes: &mut Overlay<'_>, key: &Bytes, value: &Bytes) -> std::io::Result<()> {
         while let Some((changed, new)) = changes.next_if(|(changed, _)| *changed <= key) {
             if let Some(new) = new {
-                self.put(changed, new)?;
+                self.keep(changed, new)?;
             }
             if changed == key {
                 return Ok(());
             }
         }
-        self.put(key, value)
+        self.keep(key, value)
+    }
+
+    /// Puts an entry, but a mark only once all marks of its device are known.
+    fn keep(&mut self, key: &Bytes, value: &Bytes) -> std::io::Result<()> {
+        if !self.boots.is_same(key) {
+            self.put_boots()?;
+        }
+        if mark_device(key).is_none() {
+            return self.put(key, value);
+        }
+        self.boots.take(key, value);
+        Ok(())
+    }
+
+    fn put_boots(&mut self) -> std::io::Result<()> {
+        let lately = self.boots.forgotten().into_iter().filter(|key| self.changes.contains_key(key));
+        self.forgotten.extend(lately);
+        for (key, value) in self.boots.drain() {
+            self.put(&key, &value)?;
+        }
+        Ok(())
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> std::io::Result<()> {
@@ -262,12 +302,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish(mut self, changes: &mut Overlay<'_>) -> std::io::Result<()> {
+    fn finish(mut self, changes: &mut Overlay<'_>) -> std::io::Result<Vec<Bytes>> {
         for (key, value) in changes {
             if let Some(value) = value {
-                self.put(key, value)?;
+                self.keep(key, value)?;
             }
         }
+        self.put_boots()?;
         self.end_block()?;
         let tail = CheckpointTail {
             index_at: self.out_at + self.out.len() as u64,
@@ -279,6 +320,7 @@ impl<'a> Writer<'a> {
         self.out.append(&mut self.index);
         let tail = tail.encode(&self.head);
         self.out.extend_from_slice(&tail);
-        self.write_out()
+        self.write_out()?;
+        Ok(self.forgotten)
     }
 }

@@ -40,8 +40,9 @@ type Written = Vec<(Group, TopicPartition, Offset)>;
 impl Shared {
     /// Writes what has gathered, and the cursors that moved. True if there was something.
     pub(crate) fn commit_step(&self) -> Result<bool, JournalStopped> {
-        self.running()?;
         let mut writer = hold(&self.writer);
+        // Under the lock: nothing is written behind a close frame.
+        self.running()?;
         let Some((mut sealed, cursors)) = self.seal(&mut writer) else { return Ok(false) };
         self.room.wake();
         match self.write(&mut writer, &mut sealed) {
@@ -209,7 +210,7 @@ impl Shared {
         count(&self.counters.events, u64::from(sealed.events));
     }
 
-    /// Writes the frame that proves a clean end, behind all that has gathered.
+    /// Writes the frame that proves a clean end, behind all that has gathered. Nothing more is taken since `closing` was set.
     pub(crate) fn close_step(&self) -> Result<(), JournalStopped> {
         while self.commit_step()? {}
         if hold(&self.book).cursors_since.is_some() {
@@ -218,13 +219,20 @@ impl Shared {
             self.checkpoint().map_err(|error| self.stop(error.to_string()))?;
         }
         let mut writer = hold(&self.writer);
-        let commit = hold(&self.gather).commit;
+        self.running()?;
+        let commit = {
+            let mut gather = hold(&self.gather);
+            debug_assert!(gather.is_empty(), "nothing gathers while the journal is being closed");
+            let commit = gather.commit;
+            gather.commit = commit.next();
+            commit
+        };
         match self.write_frame(&mut writer, Kind::Close, commit, 0, Vec::new()) {
             Ok(_) => self.durable.store(commit.0, Ordering::Release),
             Err(error) => return Err(self.stop(error.to_string())),
         }
-        drop(writer);
         self.stop("it was closed".to_owned());
+        drop(writer);
         Ok(())
     }
 }

@@ -11,13 +11,14 @@ use lamppost_event::{
 };
 
 use crate::disk::Disk;
-use crate::format::checkpoint::{mark_key, numbers, read_number, user_key};
+use crate::format::checkpoint::{mark_key, mark_value, read_number, user_key};
 use crate::options::Options;
 use crate::read::{PartitionBounds, PartitionChunk, ReadChunk, internal};
 use crate::recover::{OpenError, Recovery};
 use crate::shared::Shared;
 use crate::state::{StateChanges, StateError};
 use crate::stats::{Stats, count};
+use crate::threads::Alarm;
 use crate::waiting::hold;
 
 /// A sender's mark on an event: stored with it, in the same commit.
@@ -178,10 +179,11 @@ impl Journal {
         if bytes > bytes_max {
             return Err(AppendError::TooLarge { bytes, bytes_max });
         }
-        let mark = mark.map(|mark| (mark_key(&mark.device, mark.boot), numbers([mark.sequence])));
+        let mark = mark.map(|mark| (mark_key(&mark.device, mark.boot), mark.sequence));
         let mut gather = hold(&shared.gather);
-        shared.running()?;
+        shared.taking()?;
         let commit = gather.commit;
+        let mark = mark.map(|(key, sequence)| (key, mark_value(sequence, commit)));
         let Some(offset) = gather.push(index, place, &record, mark) else {
             drop(gather);
             shared.refused();
@@ -255,7 +257,7 @@ impl Journal {
     fn put(&self, key: Bytes, value: Option<Bytes>) -> Result<Commit, PutError> {
         let shared = self.shared();
         let mut gather = hold(&shared.gather);
-        shared.running()?;
+        shared.taking()?;
         let commit = gather.commit;
         if !gather.push_state(key, value) {
             drop(gather);
@@ -267,7 +269,7 @@ impl Journal {
         Ok(commit)
     }
 
-    /// Forgets the mark of a boot that will send no more, so that marks do not grow with every boot of every device.
+    /// Forgets the mark of a boot that will send no more, before it would be one too many ([`Options::boots_max`]).
     ///
     /// # Errors
     /// [`PutError`]; nothing is changed then.
@@ -291,7 +293,8 @@ impl Journal {
         self.shared().scan_state(&user_key(prefix), &mut |key, value| visit(key.get(1..).unwrap_or_default(), value))
     }
 
-    /// All durable marks, by device. Reads the disk. Gives the commit that they are of.
+    /// All durable marks, by device. Reads the disk. Gives the commit that they are of. Of one device these are the
+    /// [`Options::boots_max`] boots that were marked last as of the newest checkpoint, and those marked since.
     ///
     /// # Errors
     /// [`StateError`].
@@ -307,6 +310,10 @@ impl Journal {
     }
 
     /// What changed durably after the commit `since`: for a view that has applied all up to there.
+    ///
+    /// Marks that were forgotten ([`Journal::forget_mark`], or beyond [`Options::boots_max`]) are not told of: neither with their last
+    /// sequence, once they are forgotten, nor that they are. What a view still holds of them was true, and may be used or
+    /// dropped; a view made anew does not get them.
     ///
     /// # Errors
     /// [`StateError::TooOld`]: make the view anew from [`Journal::marks`] and [`Journal::state_scan`].
@@ -427,11 +434,16 @@ impl Journal {
     /// Writes what has gathered, then a frame that proves a clean end, and stops. All clones stop; the folder is unlocked.
     ///
     /// # Errors
-    /// [`JournalStopped`] if it had stopped before, or the last writes failed: then the end is not a clean one.
+    /// [`JournalStopped`] if it had stopped or is being closed already, or the last writes failed: then the end is not a clean one.
     pub fn close(&self) -> Result<(), JournalStopped> {
         let shared = self.shared();
-        shared.running()?;
-        shared.closing.store(true, Ordering::Release);
+        {
+            // What was taken before is written; from here on everything is refused.
+            let (_gather, _book) = (hold(&shared.gather), hold(&shared.book));
+            shared.taking()?;
+            shared.closing.store(true, Ordering::Release);
+        }
+        let _alarm = Alarm { shared, of: "the closing" };
         self.handle.join();
         shared.close_step()?;
         *hold(&shared.lock) = None;

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lamppost_event::JournalStopped;
+use lamppost_event::{JournalStopped, Position};
 
 use crate::book::{Book, Delta, FreeFile, Segment};
 use crate::checkpoint::{WriteError, name_of, write};
@@ -184,14 +184,15 @@ impl Shared {
             let head = CheckpointHead { commit: book.durable, epoch: book.epoch, identity: self.identity };
             (head, book.checkpoint.clone(), frozen.clone(), book.overlay(&frozen), book.all_cursors())
         };
-        match write(&*self.disk, head, old.as_deref(), &changes) {
-            Ok(new) => {
+        match write(&*self.disk, head, old.as_deref(), &changes, self.options.boots_max.get()) {
+            Ok((new, forgotten)) => {
                 count(&self.counters.checkpoints, 1);
                 count(&self.counters.bytes_written, new.bytes);
                 count(&self.counters.flushes, 1);
                 let now_ms = self.now_ms();
                 let mut book = hold(&self.book);
                 book.settle_cursors(&cursors, now_ms);
+                book.forget_marks(forgotten);
                 let old = book.checkpoint.replace(Arc::new(new));
                 // One of the same commit was replaced by name.
                 let before = old.filter(|old| old.head.commit != head.commit).map(|old| (old.name.clone(), old.bytes));
@@ -272,7 +273,7 @@ fn forget(book: &mut Book, segment: &Segment) {
     }
     let limit = segment.lease.head.limit();
     book.gaps = book.gaps.split_off(&limit);
-    book.known_holes = book.known_holes.split_off(&limit);
+    book.known_holes = book.known_holes.split_off(&(limit, Position(0)));
 }
 
 fn is_full(error: &io::Error) -> bool {

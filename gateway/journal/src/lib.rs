@@ -15,6 +15,7 @@
 #![allow(rustdoc::private_intra_doc_links, reason = "the documentation is read with the source")]
 
 mod book;
+mod boots;
 mod checkpoint;
 mod commit;
 mod disk;

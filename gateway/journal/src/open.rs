@@ -100,16 +100,18 @@ pub(crate) fn open(
     let first_commit = hot.first().map(|(head, ..)| head.first_commit);
     let limit = hot.iter().map(|(head, ..)| (head.number + 1, head.limit())).max();
     let log = read_log(hot, &mut |frame| found.frame(frame, since));
-    recovery.unproved = unproved(&log, &recovery, checkpoint.as_ref(), first_commit, found.bad_batches);
-    recovery.clean = log.clean;
-    tidy(&*disk, &mut files, &mut recovery)?;
+    recovery.unproved = headless(&files, limit.map(|(number, _)| number))
+        .or_else(|| unproved(&log, &recovery, checkpoint.as_ref(), first_commit, found.bad_batches));
+    recovery.clean = log.clean && files.headless.is_empty();
+    remove_temporary(&*disk, &mut files)?;
 
     let next_number = limit.map_or(0, |(number, _)| number).max(files.number_max.map_or(0, |number| number + 1));
     let next_base = limit.map_or(Position(0), |(_, limit)| limit);
-    let Log { account, segments, dropped, clean, .. } = log;
+    let Log { account, segments, dropped, .. } = log;
     let last = account.commit.unwrap_or_default().max(since);
     let known = account.epoch.or(checkpoint.as_ref().map(|checkpoint| checkpoint.head.epoch));
-    let epoch = known.filter(|_| recovery.unproved.is_none()).unwrap_or_else(|| Epoch(random.next_u64()));
+    let same_epoch = recovery.clean && recovery.unproved.is_none();
+    let epoch = known.filter(|_| same_epoch).unwrap_or_else(|| Epoch(random.next_u64()));
     report(&mut recovery, &account, epoch, last);
 
     let mut book = Book {
@@ -142,8 +144,12 @@ pub(crate) fn open(
     }
     let ground = Ground { disk, options, clock, identity: recovery.identity, random, lock };
     let shared = assemble(ground, book, found.last_ranges);
-    shared.free_up(dropped)?;
-    shared.continue_log(segments, clean, &mut recovery)?;
+    let surplus = shared.lend(dropped);
+    shared.continue_log(segments, same_epoch, &mut recovery)?;
+    // The new epoch is on the disk. What showed that it was needed may go.
+    set_aside(&*shared.disk, &files, &mut recovery)?;
+    shared.free_up(surplus)?;
+    shared.start_writing(same_epoch)?;
     Ok((shared, recovery))
 }
 
@@ -244,7 +250,7 @@ fn identity_of(files: &Files) -> Result<Option<u128>, OpenError> {
 
 type Newest = (Option<Checkpoint>, Option<(String, u64)>);
 
-/// The newest sound checkpoint, and the next older file. Those that are not sound are set aside.
+/// The newest sound checkpoint, and the next older file. Those that are not sound are noted, to be set aside.
 fn newest(disk: &dyn Disk, files: &mut Files, recovery: &mut Recovery) -> Result<Newest, OpenError> {
     let (mut checkpoint, mut before) = (None, None);
     for (_, name, bytes) in &files.checkpoints {
@@ -261,7 +267,7 @@ fn newest(disk: &dyn Disk, files: &mut Files, recovery: &mut Recovery) -> Result
             Err(CheckpointError::Newer(version)) => return Err(OpenError::Newer { name: name.clone(), version }),
             Err(error) => {
                 recovery.checkpoints_refused.push(format!("{name}: {error}"));
-                disk.rename(name, &format!("damaged-{name}")).map_err(DiskError::of("rename", name))?;
+                files.unsound.push(name.clone());
                 files.other_bytes += *bytes;
             }
         }
@@ -298,17 +304,29 @@ fn unproved(
     (bad_batches > 0).then(|| format!("{bad_batches} batches of state can't be read"))
 }
 
-/// Removes what is left of interrupted work, and sets segments without a head aside.
-fn tidy(disk: &dyn Disk, files: &mut Files, recovery: &mut Recovery) -> Result<(), OpenError> {
+/// Segments that can't be read, of which one may have been the last. `next` is the number after the last live segment's.
+fn headless(files: &Files, next: Option<u64>) -> Option<String> {
+    if let Some(name) = files.headless.first() {
+        return Some(format!("segment {name} has no readable head"));
+    }
+    let aside = files.aside_max.filter(|number| *number >= next.unwrap_or(0));
+    aside.map(|number| format!("segment {number} was set aside as damaged, and nothing was begun since"))
+}
+
+/// Removes what is left of interrupted work.
+fn remove_temporary(disk: &dyn Disk, files: &mut Files) -> Result<(), OpenError> {
     for name in std::mem::take(&mut files.temporary) {
         disk.remove(&name).map_err(DiskError::of("remove", &name))?;
     }
-    for name in std::mem::take(&mut files.headless) {
-        disk.rename(&name, &format!("damaged-{name}")).map_err(DiskError::of("rename", &name))?;
-        let reason = format!("segment {name} has no readable head");
-        recovery.unproved.get_or_insert(reason);
-        recovery.set_aside.push(name);
+    Ok(())
+}
+
+/// Gives what can't be used another name.
+fn set_aside(disk: &dyn Disk, files: &Files, recovery: &mut Recovery) -> Result<(), OpenError> {
+    for name in files.headless.iter().chain(&files.unsound) {
+        disk.rename(name, &format!("damaged-{name}")).map_err(DiskError::of("rename", name))?;
     }
+    recovery.set_aside.clone_from(&files.headless);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! How a journal is set up. Checked once, at opening.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use lamppost_event::{Group, Partition, Topic};
@@ -42,6 +43,9 @@ pub struct Options {
     pub cursor_deadline: Duration,
     /// A checkpoint is written when this much state has changed since the last.
     pub checkpoint_bytes: usize,
+    /// Of each device, so many boots are remembered by their marks: those marked last. The others are forgotten at the next
+    /// checkpoint; what such a boot sends again is stored again.
+    pub boots_max: NonZeroUsize,
     /// Where salts, epochs and the identity come from.
     pub entropy: Entropy,
 }
@@ -59,6 +63,7 @@ impl Default for Options {
             required: Vec::new(),
             cursor_deadline: Duration::from_secs(5),
             checkpoint_bytes: 1 << 20,
+            boots_max: BOOTS_MAX,
             entropy: Entropy::System,
         }
     }
@@ -139,6 +144,7 @@ const SEGMENT_MIN: u64 = 64 << 10;
 const SEGMENT_MAX: u64 = 1 << 30;
 const FRAME_MIN: usize = 4 * PAGE;
 const CHECKPOINT_MIN: usize = 4096;
+const BOOTS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
 impl Options {
     /// Checks everything that can be wrong.

@@ -40,10 +40,10 @@ impl Shared {
     }
 
     pub(crate) fn commit_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
-        self.running()?;
         let now_ms = self.now_ms();
         let first = {
             let mut book = hold(&self.book);
+            self.taking()?;
             let moved = book.move_cursors(group, cursors);
             let first = moved && book.cursors_since.is_none();
             if first {

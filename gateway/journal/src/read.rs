@@ -1,12 +1,13 @@
 //! Reading: durable frames only, in the order of the log, gaps where something is missing.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use lamppost_event::{
     Cursor, Epoch, Gap, Group, JournalStopped, Offset, Partition, Position, Resume, StoredRecord, Topic, TopicPartition,
 };
 
-use crate::book::{Book, Lease, Ranges};
+use crate::book::{Book, Lease, Ranges, Segment};
 use crate::format::PAGE;
 use crate::format::frame::{BatchEntry, Frame};
 use crate::format::segment::FRAMES_AT;
@@ -94,11 +95,16 @@ pub(crate) fn internal(at: &TopicPartition) -> bool {
 impl Shared {
     pub(crate) fn read(&self, from: Position, bytes_max: usize) -> Result<ReadChunk, JournalStopped> {
         self.running()?;
-        let mut items = lapped(&hold(&self.book), from);
-        let (mut next, mut bytes) = (from, 0);
+        let (mut items, mut next, mut bytes) = (Vec::new(), from, 0);
         loop {
-            let Some(stretch) = stretch(&hold(&self.book), next) else {
-                return Ok(ReadChunk { items, next: next.max(hold(&self.book).end), caught_up: true });
+            let stretch = {
+                // One look: what is published between two of them would be jumped over.
+                let book = hold(&self.book);
+                items.extend(lapped(&book, next));
+                match stretch(&book, next) {
+                    Some(stretch) => stretch,
+                    None => return Ok(ReadChunk { items, next: next.max(book.end), caught_up: true }),
+                }
             };
             next = self.read_stretch(&stretch, bytes_max, &mut bytes, &mut |frame, gaps| {
                 items.extend(gaps.into_iter().map(ReadItem::Gap));
@@ -125,16 +131,16 @@ impl Shared {
         let head = &stretch.lease.head;
         let mut gaps = stretch.gaps.clone();
         let mut walk = Walk::new(&*stretch.lease.file, head, stretch.end);
-        let (mut at, mut skipped) = (stretch.from, false);
+        let (mut at, mut hole) = (stretch.from, None);
         while at < stretch.end {
             let place = head.position(at);
             let Look::Frame(frame) = walk.look(at) else {
-                (at, skipped) = (at + PAGE as u64, true);
+                hole.get_or_insert(at);
+                at += PAGE as u64;
                 continue;
             };
-            if skipped {
-                self.account_for_hole(stretch, place, &mut gaps);
-                skipped = false;
+            if let Some(from) = hole.take() {
+                self.account_for_hole(stretch, from..at, &mut gaps);
             }
             at += frame.padded();
             *bytes += frame.bytes.len();
@@ -142,8 +148,8 @@ impl Shared {
                 return head.position(at);
             }
         }
-        if skipped {
-            self.account_for_hole(stretch, head.position(stretch.end - 1), &mut gaps);
+        if let Some(from) = hole {
+            self.account_for_hole(stretch, from..stretch.end, &mut gaps);
         }
         let rest = due(&mut gaps, head.position(stretch.end - 1));
         if !rest.is_empty() {
@@ -152,13 +158,15 @@ impl Shared {
         stretch.behind
     }
 
-    /// Something unreadable was passed over: names what is missing, unless that is known from before.
-    fn account_for_hole(&self, stretch: &Stretch, place: Position, gaps: &mut Vec<(Position, Gap)>) {
-        if !hold(&self.book).known_holes.insert(place) {
+    /// These bytes were passed over: names what that cost this reader, unless it is known from before. A later look may read
+    /// them; that does not help the reader who is past them.
+    fn account_for_hole(&self, stretch: &Stretch, hole: Range<u64>, gaps: &mut Vec<(Position, Gap)>) {
+        let head = &stretch.lease.head;
+        if !hold(&self.book).known_holes.insert((head.position(hole.start), head.position(hole.end))) {
             return;
         }
         count(&self.counters.unreadable, 1);
-        let found = missing(stretch);
+        let found = missing(stretch, hole);
         let mut book = hold(&self.book);
         for (position, gap) in found {
             let known =
@@ -182,7 +190,7 @@ impl Shared {
             let book = hold(&self.book);
             let kept = book.partitions.get(at).copied().unwrap_or_default();
             let wanted = from.max(kept.first);
-            let holds = |segment: &&crate::book::Segment| segment.ranges.get(at).is_some_and(|(_, to)| *to > wanted);
+            let holds = |segment: &&Segment| segment.ranges.get(at).is_some_and(|(_, to)| *to > wanted);
             (book.segments.iter().find(holds).map(|segment| segment.lease.head.base), kept)
         };
         let mut items = Vec::new();
@@ -207,6 +215,11 @@ impl Shared {
                     if entry.at != *at || entry.next() <= next {
                         continue;
                     }
+                    if entry.base > next {
+                        // Its segment went between the first look at the book and the reading.
+                        let (from, to, reason) = (next, entry.base, LAPPED.to_owned());
+                        items.push(ReadItem::Gap(Gap { at: at.clone(), from, to, reason }));
+                    }
                     push_records(entry, frame.epoch, next, &mut items);
                     bytes += frame.bytes.len();
                     next = entry.next();
@@ -229,9 +242,8 @@ impl Shared {
             let next_of = |at: &TopicPartition| table.get(at).map_or(Offset(0), |entry| entry.next);
             let first = book.segments.front().map_or(Position(0), |segment| segment.lease.head.base);
             let lapped = book.partitions.iter().any(|(at, kept)| !internal(at) && next_of(at) < kept.first);
-            let undone = |segment: &&crate::book::Segment| {
-                segment.ranges.iter().any(|(at, (_, to))| !internal(at) && next_of(at) < *to)
-            };
+            let undone =
+                |segment: &&Segment| segment.ranges.iter().any(|(at, (_, to))| !internal(at) && next_of(at) < *to);
             let start = book.segments.iter().find(undone).map(|segment| segment.lease.head.base);
             let before_all = Position(first.0.saturating_sub(1));
             let cursors: Vec<Cursor> =
@@ -278,14 +290,14 @@ fn lapped(book: &Book, from: Position) -> Vec<ReadItem> {
     .collect()
 }
 
-/// The stretch to read at `from`, with the gaps to be told on the way.
+/// The stretch to read at `from`, with the gaps to be told on the way. Segments without one sound frame are passed over.
 fn stretch(book: &Book, from: Position) -> Option<Stretch> {
-    let segment = book.segment_from(from)?;
-    let head = &segment.lease.head;
-    let start = from.0.saturating_sub(head.base.0).max(FRAMES_AT).next_multiple_of(PAGE as u64);
-    if start >= segment.end {
-        return None;
-    }
+    let start_in = |segment: &Segment| {
+        from.0.saturating_sub(segment.lease.head.base.0).max(FRAMES_AT).next_multiple_of(PAGE as u64)
+    };
+    let mut segments = book.segments_from(from);
+    let segment = segments.find(|segment| start_in(segment) < segment.end)?;
+    let (head, start) = (&segment.lease.head, start_in(segment));
     let last = book.segments.back().is_some_and(|last| Arc::ptr_eq(&last.lease, &segment.lease));
     let behind = if last { head.position(segment.end) } else { head.limit() };
     let gaps = book.gaps.range(from..head.limit());
@@ -306,16 +318,28 @@ fn due(gaps: &mut Vec<(Position, Gap)>, place: Position) -> Vec<Gap> {
     gaps.drain(..count).map(|(_, gap)| gap).collect()
 }
 
-/// Goes through a whole segment whose offsets are known, and names those that can't be read.
-fn missing(stretch: &Stretch) -> Vec<(Position, Gap)> {
+/// Goes through a segment whose offsets are known, but for the hole, and names what the hole must have held.
+fn missing(stretch: &Stretch, hole: Range<u64>) -> Vec<(Position, Gap)> {
     let head = &stretch.lease.head;
     let mut account = Account::default();
     for (at, (from, _)) in &stretch.ranges {
         account.next.insert(at.clone(), *from);
     }
-    let mut walk = Walk::new(&*stretch.lease.file, head, stretch.end);
-    let mut at = FRAMES_AT;
-    while at < stretch.end {
+    take_frames(stretch, FRAMES_AT..hole.start, &mut account);
+    // Other holes have been named by those who met them.
+    account.gaps.clear();
+    take_frames(stretch, hole.end..stretch.end, &mut account);
+    for (at, (_, to)) in &stretch.ranges {
+        let next = account.next.get(at).copied().unwrap_or(*to);
+        account.gap(at, next, *to, head.position(stretch.end - 1));
+    }
+    account.gaps.into_iter().flat_map(|(position, gaps)| gaps.into_iter().map(move |gap| (position, gap))).collect()
+}
+
+fn take_frames(stretch: &Stretch, bytes: Range<u64>, account: &mut Account) {
+    let mut walk = Walk::new(&*stretch.lease.file, &stretch.lease.head, stretch.end);
+    let mut at = bytes.start;
+    while at < bytes.end {
         let Look::Frame(frame) = walk.look(at) else {
             at += PAGE as u64;
             continue;
@@ -323,11 +347,6 @@ fn missing(stretch: &Stretch) -> Vec<(Position, Gap)> {
         account.take(&frame, None);
         at += frame.padded();
     }
-    for (at, (_, to)) in &stretch.ranges {
-        let next = account.next.get(at).copied().unwrap_or(*to);
-        account.gap(at, next, *to, head.position(stretch.end - 1));
-    }
-    account.gaps.into_iter().flat_map(|(position, gaps)| gaps.into_iter().map(move |gap| (position, gap))).collect()
 }
 
 pub(crate) fn push_records(entry: &BatchEntry, epoch: Epoch, from: Offset, items: &mut Vec<ReadItem>) {

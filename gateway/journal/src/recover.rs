@@ -3,9 +3,14 @@
 //! 1. The newest sound checkpoint is taken.
 //! 2. All segments are gone through past the cache, by number.
 //! 3. A last segment that holds only copies whose originals are still there is dropped: an earlier recovery did not get further.
-//! 4. The end of the log is proved by a clean-close frame, or by nothing at all being there behind the last frame. Else, or
-//!    if offsets or state can't be accounted for, the epoch changes.
-//! 5. After an unclean end, the last frames are written anew into a fresh segment and flushed: what is served is durable.
+//! 4. Only a clean-close frame proves the end of the log. After any other end a new epoch begins, even if nothing is wrong to
+//!    see: a last frame that was destroyed can look like one that was never written. Stored frames keep the epoch they had.
+//! 5. With a new epoch, the last frames are written anew into a fresh segment, whose head holds the epoch, and flushed: what is
+//!    served is durable.
+//! 6. Only then are segments without a head set aside, and those that are not part of the log given free: until the new epoch
+//!    is on the disk, they are the evidence that it is needed. A crash in between changes nothing of what is found.
+//! 7. After a clean close, the writer goes on in the same epoch and segment. First the close frame is replaced in its place by
+//!    an empty data frame: from then on the end is not a clean one, whatever becomes of the frames that follow.
 
 use std::sync::Arc;
 
@@ -71,9 +76,10 @@ pub enum OpenError {
 pub struct Recovery {
     /// The journal was made now.
     pub created: bool,
-    /// The last writer closed it.
+    /// The last writer closed it, and nothing contradicts that. If not, a new epoch has begun.
     pub clean: bool,
-    /// Set when the epoch has changed: why the end, the offsets or the state could not be proved.
+    /// A reason worth a warning: what shows that the end, the offsets or the state can't be proved. A new epoch has begun then, as
+    /// after any end that is not clean.
     pub unproved: Option<String>,
     /// The journal's identity, given at its first creation.
     pub identity: u128,
@@ -106,6 +112,10 @@ pub(crate) struct Files {
     /// Newest first.
     pub(crate) checkpoints: Vec<(Commit, String, u64)>,
     pub(crate) headless: Vec<String>,
+    /// Checkpoints that can't be used.
+    pub(crate) unsound: Vec<String>,
+    /// The highest number of a segment that an earlier recovery set aside.
+    pub(crate) aside_max: Option<u64>,
     pub(crate) temporary: Vec<String>,
     pub(crate) other_bytes: u64,
     /// The highest number in any name.
@@ -119,6 +129,8 @@ pub(crate) fn list(disk: &dyn Disk, access: Access, segment_bytes: Option<u64>) 
         free: Vec::new(),
         checkpoints: Vec::new(),
         headless: Vec::new(),
+        unsound: Vec::new(),
+        aside_max: None,
         temporary: Vec::new(),
         other_bytes: 0,
         number_max: None,
@@ -128,7 +140,9 @@ pub(crate) fn list(disk: &dyn Disk, access: Access, segment_bytes: Option<u64>) 
     for entry in entries {
         let name = entry.name;
         let numbers = number_in(&name, "hot-").or_else(|| number_in(&name, "free-"));
-        files.number_max = files.number_max.max(numbers);
+        let aside = number_in(&name, "damaged-hot-");
+        files.aside_max = files.aside_max.max(aside);
+        files.number_max = files.number_max.max(numbers).max(aside);
         if number_in(&name, "hot-").is_some() {
             let file = match disk.open(&name, access) {
                 Ok(file) => file,
@@ -202,7 +216,7 @@ pub(crate) struct Log {
     pub(crate) segments: Vec<Surveyed>,
     /// Not part of the log: empty, or copies that are not needed.
     pub(crate) dropped: Vec<Surveyed>,
-    /// The last frame says that the writer closed, and nothing lies behind it.
+    /// The last frame says that the writer closed, and nothing lies behind it: no trace, and no segment that was begun.
     pub(crate) clean: bool,
     /// Why the end is not proved.
     pub(crate) unproved: Option<String>,
@@ -241,7 +255,8 @@ pub(crate) fn read_log(
     let closed = last.and_then(|last| last.survey.frames.last()).is_some_and(|note| note.close);
     let unproved =
         trace.map(|position| format!("something unreadable lies at the end of the log, at position {position}"));
-    Log { account, segments, dropped, clean: closed && unproved.is_none(), unproved }
+    let clean = closed && unproved.is_none() && dropped.is_empty();
+    Log { account, segments, dropped, clean, unproved }
 }
 
 /// A complete set of copies stands for the originals in the segment before.
@@ -249,16 +264,25 @@ fn replace_copied(segments: &mut [Surveyed], account: &mut Account) {
     let mut rest = segments;
     while let Some((before, behind)) = rest.split_first_mut() {
         if let Some(after) = behind.first().filter(|after| after.survey.is_complete_copy()) {
-            replace_originals(before, &after.survey, account);
+            replace_originals(before, after, account);
         }
         rest = behind;
     }
 }
 
-fn replace_originals(before: &mut Surveyed, copies: &Survey, account: &mut Account) {
+fn replace_originals(before: &mut Surveyed, after: &Surveyed, account: &mut Account) {
+    let copies = &after.survey;
     let first = copies.frames.iter().find(|note| note.copy).map(|note| note.commit);
     let original = first.and_then(|first| before.survey.frames.iter().find(|note| note.commit >= first));
     let Some(at) = original.map(|note| note.at) else { return };
+    // What the originals showed to be missing is missing before their copies.
+    for note in before.survey.frames.iter().filter(|note| note.at >= at) {
+        let copy = copies.frames.iter().find(|copy| copy.commit == note.commit);
+        let gaps = account.gaps.remove(&before.head.position(note.at));
+        if let (Some(copy), Some(gaps)) = (copy, gaps) {
+            account.gaps.entry(after.head.position(copy.at)).or_default().extend(gaps);
+        }
+    }
     before.survey.cut(at);
     before.survey.trace = None;
     for (at, (from, _)) in &copies.ranges {
@@ -266,7 +290,6 @@ fn replace_originals(before: &mut Surveyed, copies: &Survey, account: &mut Accou
             range.1 = range.1.min(*from);
         }
     }
-    account.gaps.retain(|position, _| *position < before.head.position(at) || *position >= before.head.limit());
 }
 
 /// The frames to write anew: all of the last segment if they are few, so that the segment comes free; else the last one.

@@ -216,7 +216,8 @@ impl Survey {
             range.1 = range.1.max(batch.next());
         }
         let (copy, last_copy) = (frame.is_copy(), frame.is_last_copy());
-        let close = frame.kind == Kind::Close;
+        // A copy of a close frame is only history: since then somebody had to recover.
+        let close = frame.kind == Kind::Close && !copy;
         self.frames.push(Note { commit: frame.commit, at, bytes: frame.padded(), copy, last_copy, close });
         self.end = at + frame.padded();
         self.last_commit = self.last_commit.max(frame.commit);

@@ -76,6 +76,15 @@ impl Shared {
         self.stopped.get().map_or(Ok(()), |stopped| Err(stopped.clone()))
     }
 
+    /// Whether anything new may be taken. Asked under the lock of `gather` or `book`, both of which are held as `closing` is set.
+    pub(crate) fn taking(&self) -> Result<(), JournalStopped> {
+        if self.closing.load(std::sync::atomic::Ordering::Acquire) {
+            self.running()?;
+            return Err(JournalStopped { reason: "it is being closed".to_owned() });
+        }
+        self.running()
+    }
+
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.now().monotonic.0
     }

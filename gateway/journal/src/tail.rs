@@ -3,25 +3,66 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lamppost_event::Commit;
+use lamppost_event::{Commit, Position};
 
 use crate::book::{FreeFile, Segment};
-use crate::disk::DiskError;
-use crate::format::frame::copy_to;
-use crate::format::segment::free_name;
+use crate::disk::{DiskError, DiskFile};
+use crate::format::PAGE;
+use crate::format::frame::{Kind, copy_to, reopen_to};
+use crate::format::segment::{FRAMES_AT, SegmentHead, free_name, hot_name};
 use crate::gather::Space;
 use crate::recover::{OpenError, Recovery, Surveyed, frame_bytes, tail_of};
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
+use crate::walk::{Look, Walk};
 
 impl Shared {
-    /// Segments that are not part of the log become free space.
-    pub(crate) fn free_up(&self, dropped: Vec<Surveyed>) -> Result<(), OpenError> {
-        for segment in dropped {
-            self.release(segment.into_segment())?;
+    /// Segments that are not part of the log can be begun anew as they are: their names and heads stay until then. Gives those
+    /// of another size.
+    pub(crate) fn lend(&self, dropped: Vec<Surveyed>) -> Vec<Segment> {
+        let mut surplus = Vec::new();
+        for segment in dropped.into_iter().map(Surveyed::into_segment) {
+            if segment.lease.head.bytes == self.options.segment_bytes {
+                let file = Arc::clone(&segment.lease.file);
+                hold(&self.book).free.push(FreeFile { name: segment.name, file, virgin: false });
+            } else {
+                surplus.push(segment);
+            }
+        }
+        surplus
+    }
+
+    /// What was lent and not begun becomes free for good; what has another size goes.
+    pub(crate) fn free_up(&self, surplus: Vec<Segment>) -> Result<(), OpenError> {
+        let lent = hold(&self.book).free.extract_if(.., |free| free.name.starts_with("hot-")).collect::<Vec<_>>();
+        for FreeFile { name, file, virgin } in lent {
+            let name = self.rename_free(&name)?;
+            hold(&self.book).free.push(FreeFile { name, file, virgin });
+        }
+        for segment in surplus {
+            self.release(segment)?;
+        }
+        // The reserve; without it the journal is full, which is seen.
+        if hold(&self.book).free.is_empty() {
+            match self.prepare_at_opening() {
+                Ok(()) | Err(OpenError::NoRoom { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
+    }
+
+    /// Gives a file the name of a free one.
+    fn rename_free(&self, name: &str) -> Result<String, DiskError> {
+        let free = {
+            let mut book = hold(&self.book);
+            book.next_number += 1;
+            free_name(book.next_number - 1)
+        };
+        self.disk.rename(name, &free).map_err(DiskError::of("rename", name))?;
+        self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &free))?;
+        Ok(free)
     }
 
     /// Turns a segment's file into a free one; one of another size is removed.
@@ -29,15 +70,9 @@ impl Shared {
         let Segment { lease, name, .. } = segment;
         let reusable = lease.head.bytes == self.options.segment_bytes;
         if reusable {
-            let free = {
-                let mut book = hold(&self.book);
-                book.next_number += 1;
-                free_name(book.next_number - 1)
-            };
-            self.disk.rename(&name, &free).map_err(DiskError::of("rename", &name))?;
-            self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &free))?;
+            let name = self.rename_free(&name)?;
             let file = Arc::clone(&lease.file);
-            hold(&self.book).free.push(FreeFile { name: free, file, virgin: false });
+            hold(&self.book).free.push(FreeFile { name, file, virgin: false });
         } else {
             self.disk.remove(&name).map_err(DiskError::of("remove", &name))?;
             self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
@@ -45,16 +80,16 @@ impl Shared {
         Ok(reusable)
     }
 
-    /// Sets the writer to the end of the log: in the same segment after a clean end, else in a fresh one that begins with
-    /// copies of the last frames.
+    /// Makes the end of the log ready: in the same segment if the epoch stays, else in a fresh one that has the new epoch in its
+    /// head and begins with copies of the last frames.
     pub(crate) fn continue_log(
         &self,
         mut segments: Vec<Surveyed>,
-        clean: bool,
+        same_epoch: bool,
         recovery: &mut Recovery,
     ) -> Result<(), OpenError> {
         let mut released = None;
-        if clean {
+        if same_epoch {
             let last = segments.pop().map(Surveyed::into_segment);
             hold(&self.book).segments.extend(segments.into_iter().map(Surveyed::into_segment).chain(last));
         } else {
@@ -83,28 +118,27 @@ impl Shared {
         if let Some(segment) = released {
             self.release(segment)?;
         }
-        // The reserve; without it the journal is full, which is seen.
-        if hold(&self.book).free.is_empty() {
-            match self.prepare_at_opening() {
-                Ok(()) | Err(OpenError::NoRoom { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.start_writing();
         Ok(())
     }
 
-    fn start_writing(&self) {
+    /// Sets the writer to the end of the log.
+    pub(crate) fn start_writing(&self, closed: bool) -> Result<(), OpenError> {
         let mut writer = hold(&self.writer);
-        let mut book = hold(&self.book);
-        let Some(segment) = book.segments.back() else { return };
-        (writer.lease, writer.at) = (Arc::clone(&segment.lease), segment.end);
-        book.end = writer.lease.head.position(writer.at);
-        let free = book.free.len();
-        drop(book);
-        let mut gather = hold(&self.gather);
+        {
+            let mut book = hold(&self.book);
+            let Some(segment) = book.segments.back() else { return Ok(()) };
+            (writer.lease, writer.at) = (Arc::clone(&segment.lease), segment.end);
+            book.end = writer.lease.head.position(writer.at);
+        }
+        if closed {
+            unclose(&*writer.lease.file, &writer.lease.head, writer.at)
+                .map_err(DiskError::of("go on in", &hot_name(writer.lease.head.number)))?;
+            count(&self.counters.flushes, 1);
+        }
+        let free = hold(&self.book).free.len();
         let remaining = (writer.lease.head.bytes - writer.at).saturating_sub(writer.close_room);
-        gather.set_space(Space { remaining, free });
+        hold(&self.gather).set_space(Space { remaining, free });
+        Ok(())
     }
 
     /// At least one free segment.
@@ -139,6 +173,7 @@ impl Shared {
             let unsound = || std::io::Error::other("a frame that was sound can't be read again");
             let bytes = frame_bytes(last, note).ok_or_else(unsound).map_err(DiskError::of("read", &last.name))?;
             let position = lease.head.position(segment.end);
+            self.move_gaps(last.head.position(note.at), position);
             copy_to(&mut out, &bytes, position, lease.head.salt, index + 1 == notes.len());
             lease.file.write_at(&out, segment.end).map_err(DiskError::of("write", &segment.name))?;
             segment.end += out.len() as u64;
@@ -154,9 +189,39 @@ impl Shared {
             let ranges = &hold(&self.writer).previous;
             ranges.iter().map(|range| (range.at.clone(), (range.from, range.to))).collect()
         };
+        if segment.end > FRAMES_AT {
+            // What is known to be missing behind the log's old end comes behind the copies.
+            self.move_gaps(lease.head.base, lease.head.position(segment.end - 1));
+        }
         hold(&self.book).segments.push_back(segment);
         Ok(first.map_or(last.survey.end, |note| note.at))
     }
+
+    /// Gaps are told where they belong among the frames, wherever those are now.
+    fn move_gaps(&self, from: Position, to: Position) {
+        let mut book = hold(&self.book);
+        if let Some(gaps) = book.gaps.remove(&from) {
+            book.gaps.entry(to).or_default().extend(gaps);
+        }
+    }
+}
+
+/// Replaces the close frame that ends at byte `end` by an empty data frame, so that the end counts as clean no more. It holds
+/// nothing else: torn in the middle, it costs a commit number.
+fn unclose(file: &dyn DiskFile, head: &SegmentHead, end: u64) -> std::io::Result<()> {
+    let mut at = end;
+    while let Some(before) = at.checked_sub(PAGE as u64).filter(|before| *before >= FRAMES_AT) {
+        at = before;
+        if let Look::Frame(frame) = Walk::new(file, head, end).look(at)
+            && frame.kind == Kind::Close
+        {
+            let mut out = Vec::new();
+            reopen_to(&mut out, &frame.bytes, head.salt);
+            file.write_at(&out, at)?;
+            return file.flush();
+        }
+    }
+    Err(std::io::Error::other("the close frame can't be read again"))
 }
 
 /// What the copies hold is no longer the old segment's.

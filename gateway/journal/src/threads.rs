@@ -21,7 +21,22 @@ pub(crate) fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>
     ])
 }
 
+/// Stops the journal if the thread that holds it panics: nobody is left who could commit, and who waits must know.
+pub(crate) struct Alarm<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) of: &'static str,
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.stop(format!("{} panicked", self.of));
+        }
+    }
+}
+
 fn write(shared: &Shared) {
+    let _alarm = Alarm { shared, of: "the writer" };
     loop {
         if shared.stopped.get().is_some() || shared.closing.load(Ordering::Acquire) {
             return;
@@ -47,6 +62,7 @@ fn write(shared: &Shared) {
 }
 
 fn keep(shared: &Shared) {
+    let _alarm = Alarm { shared, of: "the keeper" };
     loop {
         let signal = hold(&shared.keeper);
         let waited = shared.wake_keeper.wait_timeout_while(signal, KEEP_PAUSE, |signal| !signal.wanted && !signal.stop);

@@ -9,6 +9,8 @@ use crate::format::segment::SegmentHead;
 
 /// How much is read at a time.
 const WINDOW: usize = 256 * 1024;
+/// How often a read that the disk refuses is tried alone. Some errors pass (a bus reset, a card that was busy).
+const TRIES: usize = 3;
 
 /// What stands at a place.
 #[derive(Debug)]
@@ -59,15 +61,15 @@ impl<'a> Walk<'a> {
             return Some(bytes);
         }
         let left = usize::try_from(self.end.checked_sub(at)?).unwrap_or(usize::MAX);
-        // A large window may fail for one bad sector in it: then only what is asked for is tried.
-        [WINDOW.max(length).min(left), length.div_ceil(PAGE).saturating_mul(PAGE).min(left)].into_iter().find_map(
-            |size| {
-                let mut buffer = BytesMut::zeroed(size);
-                self.file.read_at(&mut buffer, at).ok()?;
-                (self.window, self.window_at) = (buffer.freeze(), at);
-                self.cut(at, length)
-            },
-        )
+        // A large window may fail for one bad sector in it: then only what is asked for is tried, a few times.
+        let alone = length.div_ceil(PAGE).saturating_mul(PAGE).min(left);
+        let sizes = std::iter::once(WINDOW.max(length).min(left)).chain([alone; TRIES]);
+        sizes.into_iter().find_map(|size| {
+            let mut buffer = BytesMut::zeroed(size);
+            self.file.read_at(&mut buffer, at).ok()?;
+            (self.window, self.window_at) = (buffer.freeze(), at);
+            self.cut(at, length)
+        })
     }
 
     fn cut(&self, at: u64, length: usize) -> Option<Bytes> {

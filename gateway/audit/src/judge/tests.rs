@@ -34,12 +34,31 @@ fn run(keys: u64, each: u64) -> Run {
     Run { records, ledger }
 }
 
+/// The verdict; the same whenever the ledger is heard.
 fn judge(run: &Run) -> Report {
     let mut judge = Judge::new();
+    hear(&mut judge, run);
+    see(&mut judge, run, 0, run.records.len());
+    let report = judge.verdict(&["dev.ledger".to_owned()]);
+    for before in [0, run.records.len() / 2, run.records.len()] {
+        let mut judge = Judge::of_a_run();
+        see(&mut judge, run, 0, before);
+        hear(&mut judge, run);
+        judge.hear_no_more();
+        see(&mut judge, run, before, run.records.len());
+        assert_eq!(judge.verdict(&["dev.ledger".to_owned()]), report, "{before} records before the ledger");
+    }
+    report
+}
+
+fn hear(judge: &mut Judge, run: &Run) {
     for (line, entry) in (1..).zip(&run.ledger) {
         judge.expect(LedgerIndex(0), line, entry);
     }
-    for (offset, record) in (0..).zip(&run.records) {
+}
+
+fn see(judge: &mut Judge, run: &Run, from: usize, to: usize) {
+    for (offset, record) in (0..).zip(&run.records).take(to).skip(from) {
         judge.observe(&Record {
             topic: "air",
             partition: record.partition,
@@ -50,7 +69,6 @@ fn judge(run: &Run) -> Report {
             mark: Some(MarkRef::Id(&record.sender)),
         });
     }
-    judge.verdict(&["dev.ledger".to_owned()])
 }
 
 /// The indexes of the records of one sender.
@@ -165,6 +183,33 @@ fn a_node_is_judged_by_device_boot_and_sequence_in_any_topic() {
     let report = judge.verdict(&[]);
     assert_eq!((report.lost, report.sent_twice), (1, 1));
     assert_eq!(report.out_of_order_by_ledger, 0, "between topics there is no order");
+}
+
+#[test]
+fn holes_in_the_sequence_of_a_sender_are_no_loss() {
+    let mark = |sequence| Mark::Sequence { device: "node-1".into(), boot: 3, sequence };
+    // The node dropped 3, 4, 6, 7 and 8 itself, and was acknowledged the rest, but for 10: its acknowledgement was lost.
+    let (sent, acknowledged) = ([1, 2, 5, 9, 10], [1, 2, 5, 9]);
+    for heard in [&acknowledged[..], &[]] {
+        let mut judge = Judge::new();
+        for (line, sequence) in (1..).zip(heard) {
+            judge.expect(LedgerIndex(0), line, &LedgerEntry { topic: None, key: None, mark: mark(*sequence) });
+        }
+        for (offset, sequence) in (0..).zip(sent) {
+            judge.observe(&Record {
+                topic: "energy",
+                partition: Partition(0),
+                partitions: 1,
+                offset,
+                key: b"node-1",
+                id: Some(&format!("g/00000000000000aa/energy/0/{offset}")),
+                mark: Some(MarkRef::from(&mark(sequence))),
+            });
+        }
+        let report = judge.verdict(&[]);
+        assert_eq!((report.found, report.lost, report.missing_offsets), (heard.len() as u64, 0, 0));
+        assert!(report.is_kept(), "{report}");
+    }
 }
 
 #[test]

@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context;
+use lamppost_audit::{AuditConfig, Follower};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, interval, sleep};
 
 use crate::cli;
@@ -38,6 +40,8 @@ const TICK: Duration = Duration::from_millis(10);
 const REDRAW: Duration = Duration::from_millis(200);
 /// How long the backlog may take to drain once all is sent.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// How long the judge waits for what the cluster may still show.
+const SETTLE: Duration = Duration::from_secs(2);
 /// The id of the demo's gateway.
 const GATEWAY: &str = "demo-post";
 
@@ -46,6 +50,8 @@ pub(crate) async fn run(args: &cli::Demo) -> anyhow::Result<Verdict> {
     let scratch = Scratch::new(args.keep.as_deref())?;
     let started = Instant::now();
     let cluster = Cluster::start()?;
+    // The mock keeps little: the judge reads along.
+    let follower = Follower::start(AuditConfig::new(&cluster.bootstrap())).context("the cluster can't be read")?;
     let line = Arc::new(node::Line::open().context("no pseudo-terminal for the demo's node")?);
     let gateway = start_gateway(scratch.path(), &cluster, line.path()).await?;
     let broker = gateway.mqtt_address().context("the demo's gateway has no MQTT server")?;
@@ -63,7 +69,8 @@ pub(crate) async fn run(args: &cli::Demo) -> anyhow::Result<Verdict> {
     let stopped = gateway.stop().await?;
     outcome?;
     anyhow::ensure!(stopped.backlog == 0, "{} events were not forwarded in time", stopped.backlog);
-    let report = verdict::judge(cluster.bootstrap(), written?).await?;
+    let paths = written?;
+    let report = spawn_blocking(move || follower.finish(&paths, SETTLE)).await??;
     Ok(Verdict::new(report, journaled, started.elapsed().as_secs_f64(), scratch.keep()))
 }
 

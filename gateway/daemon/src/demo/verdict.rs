@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use lamppost_audit::{AuditConfig, Report, audit};
+use lamppost_audit::Report;
 
 /// The judged run.
 #[derive(Debug)]
@@ -67,10 +67,4 @@ impl fmt::Display for Verdict {
         }
         Ok(())
     }
-}
-
-/// Reads the cluster and judges it by the ledgers.
-pub(crate) async fn judge(bootstrap: String, ledgers: Vec<PathBuf>) -> anyhow::Result<Report> {
-    let config = AuditConfig { ledgers, ..AuditConfig::new(&bootstrap) };
-    Ok(tokio::task::spawn_blocking(move || audit(&config, &mut |_| {})).await??)
 }

@@ -285,6 +285,12 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
         &[],
         read(&counters.rebuilds),
     );
+    out.counter(
+        "lamppost_forward_rereads_total",
+        "Times that the journal was read again because offsets were missing without a gap.",
+        &[],
+        read(&counters.rereads),
+    );
     out.level("lamppost_forward_in_flight_bytes", "Bytes in flight.", &[], read(&counters.in_flight_bytes));
     out.level("lamppost_forward_in_flight_events", "Events in flight.", &[], read(&counters.in_flight_events));
     out.counter(

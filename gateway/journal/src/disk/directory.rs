@@ -22,14 +22,14 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens the folder, and makes it if it is missing.
+    /// Opens the folder, and makes it, durably, if it or some above it are missing.
     ///
     /// # Errors
     /// It can't be made, or is not a folder.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        fs::create_dir_all(&path)?;
-        Ok(Self { path })
+        make(&path, &mut |folder| File::open(folder)?.sync_all())?;
+        Self::existing(path)
     }
 
     /// Opens an existing folder; makes nothing.
@@ -65,6 +65,23 @@ impl Directory {
         file.sync_all()?;
         Ok(file)
     }
+}
+
+/// Makes what is missing of `path`, from the top. `flush` is called for each folder that got a new entry.
+fn make(path: &Path, flush: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        match fs::create_dir(folder) {
+            Ok(()) => {}
+            // Somebody else made it meanwhile; whether they flush is not known.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+        flush(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 impl Disk for Directory {
@@ -145,5 +162,29 @@ impl DiskFile for RealFile {
     fn forget_cache(&self) {
         // Best effort: a file system without advice reads from its cache, which the rewritten tail allows for.
         let _done = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed).is_ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_folder_that_gets_a_new_entry_is_flushed_once_it_has_it() {
+        let top = tempfile::tempdir().unwrap();
+        let wanted = top.path().join("var").join("lib").join("journal");
+        let mut flushed = Vec::new();
+        make(&wanted, &mut |folder| {
+            let entries = fs::read_dir(folder)?.count();
+            flushed.push((folder.to_owned(), entries));
+            Ok(())
+        })
+        .unwrap();
+        assert!(wanted.is_dir());
+        let expected = [top.path().to_owned(), top.path().join("var"), top.path().join("var/lib")];
+        assert_eq!(flushed, expected.map(|folder| (folder, 1)));
+        make(&wanted, &mut |_| Err(io::Error::other("nothing is new"))).unwrap();
+        let failed = make(&wanted.join("more"), &mut |_| Err(io::Error::other("the disk fails")));
+        assert!(failed.is_err(), "a failed flush is told");
     }
 }

@@ -23,7 +23,7 @@
 //! | key | value |
 //! |---|---|
 //! | `c`, u8 length, group, topic, 0, u16 partition (big-endian) | u64: a consumer group's next offset |
-//! | `m`, u8 length, device, u64 boot (big-endian) | u64: the highest sequence stored |
+//! | `m`, u8 length, device, u64 boot (big-endian) | u64: the highest sequence stored; u64: the commit that it came with |
 //! | `p`, topic, 0, u16 partition (big-endian) | u64 first offset kept, u64 next offset (only in checkpoints) |
 //! | `u`, any | any: state that the journal keeps for others |
 
@@ -159,6 +159,23 @@ pub(crate) fn mark_key(device: &DeviceId, boot: u64) -> Vec<u8> {
     key.extend_from_slice(device.as_str().as_bytes());
     key.extend_from_slice(&boot.to_be_bytes());
     key
+}
+
+/// The part of a mark's key that all boots of the device share. `None` for other keys.
+pub(crate) fn mark_device(key: &[u8]) -> Option<&[u8]> {
+    let (device, _) = key.split_at_checked(key.len().checked_sub(8)?)?;
+    device.starts_with(&[MARK]).then_some(device)
+}
+
+/// The value of a mark.
+pub(crate) fn mark_value(sequence: u64, commit: Commit) -> Vec<u8> {
+    numbers([sequence, commit.0])
+}
+
+/// The commit that a mark last rose with; the lowest if the value does not say.
+pub(crate) fn mark_commit(value: &[u8]) -> Commit {
+    let mut fields = Fields::new(value);
+    Commit(fields.u64().and_then(|_sequence| fields.u64()).unwrap_or_default())
 }
 
 /// The key of a partition's bounds.

@@ -5,7 +5,8 @@
 //! ```text
 //! 0    8   magic "LMPFRAME"
 //! 8    u16 version = 1
-//! 10   u8  kind: 0 data, 1 clean close, 2 reserved (a sealed segment's footer)
+//! 10   u8  kind: 0 data, 1 clean close (made 0 in its place when the journal is opened again), 2 reserved (a sealed
+//!          segment's footer)
 //! 11   u8  quality of the wall clock: 0 unset, 1 holdover, 2 synced
 //! 12   u32 flags: bit 0 a copy of a recovered frame, bit 1 the last such copy
 //! 16   u32 length: from the magic to the end of the last batch, padding left out
@@ -43,6 +44,7 @@ pub(crate) const MAGIC: &[u8; 8] = b"LMPFRAME";
 pub(crate) const FRAME_HEAD: usize = 96;
 /// A batch's entry in the directory; a range has the same size.
 pub(crate) const ENTRY: usize = 20;
+const KIND_AT: usize = 10;
 const FLAGS_AT: usize = 12;
 const LENGTH_AT: usize = 16;
 const CRC_AT: usize = 20;
@@ -193,6 +195,14 @@ pub(crate) fn copy_to(out: &mut Vec<u8>, frame: &[u8], position: Position, salt:
     let flags = if last { COPY | LAST_COPY } else { COPY };
     patch(out, FLAGS_AT, &flags.to_le_bytes());
     patch(out, POSITION_AT, &position.0.to_le_bytes());
+    seal(out, salt);
+}
+
+/// A verified close frame as an empty data frame, for the same place.
+pub(crate) fn reopen_to(out: &mut Vec<u8>, frame: &[u8], salt: u64) {
+    out.clear();
+    out.extend_from_slice(frame);
+    patch(out, KIND_AT, &[0]);
     seal(out, salt);
 }
 

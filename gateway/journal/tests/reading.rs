@@ -1,0 +1,168 @@
+//! What readers get: everything in order, and a gap for what is missing.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic; its helper functions too")]
+
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamppost_event::*;
+use lamppost_journal::sim::{Faults, SimDisk};
+use lamppost_journal::*;
+use world::*;
+
+#[test]
+fn damage_met_while_reading_is_a_gap_and_is_counted() {
+    let disk = SimDisk::new(1);
+    let (journal, hand, _) = open(&disk, &small_options(1));
+    for text in ["a", "b", "c"] {
+        append(&journal, 0, text);
+        hand.commit().unwrap();
+    }
+    disk.flip(&hot(&disk)[0], FRAMES_AT + 4096 + 8, 0xff);
+    for _ in 0..2 {
+        assert_eq!(texts(&read_all(&journal)), ["a", "gap 1..2", "c"]);
+    }
+    assert_eq!((journal.stats().unreadable, journal.stats().gaps), (1, 1));
+}
+
+#[test]
+fn verification_names_the_file_and_the_byte() {
+    let disk = SimDisk::new(1);
+    let (journal, hand, _) = open(&disk, &small_options(1));
+    for text in ["a", "b", "c"] {
+        append(&journal, 0, text);
+        hand.commit().unwrap();
+    }
+    journal.commit_cursors(&group(), &[Cursor { at: at(0), next: Offset(1) }]).unwrap();
+    journal.close().unwrap();
+    let figures = Inspect::open(Arc::new(disk.clone())).unwrap().figures();
+    assert!(figures.closed);
+    assert_eq!((figures.events, figures.groups[0].lag, figures.partitions[0].next), (3, 2, Offset(3)));
+    let name = hot(&disk)[0].clone();
+    disk.flip(&name, FRAMES_AT + 4096 + 200, 4);
+    let verified = Inspect::open(Arc::new(disk.clone())).unwrap().verify(&mut |_, _| {});
+    let there = |problem: &&lamppost_journal::Problem| problem.name == name && problem.byte == FRAMES_AT as u64 + 4096;
+    assert!(verified.problems.iter().any(|problem| there(&problem)), "{verified:?}");
+    assert_eq!(verified.gaps.len(), 1);
+}
+
+#[test]
+fn nothing_is_jumped_over_at_the_end_of_a_log_that_grows() {
+    const EVENTS: u64 = 6000;
+    let mut options = small_options(1);
+    options.linger = Duration::ZERO;
+    (options.segment_bytes, options.quota_bytes) = (4 << 20, 64 << 20);
+    let (journal, _) = Journal::open(Arc::new(SimDisk::new(1)), options, MachineClock::new()).unwrap();
+    let (mut from, mut next) = (Position(0), 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for count in 0..EVENTS {
+                let appended = append(&journal, 0, &count.to_string());
+                while journal.durable().unwrap() < appended.commit {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        while next < EVENTS {
+            let chunk = journal.read(from, 1 << 20).unwrap();
+            from = chunk.next;
+            for item in chunk.items {
+                let ReadItem::Record(record) = item else { panic!("{item:?}") };
+                assert_eq!(record.offset, Offset(next), "jumped over in silence");
+                next += 1;
+            }
+            assert!(next < EVENTS || journal.read(from, 1 << 20).unwrap().items.is_empty());
+        }
+    });
+}
+
+/// A journal with the events "a" to "e", a commit each, on a disk whose reads can be made to fail.
+fn five_on_a_hooked_disk() -> (Journal, Hand, Arc<hooked::Hooks>) {
+    let (disk, hooks) = hooked::Hooked::new(&SimDisk::new(1));
+    let (journal, hand, _) = Journal::open_by_hand(disk, small_options(1), HandClock::new()).unwrap();
+    for text in ["a", "b", "c", "d", "e"] {
+        append(&journal, 0, text);
+        hand.commit().unwrap();
+    }
+    (journal, hand, hooks)
+}
+
+/// The next `times` reads that touch `page` fail.
+fn fail_reads(hooks: &hooked::Hooks, page: u64, mut times: u32) {
+    *hooks.on_read.lock().unwrap() = Some(Box::new(move |_, at, length| {
+        if times == 0 || page < at || page >= at + length as u64 {
+            return Ok(());
+        }
+        times -= 1;
+        Err(std::io::Error::from_raw_os_error(5))
+    }));
+}
+
+#[test]
+fn a_read_error_that_passes_costs_nothing() {
+    for times in 1..=3 {
+        let (journal, _hand, hooks) = five_on_a_hooked_disk();
+        fail_reads(&hooks, (FRAMES_AT + PAGE) as u64, times);
+        assert_eq!(texts(&read_all(&journal)), ["a", "b", "c", "d", "e"], "{times} failed reads");
+        assert_eq!(journal.stats().unreadable, 0);
+    }
+}
+
+#[test]
+fn what_one_pass_could_not_read_is_a_gap_in_that_pass_even_if_a_second_look_would_succeed() {
+    let expected =
+        [["gap 0..1", "b", "c", "d", "e"], ["a", "gap 1..2", "c", "d", "e"], ["a", "b", "c", "d", "gap 4..5"]];
+    for (frame, expected) in [0, 1, 4].into_iter().zip(expected) {
+        let mut lost = 0;
+        for times in 1..20 {
+            let (journal, _hand, hooks) = five_on_a_hooked_disk();
+            fail_reads(&hooks, (FRAMES_AT + frame * PAGE) as u64, times);
+            let found = texts(&read_all(&journal));
+            if found != ["a", "b", "c", "d", "e"] {
+                assert_eq!(found, expected, "{times} failed reads");
+                lost += 1;
+                *hooks.on_read.lock().unwrap() = None;
+                let again = texts(&read_all(&journal));
+                let events: Vec<_> = again.iter().filter(|text| !text.starts_with("gap")).collect();
+                assert_eq!(events, ["a", "b", "c", "d", "e"], "the disk reads again");
+            }
+        }
+        assert!(lost > 5, "the error never lasted for a pass");
+    }
+}
+
+#[test]
+fn a_segment_without_one_sound_frame_does_not_hide_those_behind_it() {
+    let disk = SimDisk::new(1);
+    let mut options = small_options(1);
+    options.quota_bytes = 1 << 20;
+    let (journal, hand, _) = open(&disk, &options);
+    let mut count = 0;
+    while hot(&disk).len() < 4 {
+        append(&journal, 0, &count.to_string());
+        hand.commit().unwrap();
+        hand.keep().unwrap();
+        count += 1;
+    }
+    journal.close().unwrap();
+    let name = hot(&disk)[1].clone();
+    let file = disk.open(&name, Access::Write).unwrap();
+    file.write_at(&vec![0xaa; (options.segment_bytes as usize) - FRAMES_AT], FRAMES_AT as u64).unwrap();
+    drop(file);
+    let (journal, _hand, _) = open(&disk, &small_options(2));
+    let mut next = 0;
+    for item in read_all(&journal) {
+        match item {
+            ReadItem::Record(record) => {
+                assert_eq!(record.offset, Offset(next));
+                next += 1;
+            }
+            ReadItem::Gap(gap) => {
+                assert_eq!(gap.from, Offset(next), "{gap:?}");
+                next = gap.to.0;
+            }
+        }
+    }
+    assert_eq!(next, count, "everything is told of, to the end");
+}

@@ -1,0 +1,291 @@
+//! What opening finds and mends: clean ends, torn ends, damage, files that do not belong.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic; its helper functions too")]
+
+mod world;
+
+use std::sync::Arc;
+
+use lamppost_event::*;
+use lamppost_journal::sim::{Faults, SimDisk};
+use lamppost_journal::*;
+use world::*;
+
+#[test]
+fn a_clean_close_is_known_and_keeps_the_epoch() {
+    let disk = SimDisk::new(1);
+    let (journal, _hand, first) = open(&disk, &small_options(1));
+    append(&journal, 0, "a");
+    journal.close().unwrap();
+    assert!(matches!(journal.append(&topic(), Partition(0), record("b"), None), Err(AppendError::Stopped(_))));
+    let (journal, _hand, second) = open(&disk, &small_options(2));
+    assert!(second.clean && second.unproved.is_none() && second.rewritten == 0);
+    assert_eq!((second.epoch, second.identity), (first.epoch, first.identity));
+    assert_eq!(append(&journal, 0, "b").offset, Offset(1));
+}
+
+#[test]
+fn the_last_frame_is_written_anew_after_a_kill() {
+    let disk = SimDisk::new(1);
+    let (journal, hand, first) = open(&disk, &small_options(1));
+    append(&journal, 0, "a");
+    hand.commit().unwrap();
+    drop(journal);
+    disk.process_killed();
+    let (journal, _hand, second) = open(&disk, &small_options(2));
+    assert!(!second.clean && second.rewritten == 1 && second.unproved.is_none());
+    assert_ne!(second.epoch, first.epoch, "a lost last frame can look like none: only a clean close keeps the epoch");
+    assert_eq!(texts(&read_all(&journal)), ["a"]);
+}
+
+#[test]
+fn a_torn_last_frame_is_dropped_and_changes_the_epoch() {
+    let disk = SimDisk::new(1);
+    let (journal, hand, first) = open(&disk, &small_options(1));
+    append(&journal, 0, "a");
+    hand.commit().unwrap();
+    append(&journal, 0, "b");
+    hand.commit().unwrap();
+    drop(journal);
+    disk.process_killed();
+    disk.flip(&hot(&disk)[0], FRAMES_AT + 4096 + 120, 0xff);
+    let (journal, _hand, second) = open(&disk, &small_options(2));
+    assert!(second.unproved.as_ref().is_some_and(|reason| reason.contains("end of the log")), "{second:?}");
+    assert_ne!(second.epoch, first.epoch);
+    assert_eq!(texts(&read_all(&journal)), ["a"]);
+}
+
+#[test]
+fn damage_in_the_middle_is_a_gap_and_the_rest_is_read() {
+    let disk = SimDisk::new(1);
+    let (journal, hand, first) = open(&disk, &small_options(1));
+    for text in ["a", "b", "c", "d"] {
+        append(&journal, 0, text);
+        hand.commit().unwrap();
+    }
+    journal.close().unwrap();
+    disk.flip(&hot(&disk)[0], FRAMES_AT + 4096 + 120, 1);
+    let (journal, _hand, second) = open(&disk, &small_options(2));
+    assert_eq!(texts(&read_all(&journal)), ["a", "gap 1..2", "c", "d"]);
+    assert_eq!((second.damage.len(), second.gaps.len()), (1, 1));
+    assert_ne!(second.epoch, first.epoch, "marks and cursors in the damaged frame are not known");
+    let chunk = journal.read_partition(&topic(), Partition(0), Offset(1), 10_000).unwrap();
+    assert_eq!(texts(&chunk.items), ["gap 1..2", "c", "d"]);
+}
+
+#[test]
+fn any_flipped_byte_costs_at_most_its_frame_and_never_a_panic() {
+    let disk = SimDisk::new(1);
+    let (journal, hand, _) = open(&disk, &small_options(1));
+    for text in ["a", "b", "c"] {
+        append(&journal, 0, text);
+        hand.commit().unwrap();
+    }
+    journal.close().unwrap();
+    let name = hot(&disk)[0].clone();
+    for byte in (0..FRAMES_AT + 3 * 4096).step_by(13) {
+        let copy = SimDisk::new(2);
+        for (name, bytes) in disk.contents() {
+            let file = lamppost_journal::Disk::create_zeroed(&copy, &name, bytes.len() as u64).unwrap();
+            file.write_at(&bytes, 0).unwrap();
+        }
+        copy.flip(&name, byte, 0x10);
+        let (journal, _hand, _) = open(&copy, &small_options(3));
+        let found = texts(&read_all(&journal));
+        let events = found.iter().filter(|text| !text.starts_with("gap")).count();
+        assert!(events >= 2, "byte {byte}: {found:?}");
+    }
+}
+
+#[test]
+fn a_broken_checkpoint_is_set_aside_and_the_log_tells_the_state() {
+    let disk = SimDisk::new(1);
+    let (journal, hand, first) = open(&disk, &small_options(1));
+    journal.put_state(b"a", Some("1".into())).unwrap();
+    hand.commit().unwrap();
+    hand.checkpoint().unwrap();
+    journal.close().unwrap();
+    let name = disk.contents().into_keys().find(|name| name.starts_with("checkpoint-")).unwrap();
+    disk.flip(&name, 60, 1);
+    let (journal, _hand, second) = open(&disk, &small_options(2));
+    assert_eq!(second.checkpoints_refused.len(), 1);
+    assert_eq!((journal.state_get(b"a").unwrap(), second.epoch), (Some("1".into()), first.epoch));
+}
+
+#[test]
+fn files_of_another_journal_and_of_a_newer_version_are_refused() {
+    let (one, two) = (SimDisk::new(1), SimDisk::new(2));
+    for (disk, seed) in [(&one, 1), (&two, 2)] {
+        open(disk, &small_options(seed)).0.close().unwrap();
+    }
+    let bytes = two.contents()[&hot(&two)[0]].clone();
+    let name = "hot-0000000000000099.seg";
+    let put = |bytes: &[u8]| {
+        let file = lamppost_journal::Disk::create_zeroed(&one, name, bytes.len() as u64).unwrap();
+        file.write_at(bytes, 0).unwrap();
+    };
+    let opening = || Journal::open_by_hand(Arc::new(one.clone()), small_options(3), HandClock::new()).map(|_| ());
+    put(&bytes);
+    assert!(matches!(opening(), Err(OpenError::Mixed { .. })));
+    let mut newer = bytes;
+    newer[8] = 2;
+    let crc = crc32c::crc32c(&newer[..4092]).to_le_bytes();
+    newer[4092..4096].copy_from_slice(&crc);
+    put(&newer);
+    assert!(matches!(opening(), Err(OpenError::Newer { version: 2, .. })));
+}
+
+/// The options of the `count`th opening: as `small_options`, with randomness of its own.
+fn opening(count: u64) -> Options {
+    Options { quota_bytes: 2 * small_options(1).quota_min(), ..small_options(1000 + count) }
+}
+
+fn overwrite(disk: &SimDisk, name: &str, byte: usize, fill: u8, length: usize) {
+    let file = disk.open(name, Access::Write).unwrap();
+    file.write_at(&vec![fill; length], byte as u64).unwrap();
+    file.flush().unwrap();
+}
+
+/// The place in its file of the frame that ends at `end`, which is a page long.
+fn last_frame(disk: &SimDisk, end: Position) -> (String, usize) {
+    for (name, bytes) in disk.contents() {
+        for at in (0..bytes.len()).step_by(PAGE).filter(|at| bytes[*at..].starts_with(b"LMPFRAME")) {
+            let position = u64::from_le_bytes(bytes[at + 24..at + 32].try_into().unwrap());
+            if name.starts_with("hot-") && position == end.0 - PAGE as u64 {
+                return (name, at);
+            }
+        }
+    }
+    panic!("no frame ends at {end:?}");
+}
+
+/// Whether offsets up to `last` can be given again under the epoch that they had.
+fn gives_again(journal: &Journal, epoch: Epoch, last: Offset) -> bool {
+    journal.epoch() == epoch && journal.partitions()[0].next <= last
+}
+
+fn one(journal: &Journal, hand: &Hand) -> Offset {
+    let appended = append(journal, 0, "x");
+    hand.commit().unwrap();
+    while hand.keep().unwrap() {}
+    assert!(journal.durable().unwrap() >= appended.commit);
+    appended.offset
+}
+
+#[test]
+fn a_destroyed_last_frame_never_gives_its_offset_again_under_the_same_epoch() {
+    for fill in [0, 0xa5] {
+        for (recycled, closed_before) in [(false, false), (false, true), (true, false), (true, true)] {
+            let disk = SimDisk::new(3);
+            let (mut journal, mut hand, _) = open(&disk, &opening(1));
+            for _ in 0..if recycled { 300 } else { 5 } {
+                one(&journal, &hand);
+            }
+            assert_eq!(journal.stats().recycled > 0, recycled);
+            if closed_before {
+                journal.close().unwrap();
+                (journal, hand, _) = open(&disk, &opening(2));
+            }
+            let (last, epoch, end) = (one(&journal, &hand), journal.epoch(), journal.end());
+            drop((journal, hand));
+            disk.power_cut();
+            let (name, at) = last_frame(&disk, end);
+            overwrite(&disk, &name, at, fill, PAGE);
+            let (journal, _hand, recovery) = open(&disk, &opening(3));
+            let case = format!("filled with {fill}, recycled: {recycled}, closed before: {closed_before}");
+            assert!(!gives_again(&journal, epoch, last), "{case}: {recovery:?}");
+            assert!(!recovery.clean, "{case}");
+        }
+    }
+}
+
+/// A log whose last segment has just been begun: with how many frames, the epoch and the last offset. After `close_at` frames it
+/// is closed and opened again.
+fn two_segments(close_at: Option<u64>) -> (SimDisk, u64, Epoch, Offset) {
+    let disk = SimDisk::new(3);
+    let (mut journal, mut hand, _) = open(&disk, &opening(1));
+    let (mut frames, mut last) = (0, Offset(0));
+    while hot(&disk).len() < 2 {
+        if close_at == Some(frames) {
+            journal.close().unwrap();
+            (journal, hand, _) = open(&disk, &opening(2));
+        }
+        last = one(&journal, &hand);
+        frames += 1;
+    }
+    let epoch = journal.epoch();
+    drop((journal, hand));
+    disk.power_cut();
+    (disk, frames, epoch, last)
+}
+
+#[test]
+fn power_cuts_while_a_damaged_last_segment_is_mended_never_give_an_offset_again() {
+    let (_, frames, ..) = two_segments(None);
+    // Both of its heads, or its only frame, as a virgin or a recycled file would hold something else.
+    let harms = [(0, 0xaa, 2 * PAGE), (FRAMES_AT, 0xaa, PAGE), (FRAMES_AT, 0, PAGE)];
+    for (close_at, harm) in [None, Some(frames - 1)].into_iter().flat_map(|at| harms.map(|harm| (at, harm))) {
+        let (byte, fill, length) = harm;
+        let mut opened = false;
+        for cut in 0..200 {
+            let (disk, _, epoch, last) = two_segments(close_at);
+            let name = hot(&disk).pop().unwrap();
+            overwrite(&disk, &name, byte, fill, length);
+            disk.cut_after(cut);
+            opened = Journal::open_by_hand(Arc::new(disk.clone()), opening(3), HandClock::new()).is_ok();
+            disk.power_cut();
+            for again in 4..6 {
+                let (journal, hand, recovery) = open(&disk, &opening(again));
+                let case = format!("closed at {close_at:?}, {fill:#x} at {byte}, power cut at I/O {cut}");
+                assert!(!gives_again(&journal, epoch, last), "{case}: {recovery:?}");
+                drop((journal, hand));
+                disk.power_cut();
+            }
+            if opened {
+                break;
+            }
+        }
+        assert!(opened, "200 I/Os are not enough");
+    }
+}
+
+#[test]
+fn gaps_keep_their_place_among_the_frames_that_are_written_anew() {
+    // Few frames: all are written anew. Many: the last alone, with the damage just before it.
+    for count in [4_usize, 14] {
+        let disk = SimDisk::new(1);
+        let (journal, hand, _) = open(&disk, &small_options(1));
+        for offset in 0..count {
+            append(&journal, 0, &offset.to_string());
+            hand.commit().unwrap();
+        }
+        drop((journal, hand));
+        disk.process_killed();
+        overwrite(&disk, &hot(&disk)[0], FRAMES_AT + (count - 2) * PAGE, 0x77, PAGE);
+        let mut expected: Vec<String> = (0..count).map(|offset| offset.to_string()).collect();
+        expected[count - 2] = format!("gap {}..{}", count - 2, count - 1);
+        for again in 2..5 {
+            let (journal, hand, _) = open(&disk, &small_options(again));
+            assert_eq!(texts(&read_all(&journal)), expected, "{count} frames, opening {again}");
+            let chunk = journal.read_partition(&topic(), Partition(0), Offset(0), 1 << 20).unwrap();
+            assert_eq!(texts(&chunk.items), expected, "{count} frames, opening {again}, by partition");
+            drop((journal, hand));
+            disk.process_killed();
+        }
+    }
+}
+
+#[test]
+fn a_segment_set_aside_behind_the_last_live_one_leaves_the_end_unproved() {
+    for (number, behind) in [(0, false), (9, true)] {
+        let disk = SimDisk::new(1);
+        let (journal, hand, first) = open(&disk, &opening(1));
+        one(&journal, &hand);
+        journal.close().unwrap();
+        drop(disk.create_zeroed(&format!("damaged-hot-{number:016}.seg"), 4096).unwrap());
+        let (journal, _hand, second) = open(&disk, &opening(2));
+        assert_eq!((second.unproved.is_some(), second.epoch != first.epoch), (behind, behind), "{second:?}");
+        journal.close().unwrap();
+        let (_journal, _hand, third) = open(&disk, &opening(3));
+        assert_eq!((third.clean, third.epoch), (true, second.epoch), "the next segment lies behind it");
+    }
+}
