@@ -1,7 +1,7 @@
 //! What the forwarder counts; the daemon exports it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use lamppost_event::Monotonic;
 
@@ -42,9 +42,14 @@ pub struct Counters {
     pub connected: AtomicBool,
     /// Whether everything durable has been delivered.
     pub caught_up: AtomicBool,
+    /// What was last said of the cluster: nothing, reached, not reached.
+    said: AtomicU8,
     last_delivery_ms: AtomicU64,
     paused: Mutex<Option<String>>,
 }
+
+const SAID_REACHED: u8 = 1;
+const SAID_UNREACHED: u8 = 2;
 
 impl Counters {
     /// When the last event was delivered, in this boot's monotonic time. `None`: not yet.
@@ -58,6 +63,27 @@ impl Counters {
     #[must_use]
     pub fn paused_reason(&self) -> Option<String> {
         self.paused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// For a client that is only made to see whether it can be: what it meets is not said.
+    pub(crate) fn unheard() -> Self {
+        Self { said: AtomicU8::new(SAID_UNREACHED), ..Self::default() }
+    }
+
+    /// The cluster is reached; said once until it no longer is.
+    pub(crate) fn set_reached(&self) {
+        self.connected.store(true, Relaxed);
+        if self.said.swap(SAID_REACHED, Relaxed) != SAID_REACHED {
+            tracing::info!("the cluster is reached");
+        }
+    }
+
+    /// No broker is reached; said once until one is.
+    pub(crate) fn set_unreached(&self, why: &str) {
+        self.connected.store(false, Relaxed);
+        if self.said.swap(SAID_UNREACHED, Relaxed) != SAID_UNREACHED {
+            tracing::warn!(why, "no broker is reached; events stay on disk, and it is tried again without end");
+        }
     }
 
     pub(crate) fn set_last_delivery(&self, at: Monotonic) {
@@ -84,6 +110,15 @@ mod tests {
         assert!(!counters.set_paused(Some("no rights".into())));
         assert_eq!(counters.paused_reason().as_deref(), Some("no rights"));
         assert!(counters.set_paused(None));
+    }
+
+    #[test]
+    fn what_is_said_of_the_cluster_is_what_is_so() {
+        let counters = Counters::default();
+        counters.set_unreached("1/1 brokers are down");
+        assert!(!counters.connected.load(Relaxed) && counters.said.load(Relaxed) == SAID_UNREACHED);
+        counters.set_reached();
+        assert!(counters.connected.load(Relaxed) && counters.said.load(Relaxed) == SAID_REACHED);
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Engine {
         if delivered {
             self.backoff.reset();
             self.denied = None;
-            self.counters.connected.store(true, Relaxed);
+            self.counters.set_reached();
             self.counters.set_last_delivery(self.clock.now().monotonic);
         }
     }

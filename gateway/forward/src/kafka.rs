@@ -85,7 +85,12 @@ impl ClientContext for Context {
 
     fn stats(&self, statistics: Statistics) {
         let brokers = statistics.brokers.values();
-        self.counters.connected.store(brokers.clone().any(|broker| broker.state == "UP"), Relaxed);
+        if brokers.clone().any(|broker| broker.state == "UP") {
+            self.counters.set_reached();
+        } else {
+            // Between two tries, or not asked yet: that it is down is said by the client's own error.
+            self.counters.connected.store(false, Relaxed);
+        }
         let bytes: u64 = brokers.map(|broker| broker.txbytes).sum();
         self.counters.wire_bytes.store(self.wire_bytes_before.saturating_add(bytes), Relaxed);
     }
@@ -93,7 +98,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let KafkaError::Global(code) = error else { return };
         match classify(code) {
-            _ if code == RDKafkaErrorCode::AllBrokersDown => self.counters.connected.store(false, Relaxed),
+            _ if code == RDKafkaErrorCode::AllBrokersDown => self.counters.set_unreached(reason),
             class @ Class::Denied => {
                 *lock(&self.reports.trouble) = Some((class, reason.to_owned()));
                 self.reports.wake.notify_one();
@@ -271,7 +276,7 @@ pub(crate) fn check(config: &ForwardConfig) -> Result<(), ForwardConfigError> {
     if let Some(key) = config.properties.keys().find(|key| ForwardConfig::RESERVED.contains(&key.as_str())) {
         return Err(ForwardConfigError::Reserved(key.clone()));
     }
-    let whole = || Kafka::connect_for_one(config, &Arc::new(Counters::default())).map(drop);
+    let whole = || Kafka::connect_for_one(config, &Arc::new(Counters::unheard())).map(drop);
     let checked = producer_config(config).create_native_config().map(drop).and_then(|()| whole());
     checked.map_err(|error| match error {
         KafkaError::ClientConfig(_, why, key, value) => {

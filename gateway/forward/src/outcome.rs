@@ -84,7 +84,7 @@ impl Engine {
         }
         match resolution {
             Resolution::Found { partitions } => {
-                self.counters.connected.store(true, Relaxed);
+                self.counters.set_reached();
                 (self.hold_until, self.denied) = (None, None);
                 let shapes = self.outlet.topics();
                 let ours = shapes.iter().find(|shape| shape.topic == topic).map(|shape| shape.partitions);
@@ -94,7 +94,7 @@ impl Engine {
                 self.targets.insert(topic, Target { name, partitions });
             }
             Resolution::Missing { why } => {
-                self.counters.connected.store(true, Relaxed);
+                self.counters.set_reached();
                 let place = self.reading.place();
                 match self.lanes.get_mut(&topic) {
                     Some(lane) => lane.postpone(),
@@ -103,7 +103,7 @@ impl Engine {
             }
             Resolution::Unreachable { why } => {
                 tracing::debug!(%topic, why, "the cluster is not reached");
-                self.counters.connected.store(false, Relaxed);
+                self.counters.set_unreached(&why);
                 self.hold_until = Some(Instant::now() + self.backoff.next());
             }
             Resolution::Denied { why } => {
