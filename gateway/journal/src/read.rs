@@ -22,7 +22,8 @@ use crate::walk::{Look, Walk};
 pub enum ReadItem {
     /// A stored event.
     Record(ReadRecord),
-    /// A hole. Its beginning may lie below what this reader has had already: skip what is below its own place.
+    /// A hole. It may begin below what this reader has had already, or lie there wholly (what could not be read once and is
+    /// read now): skip what is below its own place.
     Gap(Gap),
 }
 
@@ -85,6 +86,9 @@ struct Stretch {
     ranges: Ranges,
     journal_end: Position,
 }
+
+/// More are not remembered.
+const KNOWN_HOLES_MAX: usize = 1024;
 
 const LAPPED: &str = "recycled before it was read";
 
@@ -162,21 +166,27 @@ impl Shared {
     /// them; that does not help the reader who is past them.
     fn account_for_hole(&self, stretch: &Stretch, hole: Range<u64>, gaps: &mut Vec<(Position, Gap)>) {
         let head = &stretch.lease.head;
-        if !hold(&self.book).known_holes.insert((head.position(hole.start), head.position(hole.end))) {
-            return;
-        }
-        count(&self.counters.unreadable, 1);
-        let found = missing(stretch, hole);
+        let key = (head.position(hole.start), head.position(hole.end));
+        let known = hold(&self.book).known_holes.contains(&key);
+        let found = if known { Vec::new() } else { missing(stretch, hole) };
         let mut book = hold(&self.book);
         for (position, gap) in found {
             let known =
                 book.gaps.values().flatten().any(|old| old.at == gap.at && old.from <= gap.from && gap.to <= old.to);
             if !known {
-                book.gaps.entry(position).or_default().push(gap.clone());
-                gaps.push((position, gap));
+                book.gaps.entry(position).or_default().push(gap);
             }
         }
-        gaps.sort_by_key(|(position, _)| *position);
+        if book.known_holes.len() >= KNOWN_HOLES_MAX {
+            // Those that are met again are accounted for again, and found in the book.
+            book.known_holes.clear();
+        }
+        if book.known_holes.insert(key) && !known {
+            count(&self.counters.unreadable, 1);
+        }
+        // Another reader may have come upon them since this one looked at the book.
+        gaps.retain(|(position, _)| *position < key.0);
+        gaps.extend(gaps_in(&book, key.0..head.limit()));
     }
 
     pub(crate) fn read_partition(
@@ -300,16 +310,20 @@ fn stretch(book: &Book, from: Position) -> Option<Stretch> {
     let (head, start) = (&segment.lease.head, start_in(segment));
     let last = book.segments.back().is_some_and(|last| Arc::ptr_eq(&last.lease, &segment.lease));
     let behind = if last { head.position(segment.end) } else { head.limit() };
-    let gaps = book.gaps.range(from..head.limit());
     Some(Stretch {
         lease: Arc::clone(&segment.lease),
         from: start,
         end: segment.end,
         behind,
-        gaps: gaps.flat_map(|(position, gaps)| gaps.iter().map(|gap| (*position, gap.clone()))).collect(),
+        gaps: gaps_in(book, from..head.limit()).collect(),
         ranges: segment.ranges.clone(),
         journal_end: book.end,
     })
+}
+
+fn gaps_in(book: &Book, places: Range<Position>) -> impl Iterator<Item = (Position, Gap)> {
+    let found = book.gaps.range(places);
+    found.flat_map(|(position, gaps)| gaps.iter().map(|gap| (*position, gap.clone())))
 }
 
 /// Takes the gaps up to `place` off the front.

@@ -76,7 +76,7 @@ pub enum OpenError {
 pub struct Recovery {
     /// The journal was made now.
     pub created: bool,
-    /// The last writer closed it, and nothing contradicts that. If not, a new epoch has begun.
+    /// The last writer closed it: its last frame says so, and nothing lies behind that. If not, a new epoch has begun.
     pub clean: bool,
     /// A reason worth a warning: what shows that the end, the offsets or the state can't be proved. A new epoch has begun then, as
     /// after any end that is not clean.

@@ -6,12 +6,9 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamppost_event::{Commit, Cursor, Offset, Partition, Position, TopicPartition};
+use lamppost_event::{Commit, Cursor, Offset, Partition, Position};
 use lamppost_journal::sim::{Faults, SimDisk};
-use lamppost_journal::{
-    AppendError, Directory, Hand, Inspect, Journal, OpenError, Options, OptionsError, ReadItem, Recovery, StateChange,
-    StateError,
-};
+use lamppost_journal::{AppendError, Directory, Hand, Inspect, Journal, OpenError, Options, OptionsError, ReadItem};
 use world::*;
 
 /// Appends until there is no room, committing and keeping house as threads would.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamppost_event::*;
-use lamppost_journal::sim::{Faults, SimDisk};
+use lamppost_journal::sim::SimDisk;
 use lamppost_journal::*;
 use world::*;
 

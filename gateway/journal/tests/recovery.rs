@@ -6,7 +6,7 @@ mod world;
 use std::sync::Arc;
 
 use lamppost_event::*;
-use lamppost_journal::sim::{Faults, SimDisk};
+use lamppost_journal::sim::SimDisk;
 use lamppost_journal::*;
 use world::*;
 
@@ -288,4 +288,26 @@ fn a_segment_set_aside_behind_the_last_live_one_leaves_the_end_unproved() {
         let (_journal, _hand, third) = open(&disk, &opening(3));
         assert_eq!((third.clean, third.epoch), (true, second.epoch), "the next segment lies behind it");
     }
+}
+
+#[test]
+fn a_close_frame_that_was_written_anew_proves_nothing() {
+    let disk = SimDisk::new(3);
+    let (journal, hand, _) = open(&disk, &opening(1));
+    for _ in 0..5 {
+        one(&journal, &hand);
+    }
+    journal.close().unwrap();
+    overwrite(&disk, &hot(&disk)[0], FRAMES_AT + 2 * PAGE, 0x77, PAGE);
+    let (journal, hand, recovery) = open(&disk, &opening(2));
+    assert!(recovery.clean && recovery.unproved.is_some() && recovery.rewritten > 0, "{recovery:?}");
+    // From here on the checkpoint answers for the damage.
+    hand.checkpoint().unwrap();
+    let (last, epoch, end) = (one(&journal, &hand), journal.epoch(), journal.end());
+    drop((journal, hand));
+    disk.power_cut();
+    let (name, at) = last_frame(&disk, end);
+    overwrite(&disk, &name, at, 0, PAGE);
+    let (journal, _hand, recovery) = open(&disk, &opening(3));
+    assert!(!gives_again(&journal, epoch, last), "{recovery:?}");
 }

@@ -3,10 +3,8 @@
 
 mod world;
 
-use std::sync::Arc;
-
 use lamppost_event::*;
-use lamppost_journal::sim::{Faults, SimDisk};
+use lamppost_journal::sim::SimDisk;
 use lamppost_journal::*;
 use world::*;
 

@@ -218,11 +218,16 @@ fn tell(recovery: &Recovery) {
     let Recovery { clean, epoch, commit, frames, events, .. } = recovery;
     if recovery.created {
         tracing::info!(%epoch, "a new journal");
+    } else if *clean {
+        tracing::info!(%epoch, %commit, frames, events, "the journal was closed cleanly");
     } else {
-        tracing::info!(clean, %epoch, %commit, frames, events, "the journal was recovered");
+        tracing::info!(%epoch, %commit, frames, events, "the journal was not closed cleanly: recovered, and a new epoch begins");
     }
     if let Some(reason) = &recovery.unproved {
-        tracing::warn!(reason, %epoch, "the end of the journal could not be proved: a new epoch begins");
+        tracing::warn!(reason, %epoch, "the end of the journal is in doubt: something that was acknowledged may be lost");
+    }
+    for file in &recovery.set_aside {
+        tracing::warn!(?file, "a file of the journal was set aside; it counts against the quota until it is removed");
     }
     for damage in &recovery.damage {
         tracing::error!(?damage, "damage in the journal was set aside");

@@ -8,7 +8,10 @@ use lamppost_event::{
 use proptest::prelude::*;
 
 use super::batch::{Batch, BatchBuilder, BatchError};
-use super::checkpoint::{CheckpointHead, CheckpointTail, cursor_key, read_cursor_key, read_partition_key, take_entry};
+use super::checkpoint::{
+    CheckpointHead, CheckpointTail, cursor_key, mark_commit, mark_device, mark_key, mark_value, read_cursor_key,
+    read_number, read_partition_key, take_entry,
+};
 use super::fields::Fields;
 use super::frame::{BatchPart, Frame, FrameParts, Front, Kind, Range, copy_to, encode, front};
 use super::segment::{HeadError, SegmentHead};
@@ -206,6 +209,18 @@ fn a_cursors_key_reads_as_it_was_written() {
     let key = cursor_key(&group, &place("air", 258));
     assert_eq!(hex(&key), "6307636c7573746572616972000102".replace(' ', ""));
     assert_eq!(read_cursor_key(&key), Some((group, place("air", 258))));
+}
+
+#[test]
+fn a_mark_has_the_bytes_of_version_1_and_a_value_without_a_commit_counts_as_the_oldest() {
+    let device = lamppost_event::DeviceId::new("node").unwrap();
+    let (key, value) = (mark_key(&device, 258), mark_value(5, Commit(9)));
+    assert_eq!(hex(&key), "6d046e6f64650000000000000102");
+    assert_eq!(hex(&value), "05000000000000000900000000000000");
+    assert_eq!((read_number(&value), mark_commit(&value)), (Some(5), Commit(9)));
+    assert_eq!(mark_commit(&value[..8]), Commit(0));
+    assert_eq!(mark_device(&key), Some(b"m\x04node".as_slice()));
+    assert_eq!(mark_device(&cursor_key(&lamppost_event::Group::new("cluster").unwrap(), &place("air", 258))), None);
 }
 
 proptest! {
