@@ -1,7 +1,7 @@
 """A real Apache Kafka: three brokers on loopback in KRaft mode (each broker and controller in one), which can be killed
 and restarted one by one. The jars come from Maven Central (kafka/pom.xml); JDK 17 or later runs them.
 
-    python -m rig.cluster        starts one, prints where its data is, and keeps it until Ctrl-C
+    ../target/rig/venv/bin/python -m rig.cluster    (in tests/) starts one, prints where its data is, and keeps it until Ctrl-C
 
 With KAFKA_BOOTSTRAP set, the stories use that cluster instead; it can't be killed or stopped from here.
 """

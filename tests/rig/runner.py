@@ -66,6 +66,8 @@ class Runner:
             print(f"to be fetched from PyPI into {RIG / 'venv'}: what tests/rig/requirements.txt names")
         if "maven" in names and not (RIG / "kafka" / "libs" / "pom.xml").exists():
             print(f"to be fetched from Maven Central into {RIG / 'kafka'}: Apache Kafka")
+        if "node" in names and not (RIG / "node" / "node_modules" / "mqtt").exists():
+            print(f"to be fetched from npm into {RIG / 'node'}: MQTT.js")
         print("cargo fetches crates from crates.io as it builds; but for packages and caches, all stays under target/")
         if not names:
             return None

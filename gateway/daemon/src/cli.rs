@@ -17,9 +17,9 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  lamppost demo                              a simulated city, start to audited end, nothing to set up
-  lamppost check --config lamppost.toml      is this configuration right, and what does it mean for the card?
-  lamppost run --config lamppost.toml        the gateway
+  lamppost demo                            the whole way on this machine, audited
+  lamppost check --config lamppost.toml    is it right, and what does it cost the card?
+  lamppost run --config lamppost.toml      the gateway
   lamppost journal ls --dir /var/lib/lamppost/journal
   lamppost audit --bootstrap kafka-1:9092 --ledger sender.jsonl
 
@@ -127,7 +127,8 @@ pub(crate) enum JournalCommand {
     Ls(JournalAt),
     /// Print the last events, oldest first; --follow goes on as more arrive.
     Tail(Tail),
-    /// Read every byte and check it: checksums, order, density of offsets. Exit status 1 if anything is wrong.
+    /// Read every byte and check it: checksums, order, density of offsets. Exit status 1: something is wrong; 2: it could not be
+    /// read.
     Verify(JournalAt),
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct Progress {
     pub(crate) has_work: bool,
     /// How long it may have work without getting on, ms.
     pub(crate) patience_ms: u64,
-    /// A part outside this machine (the cluster): a restart of the gateway would not help it.
+    /// A part outside the gateway (the cluster, a chip): a restart of the gateway would not help it.
     pub(crate) elsewhere: bool,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Part {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Report {
     status: Verdict,
-    parts: BTreeMap<&'static str, Part>,
+    parts: BTreeMap<String, Part>,
 }
 
 impl Report {
@@ -51,7 +51,7 @@ impl Report {
         self.status == Verdict::Ok
     }
 
-    /// No part *of this machine* is stalled: what the watchdog is told.
+    /// No part *of the gateway itself* is stalled: what the watchdog is told.
     pub(crate) fn well_here(&self) -> bool {
         self.parts.values().all(|part| part.elsewhere || part.status == Verdict::Ok)
     }
@@ -64,17 +64,17 @@ impl Report {
 /// Remembers when each part last got on.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    seen: Mutex<BTreeMap<&'static str, (u64, Monotonic)>>,
+    seen: Mutex<BTreeMap<String, (u64, Monotonic)>>,
 }
 
 impl Health {
     /// Judges all parts at this moment.
-    pub(crate) fn judge(&self, now: Monotonic, parts: impl IntoIterator<Item = (&'static str, Progress)>) -> Report {
+    pub(crate) fn judge(&self, now: Monotonic, parts: impl IntoIterator<Item = (String, Progress)>) -> Report {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let judged: BTreeMap<&'static str, Part> = parts
+        let judged: BTreeMap<String, Part> = parts
             .into_iter()
             .map(|(name, progress)| {
-                let last = seen.entry(name).or_insert((progress.done, now));
+                let last = seen.entry(name.clone()).or_insert((progress.done, now));
                 if last.0 != progress.done || !progress.has_work {
                     *last = (progress.done, now);
                 }
@@ -94,7 +94,7 @@ mod tests {
 
     fn judge(health: &Health, at_ms: u64, done: u64, has_work: bool) -> Report {
         let progress = Progress { done, has_work, patience_ms: 1_000, elsewhere: false };
-        health.judge(Monotonic(at_ms), [("journal", progress)])
+        health.judge(Monotonic(at_ms), [("journal".to_owned(), progress)])
     }
 
     #[test]
@@ -118,8 +118,8 @@ mod tests {
     fn a_part_elsewhere_is_reported_and_does_not_trip_the_watchdog() {
         let health = Health::default();
         let forward = Progress { done: 1, has_work: true, patience_ms: 10, elsewhere: true };
-        health.judge(Monotonic(0), [("forward", forward)]);
-        let report = health.judge(Monotonic(11), [("forward", forward)]);
+        health.judge(Monotonic(0), [("forward".to_owned(), forward)]);
+        let report = health.judge(Monotonic(11), [("forward".to_owned(), forward)]);
         assert!(!report.well() && report.well_here());
         assert!(report.json().contains("\"forward\":{\"status\":\"stalled\",\"waiting_ms\":11}"), "{}", report.json());
     }

@@ -1,4 +1,4 @@
-//! `/metrics` and `/healthz`, over HTTP on loopback.
+//! `/metrics` and `/healthz`, over HTTP on the address of `[http] listen` (by default loopback).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

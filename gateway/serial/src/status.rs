@@ -1,4 +1,4 @@
-//! What a link has seen and done, for metrics and `lamppost` commands. Read at any time, from any thread.
+//! What a link has seen and done, for metrics. Read at any time, from any thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

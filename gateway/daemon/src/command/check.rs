@@ -36,7 +36,13 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     }
     for i2c in &config.i2c {
         let (bus, every) = (i2c.bus.display(), i2c.every);
-        writeln!(out, "  i2c       {}   {:?} at 0x{:02x} of {bus} every {every:?}", i2c.name, i2c.chip, i2c.address)?;
+        writeln!(
+            out,
+            "  i2c       {}   {} at 0x{:02x} of {bus} every {every:?}",
+            i2c.name,
+            lamppost_i2c::Chip::from(i2c.chip),
+            i2c.address
+        )?;
     }
     for route in &config.routes {
         writeln!(out, "  route     {} -> {}", route.from.as_str(), route.topic)?;
@@ -123,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_for_the_card_is_printed_for_three_rates() {
+    fn the_cost_for_the_card_is_printed_for_each_rate() {
         let mut out = Vec::new();
         describe(&config::parse("").unwrap(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();

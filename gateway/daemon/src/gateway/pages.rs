@@ -20,8 +20,8 @@ use crate::http::Pages;
 const JOURNAL_PATIENCE_MS: u64 = 15_000;
 /// How long a backlog may stand still, ms.
 const FORWARD_PATIENCE_MS: u64 = 60_000;
-/// What a polled chip is given beyond three of its intervals, ms.
-const I2C_PATIENCE_MS: u64 = 30_000;
+/// What a chip that does not answer is given beyond three of its intervals, ms: longer than the pauses between tries grow.
+const I2C_PATIENCE_MS: u64 = 90_000;
 
 /// Everything that can be looked at.
 pub(crate) struct Overview {
@@ -91,7 +91,7 @@ impl Pages for Overview {
         let stats = self.journal.stats();
         let stopped = self.journal.durable().is_err();
         let mut parts = vec![(
-            "journal",
+            "journal".to_owned(),
             Progress {
                 done: stats.durable.0,
                 has_work: stats.gathered_bytes > 0 || stats.full || stopped,
@@ -104,14 +104,18 @@ impl Pages for Overview {
             let done = read(&counters.delivered) + read(&counters.poison) + read(&counters.gaps);
             let progress =
                 Progress { done, has_work: figures.backlog > 0, patience_ms: FORWARD_PATIENCE_MS, elsewhere: true };
-            parts.push(("forward", progress));
+            parts.push(("forward".to_owned(), progress));
         }
-        let slowest = self.seen.i2c.iter().map(|seen| seen.every).max();
-        if let Some(every) = slowest {
-            let polls =
-                self.seen.i2c.iter().map(|seen| seen.counters.report()).map(|report| report.polls + report.missed);
-            let patience_ms = I2C_PATIENCE_MS + 3 * u64::try_from(every.as_millis()).unwrap_or(u64::MAX / 4);
-            parts.push(("i2c", Progress { done: polls.sum(), has_work: true, patience_ms, elsewhere: false }));
+        for seen in &self.seen.i2c {
+            let report = seen.counters.report();
+            let every_ms = u64::try_from(seen.every.as_millis()).unwrap_or(u64::MAX / 4);
+            let progress = Progress {
+                done: report.polls.saturating_sub(report.errors),
+                has_work: true,
+                patience_ms: I2C_PATIENCE_MS + 3 * every_ms,
+                elsewhere: true,
+            };
+            parts.push((format!("i2c/{}", seen.name), progress));
         }
         self.health.judge(now, parts)
     }
