@@ -205,6 +205,7 @@ impl Shared {
         let remaining = (writer.lease.head.bytes - writer.at).saturating_sub(writer.close_room);
         gather.settle(remaining, sealed.roll, rolled);
         drop(gather);
+        self.room.wake();
         writer.used.extend(sealed.batches.into_iter().map(|(_, builder)| builder));
         count(&self.counters.commits, 1);
         count(&self.counters.events, u64::from(sealed.events));

@@ -23,6 +23,7 @@ use crate::format::segment::{HeadError, SegmentHead, number_in};
 use crate::format::{PAGE, VERSION};
 use crate::options::OptionsError;
 use crate::scan::{Account, Damage, Note, Survey, survey};
+use crate::walk::TRIES;
 
 /// Why a journal can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +181,8 @@ pub(crate) fn list(disk: &dyn Disk, access: Access, segment_bytes: Option<u64>) 
 /// Either of the two copies.
 fn read_head(file: &dyn crate::disk::DiskFile, name: &str) -> Result<Option<SegmentHead>, OpenError> {
     file.forget_cache();
-    for copy in 0..2_u64 {
+    // A disk that refuses once may answer the next time; a wrong page stays wrong.
+    for copy in (0..2_u64).cycle().take(2 * TRIES) {
         let mut page = vec![0; PAGE];
         if file.read_at(&mut page, copy * PAGE as u64).is_err() {
             continue;
@@ -253,8 +255,10 @@ pub(crate) fn read_log(
     let last = segments.last();
     trace = trace.or_else(|| last.and_then(|last| last.survey.trace.map(|at| last.head.position(at))));
     let closed = last.and_then(|last| last.survey.frames.last()).is_some_and(|note| note.close);
-    let unproved =
-        trace.map(|position| format!("something unreadable lies at the end of the log, at position {position}"));
+    let stray = segments.iter().find_map(|segment| segment.survey.stray.map(|at| segment.head.position(at)));
+    let unproved = trace
+        .map(|position| format!("something unreadable lies at the end of the log, at position {position}"))
+        .or_else(|| stray.map(|position| format!("the frame at position {position} has no place in the sequence")));
     let clean = closed && unproved.is_none() && dropped.is_empty();
     Log { account, segments, dropped, clean, unproved }
 }

@@ -99,6 +99,9 @@ impl Shared {
                 None => None,
             };
             if let (Some(from), Some(mut last)) = (copied, segments.pop()) {
+                if let Some(trace) = last.survey.trace {
+                    self.wipe(&last, trace);
+                }
                 last.survey.cut(from);
                 limit_ranges(&mut last, &hold(&self.book).segments);
                 if last.survey.frames.is_empty() {
@@ -119,6 +122,19 @@ impl Shared {
             self.release(segment)?;
         }
         Ok(())
+    }
+
+    /// Overwrites what could not be read behind the end of the log: were it readable again one day, it would take the place of
+    /// commits that have been acknowledged since. The new epoch is on the disk already, so a crash here harms nothing.
+    fn wipe(&self, last: &Surveyed, trace: u64) {
+        let most = self.options.frame_bytes_max + PAGE;
+        let bytes = usize::try_from(last.head.bytes.saturating_sub(trace)).unwrap_or(most).min(most);
+        let wiped = last.file.write_at(&vec![0; bytes], trace).and_then(|()| last.file.flush());
+        count(&self.counters.bytes_written, bytes as u64);
+        if let Err(error) = wiped {
+            // A place that can neither be read nor written: it is looked at again at each opening, and a frame without a place is told.
+            tracing::warn!(%error, segment = last.name, "the unreadable end of the log can't be overwritten");
+        }
     }
 
     /// Sets the writer to the end of the log.

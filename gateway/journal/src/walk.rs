@@ -10,7 +10,7 @@ use crate::format::segment::SegmentHead;
 /// How much is read at a time.
 const WINDOW: usize = 256 * 1024;
 /// How often a read that the disk refuses is tried alone. Some errors pass (a bus reset, a card that was busy).
-const TRIES: usize = 3;
+pub(crate) const TRIES: usize = 3;
 
 /// What stands at a place.
 #[derive(Debug)]

@@ -311,3 +311,33 @@ fn a_close_frame_that_was_written_anew_proves_nothing() {
     let (journal, _hand, recovery) = open(&disk, &opening(3));
     assert!(!gives_again(&journal, epoch, last), "{recovery:?}");
 }
+
+/// A frame that one opening could not read, and the next one can: what was acknowledged in between keeps its place.
+#[test]
+fn an_unreadable_end_that_can_be_read_again_displaces_nothing() {
+    let disk = SimDisk::new(3);
+    let (journal, hand, _) = open(&disk, &small_options(1));
+    for n in 0..14 {
+        append(&journal, 0, &format!("old{n}"));
+        hand.commit().unwrap();
+    }
+    drop((journal, hand));
+    disk.power_cut();
+    let name = hot(&disk).pop().unwrap();
+    let bytes = disk.contents()[&name].clone();
+    let frames = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(b"LMPFRAME"));
+    let at = frames.last().unwrap() + 200;
+    disk.flip(&name, at, 1);
+    let (journal, hand, first) = open(&disk, &small_options(2));
+    assert!(first.unproved.is_some(), "{first:?}");
+    for n in 0..2 {
+        append(&journal, 0, &format!("new{n}"));
+        hand.commit().unwrap();
+    }
+    let before = texts(&read_all(&journal));
+    drop((journal, hand));
+    disk.power_cut();
+    disk.flip(&name, at, 1);
+    let (journal, _hand, _) = open(&disk, &small_options(3));
+    assert_eq!(texts(&read_all(&journal)), before);
+}

@@ -45,6 +45,8 @@ use supervise::{Stop, supervise};
 const FEED_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is written to the card.
 const SETTLE_INTERVAL: Duration = Duration::from_secs(300);
+/// How often a commit is begun while the sources stop.
+const STOP_COMMIT_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the parts may take to stop. Each has a shorter deadline of its own.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
@@ -160,7 +162,12 @@ impl Gateway {
 
     /// Takes nothing more from any source. What was taken is on disk and acknowledged when this returns.
     pub(crate) async fn stop_sources(&self) {
-        self.sources.stop().await;
+        let stop = self.sources.stop();
+        let mut stop = std::pin::pin!(stop);
+        // They wait for what they have taken: it need not wait for company any more.
+        while timeout(STOP_COMMIT_INTERVAL, &mut stop).await.is_err() {
+            self.overview.journal().commit_now();
+        }
         self.overview.journal().commit_now();
     }
 
