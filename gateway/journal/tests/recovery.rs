@@ -325,8 +325,8 @@ fn an_unreadable_end_that_can_be_read_again_displaces_nothing() {
     disk.power_cut();
     let name = hot(&disk).pop().unwrap();
     let bytes = disk.contents()[&name].clone();
-    let frames = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(b"LMPFRAME"));
-    let at = frames.last().unwrap() + 200;
+    let mut frames = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(b"LMPFRAME"));
+    let at = frames.next_back().unwrap() + 200;
     disk.flip(&name, at, 1);
     let (journal, hand, first) = open(&disk, &small_options(2));
     assert!(first.unproved.is_some(), "{first:?}");
