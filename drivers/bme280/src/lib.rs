@@ -1,6 +1,9 @@
 //! Bosch BME280 humidity, pressure and temperature sensor on I2C (data sheet BST-BME280-DS001/DS002, section numbers of
 //! revision 1.6).
 //!
+//! Constants and section numbers still have to be compared with the data sheet's text. What judges them so far: the worked example and
+//! one real chip's vector in the tests, and the floating-point formulas.
+//!
 //! | register | address | holds |
 //! |---|---|---|
 //! | [`Register::Calibration1`] | 0x88, 26 bytes | T1 to T3, P1 to P9, H1 (section 4.2.2) |

@@ -5,6 +5,9 @@
 //! | [`Register::Temperature`] | 0 | 2, big-endian | signed, left-aligned; the upper 12 bits count 1/16 °C |
 //! | [`Register::Configuration`] | 1 | 1 | OS R1 R0 F1 F0 POL TM SD |
 //!
+//! Constants and section numbers still have to be compared with the data sheet's text. What judges them so far: the table of
+//! temperatures in the tests, and QEMU's model of the chip.
+//!
 //! The chip converts on its own, without end; [`Tmp105::read`] fetches the last result.
 //!
 //! ```no_run

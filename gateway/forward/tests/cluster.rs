@@ -11,18 +11,14 @@
 mod journal;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use journal::{Journal, PARTITIONS, Still, first_occurrences, read_topic};
-use lamppost_event::{
-    BootId, Clock, ClockQuality, EventTime, GatewayId, JournalStopped, Monotonic, Now, Waiting, WallTime, partition_of,
-};
-use lamppost_forward::{
-    Compression, Counters, DeadLetters, ForwardConfig, ForwardConfigError, Forwarder, Poison, Undelivered,
-};
+use journal::{Grave, Journal, PARTITIONS, Still, first_occurrences, read_topic};
+use lamppost_event::{BootId, Clock, ClockQuality, EventTime, GatewayId, Monotonic, Now, WallTime, partition_of};
+use lamppost_forward::{Compression, Counters, DeadLetters, ForwardConfig, ForwardConfigError, Forwarder, Undelivered};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -241,18 +237,6 @@ async fn a_topic_without_rights_is_tried_apart_and_loses_nothing() {
     running.stop().await;
     assert_all_in_order(&cluster, &journal, "air");
     assert_all_in_order(&cluster, &journal, "traffic");
-}
-
-#[derive(Default)]
-struct Grave(Mutex<Vec<Poison>>);
-
-impl DeadLetters for Grave {
-    fn bury(&self, poison: Poison) -> Waiting<'_, Result<(), JournalStopped>> {
-        Box::pin(async move {
-            self.0.lock().unwrap().push(poison);
-            Ok(())
-        })
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

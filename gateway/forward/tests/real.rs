@@ -8,31 +8,19 @@
 mod journal;
 
 use std::num::NonZeroU8;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use journal::{Journal, Still, first_occurrences, read_topic};
-use lamppost_event::{GatewayId, JournalStopped, Outlet, Waiting};
-use lamppost_forward::{DeadLetters, ForwardConfig, Forwarder, Poison};
+use journal::{Grave, Journal, Still, first_occurrences, read_topic};
+use lamppost_event::{GatewayId, Outlet};
+use lamppost_forward::{DeadLetters, ForwardConfig, Forwarder};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use tokio::time::Instant;
 
 const EVENTS: usize = 100_000;
-
-#[derive(Default)]
-struct Grave(Mutex<Vec<Poison>>);
-
-impl DeadLetters for Grave {
-    fn bury(&self, poison: Poison) -> Waiting<'_, Result<(), JournalStopped>> {
-        Box::pin(async move {
-            self.0.lock().unwrap().push(poison);
-            Ok(())
-        })
-    }
-}
 
 /// A name that no earlier run has used.
 fn fresh(what: &str) -> String {

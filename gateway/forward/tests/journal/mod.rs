@@ -10,6 +10,7 @@ use lamppost_event::{
     JournalStopped, Monotonic, Now, Offset, Origin, Outlet, Partition, Position, Resume, SourceKind, Stored, Topic,
     TopicPartition, TopicShape, Waiting, WallTime, partition_of,
 };
+use lamppost_forward::{DeadLetters, Poison};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -174,6 +175,19 @@ impl Outlet for Journal {
             if position.0 >= self.inner.lock().unwrap().items.len() as u64 {
                 notified.await;
             }
+        })
+    }
+}
+
+/// Dead letters that are only remembered.
+#[derive(Default)]
+pub struct Grave(pub Mutex<Vec<Poison>>);
+
+impl DeadLetters for Grave {
+    fn bury(&self, poison: Poison) -> Waiting<'_, Result<(), JournalStopped>> {
+        Box::pin(async move {
+            self.0.lock().unwrap().push(poison);
+            Ok(())
         })
     }
 }
