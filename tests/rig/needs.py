@@ -46,6 +46,11 @@ def _venv() -> bool:
 _RUST = ("rustc-web", "cargo-web", "rust-web-src")
 NEEDS = {
     "c": Need(("gcc", "g++", "make"), lambda: _program("cc")() and _program("c++")() and _program("make")()),
+    "ext4": Need(
+        ("e2fsprogs", "mount", "util-linux"),
+        lambda: all(_program(name)() for name in ("mkfs.ext4", "e2fsck", "losetup", "mount", "umount", "unshare")),
+    ),
+    "rocksdb": Need(("librocksdb-dev",), lambda: bool(glob.glob("/usr/lib/*/librocksdb.so"))),
     "python": Need(("python3-venv",), _venv),
     "java": Need(("default-jdk-headless",), _program("java")),
     "maven": Need(("maven",), _program("mvn")),
