@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Offset, Position, TopicPartition};
+use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Now, Offset, Position, TopicPartition};
 
 use crate::checkpoint::Checkpoint;
 use crate::disk::DiskFile;
 use crate::format::checkpoint::{cursor_key, numbers, partition_key};
+use crate::format::fields::Fields;
 use crate::format::segment::SegmentHead;
 use crate::gather::Changes;
 
@@ -28,8 +29,25 @@ pub(crate) struct Segment {
     pub(crate) name: String,
     /// Frames lie before this byte.
     pub(crate) end: u64,
+    pub(crate) first_commit: Commit,
     pub(crate) last_commit: Commit,
     pub(crate) ranges: Ranges,
+    /// Frames, events, and bytes of frames.
+    pub(crate) counts: [u64; 3],
+    /// When its first and its last frame were written.
+    pub(crate) span: Option<(Now, Now)>,
+    /// It has a footer.
+    pub(crate) sealed: bool,
+    /// The disk refused to read a part of it: the file is not used again.
+    pub(crate) refused: bool,
+}
+
+impl Segment {
+    /// The position behind its last frame.
+    pub(crate) fn behind(&self) -> Position {
+        let head = &self.lease.head;
+        if head.cold { head.limit() } else { head.position(self.end) }
+    }
 }
 
 /// A prepared file.
@@ -47,11 +65,45 @@ pub(crate) struct Kept {
     pub(crate) next: Offset,
 }
 
+/// A group's place in a partition. Places are ordered: a later one has been set back more often, or else lies further on. Whatever order
+/// they are found in, the greatest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Reach {
+    /// How often the group was set to another place here by hand.
+    pub(crate) resets: u64,
+    /// The first offset that it has not done with.
+    pub(crate) next: Offset,
+}
+
+impl Reach {
+    /// As a cursor's value.
+    pub(crate) fn encode(self) -> Vec<u8> {
+        if self.resets == 0 { numbers([self.next.0]) } else { numbers([self.next.0, self.resets]) }
+    }
+
+    /// From a cursor's value.
+    pub(crate) fn decode(value: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(value);
+        Some(Self { next: Offset(fields.u64()?), resets: fields.u64().unwrap_or(0) })
+    }
+}
+
 /// How far a group has come in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct CursorEntry {
-    pub(crate) next: Offset,
-    pub(crate) durable: Offset,
+    pub(crate) reach: Reach,
+    pub(crate) durable: Reach,
+}
+
+impl CursorEntry {
+    /// The first offset that the group has not done with.
+    pub(crate) const fn next(&self) -> Offset {
+        self.reach.next
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.reach > self.durable
+    }
 }
 
 /// State that changed, with the commit it changed in.
@@ -90,6 +142,8 @@ pub(crate) struct Book {
     pub(crate) next_base: Position,
     /// Bytes that reading had to pass over (from, to), and has accounted for.
     pub(crate) known_holes: BTreeSet<(Position, Position)>,
+    /// Hot segments that a cold one stands for, and that somebody still reads.
+    pub(crate) retiring: Vec<Segment>,
 }
 
 impl Book {
@@ -132,37 +186,50 @@ impl Book {
             }
             let Some(table) = self.cursors.get_mut(group) else { continue };
             let entry = table.entry(cursor.at.clone()).or_default();
-            if next > entry.next {
-                entry.next = next;
+            if next > entry.reach.next {
+                entry.reach.next = next;
                 moved = true;
             }
         }
         moved
     }
 
+    /// Sets cursors, back or forth, to within what is kept. True if there was one to set.
+    pub(crate) fn reset_cursors(&mut self, group: &Group, cursors: &[Cursor]) -> bool {
+        let mut set = false;
+        for cursor in cursors {
+            let Some(kept) = self.partitions.get(&cursor.at) else { continue };
+            let next = cursor.next.clamp(kept.first, kept.next);
+            let entry = self.cursors.entry(group.clone()).or_default().entry(cursor.at.clone()).or_default();
+            entry.reach = Reach { resets: entry.reach.resets + 1, next };
+            set = true;
+        }
+        set
+    }
+
     /// The cursors that are not durable.
-    pub(crate) fn dirty_cursors(&self) -> Vec<(Group, TopicPartition, Offset)> {
+    pub(crate) fn dirty_cursors(&self) -> Vec<(Group, TopicPartition, Reach)> {
         let entries = self.cursors.iter().flat_map(|(group, table)| table.iter().map(move |entry| (group, entry)));
-        let dirty = entries.filter(|(_, (_, entry))| entry.next > entry.durable);
-        dirty.map(|(group, (at, entry))| (group.clone(), at.clone(), entry.next)).collect()
+        let dirty = entries.filter(|(_, (_, entry))| entry.is_dirty());
+        dirty.map(|(group, (at, entry))| (group.clone(), at.clone(), entry.reach)).collect()
     }
 
     /// These cursors have become durable.
-    pub(crate) fn settle_cursors(&mut self, written: &[(Group, TopicPartition, Offset)], now_ms: u64) {
-        for (group, at, next) in written {
+    pub(crate) fn settle_cursors(&mut self, written: &[(Group, TopicPartition, Reach)], now_ms: u64) {
+        for (group, at, reach) in written {
             if let Some(entry) = self.cursors.get_mut(group).and_then(|table| table.get_mut(at)) {
-                entry.durable = entry.durable.max(*next);
+                entry.durable = entry.durable.max(*reach);
             }
         }
         let mut entries = self.cursors.values().flat_map(BTreeMap::values);
-        self.cursors_since = entries.any(|entry| entry.next > entry.durable).then_some(now_ms);
+        self.cursors_since = entries.any(CursorEntry::is_dirty).then_some(now_ms);
     }
 
     /// All that a checkpoint holds besides the old one's entries: state, cursors, partitions.
     pub(crate) fn overlay(&self, frozen: &Delta) -> Changes {
         let mut changes: Changes = frozen.iter().map(|(key, (_, value))| (key.clone(), value.clone())).collect();
-        for (group, at, next) in self.all_cursors() {
-            changes.insert(cursor_key(&group, &at).into(), Some(numbers([next.0]).into()));
+        for (group, at, reach) in self.all_cursors() {
+            changes.insert(cursor_key(&group, &at).into(), Some(reach.encode().into()));
         }
         for (at, kept) in &self.partitions {
             changes.insert(partition_key(at).into(), Some(numbers([kept.first.0, kept.next.0]).into()));
@@ -170,14 +237,21 @@ impl Book {
         changes
     }
 
-    pub(crate) fn all_cursors(&self) -> Vec<(Group, TopicPartition, Offset)> {
+    pub(crate) fn all_cursors(&self) -> Vec<(Group, TopicPartition, Reach)> {
         let entries = self.cursors.iter().flat_map(|(group, table)| table.iter().map(move |entry| (group, entry)));
-        entries.map(|(group, (at, entry))| (group.clone(), at.clone(), entry.next)).collect()
+        entries.map(|(group, (at, entry))| (group.clone(), at.clone(), entry.reach)).collect()
+    }
+
+    /// Files of hot segments and such as can become one.
+    pub(crate) fn hot_files(&self) -> usize {
+        let hot = self.segments.iter().filter(|segment| !segment.lease.head.cold).count();
+        hot + self.free.len() + self.retiring.len()
     }
 
     /// Bytes of all files.
     pub(crate) fn bytes(&self, segment_bytes: u64) -> u64 {
-        let hot: u64 = self.segments.iter().map(|segment| segment.lease.head.bytes).sum();
+        let live = self.segments.iter().chain(&self.retiring);
+        let hot: u64 = live.map(|segment| segment.lease.head.bytes).sum();
         let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
         let before = self.checkpoint_before.as_ref().map_or(0, |(_, bytes)| *bytes);
         hot + self.free.len() as u64 * segment_bytes + checkpoint + before + self.other_bytes
@@ -185,7 +259,7 @@ impl Book {
 
     /// The segment that holds `position`, or the first behind it, and all behind that.
     pub(crate) fn segments_from(&self, position: Position) -> impl Iterator<Item = &Segment> {
-        let index = self.segments.partition_point(|segment| segment.lease.head.position(segment.end) <= position);
+        let index = self.segments.partition_point(|segment| segment.behind() <= position);
         self.segments.iter().skip(index)
     }
 }

@@ -13,7 +13,9 @@ use crate::format::checkpoint::{
     BLOCK_BYTES, BLOCK_HEAD, CheckpointHead, CheckpointTail, HEAD, TAIL, mark_device, put_entry, take_entry,
 };
 use crate::format::fields::{Fields, patch};
+use crate::format::segment::NUMBER_MAX;
 use crate::gather::Changes;
+use crate::walk::TRIES;
 
 const WRITE_BYTES: usize = 64 * 1024;
 
@@ -24,7 +26,12 @@ pub(crate) fn name_of(commit: Commit) -> String {
 
 /// The commit in a checkpoint's name.
 pub(crate) fn commit_in(name: &str) -> Option<Commit> {
-    name.strip_prefix("checkpoint-")?.strip_suffix(".ckp")?.parse().ok().map(Commit)
+    name.strip_prefix("checkpoint-")?
+        .strip_suffix(".ckp")?
+        .parse()
+        .ok()
+        .filter(|commit| *commit <= NUMBER_MAX)
+        .map(Commit)
 }
 
 /// Why a checkpoint can't be used.
@@ -138,7 +145,13 @@ impl Checkpoint {
 
 fn read(file: &dyn DiskFile, at: u64, bytes: usize) -> std::io::Result<Bytes> {
     let mut buffer = BytesMut::zeroed(bytes);
-    file.read_at(&mut buffer, at)?;
+    let mut tried = 0;
+    while let Err(error) = file.read_at(&mut buffer, at) {
+        tried += 1;
+        if tried > TRIES {
+            return Err(error);
+        }
+    }
     Ok(buffer.freeze())
 }
 

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use lamppost_event::{Commit, Epoch, Group, JournalStopped, Offset, Position, StoredRecord, TopicPartition};
+use lamppost_event::{Commit, Epoch, Group, JournalStopped, Now, Offset, Position, StoredRecord, TopicPartition};
 
-use crate::book::{Lease, Segment};
+use crate::book::{Lease, Reach, Segment};
 use crate::disk::{DiskError, DiskFile};
-use crate::format::batch::BatchBuilder;
-use crate::format::checkpoint::{CURSOR, cursor_key, numbers};
-use crate::format::frame::{BatchPart, FrameParts, Kind, Range, encode};
+use crate::format::batch::{BatchBuilder, Compression, Compressor};
+use crate::format::checkpoint::{CURSOR, cursor_key};
+use crate::format::frame::{BatchPart, FrameParts, Kind, Range, encode_head};
 use crate::format::segment::{FRAMES_AT, SegmentHead, hot_name};
+use crate::format::{PAGE, padded};
 use crate::gather::{Changes, Sealed};
 use crate::shared::{STATE_SLOT, Shared};
 use crate::stats::count;
@@ -28,14 +29,20 @@ pub(crate) struct Writer {
     /// The last frame's offsets.
     pub(crate) previous: Vec<Range>,
     pub(crate) state_next: Offset,
+    /// Kept free at the end of a segment, for a close frame or a footer.
     pub(crate) close_room: u64,
+    /// When the last frame was written.
+    pub(crate) now: Now,
     /// Builders to be used again.
     pub(crate) used: Vec<BatchBuilder>,
     pub(crate) frame: Vec<u8>,
     pub(crate) state: BatchBuilder,
+    pub(crate) compressor: Compressor,
 }
 
-type Written = Vec<(Group, TopicPartition, Offset)>;
+static ZEROS: [u8; PAGE] = [0; PAGE];
+
+type Written = Vec<(Group, TopicPartition, Reach)>;
 
 impl Shared {
     /// Writes what has gathered, and the cursors that moved. True if there was something.
@@ -61,7 +68,7 @@ impl Shared {
         let mut cursors = hold(&self.book).dirty_cursors();
         let mut gather = hold(&self.gather);
         // What does not fit goes with a later commit.
-        cursors.retain(|(group, at, next)| gather.push_cursor(cursor_key(group, at).into(), numbers([next.0]).into()));
+        cursors.retain(|(group, at, reach)| gather.push_cursor(cursor_key(group, at).into(), reach.encode().into()));
         if gather.is_empty() {
             return None;
         }
@@ -70,20 +77,24 @@ impl Shared {
 
     /// True if it went into a new segment.
     fn write(&self, writer: &mut Writer, sealed: &mut Sealed) -> Result<bool, DiskError> {
+        // What fills no more than a page either way is left readable as it is.
+        let compression = if sealed.bytes <= PAGE { Compression::None } else { self.options.compression };
+        let mut compressor = std::mem::take(&mut writer.compressor);
         let mut batches = Vec::with_capacity(sealed.batches.len() + 1);
         for (slot, builder) in &mut sealed.batches {
             let Some(at) = self.slots.get(*slot) else { continue };
             let (base, count) = (builder.base(), builder.count());
-            batches.push(BatchPart { at, base, count, bytes: builder.finish() });
+            batches.push(BatchPart { at, base, count, bytes: builder.finish_packed(compression, &mut compressor) });
         }
         let mut state = std::mem::take(&mut writer.state);
         if let Some(at) = self.slots.get(STATE_SLOT).filter(|_| !sealed.state.is_empty()) {
             fill_state(&mut state, writer.state_next, &sealed.state, self.clock.now().wall);
             writer.state_next = state.next();
-            batches.push(BatchPart { at, base: state.base(), count: state.count(), bytes: state.finish() });
+            let (base, count) = (state.base(), state.count());
+            batches.push(BatchPart { at, base, count, bytes: state.finish_packed(compression, &mut compressor) });
         }
         let rolled = self.write_frame(writer, Kind::Data, sealed.commit, sealed.events, batches)?;
-        writer.state = state;
+        (writer.state, writer.compressor) = (state, compressor);
         Ok(rolled)
     }
 
@@ -104,30 +115,38 @@ impl Shared {
         let ranges: Vec<Range> = ranges.collect();
         let previous = std::mem::replace(&mut writer.previous, ranges);
         let mut frame = std::mem::take(&mut writer.frame);
+        writer.now = self.clock.now();
         let mut parts = FrameParts {
             kind,
+            run: None,
             position: writer.lease.head.position(writer.at),
             commit,
             epoch: writer.epoch,
-            now: self.clock.now(),
+            now: writer.now,
             events,
             batches,
             previous: &previous,
+            body: &[],
         };
-        encode(&mut frame, &parts, writer.lease.head.salt);
+        let mut length = encode_head(&mut frame, &parts, writer.lease.head.salt);
+        let bytes = padded(length) as u64;
         let room = if kind == Kind::Close { 0 } else { writer.close_room };
-        let rolled = writer.at + frame.len() as u64 + room > writer.lease.head.bytes;
+        let rolled = writer.at + bytes + room > writer.lease.head.bytes;
         if rolled {
             self.roll(writer, commit)?;
             parts.position = writer.lease.head.position(writer.at);
-            encode(&mut frame, &parts, writer.lease.head.salt);
+            length = encode_head(&mut frame, &parts, writer.lease.head.salt);
         }
         let name = || hot_name(writer.lease.head.number);
-        assert!(writer.at + frame.len() as u64 <= writer.lease.head.bytes, "a frame never extends its file");
-        writer.lease.file.write_at(&frame, writer.at).map_err(|e| DiskError::of("write", &name())(e))?;
+        assert!(writer.at + bytes <= writer.lease.head.bytes, "a frame never extends its file");
+        let mut pieces = Vec::with_capacity(parts.batches.len() + 2);
+        pieces.push(frame.as_slice());
+        pieces.extend(parts.batches.iter().map(|batch| batch.bytes));
+        pieces.push(ZEROS.get(..padded(length) - length).unwrap_or_default());
+        writer.lease.file.write_pieces_at(&pieces, writer.at).map_err(|e| DiskError::of("write", &name())(e))?;
         self.timed_flush(&*writer.lease.file).map_err(|e| DiskError::of("flush", &name())(e))?;
-        writer.at += frame.len() as u64;
-        count(&self.counters.bytes_written, frame.len() as u64);
+        writer.at += bytes;
+        count(&self.counters.bytes_written, bytes);
         writer.frame = frame;
         Ok(rolled)
     }
@@ -146,8 +165,14 @@ impl Shared {
         let segment = self.begin_segment(first_commit, writer.epoch)?;
         writer.lease = Arc::clone(&segment.lease);
         writer.at = FRAMES_AT;
-        hold(&self.book).segments.push_back(segment);
-        Ok(())
+        let sealed = {
+            let mut book = hold(&self.book);
+            let sealed = book.segments.len().checked_sub(1);
+            book.segments.push_back(segment);
+            sealed
+        };
+        // Only now: a segment with a footer is never the last.
+        sealed.map_or(Ok(()), |index| self.seal_segment(index))
     }
 
     /// Gives a prepared file its head and its live name, durably.
@@ -164,17 +189,35 @@ impl Shared {
         let free = free.ok_or_else(missing).map_err(DiskError::of("begin a segment in", "the journal"))?;
         let salt = hold(&self.random).next_u64();
         let (bytes, identity, virgin) = (self.options.segment_bytes, self.identity, free.virgin);
-        let head = SegmentHead { number, base, bytes, salt, epoch, identity, first_commit, virgin };
+        let (cold, span) = (false, bytes);
+        let head = SegmentHead { number, base, bytes, salt, epoch, identity, first_commit, virgin, cold, span };
         let page = head.encode();
-        free.file.write_at(&page, 0).map_err(DiskError::of("write", &free.name))?;
-        free.file.flush().map_err(DiskError::of("flush", &free.name))?;
+        // A file that has a live name still is one by its heads: they are replaced one after the other, so that one is always sound.
+        let copies = if free.name.starts_with("hot-") { page.len() / 2 } else { page.len() };
+        let mut at = 0;
+        for copy in page.chunks(copies) {
+            free.file.write_at(copy, at).map_err(DiskError::of("write", &free.name))?;
+            free.file.flush().map_err(DiskError::of("flush", &free.name))?;
+            at += copy.len() as u64;
+        }
         let name = hot_name(number);
         self.disk.rename(&free.name, &name).map_err(DiskError::of("rename", &free.name))?;
         self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
         count(&self.counters.bytes_written, page.len() as u64);
         count(&self.counters.flushes, 2);
         let lease = Arc::new(Lease { head, file: free.file });
-        Ok(Segment { lease, name, end: FRAMES_AT, last_commit: Commit(0), ranges: Default::default() })
+        Ok(Segment {
+            lease,
+            name,
+            end: FRAMES_AT,
+            first_commit,
+            last_commit: Commit(0),
+            ranges: Default::default(),
+            counts: [0; 3],
+            span: None,
+            sealed: false,
+            refused: false,
+        })
     }
 
     fn publish(&self, writer: &mut Writer, sealed: Sealed, rolled: bool, cursors: &Written) {
@@ -191,6 +234,9 @@ impl Shared {
             book.end = writer.lease.head.position(writer.at);
             book.durable = sealed.commit;
             if let Some(segment) = book.segments.back_mut() {
+                let [frames, events, bytes] = segment.counts;
+                segment.counts = [frames + 1, events + u64::from(sealed.events), bytes + (writer.at - segment.end)];
+                segment.span = Some((segment.span.map_or(writer.now, |(first, _)| first), writer.now));
                 segment.end = writer.at;
                 segment.last_commit = sealed.commit;
                 for range in &writer.previous {
@@ -209,6 +255,7 @@ impl Shared {
         writer.used.extend(sealed.batches.into_iter().map(|(_, builder)| builder));
         count(&self.counters.commits, 1);
         count(&self.counters.events, u64::from(sealed.events));
+        count(&self.counters.event_bytes, sealed.event_bytes);
     }
 
     /// Writes the frame that proves a clean end, behind all that has gathered. Nothing more is taken since `closing` was set.

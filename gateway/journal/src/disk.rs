@@ -97,6 +97,15 @@ pub trait DiskFile: Send + Sync {
     /// An unknown part may have been written.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
 
+    /// Writes all of `pieces`, one behind the other, at byte `at`: in one go, so that they need not be put together in memory first,
+    /// if the disk can.
+    ///
+    /// # Errors
+    /// An unknown part may have been written.
+    fn write_pieces_at(&self, pieces: &[&[u8]], at: u64) -> io::Result<()> {
+        self.write_at(&pieces.concat(), at)
+    }
+
     /// Makes all that was written durable (`fdatasync`).
     ///
     /// # Errors

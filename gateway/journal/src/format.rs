@@ -2,15 +2,19 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `hot-NNNNNNNNNNNNNNNN.seg` | a live segment: [`segment`] heads, then [`frame`]s, each with [`batch`]es |
+//! | `hot-NNNNNNNNNNNNNNNN.seg` | a live segment: [`segment`] heads, then [`frame`]s, each with [`batch`]es, a [`footer`] once it is sealed |
+//! | `cold-NNNNNNNNNNNNNNNN.seg` | what had to be kept longer, dense and compressed: heads, frames that stand for runs of frames, [`footer`] |
 //! | `free-NNNNNNNNNNNNNNNN.seg` | a segment's worth of prepared space |
 //! | `checkpoint-NNNNNNNNNNNNNNNNNNNN.ckp` | a [`checkpoint`] of the state as of that commit |
 //! | `damaged-…` | what could not be understood, set aside |
+//! | `refusals` | as many zeros as openings in a row were refused a read |
 //! | `lock` | locked by the one writer |
 
 pub(crate) mod batch;
 pub(crate) mod checkpoint;
+pub(crate) mod crc;
 pub(crate) mod fields;
+pub(crate) mod footer;
 pub(crate) mod frame;
 pub(crate) mod segment;
 

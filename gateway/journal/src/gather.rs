@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lamppost_event::{Commit, Offset, StoredRecord, TopicPartition};
 
-use crate::format::batch::{BATCH_HEAD, BatchBuilder};
+use crate::format::batch::{BATCH_HEAD, BatchBuilder, Cost};
 use crate::format::frame::{ENTRY, FRAME_HEAD};
 use crate::format::padded;
 use crate::format::segment::FRAMES_AT;
@@ -36,6 +36,8 @@ pub(crate) struct Space {
 struct Slot {
     next: Offset,
     batch: u32,
+    /// May use what is kept for alarms.
+    alarm: bool,
 }
 
 /// See the module.
@@ -47,6 +49,7 @@ pub(crate) struct Gathering {
     spare: Vec<BatchBuilder>,
     bytes: usize,
     pub(crate) events: u32,
+    event_bytes: u64,
     /// Monotonic ms at which the commit is due.
     pub(crate) due: Option<u64>,
     pub(crate) linger_ms: u64,
@@ -59,6 +62,8 @@ pub(crate) struct Gathering {
     frame_bytes_max: usize,
     segment_bytes: u64,
     close_room: u64,
+    /// Segments that are kept for alarms.
+    reserve: usize,
 }
 
 /// A gathered commit on its way to the disk.
@@ -68,6 +73,10 @@ pub(crate) struct Sealed {
     pub(crate) batches: Vec<(usize, BatchBuilder)>,
     pub(crate) state: Arc<Changes>,
     pub(crate) events: u32,
+    /// Key, value and header bytes of the events.
+    pub(crate) event_bytes: u64,
+    /// Bytes of the frame, at most.
+    pub(crate) bytes: usize,
     /// A new segment was reckoned with.
     pub(crate) roll: bool,
 }
@@ -78,17 +87,26 @@ pub(crate) struct Bounds {
     pub(crate) frame_bytes_max: usize,
     pub(crate) segment_bytes: u64,
     pub(crate) close_room: u64,
+    pub(crate) reserve: usize,
 }
 
 impl Gathering {
-    pub(crate) fn new(commit: Commit, next: Vec<Offset>, space: Space, bounds: Bounds, previous: usize) -> Self {
+    /// `next` are the slots' next offsets, and whether they may use what is kept for alarms.
+    pub(crate) fn new(
+        commit: Commit,
+        next: Vec<(Offset, bool)>,
+        space: Space,
+        bounds: Bounds,
+        previous: usize,
+    ) -> Self {
         Self {
             commit,
-            slots: next.into_iter().map(|next| Slot { next, batch: NONE }).collect(),
+            slots: next.into_iter().map(|(next, alarm)| Slot { next, batch: NONE, alarm }).collect(),
             batches: Vec::new(),
             spare: Vec::new(),
             bytes: FRAME_HEAD + STATE_BATCH + previous,
             events: 0,
+            event_bytes: 0,
             due: None,
             linger_ms: u64::MAX,
             at_once: false,
@@ -98,6 +116,7 @@ impl Gathering {
             frame_bytes_max: bounds.frame_bytes_max,
             segment_bytes: bounds.segment_bytes,
             close_room: bounds.close_room,
+            reserve: bounds.reserve,
         }
     }
 
@@ -110,9 +129,11 @@ impl Gathering {
         self.batches.is_empty() && self.state.is_empty()
     }
 
-    /// The largest frame that can be written now. With a segment in reserve for recovery, and only then.
-    fn limit(&self) -> usize {
-        match self.space.free {
+    /// The largest frame that can be written now. With a segment in reserve for recovery, and only then; and but for alarms with
+    /// what is kept for those.
+    fn limit(&self, alarm: bool) -> usize {
+        let kept = if alarm { 0 } else { self.reserve };
+        match self.space.free.saturating_sub(kept) {
             0 => 0,
             1 => self.frame_bytes_max.min(usize::try_from(self.space.remaining).unwrap_or(usize::MAX)),
             _ => self.frame_bytes_max,
@@ -120,18 +141,18 @@ impl Gathering {
     }
 
     /// Whether events may be taken, with `more` bytes. A sixteenth of the frame is kept for cursors.
-    fn fits(&self, more: usize) -> bool {
-        padded(self.bytes + more) + self.frame_bytes_max / 16 <= self.limit()
+    fn fits(&self, more: usize, alarm: bool) -> bool {
+        padded(self.bytes + more) + self.frame_bytes_max / 16 <= self.limit(alarm)
     }
 
     /// Whether an event of middling size would be taken.
-    pub(crate) fn has_room(&self) -> bool {
-        self.fits(crate::format::PAGE)
+    pub(crate) fn has_room(&self, alarm: bool) -> bool {
+        self.fits(crate::format::PAGE, alarm)
     }
 
     /// Whether anything can be written at all: there is space for an event of middling size in an empty frame.
     pub(crate) fn has_space(&self) -> bool {
-        2 * crate::format::PAGE + self.frame_bytes_max / 16 <= self.limit()
+        2 * crate::format::PAGE + self.frame_bytes_max / 16 <= self.limit(false)
     }
 
     /// Takes an event into the slot's partition. `None` if there is no room.
@@ -143,38 +164,41 @@ impl Gathering {
         mark: Option<(Vec<u8>, Vec<u8>)>,
     ) -> Option<Offset> {
         let slot = self.slots.get(index)?;
-        let (offset, batch) = (slot.next, slot.batch);
-        let opened = self.batches.get(batch as usize);
+        let (offset, batch, alarm) = (slot.next, slot.batch, slot.alarm);
+        let known = self.batches.get(batch as usize).map(|(_, builder)| builder.cost(record));
+        let event_bytes = record.bytes();
         // A new batch's first record costs no more than this bound says.
-        let cost = opened.map_or_else(
-            || BATCH_HEAD + ENTRY + 1 + place.topic.as_str().len() + record.bytes() + 64,
-            |(_, builder)| builder.cost(record),
-        );
+        let bound = || BATCH_HEAD + ENTRY + 1 + place.topic.as_str().len() + event_bytes + 64;
+        let cost = known.map_or_else(bound, Cost::bytes);
         let mark_cost = mark.as_ref().map_or(0, |(key, value)| key.len() + value.len() + STATE_OVERHEAD);
-        if !self.fits(cost + mark_cost) {
+        if !self.fits(cost + mark_cost, alarm) {
             return None;
         }
-        if opened.is_none() {
-            let mut builder = self.spare.pop().unwrap_or_default();
-            builder.begin(offset, record.timestamp);
-            self.batches.push((index, builder));
-        }
-        let batch = if opened_index(batch) { batch } else { (self.batches.len() - 1) as u32 };
+        let batch = if known.is_some() { batch } else { self.open_batch(index, offset, record) };
         let (_, builder) = self.batches.get_mut(batch as usize)?;
-        builder.push(record);
+        let exact = known.unwrap_or_else(|| builder.cost(record));
+        builder.push_at_cost(record, exact);
         let slot = self.slots.get_mut(index)?;
         (slot.batch, slot.next) = (batch, offset.next());
         self.bytes += cost;
         self.events += 1;
+        self.event_bytes += event_bytes as u64;
         if let Some((key, value)) = mark {
             self.put(key.into(), Some(value.into()));
         }
         Some(offset)
     }
 
+    fn open_batch(&mut self, index: usize, base: Offset, first: &StoredRecord) -> u32 {
+        let mut builder = self.spare.pop().unwrap_or_default();
+        builder.begin(base, first.timestamp);
+        self.batches.push((index, builder));
+        (self.batches.len() - 1) as u32
+    }
+
     /// Takes a change of state. False if there is no room.
     pub(crate) fn push_state(&mut self, key: Bytes, value: Option<Bytes>) -> bool {
-        let fits = self.fits(state_cost(&key, value.as_ref()));
+        let fits = self.fits(state_cost(&key, value.as_ref()), false);
         if fits {
             self.put(key, value);
         }
@@ -183,7 +207,7 @@ impl Gathering {
 
     /// Takes a cursor, for which room is kept. False if even that is used up.
     pub(crate) fn push_cursor(&mut self, key: Bytes, value: Bytes) -> bool {
-        let fits = padded(self.bytes + state_cost(&key, Some(&value))) <= self.limit();
+        let fits = padded(self.bytes + state_cost(&key, Some(&value))) <= self.limit(true);
         if fits {
             self.put(key, Some(value));
         }
@@ -225,11 +249,13 @@ impl Gathering {
         }
         let state = Arc::new(std::mem::take(&mut self.state));
         self.in_flight = Some(Arc::clone(&state));
-        let sealed = Sealed { commit: self.commit, batches, state, events: self.events, roll };
+        let (commit, events, event_bytes, bytes) = (self.commit, self.events, self.event_bytes, self.bytes);
+        let sealed = Sealed { commit, batches, state, events, event_bytes, bytes, roll };
         self.commit = self.commit.next();
         let touched = sealed.batches.iter().filter_map(|(index, _)| places.get(*index));
         self.bytes = FRAME_HEAD + STATE_BATCH + ranges_cost(touched);
-        (self.events, self.due, self.linger_ms, self.at_once) = (0, None, u64::MAX, false);
+        (self.events, self.event_bytes) = (0, 0);
+        (self.due, self.linger_ms, self.at_once) = (None, u64::MAX, false);
         sealed
     }
 
@@ -261,10 +287,6 @@ impl Gathering {
     pub(crate) const fn add_free(&mut self, count: isize) {
         self.space.free = self.space.free.saturating_add_signed(count);
     }
-}
-
-const fn opened_index(batch: u32) -> bool {
-    batch != NONE
 }
 
 fn state_cost(key: &Bytes, value: Option<&Bytes>) -> usize {

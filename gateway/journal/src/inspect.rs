@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Now, Offset, Position, TopicPartition};
 
+use crate::book::Reach;
 use crate::checkpoint::Checkpoint;
 use crate::disk::{Access, Disk};
 use crate::format::PAGE;
-use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_number, read_partition_key};
+use crate::format::batch::BatchError;
+use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_partition_key};
+use crate::format::footer::Footer;
+use crate::format::frame::{BatchEntry, Frame};
 use crate::format::segment::{FRAMES_AT, SegmentHead};
 use crate::read::{ReadChunk, ReadItem, internal, push_records};
-use crate::recover::{Files, OpenError, Surveyed, list, read_log};
+use crate::recover::{Files, Log, OpenError, Surveyed, Visit, list, read_log};
 use crate::scan::{Account, Damage};
 use crate::shared::STATE_TOPIC;
-use crate::walk::{Look, Walk};
+use crate::walk::{Frames, Look, Patience, Step, Walk};
 
 /// A segment, in figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,12 @@ pub struct SegmentFigures {
     pub bytes: u64,
     /// How much of it is written.
     pub used_bytes: u64,
+    /// Dense and compressed.
+    pub cold: bool,
+    /// What was written for what it holds, as far as that can be told: its own bytes, and of a cold one those of the hot ones before.
+    pub written_bytes: u64,
+    /// When its first and its last frame were written.
+    pub span: Option<(Now, Now)>,
     /// Frames in it.
     pub frames: usize,
     /// The first and last commit in it.
@@ -42,6 +53,8 @@ pub struct PartitionFigures {
     pub first: Offset,
     /// The one after the last.
     pub next: Offset,
+    /// When it was written, to the segment: the first frame of the first that holds events of it, and the last of the last.
+    pub span: Option<(Now, Now)>,
 }
 
 /// A consumer group, in figures.
@@ -70,6 +83,12 @@ pub struct Figures {
     pub segments_free: usize,
     /// Bytes of all files.
     pub disk_bytes: u64,
+    /// Of those, of prepared segments.
+    pub free_bytes: u64,
+    /// Of those, of checkpoints.
+    pub checkpoint_bytes: u64,
+    /// Files that were set aside as damaged, with their bytes.
+    pub set_aside: Vec<(String, u64)>,
     /// By topic and partition, the journal's own left out.
     pub partitions: Vec<PartitionFigures>,
     /// By name.
@@ -123,26 +142,67 @@ pub struct Inspect {
     disk: Arc<dyn Disk>,
     segments: Vec<Surveyed>,
     account: Account,
-    cursors: BTreeMap<Group, BTreeMap<TopicPartition, Offset>>,
+    cursors: Reaches,
     bounds: BTreeMap<TopicPartition, Offset>,
     free: usize,
     disk_bytes: u64,
+    files: Vec<(String, u64)>,
     headless: Vec<String>,
     checkpoint_problems: Vec<(String, String)>,
     span: Option<(Now, Now)>,
     closed: bool,
     tail: Option<String>,
-    bad_batches: Vec<(Position, String)>,
+}
+
+/// What looking takes from the log as it goes through it.
+struct Looked<'a> {
+    cursors: &'a mut Reaches,
+    bad: &'a mut Vec<(Position, String)>,
+}
+
+impl Looked<'_> {
+    fn batch(&mut self, entry: &BatchEntry) -> Result<(), BatchError> {
+        let batch = entry.batch()?;
+        batch.check_crc()?;
+        for record in batch.records() {
+            let (_, record) = record?;
+            if entry.at.topic.as_str() == STATE_TOPIC {
+                learn_cursor(self.cursors, &record.key, record.value.as_deref().unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Visit for Looked<'_> {
+    fn suffices(&self, _: &SegmentHead, _: &Footer) -> bool {
+        true
+    }
+
+    fn footer(&mut self, footer: Footer) {
+        for (key, value) in &footer.state {
+            learn_cursor(self.cursors, key, value.as_deref().unwrap_or_default());
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) {
+        for entry in &frame.batches {
+            if let Err(error) = self.batch(entry) {
+                self.bad.push((frame.position, format!("{}: {error}", entry.at)));
+            }
+        }
+    }
 }
 
 impl Inspect {
-    /// Reads all segments once.
+    /// Reads what the footers of sealed segments say, and all of the last segment.
     ///
     /// # Errors
     /// The folder can't be read, or was written by a newer program.
     pub fn open<D: Disk>(disk: Arc<D>) -> Result<Self, OpenError> {
         let disk: Arc<dyn Disk> = disk;
-        let files = list(&*disk, Access::Read, None)?;
+        let patience = Patience::new(Duration::ZERO);
+        let files = list(&*disk, Access::Read, None, &patience)?;
         let entries = disk.list().map_err(crate::disk::DiskError::of("list", &disk.place()))?;
         let disk_bytes = entries.iter().map(|entry| entry.bytes).sum();
         let free = entries.iter().filter(|entry| entry.name.starts_with("free-")).count();
@@ -154,15 +214,15 @@ impl Inspect {
             bounds: BTreeMap::new(),
             free,
             disk_bytes,
+            files: entries.into_iter().map(|entry| (entry.name, entry.bytes)).collect(),
             headless: files.headless.clone(),
             checkpoint_problems: Vec::new(),
             span: None,
             closed: false,
             tail: None,
-            bad_batches: Vec::new(),
         };
         inspect.read_checkpoints(&files);
-        inspect.read_segments(files);
+        inspect.read_segments(files, &patience);
         Ok(inspect)
     }
 
@@ -184,28 +244,11 @@ impl Inspect {
         }
     }
 
-    fn read_segments(&mut self, files: Files) {
-        let (mut span, cursors, bad) = (None, &mut self.cursors, &mut self.bad_batches);
-        let log = read_log(files.hot, &mut |frame| {
-            let (first, _) = span.unwrap_or((frame.now, frame.now));
-            span = Some((first, frame.now));
-            for entry in &frame.batches {
-                let checked = entry.batch().and_then(|batch| {
-                    batch.check_crc()?;
-                    for record in batch.records() {
-                        let (_, record) = record?;
-                        if entry.at.topic.as_str() == STATE_TOPIC {
-                            learn_cursor(cursors, &record.key, record.value.as_deref().unwrap_or_default());
-                        }
-                    }
-                    Ok(())
-                });
-                if let Err(error) = checked {
-                    bad.push((frame.position, format!("{}: {error}", entry.at)));
-                }
-            }
-        });
-        self.span = span;
+    fn read_segments(&mut self, files: Files, patience: &Patience) {
+        let mut looked = Looked { cursors: &mut self.cursors, bad: &mut Vec::new() };
+        let log = read_log(files.live, patience, &mut looked);
+        let spans = || log.segments.iter().filter_map(|segment| segment.survey.span);
+        self.span = spans().next().zip(spans().next_back()).map(|((first, _), (_, last))| (first, last));
         (self.account, self.segments, self.closed, self.tail) = (log.account, log.segments, log.clean, log.unproved);
     }
 
@@ -217,8 +260,12 @@ impl Inspect {
             base: segment.head.base,
             bytes: segment.head.bytes,
             used_bytes: segment.survey.end,
-            frames: segment.survey.frames.len(),
-            commits: segment.survey.frames.first().zip(segment.survey.frames.last()).map(|(a, b)| (a.commit, b.commit)),
+            cold: segment.head.cold,
+            written_bytes: if segment.head.cold { segment.head.bytes + segment.head.span } else { segment.survey.end },
+            span: segment.survey.span,
+            frames: segment.survey.counts[0] as usize,
+            commits: (segment.survey.counts[0] > 0)
+                .then_some((segment.survey.first_commit, segment.survey.last_commit)),
         });
         Figures {
             identity: self.segments.first().map(|segment| segment.head.identity),
@@ -227,6 +274,9 @@ impl Inspect {
             segments: segments.collect(),
             segments_free: self.free,
             disk_bytes: self.disk_bytes,
+            free_bytes: self.bytes_of(|name| name.starts_with("free-")).sum(),
+            checkpoint_bytes: self.bytes_of(|name| name.starts_with("checkpoint-")).sum(),
+            set_aside: self.files.iter().filter(|(name, _)| name.starts_with("damaged-")).cloned().collect(),
             partitions: self.partitions(),
             groups: self.groups(),
             gaps: self.account.gaps.values().flatten().cloned().collect(),
@@ -237,6 +287,10 @@ impl Inspect {
         }
     }
 
+    fn bytes_of(&self, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = u64> {
+        self.files.iter().filter(move |(name, _)| wanted(name)).map(|(_, bytes)| *bytes)
+    }
+
     fn partitions(&self) -> Vec<PartitionFigures> {
         let mut next = self.bounds.clone();
         next.extend(self.account.next.iter().map(|(at, next)| (at.clone(), *next)));
@@ -244,18 +298,31 @@ impl Inspect {
         partitions
             .map(|(at, next)| PartitionFigures {
                 first: self.account.first.get(&at).copied().unwrap_or(next),
+                span: self.written(&at),
                 at,
                 next,
             })
             .collect()
     }
 
+    fn written(&self, at: &TopicPartition) -> Option<(Now, Now)> {
+        let holding = self.segments.iter().filter(|segment| segment.survey.ranges.contains_key(at));
+        let mut spans = holding.filter_map(|segment| segment.survey.span);
+        let first = spans.next()?;
+        Some((first.0, spans.next_back().unwrap_or(first).1))
+    }
+
+    /// The segments that are part of the log.
+    pub(crate) fn surveyed(&self) -> &[Surveyed] {
+        &self.segments
+    }
+
     fn groups(&self) -> Vec<GroupFigures> {
         let partitions = self.partitions();
-        let figures = |(group, table): (&Group, &BTreeMap<TopicPartition, Offset>)| {
-            let done = |at: &TopicPartition| table.get(at).copied().unwrap_or_default();
+        let figures = |(group, table): (&Group, &BTreeMap<TopicPartition, Reach>)| {
+            let done = |at: &TopicPartition| table.get(at).copied().unwrap_or_default().next;
             let lag = partitions.iter().map(|p| p.next.0.saturating_sub(done(&p.at).max(p.first).0)).sum();
-            let cursors = table.iter().map(|(at, next)| Cursor { at: at.clone(), next: *next }).collect();
+            let cursors = table.iter().map(|(at, reach)| Cursor { at: at.clone(), next: reach.next }).collect();
             GroupFigures { group: group.clone(), cursors, lag }
         };
         self.cursors.iter().map(figures).collect()
@@ -273,72 +340,72 @@ impl Inspect {
         let (mut items, mut next, mut bytes) = (Vec::new(), from, 0);
         for segment in &self.segments {
             let (head, end) = (&segment.head, segment.survey.end);
-            let start = from.0.saturating_sub(head.base.0).max(FRAMES_AT).next_multiple_of(PAGE as u64);
-            let mut walk = Walk::new(&*segment.file, head, end);
-            let mut at = start;
-            while at < end {
-                let Look::Frame(frame) = walk.look(at) else {
-                    at += PAGE as u64;
-                    continue;
-                };
-                let gaps = self.account.gaps.get(&frame.position).into_iter().flatten();
-                items.extend(gaps.cloned().map(ReadItem::Gap));
+            let behind = if head.cold { head.limit() } else { head.position(end) };
+            if behind <= from {
+                continue;
+            }
+            let mut frames = Frames::new(&*segment.file, head, end, from);
+            let mut told = from.max(head.base);
+            while let Some(step) = frames.step() {
+                let Step::Frame(frame, after) = step else { continue };
+                items.extend(self.gaps(told..Position(frame.position.0 + 1)));
+                told = told.max(Position(frame.position.0 + 1));
                 for entry in frame.batches.iter().filter(|entry| !internal(&entry.at)) {
                     push_records(entry, frame.epoch, Offset(0), &mut items);
                 }
-                at += frame.padded();
                 bytes += frame.bytes.len();
-                next = head.position(at);
+                next = after;
                 if bytes >= bytes_max {
                     return ReadChunk { items, next, caught_up: false };
                 }
             }
-            next = next.max(head.position(end));
+            items.extend(self.gaps(told..head.limit()));
+            next = next.max(behind);
         }
         ReadChunk { items, next, caught_up: true }
     }
 
-    /// Reads every frame again, and says what is wrong. `progress` gets the bytes done and the bytes in all.
-    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Verified {
-        let total = self.segments.iter().map(|segment| segment.survey.end).sum();
-        let (mut problems, mut done) = (self.known_problems(), 0);
-        for segment in &self.segments {
+    /// The gaps to be told at these places. They need not be a frame's: what is missing may be all that was there.
+    fn gaps(&self, places: std::ops::Range<Position>) -> impl Iterator<Item = ReadItem> {
+        let found = (places.start < places.end).then(|| self.account.gaps.range(places));
+        found.into_iter().flatten().flat_map(|(_, gaps)| gaps).cloned().map(ReadItem::Gap)
+    }
+
+    /// Reads everything, and says what is wrong. `progress` gets the bytes done and the bytes in all.
+    ///
+    /// # Errors
+    /// As [`Inspect::open`].
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, OpenError> {
+        let patience = Patience::new(Duration::ZERO);
+        let files = list(&*self.disk, Access::Read, None, &patience)?;
+        // Once for what is said, once for where it stands.
+        let total = 2 * self.segments.iter().map(|segment| segment.survey.end).sum::<u64>();
+        let mut cursors = BTreeMap::new();
+        let mut bad = Vec::new();
+        let looked = Looked { cursors: &mut cursors, bad: &mut bad };
+        let mut full = Full { looked, done: 0, progress: &mut |done| progress(done.min(total / 2), total) };
+        let log = read_log(files.live, &patience, &mut full);
+        let mut problems = self.known_problems(&log, &bad);
+        let mut done = total / 2;
+        for segment in &log.segments {
             verify_heads(segment, &mut problems);
-            let (head, end) = (&segment.head, segment.survey.end);
-            let mut walk = Walk::new(&*segment.file, head, end);
-            let mut at = FRAMES_AT;
-            while at < end {
-                let step = match walk.look(at) {
-                    Look::Frame(frame) => frame.padded(),
-                    look => {
-                        let what = match look {
-                            Look::Unreadable => "can't be read",
-                            Look::Trace => "a frame was begun here, or written, that is not sound",
-                            Look::Foreign | Look::Frame(_) => "no frame where one should be",
-                        };
-                        problems.push(problem(segment, at, what.to_owned()));
-                        PAGE as u64
-                    }
-                };
-                at += step;
-                progress(done + at.min(end), total);
-            }
-            done += end;
+            verify_places(segment, &mut problems, &mut |at| progress((done + at).min(total), total));
+            done += segment.survey.end;
         }
-        let account = &self.account;
-        Verified {
+        let account = &log.account;
+        Ok(Verified {
             frames: account.frames,
             events: account.events,
             bytes: account.bytes,
             damage: account.damage.clone(),
             gaps: account.gaps.values().flatten().cloned().collect(),
             problems,
-            tail: self.tail.clone(),
-        }
+            tail: log.unproved.clone(),
+        })
     }
 
-    /// What was found at opening.
-    fn known_problems(&self) -> Vec<Problem> {
+    /// What was found wrong as a whole.
+    fn known_problems(&self, log: &Log, bad_batches: &[(Position, String)]) -> Vec<Problem> {
         let whole = |name: &String, what: &str| Problem {
             name: name.clone(),
             byte: 0,
@@ -348,20 +415,64 @@ impl Inspect {
         let mut problems: Vec<Problem> =
             self.headless.iter().map(|name| whole(name, "no readable segment head")).collect();
         problems.extend(self.checkpoint_problems.iter().map(|(name, error)| whole(name, error)));
-        for segment in &self.segments {
+        for segment in &log.segments {
             if let Some(at) = segment.survey.stray {
                 problems.push(problem(segment, at, "a frame out of the commit sequence".to_owned()));
             }
             let inside = |position: &Position| *position >= segment.head.base && *position < segment.head.limit();
-            for (position, what) in self.bad_batches.iter().filter(|(position, _)| inside(position)) {
+            for (position, what) in bad_batches.iter().filter(|(position, _)| inside(position)) {
                 problems.push(problem(segment, position.0 - segment.head.base.0, what.clone()));
             }
-            for damage in self.account.damage.iter().filter(|damage| inside(&damage.position)) {
+            for damage in log.account.damage.iter().filter(|damage| inside(&damage.position)) {
                 let what = format!("commits {} up to {} are missing", damage.from, damage.to);
                 problems.push(problem(segment, damage.position.0 - segment.head.base.0, what));
             }
         }
         problems
+    }
+}
+
+/// Goes through everything, footers or not.
+struct Full<'a, 'p> {
+    looked: Looked<'a>,
+    done: u64,
+    progress: &'p mut dyn FnMut(u64),
+}
+
+impl Visit for Full<'_, '_> {
+    fn suffices(&self, _: &SegmentHead, _: &Footer) -> bool {
+        false
+    }
+
+    fn footer(&mut self, _: Footer) {}
+
+    fn frame(&mut self, frame: &Frame) {
+        self.looked.frame(frame);
+        self.done += frame.padded();
+        (self.progress)(self.done);
+    }
+}
+
+/// A frame must stand at each place where one should be.
+fn verify_places(segment: &Surveyed, problems: &mut Vec<Problem>, progress: &mut dyn FnMut(u64)) {
+    let (head, end) = (&segment.head, segment.survey.end);
+    let mut walk = Walk::new(&*segment.file, head, end);
+    let mut at = FRAMES_AT;
+    while at < end {
+        let step = match walk.look(at) {
+            Look::Frame(frame) => frame.padded(),
+            look => {
+                let what = match look {
+                    Look::Unreadable => "can't be read",
+                    Look::Trace => "a frame was begun here, or written, that is not sound",
+                    Look::Foreign | Look::Frame(_) => "no frame where one should be",
+                };
+                problems.push(problem(segment, at, what.to_owned()));
+                PAGE as u64
+            }
+        };
+        at += step;
+        progress(at.min(end));
     }
 }
 
@@ -384,9 +495,11 @@ fn verify_heads(segment: &Surveyed, problems: &mut Vec<Problem>) {
     }
 }
 
-fn learn_cursor(cursors: &mut BTreeMap<Group, BTreeMap<TopicPartition, Offset>>, key: &[u8], value: &[u8]) {
-    if let (Some((group, at)), Some(next)) = (read_cursor_key(key), read_number(value)) {
+type Reaches = BTreeMap<Group, BTreeMap<TopicPartition, Reach>>;
+
+fn learn_cursor(cursors: &mut Reaches, key: &[u8], value: &[u8]) {
+    if let (Some((group, at)), Some(reach)) = (read_cursor_key(key), Reach::decode(value)) {
         let entry = cursors.entry(group).or_default().entry(at).or_default();
-        *entry = (*entry).max(Offset(next));
+        *entry = (*entry).max(reach);
     }
 }

@@ -1,13 +1,12 @@
 //! The journal's handle: what sources and consumers call.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use lamppost_event::{
     Clock, Commit, Cursor, DeviceId, Epoch, Group, JournalStopped, Offset, Partition, Position, Resume, StoredRecord,
-    Topic, TopicPartition, Waiting,
+    Topic, TopicPartition, Waiting, WallTime,
 };
 
 use crate::disk::Disk;
@@ -17,7 +16,8 @@ use crate::read::{PartitionBounds, PartitionChunk, ReadChunk, internal};
 use crate::recover::{OpenError, Recovery};
 use crate::shared::Shared;
 use crate::state::{StateChanges, StateError};
-use crate::stats::{Stats, count};
+use crate::stats::Stats;
+use crate::sync::{JoinHandle, Mutex};
 use crate::threads::Alarm;
 use crate::waiting::hold;
 
@@ -171,10 +171,9 @@ impl Journal {
         mark: Option<&Mark>,
     ) -> Result<Appended, AppendError> {
         let shared = self.shared();
-        let unknown = || AppendError::Unknown(TopicPartition { topic: topic.clone(), partition });
-        let entry = shared.topics.get(topic).filter(|entry| partition.0 < entry.partitions).ok_or_else(unknown)?;
-        let index = entry.first_slot + usize::from(partition.0);
-        let place = shared.slots.get(index).ok_or_else(unknown)?;
+        let Some((entry, index, place)) = shared.slot(topic, partition) else {
+            return Err(AppendError::Unknown(TopicPartition { topic: topic.clone(), partition }));
+        };
         let (bytes, bytes_max) = (record.bytes(), shared.options.event_bytes_max);
         if bytes > bytes_max {
             return Err(AppendError::TooLarge { bytes, bytes_max });
@@ -191,14 +190,19 @@ impl Journal {
         };
         shared.hurry(&mut gather, entry.linger_ms);
         drop(gather);
-        count(&shared.counters.event_bytes, bytes as u64);
         Ok(Appended { commit, offset })
     }
 
     /// Completes when there may be room again, or the journal has stopped.
     pub fn room(&self) -> Waiting<'_, ()> {
         let shared = self.shared();
-        Box::pin(shared.room.wait(|| (shared.stopped.get().is_some() || hold(&shared.gather).has_room()).then_some(())))
+        Box::pin(shared.room.wait(|| shared.has_room(false).then_some(())))
+    }
+
+    /// The same for topics of [`crate::Priority::Alarm`].
+    pub fn room_for_alarms(&self) -> Waiting<'_, ()> {
+        let shared = self.shared();
+        Box::pin(shared.room.wait(|| shared.has_room(true).then_some(())))
     }
 
     /// The last durable commit.
@@ -354,6 +358,26 @@ impl Journal {
         self.shared().commit_cursors(group, cursors)
     }
 
+    /// Sets the cursors of `group`, back or forth, to within what is kept; durable with the next commit, as those of
+    /// [`Journal::commit_cursors`]. For an operator: a consumer that runs meanwhile goes on from where it is, and its next commit
+    /// counts.
+    ///
+    /// # Errors
+    /// [`JournalStopped`].
+    pub fn reset_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
+        self.shared().reset_cursors(group, cursors)
+    }
+
+    /// Of each partition the first offset that was stored at `time` or later; its end if there is none. By the gateway's own clock,
+    /// corrected: what was stored by a clock that was wrong, and became right in the same boot, counts as of its right time. May lie a
+    /// little before (in a cold segment: up to one run), never behind. Reads up to one segment.
+    ///
+    /// # Errors
+    /// [`JournalStopped`].
+    pub fn offsets_at(&self, time: WallTime) -> Result<Vec<Cursor>, JournalStopped> {
+        self.shared().offsets_at(time)
+    }
+
     /// Where `group` goes on. Reads up to one segment.
     ///
     /// # Errors
@@ -402,7 +426,7 @@ impl Journal {
     pub fn groups(&self) -> Vec<(Group, Vec<Cursor>)> {
         let book = hold(&self.shared().book);
         let cursors = |table: &std::collections::BTreeMap<TopicPartition, crate::book::CursorEntry>| {
-            table.iter().map(|(at, entry)| Cursor { at: at.clone(), next: entry.next }).collect()
+            table.iter().map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect()
         };
         book.cursors.iter().map(|(group, table)| (group.clone(), cursors(table))).collect()
     }

@@ -40,7 +40,7 @@ impl Shared {
     /// One segment in reserve for recovery; a second to roll into once the current one is half full.
     fn free_wanted(&self, book: &Book) -> usize {
         let half_full = book.segments.back().is_some_and(|segment| segment.end > segment.lease.head.bytes / 2);
-        if half_full { 2 } else { 1 }
+        self.options.reserve() + if half_full { 2 } else { 1 }
     }
 
     /// Does what there is to do. True if something was done.
@@ -51,10 +51,11 @@ impl Shared {
     }
 
     fn keep(&self) -> Result<bool, DiskError> {
-        let mut done = false;
+        let mut done = self.retire()?;
         if self.checkpoint_due() {
             done |= self.checkpoint()?;
         }
+        done |= self.expire()? | self.merge()?;
         loop {
             let wanted = {
                 let book = hold(&self.book);
@@ -75,29 +76,56 @@ impl Shared {
         overdue || book.delta_bytes >= self.options.checkpoint_bytes
     }
 
-    /// One more free segment, from wherever it may come.
+    /// One more free segment, or a step towards one, from wherever it may come: what nobody needs any more, new files, and
+    /// where events have to be kept that are in the way, a cold segment in a hot one's place.
     fn provide(&self) -> Result<bool, DiskError> {
-        let by_demand = self.options.required.is_empty();
-        if !by_demand && self.recycle()? {
+        if self.retire()? {
             return Ok(true);
         }
-        if self.may_grow() && self.now_ms() >= self.grow_again_ms.load(Ordering::Relaxed) {
-            if self.grow()? {
-                return Ok(true);
-            }
+        if self.options.required.is_empty() {
+            // What is kept is kept for nobody in particular: as long as there is room.
+            return Ok(self.try_to_grow()? || self.recycle()?);
+        }
+        if self.recycle()? {
+            return Ok(true);
+        }
+        let (hot_files, waiting) = {
+            let book = hold(&self.book);
+            (book.hot_files(), !book.retiring.is_empty())
+        };
+        if (hot_files < self.options.hot_segments_max() || waiting) && self.try_to_grow()? {
+            return Ok(true);
+        }
+        // A reader will let go of what has been rewritten already.
+        if waiting {
+            return Ok(false);
+        }
+        Ok(self.merge()? || self.cool()? || self.try_to_grow()? || self.shed()?)
+    }
+
+    fn try_to_grow(&self) -> Result<bool, DiskError> {
+        if !self.may_grow() || self.now_ms() < self.grow_again_ms.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let grown = self.grow()?;
+        if !grown {
             self.grow_again_ms.store(self.now_ms() + GROW_PAUSE_MS, Ordering::Relaxed);
         }
-        if by_demand { self.recycle() } else { Ok(false) }
+        Ok(grown)
     }
 
     /// Whether the quota has room for one more segment beside the checkpoints.
     pub(crate) fn may_grow(&self) -> bool {
         let book = hold(&self.book);
+        let bytes = book.bytes(self.options.segment_bytes) + self.options.segment_bytes + self.checkpoint_room(&book);
+        bytes <= self.options.quota_bytes
+    }
+
+    /// What is kept free for checkpoints: there may be three, two that are kept and one being written.
+    pub(crate) fn checkpoint_room(&self, book: &Book) -> u64 {
         let checkpoint = book.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
         let kept = checkpoint + book.checkpoint_before.as_ref().map_or(0, |(_, bytes)| *bytes);
-        // Room for three: two kept and one being written.
-        let room = (3 * checkpoint.max(CHECKPOINT_ROOM)).saturating_sub(kept);
-        book.bytes(self.options.segment_bytes) + self.options.segment_bytes + room <= self.options.quota_bytes
+        (3 * checkpoint.max(CHECKPOINT_ROOM)).saturating_sub(kept)
     }
 
     /// Makes a new file. False if the disk is full.
@@ -119,7 +147,7 @@ impl Shared {
         Ok(true)
     }
 
-    fn add_free(&self) {
+    pub(crate) fn add_free(&self) {
         hold(&self.gather).add_free(1);
         self.room.wake();
     }
@@ -128,14 +156,39 @@ impl Shared {
     fn recycle(&self) -> Result<bool, DiskError> {
         let state = self.oldest(&hold(&self.book));
         match state {
-            Oldest::Held => return Ok(false),
-            Oldest::NeedsCheckpoint if !self.checkpoint()? => return Ok(false),
-            Oldest::NeedsCheckpoint | Oldest::Ready => {}
+            Oldest::Held => Ok(false),
+            Oldest::NeedsCheckpoint if !self.checkpoint()? => Ok(false),
+            Oldest::NeedsCheckpoint | Oldest::Ready => {
+                self.take_first(&|book| matches!(self.oldest(book), Oldest::Ready))
+            }
         }
+    }
+
+    /// Recycles the oldest segment, whoever has not had its events. True if it did.
+    pub(crate) fn recycle_first(&self) -> Result<bool, DiskError> {
+        let free = |book: &Book| {
+            let first = book.segments.front().filter(|_| book.segments.len() > 1);
+            first.is_some_and(|first| Arc::strong_count(&first.lease) == 1)
+        };
+        let covered = |book: &Book| {
+            let covered = book.checkpoint.as_ref().map(|checkpoint| checkpoint.head.commit);
+            book.segments.front().is_some_and(|first| covered.is_some_and(|covered| covered >= first.last_commit))
+        };
+        let (is_free, is_covered) = {
+            let book = hold(&self.book);
+            (free(&book), covered(&book))
+        };
+        if !is_free || (!is_covered && !self.checkpoint()?) {
+            return Ok(false);
+        }
+        self.take_first(&|book| free(book) && covered(book))
+    }
+
+    /// Takes the oldest segment out, if it may still go: a reader may have come meanwhile.
+    fn take_first(&self, may: &dyn Fn(&Book) -> bool) -> Result<bool, DiskError> {
         let segment = {
             let mut book = hold(&self.book);
-            // A reader may have come meanwhile.
-            if !matches!(self.oldest(&book), Oldest::Ready) {
+            if !may(&book) {
                 return Ok(false);
             }
             let Some(segment) = book.segments.pop_front() else { return Ok(false) };
@@ -158,8 +211,8 @@ impl Shared {
         for (at, (_, to)) in segment.ranges.iter().filter(|(at, _)| !at.topic.as_str().starts_with("__")) {
             for group in &self.options.required {
                 let entry = book.cursors.get(group).and_then(|table| table.get(at)).copied().unwrap_or_default();
-                passed &= entry.next >= *to;
-                durable &= entry.durable >= *to;
+                passed &= entry.next() >= *to;
+                durable &= entry.durable.next >= *to;
             }
         }
         let covered = book.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.head.commit >= segment.last_commit);
@@ -260,7 +313,7 @@ impl Shared {
 
     /// A free segment that is neither the reserve nor promised to the writer.
     fn take_spare(&self, book: &mut Book) -> Option<FreeFile> {
-        if book.free.len() > 2 { book.free.pop() } else { None }
+        if book.free.len() > 2 + self.options.reserve() { book.free.pop() } else { None }
     }
 }
 
@@ -276,6 +329,6 @@ fn forget(book: &mut Book, segment: &Segment) {
     book.known_holes = book.known_holes.split_off(&(limit, Position(0)));
 }
 
-fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

@@ -1,27 +1,33 @@
 //! Opening: from what was found on the disk to a journal that can be written to.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lamppost_event::{Clock, Commit, Epoch, Gap, Offset, Position, Topic};
 
-use crate::book::{Book, CursorEntry, Delta};
+use crate::book::{Book, CursorEntry, Delta, Reach};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::commit::Writer;
 use crate::disk::{Access, Disk, DiskError};
-use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_number, read_partition_key};
+use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_partition_key};
+use crate::format::footer::Footer;
 use crate::format::frame::{ENTRY, FRAME_HEAD, Frame, Range};
 use crate::format::segment::FRAMES_AT;
 use crate::format::{padded, segment};
 use crate::gather::{Bounds, Gathering, Space, ranges_cost};
-use crate::options::Options;
+use crate::options::{Options, Priority};
 use crate::random::SplitMix64;
-use crate::recover::{Files, Log, OpenError, Recovery, list, read_log};
-use crate::shared::{STATE_SLOT, STATE_TOPIC, Shared, layout};
+use crate::read::internal;
+use crate::recover::{Files, Log, OpenError, REFUSALS, Recovery, Visit, list, read_log};
+use crate::shared::{KeeperSignal, STATE_SLOT, STATE_TOPIC, Shared, layout};
 use crate::stats::Counters;
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, OnceLock};
 use crate::waiting::Waiters;
+use crate::walk::Patience;
+
+/// Of a segment's bytes, one in so many is kept for its footer.
+const FOOTER_SHARE: usize = 64;
 
 /// State found in frames behind the checkpoint.
 #[derive(Default)]
@@ -31,21 +37,29 @@ struct Found {
     cursors: BTreeMap<lamppost_event::Group, BTreeMap<lamppost_event::TopicPartition, CursorEntry>>,
     last_ranges: Vec<Range>,
     bad_batches: u64,
+    /// The commit of the checkpoint that this lies behind.
+    since: Commit,
 }
 
-impl Found {
-    fn cursor(&mut self, key: &[u8], value: &[u8]) {
-        let (Some((group, at)), Some(next)) = (read_cursor_key(key), read_number(value)) else { return };
-        let entry = self.cursors.entry(group).or_default().entry(at).or_default();
-        entry.next = entry.next.max(Offset(next));
-        entry.durable = entry.next;
+impl Visit for Found {
+    fn suffices(&self, head: &segment::SegmentHead, footer: &Footer) -> bool {
+        // There is no state in a cold one, and only its footer knows of what was missing before it was written.
+        head.cold || footer.last_commit <= self.since || footer.state_from <= self.since
     }
 
-    fn frame(&mut self, frame: &Frame, since: Commit) {
+    fn footer(&mut self, footer: Footer) {
+        if footer.last_commit > self.since {
+            for (key, value) in &footer.state {
+                self.change(footer.last_commit, key, value.as_ref());
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) {
         let ranges =
             frame.batches.iter().map(|batch| Range { at: batch.at.clone(), from: batch.base, to: batch.next() });
         self.last_ranges = ranges.collect();
-        if frame.commit <= since {
+        if frame.commit <= self.since {
             return;
         }
         for entry in frame.batches.iter().filter(|entry| entry.at.topic.as_str() == STATE_TOPIC) {
@@ -60,6 +74,15 @@ impl Found {
                 }
             }
         }
+    }
+}
+
+impl Found {
+    fn cursor(&mut self, key: &[u8], value: &[u8]) {
+        let (Some((group, at)), Some(reach)) = (read_cursor_key(key), Reach::decode(value)) else { return };
+        let entry = self.cursors.entry(group).or_default().entry(at).or_default();
+        entry.reach = entry.reach.max(reach);
+        entry.durable = entry.reach;
     }
 
     fn change(&mut self, commit: Commit, key: &Bytes, value: Option<&Bytes>) {
@@ -83,11 +106,12 @@ pub(crate) fn open(
     let place = disk.place();
     let lock = disk.lock().map_err(DiskError::of("lock", &place))?.ok_or(OpenError::Locked { place: place.clone() })?;
     let mut random = SplitMix64::from_entropy(options.entropy).map_err(DiskError::of("draw randomness for", &place))?;
-    let mut files = list(&*disk, Access::Write, Some(options.segment_bytes))?;
+    let patience = Patience::new(options.read_patience);
+    let mut files = list(&*disk, Access::Write, Some(options.segment_bytes), &patience)?;
     let identity = identity_of(&files)?;
     let created = identity.is_none() && files.checkpoints.is_empty() && files.headless.is_empty();
     let mut recovery = blank(created, identity.unwrap_or_else(|| wide(&mut random)));
-    let (checkpoint, before) = newest(&*disk, &mut files, &mut recovery)?;
+    let (checkpoint, before) = newest(&*disk, &mut files, &patience, &mut recovery)?;
     if let Some(checkpoint) = &checkpoint {
         if identity.is_none() {
             recovery.identity = checkpoint.head.identity;
@@ -95,11 +119,12 @@ pub(crate) fn open(
         same(recovery.identity, checkpoint.head.identity, &checkpoint.name)?;
     }
     let since = checkpoint.as_ref().map_or(Commit(0), |checkpoint| checkpoint.head.commit);
-    let mut found = Found::default();
-    let hot = std::mem::take(&mut files.hot);
-    let first_commit = hot.first().map(|(head, ..)| head.first_commit);
-    let limit = hot.iter().map(|(head, ..)| (head.number + 1, head.limit())).max();
-    let log = read_log(hot, &mut |frame| found.frame(frame, since));
+    let mut found = Found { since, ..Found::default() };
+    let live = std::mem::take(&mut files.live);
+    let first_commit = live.first().map(|(head, ..)| head.first_commit);
+    let limit = live.iter().map(|(head, ..)| (head.number + 1, head.limit())).max();
+    let log = read_log(live, &patience, &mut found);
+    bear_refusal(&*disk, &files, &log, options.refusals_max)?;
     recovery.unproved = headless(&files, limit.map(|(number, _)| number))
         .or_else(|| unproved(&log, &recovery, checkpoint.as_ref(), first_commit, found.bad_batches));
     recovery.clean = log.clean && files.headless.is_empty();
@@ -135,10 +160,14 @@ pub(crate) fn open(
         next_number,
         next_base,
         known_holes: BTreeSet::new(),
+        retiring: Vec::new(),
     };
-    load_partitions(&mut book, &account);
+    // Where what comes next will be told of.
+    let goes_on = segments.last().filter(|_| same_epoch).map(|last| last.head.position(last.survey.end));
+    let end = goes_on.unwrap_or(next_base);
+    load_partitions(&mut book, &account, end);
     if let Some(checkpoint) = checkpoint {
-        load_checkpoint(&mut book, &checkpoint, next_base)
+        load_checkpoint(&mut book, &checkpoint, end)
             .map_err(|error| DiskError::of("read", &checkpoint.name)(std::io::Error::other(error)))?;
         book.checkpoint = Some(Arc::new(checkpoint));
     }
@@ -149,8 +178,22 @@ pub(crate) fn open(
     // The new epoch is on the disk. What showed that it was needed may go.
     set_aside(&*shared.disk, &files, &mut recovery)?;
     shared.free_up(surplus)?;
+    if files.refusals > 0 {
+        shared.disk.remove(REFUSALS).map_err(DiskError::of("remove", REFUSALS))?;
+    }
     shared.start_writing(same_epoch)?;
     Ok((shared, recovery))
+}
+
+/// Refused is not damaged. A disk that is asked again later may answer; one that never does must not keep the journal shut for ever.
+fn bear_refusal(disk: &dyn Disk, files: &Files, log: &Log, openings_max: u64) -> Result<(), OpenError> {
+    let openings = files.refusals + 1;
+    let Some(name) = files.refused.clone().or_else(|| log.refused.clone()).filter(|_| openings <= openings_max) else {
+        return Ok(());
+    };
+    disk.create_zeroed(REFUSALS, openings).map_err(DiskError::of("create", REFUSALS))?;
+    disk.flush_dir().map_err(DiskError::of("flush the folder of", REFUSALS))?;
+    Err(OpenError::Refused { name, openings, openings_max })
 }
 
 /// What a journal stands on.
@@ -169,10 +212,17 @@ fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> Shared {
     let (last, epoch) = (book.durable, book.epoch);
     let (slots, topics) = layout(&options, Topic::new(STATE_TOPIC).expect("the name is a legal one"));
     let names: usize = options.topics.iter().map(|entry| 1 + entry.topic.as_str().len()).sum();
-    let close_room = padded(FRAME_HEAD + 64 + names + ENTRY * slots.len()) as u64;
+    let closing = padded(FRAME_HEAD + 64 + names + ENTRY * slots.len());
+    // For the footer: it lists what changed of the state, as far as there is room.
+    let close_room = (closing + padded(options.segment_bytes as usize / FOOTER_SHARE)) as u64;
     let state_next = slots.get(STATE_SLOT).and_then(|at| book.partitions.get(at)).map_or(Offset(0), |kept| kept.next);
-    let bounds = Bounds { frame_bytes_max: options.frame_bytes_max, segment_bytes: options.segment_bytes, close_room };
-    let next = slots.iter().map(|at| book.partitions.get(at).map_or(Offset(0), |kept| kept.next)).collect();
+    let (frame_bytes_max, segment_bytes) = (options.frame_bytes_max, options.segment_bytes);
+    let bounds = Bounds { frame_bytes_max, segment_bytes, close_room, reserve: options.reserve() };
+    let next = slots.iter().map(|at| {
+        let next = book.partitions.get(at).map_or(Offset(0), |kept| kept.next);
+        (next, options.policy(&at.topic).priority == Priority::Alarm)
+    });
+    let next = next.collect();
     let previous = ranges_cost(last_ranges.iter().map(|range| &range.at));
     let space = Space { remaining: 0, free: 0 };
     let placeholder = Arc::new(crate::book::Lease { head: blank_head(), file: Arc::new(NoFile) });
@@ -185,9 +235,11 @@ fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> Shared {
             previous: last_ranges,
             state_next,
             close_room,
+            now: clock.now(),
             used: Vec::new(),
             frame: Vec::new(),
             state: Default::default(),
+            compressor: Default::default(),
         }),
         disk,
         options,
@@ -197,7 +249,8 @@ fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> Shared {
         topics,
         wake_writer: Condvar::new(),
         book: Mutex::new(book),
-        keeper: Mutex::default(),
+        // It prepares segments as soon as it runs.
+        keeper: Mutex::new(KeeperSignal { wanted: true, stop: false }),
         wake_keeper: Condvar::new(),
         keeping: Mutex::new(()),
         grow_again_ms: AtomicU64::new(0),
@@ -241,8 +294,8 @@ fn same(expected: u128, found: u128, name: &str) -> Result<(), OpenError> {
 
 /// The identity that all segments share.
 fn identity_of(files: &Files) -> Result<Option<u128>, OpenError> {
-    let Some((first, ..)) = files.hot.first() else { return Ok(None) };
-    for (head, name, _) in &files.hot {
+    let Some((first, ..)) = files.live.first() else { return Ok(None) };
+    for (head, name, _) in &files.live {
         same(first.identity, head.identity, name)?;
     }
     Ok(Some(first.identity))
@@ -251,7 +304,12 @@ fn identity_of(files: &Files) -> Result<Option<u128>, OpenError> {
 type Newest = (Option<Checkpoint>, Option<(String, u64)>);
 
 /// The newest sound checkpoint, and the next older file. Those that are not sound are noted, to be set aside.
-fn newest(disk: &dyn Disk, files: &mut Files, recovery: &mut Recovery) -> Result<Newest, OpenError> {
+fn newest(
+    disk: &dyn Disk,
+    files: &mut Files,
+    patience: &Patience,
+    recovery: &mut Recovery,
+) -> Result<Newest, OpenError> {
     let (mut checkpoint, mut before) = (None, None);
     for (_, name, bytes) in &files.checkpoints {
         if checkpoint.is_some() {
@@ -262,17 +320,31 @@ fn newest(disk: &dyn Disk, files: &mut Files, recovery: &mut Recovery) -> Result
             }
             continue;
         }
-        match Checkpoint::open(disk, name, Access::Read, true) {
+        match open_patiently(disk, name, patience) {
             Ok(sound) => checkpoint = Some(sound),
             Err(CheckpointError::Newer(version)) => return Err(OpenError::Newer { name: name.clone(), version }),
             Err(error) => {
                 recovery.checkpoints_refused.push(format!("{name}: {error}"));
-                files.unsound.push(name.clone());
                 files.other_bytes += *bytes;
+                match error {
+                    // It may be sound, and is left as it is.
+                    CheckpointError::Disk(_) => files.refused = Some(name.clone()),
+                    CheckpointError::Newer(_) | CheckpointError::Damaged(_) => files.unsound.push(name.clone()),
+                }
             }
         }
     }
     Ok((checkpoint, before))
+}
+
+/// A checkpoint that the disk refuses to read is asked for again.
+fn open_patiently(disk: &dyn Disk, name: &str, patience: &Patience) -> Result<Checkpoint, CheckpointError> {
+    loop {
+        match Checkpoint::open(disk, name, Access::Read, true) {
+            Err(CheckpointError::Disk(_)) if patience.pause() => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// Why the end, the offsets or the state can't be proved, if so.
@@ -294,7 +366,9 @@ fn unproved(
     if covered > last {
         return Some(format!("the checkpoint knows commit {covered}, the log ends at {last}"));
     }
-    if first_commit.is_some_and(|first| first > covered.next()) {
+    // What cold segments stand for held state as well, and no longer does.
+    let cold = log.segments.iter().filter(|segment| segment.head.cold).map(|segment| segment.survey.last_commit).max();
+    if first_commit.is_some_and(|first| first > covered.next()) || cold.is_some_and(|last| last > covered) {
         return Some(format!("no sound checkpoint covers what lies before the first kept segment (commit {covered})"));
     }
     // What a damaged frame held beyond the checkpoint (marks, cursors, offsets) is not known.
@@ -338,10 +412,17 @@ fn report(recovery: &mut Recovery, account: &crate::scan::Account, epoch: Epoch,
     recovery.gaps = account.gaps.values().flatten().cloned().collect();
 }
 
-fn load_partitions(book: &mut Book, account: &crate::scan::Account) {
+/// What damaged places may have held is left out of the offsets: should they be readable again one day, no offset has two events.
+fn load_partitions(book: &mut Book, account: &crate::scan::Account, end: Position) {
     for (at, next) in &account.next {
         let first = account.first.get(at).copied().unwrap_or(*next);
-        book.partitions.insert(at.clone(), crate::book::Kept { first, next: *next });
+        let doubt = account.doubt.get(at).copied().unwrap_or(0);
+        let to = Offset(next.0.saturating_add(doubt));
+        if to > *next && !internal(at) {
+            let reason = "a damaged place may have held some of these".to_owned();
+            book.gaps.entry(end).or_default().push(Gap { at: at.clone(), from: *next, to, reason });
+        }
+        book.partitions.insert(at.clone(), crate::book::Kept { first: first.min(to), next: to });
     }
 }
 
@@ -373,6 +454,8 @@ const fn blank_head() -> segment::SegmentHead {
         identity: 0,
         first_commit: Commit(0),
         virgin: false,
+        cold: false,
+        span: 0,
     }
 }
 

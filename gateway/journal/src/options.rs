@@ -1,10 +1,12 @@
 //! How a journal is set up. Checked once, at opening.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use lamppost_event::{Group, Partition, Topic};
 
+use crate::format::batch::Compression;
 use crate::format::segment::FRAMES_AT;
 use crate::format::{PAGE, batch, frame};
 use crate::random::Entropy;
@@ -18,6 +20,40 @@ pub struct TopicOptions {
     pub partitions: u16,
     /// How long its events may wait for company; `None` for [`Options::linger`], zero for at once.
     pub linger: Option<Duration>,
+}
+
+/// Which topics' events outlive which, for want of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Priority {
+    /// Given up first.
+    Bulk,
+    /// What nothing is said about.
+    #[default]
+    Normal,
+    /// Given up last, and with a segment of its own in reserve: taken still when others have to wait.
+    Alarm,
+}
+
+/// What becomes of a topic when the quota is used up by events that are still to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// Its events stay, and new ones are not taken: the source has to keep them.
+    #[default]
+    Refuse,
+    /// Its oldest events make room: a counted gap, that readers see.
+    GiveUpOldest,
+}
+
+/// What may become of a topic's events before they are delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// Among other topics.
+    pub priority: Priority,
+    /// For want of room.
+    pub when_full: WhenFull,
+    /// Events older than this are given up, delivered or not: a counted gap. In elapsed time, as far as the gateway ran: no jump of a
+    /// clock makes an event older. They go with the segment that they are in.
+    pub keep_for: Option<Duration>,
 }
 
 /// How a journal is set up.
@@ -37,6 +73,8 @@ pub struct Options {
     pub linger_bytes: usize,
     /// The topics that can be appended to. Others that are on the disk stay readable.
     pub topics: Vec<TopicOptions>,
+    /// What may become of the topics' events; of those that are not listed, nothing may.
+    pub policies: BTreeMap<Topic, Policy>,
     /// The groups without whose durable cursor no event is given up.
     pub required: Vec<Group>,
     /// Cursors that found no commit to ride get one of their own after this long.
@@ -46,6 +84,14 @@ pub struct Options {
     /// Of each device, so many boots are remembered by their marks: those marked last. The others are forgotten at the next
     /// checkpoint; what such a boot sends again is stored again.
     pub boots_max: NonZeroUsize,
+    /// How long a disk that refuses to read is asked again, before what it keeps back is called a gap: at opening, and of each
+    /// place that a reader comes to. What is called a gap may be sound, and consumers pass over it for good.
+    pub read_patience: Duration,
+    /// How batches are compressed on the disk. A commit that fits into one page is not: it would take no less.
+    pub compression: Compression,
+    /// How many openings in a row may fail because the disk refuses to read where the end of the log may be. Then the journal opens
+    /// without what it can't read: it is reported, the epoch changes, and the file is kept under another name once it is recycled.
+    pub refusals_max: u64,
     /// Where salts, epochs and the identity come from.
     pub entropy: Entropy,
 }
@@ -60,10 +106,14 @@ impl Default for Options {
             linger: Duration::from_millis(50),
             linger_bytes: 64 << 10,
             topics: Vec::new(),
+            policies: BTreeMap::new(),
             required: Vec::new(),
             cursor_deadline: Duration::from_secs(5),
             checkpoint_bytes: 1 << 20,
             boots_max: BOOTS_MAX,
+            read_patience: Duration::from_secs(10),
+            refusals_max: 5,
+            compression: Compression::None,
             entropy: Entropy::System,
         }
     }
@@ -174,10 +224,29 @@ impl Options {
         self.check_topics()
     }
 
-    /// The least quota: one segment to write, one in reserve for recovery, two to move in, and room for checkpoints.
+    /// The least quota: one segment to write, one in reserve for recovery, two to move in, one for alarms if there are any, and room
+    /// for checkpoints.
     #[must_use]
-    pub const fn quota_min(&self) -> u64 {
-        4 * self.segment_bytes + 3 * (64 << 10)
+    pub fn quota_min(&self) -> u64 {
+        (4 + self.reserve() as u64) * self.segment_bytes + 3 * (64 << 10)
+    }
+
+    /// What may become of a topic's events.
+    #[must_use]
+    pub fn policy(&self, topic: &Topic) -> Policy {
+        self.policies.get(topic).copied().unwrap_or_default()
+    }
+
+    /// Segments that are kept for alarms.
+    pub(crate) fn reserve(&self) -> usize {
+        usize::from(self.policies.values().any(|policy| policy.priority == Priority::Alarm))
+    }
+
+    /// How many files of the size of a segment there are before the oldest events that have to be kept are rewritten into cold segments:
+    /// those of a quarter of the quota, but 4 to 16, and the reserve for alarms.
+    #[must_use]
+    pub fn hot_segments_max(&self) -> usize {
+        usize::try_from(self.quota_bytes / 4 / self.segment_bytes.max(1)).unwrap_or(16).clamp(4, 16) + self.reserve()
     }
 
     fn check_topics(&self) -> Result<(), OptionsError> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lamppost_event::{Cursor, Group, JournalStopped};
 
+use crate::book::Book;
 use crate::gather::Gathering;
 use crate::shared::Shared;
 use crate::stats::count;
@@ -39,24 +40,39 @@ impl Shared {
         self.ask_keeper();
     }
 
+    /// Whether it is worth trying again, if only to hear that the journal has stopped.
+    pub(crate) fn has_room(&self, alarm: bool) -> bool {
+        self.stopped.get().is_some() || hold(&self.gather).has_room(alarm)
+    }
+
     pub(crate) fn commit_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
+        self.change_cursors(&|book| book.move_cursors(group, cursors))
+    }
+
+    pub(crate) fn reset_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
+        self.change_cursors(&|book| book.reset_cursors(group, cursors))
+    }
+
+    fn change_cursors(&self, change: &dyn Fn(&mut Book) -> bool) -> Result<(), JournalStopped> {
         let now_ms = self.now_ms();
         let first = {
             let mut book = hold(&self.book);
             self.taking()?;
-            let moved = book.move_cursors(group, cursors);
+            let moved = change(&mut book);
             let first = moved && book.cursors_since.is_none();
             if first {
                 book.cursors_since = Some(now_ms);
             }
             first
         };
-        if first {
-            self.wake_writer.notify_one();
-        }
         // What waits for room may get it now.
-        if !hold(&self.gather).has_room() {
+        let has_room = hold(&self.gather).has_room(false);
+        if !has_room {
             self.ask_keeper();
+        }
+        if first {
+            // With the lock taken between, the writer has either seen the cursors or is asleep.
+            self.wake_writer.notify_one();
         }
         Ok(())
     }

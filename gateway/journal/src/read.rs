@@ -8,19 +8,19 @@ use lamppost_event::{
 };
 
 use crate::book::{Book, Lease, Ranges, Segment};
-use crate::format::PAGE;
 use crate::format::frame::{BatchEntry, Frame};
-use crate::format::segment::FRAMES_AT;
+use crate::format::segment::{FRAMES_AT, SegmentHead};
 use crate::scan::Account;
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
-use crate::walk::{Look, Walk};
+use crate::walk::{Frames, Patience, Step};
 
 /// What a reader comes upon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadItem {
-    /// A stored event.
+    /// A stored event. Where a segment has been made denser since the last read, some that this reader has had come again first:
+    /// skip what is below its own place.
     Record(ReadRecord),
     /// A hole. It may begin below what this reader has had already, or lie there wholly (what could not be read once and is
     /// read now): skip what is below its own place.
@@ -76,15 +76,22 @@ pub struct PartitionBounds {
 }
 
 /// A stretch of one segment to read, as of one moment.
-struct Stretch {
+pub(crate) struct Stretch {
     lease: Arc<Lease>,
-    from: u64,
+    from: Position,
+    /// The byte behind its last frame.
     end: u64,
     /// Where to go on behind it.
     behind: Position,
     gaps: Vec<(Position, Gap)>,
     ranges: Ranges,
     journal_end: Position,
+}
+
+impl Stretch {
+    pub(crate) fn head(&self) -> &SegmentHead {
+        &self.lease.head
+    }
 }
 
 /// More are not remembered.
@@ -125,7 +132,7 @@ impl Shared {
     }
 
     /// Goes through a stretch until `bytes_max`, or until `take` gives false. Gives where to go on.
-    fn read_stretch(
+    pub(crate) fn read_stretch(
         &self,
         stretch: &Stretch,
         bytes_max: usize,
@@ -134,37 +141,57 @@ impl Shared {
     ) -> Position {
         let head = &stretch.lease.head;
         let mut gaps = stretch.gaps.clone();
-        let mut walk = Walk::new(&*stretch.lease.file, head, stretch.end);
-        let (mut at, mut hole) = (stretch.from, None);
-        while at < stretch.end {
-            let place = head.position(at);
-            let Look::Frame(frame) = walk.look(at) else {
-                hole.get_or_insert(at);
-                at += PAGE as u64;
-                continue;
+        let mut patience = Patience::new(self.options.read_patience);
+        let mut frames = Frames::new(&*stretch.lease.file, head, stretch.end, stretch.from);
+        // Gaps before this position have been told.
+        let (mut hole, mut told) = (None, stretch.from);
+        while let Some(step) = frames.step() {
+            let (frame, next) = match step {
+                Step::Frame(frame, next) => (frame, next),
+                Step::Hole { at, refused: true } if !self.is_known_hole(head.position(at)) && patience.pause() => {
+                    // Refused is not damaged: it is asked for again before it is called a gap.
+                    frames.again(at);
+                    continue;
+                }
+                Step::Hole { at, .. } => {
+                    hole.get_or_insert(at);
+                    continue;
+                }
+                Step::Passed => {
+                    // What is missing before it is of no concern to who has read further.
+                    hole = None;
+                    continue;
+                }
             };
+            patience = Patience::new(self.options.read_patience);
             if let Some(from) = hole.take() {
-                self.account_for_hole(stretch, from..at, &mut gaps);
+                gaps = self.account_for_hole(stretch, from..frames.at() - frame.padded(), told);
             }
-            at += frame.padded();
+            told = Position(frame.position.0 + 1);
             *bytes += frame.bytes.len();
-            if !take(Some(&frame), due(&mut gaps, place)) || (*bytes >= bytes_max && at < stretch.end) {
-                return head.position(at);
+            let more = take(Some(&frame), due(&mut gaps, frame.position));
+            if !more || (*bytes >= bytes_max && frames.at() < stretch.end) {
+                return next;
             }
         }
         if let Some(from) = hole {
-            self.account_for_hole(stretch, from..stretch.end, &mut gaps);
+            gaps = self.account_for_hole(stretch, from..stretch.end, told);
         }
-        let rest = due(&mut gaps, head.position(stretch.end - 1));
+        let rest = due(&mut gaps, Position(head.limit().0 - 1));
         if !rest.is_empty() {
             take(None, rest);
         }
         stretch.behind
     }
 
+    fn is_known_hole(&self, position: Position) -> bool {
+        let book = hold(&self.book);
+        self.stopped.get().is_some() || book.known_holes.iter().any(|(from, to)| *from <= position && position < *to)
+    }
+
     /// These bytes were passed over: names what that cost this reader, unless it is known from before. A later look may read
-    /// them; that does not help the reader who is past them.
-    fn account_for_hole(&self, stretch: &Stretch, hole: Range<u64>, gaps: &mut Vec<(Position, Gap)>) {
+    /// them; that does not help the reader who is past them. Gives all gaps to be told from a position on.
+    fn account_for_hole(&self, stretch: &Stretch, hole: Range<u64>, told: Position) -> Vec<(Position, Gap)> {
         let head = &stretch.lease.head;
         let key = (head.position(hole.start), head.position(hole.end));
         let known = hold(&self.book).known_holes.contains(&key);
@@ -184,9 +211,8 @@ impl Shared {
         if book.known_holes.insert(key) && !known {
             count(&self.counters.unreadable, 1);
         }
-        // Another reader may have come upon them since this one looked at the book.
-        gaps.retain(|(position, _)| *position < key.0);
-        gaps.extend(gaps_in(&book, key.0..head.limit()));
+        // Another reader may have come upon more since this one looked at the book.
+        gaps_in(&book, told.max(head.base)..head.limit()).collect()
     }
 
     pub(crate) fn read_partition(
@@ -249,7 +275,7 @@ impl Shared {
         let (cursors, start) = {
             let book = hold(&self.book);
             let table = book.cursors.get(group).cloned().unwrap_or_default();
-            let next_of = |at: &TopicPartition| table.get(at).map_or(Offset(0), |entry| entry.next);
+            let next_of = |at: &TopicPartition| table.get(at).map_or(Offset(0), |entry| entry.next());
             let first = book.segments.front().map_or(Position(0), |segment| segment.lease.head.base);
             let lapped = book.partitions.iter().any(|(at, kept)| !internal(at) && next_of(at) < kept.first);
             let undone =
@@ -257,7 +283,7 @@ impl Shared {
             let start = book.segments.iter().find(undone).map(|segment| segment.lease.head.base);
             let before_all = Position(first.0.saturating_sub(1));
             let cursors: Vec<Cursor> =
-                table.iter().map(|(at, entry)| Cursor { at: at.clone(), next: entry.next }).collect();
+                table.iter().map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect();
             let start = if lapped { Err(before_all) } else { start.ok_or(book.end) };
             (cursors, start)
         };
@@ -302,23 +328,34 @@ fn lapped(book: &Book, from: Position) -> Vec<ReadItem> {
 
 /// The stretch to read at `from`, with the gaps to be told on the way. Segments without one sound frame are passed over.
 fn stretch(book: &Book, from: Position) -> Option<Stretch> {
-    let start_in = |segment: &Segment| {
-        from.0.saturating_sub(segment.lease.head.base.0).max(FRAMES_AT).next_multiple_of(PAGE as u64)
-    };
     let mut segments = book.segments_from(from);
-    let segment = segments.find(|segment| start_in(segment) < segment.end)?;
-    let (head, start) = (&segment.lease.head, start_in(segment));
+    let segment = segments.find(|segment| segment.end > FRAMES_AT || !gaps_of(book, segment, from).is_empty())?;
+    Some(stretch_of(book, segment, from))
+}
+
+/// All of one segment.
+pub(crate) fn whole(book: &Book, segment: &Segment) -> Stretch {
+    stretch_of(book, segment, segment.lease.head.base)
+}
+
+fn stretch_of(book: &Book, segment: &Segment, from: Position) -> Stretch {
+    let head = &segment.lease.head;
     let last = book.segments.back().is_some_and(|last| Arc::ptr_eq(&last.lease, &segment.lease));
-    let behind = if last { head.position(segment.end) } else { head.limit() };
-    Some(Stretch {
+    Stretch {
         lease: Arc::clone(&segment.lease),
-        from: start,
+        from,
         end: segment.end,
-        behind,
-        gaps: gaps_in(book, from..head.limit()).collect(),
+        behind: if last { segment.behind() } else { head.limit() },
+        gaps: gaps_of(book, segment, from),
         ranges: segment.ranges.clone(),
         journal_end: book.end,
-    })
+    }
+}
+
+/// The gaps to be told in a segment, to a reader who comes from there.
+fn gaps_of(book: &Book, segment: &Segment, from: Position) -> Vec<(Position, Gap)> {
+    let head = &segment.lease.head;
+    if from >= head.limit() { Vec::new() } else { gaps_in(book, from.max(head.base)..head.limit()).collect() }
 }
 
 fn gaps_in(book: &Book, places: Range<Position>) -> impl Iterator<Item = (Position, Gap)> {
@@ -339,7 +376,7 @@ fn missing(stretch: &Stretch, hole: Range<u64>) -> Vec<(Position, Gap)> {
     for (at, (from, _)) in &stretch.ranges {
         account.next.insert(at.clone(), *from);
     }
-    take_frames(stretch, FRAMES_AT..hole.start, &mut account);
+    take_frames(stretch, 0..hole.start, &mut account);
     // Other holes have been named by those who met them.
     account.gaps.clear();
     take_frames(stretch, hole.end..stretch.end, &mut account);
@@ -351,15 +388,13 @@ fn missing(stretch: &Stretch, hole: Range<u64>) -> Vec<(Position, Gap)> {
 }
 
 fn take_frames(stretch: &Stretch, bytes: Range<u64>, account: &mut Account) {
-    let mut walk = Walk::new(&*stretch.lease.file, &stretch.lease.head, stretch.end);
-    let mut at = bytes.start;
-    while at < bytes.end {
-        let Look::Frame(frame) = walk.look(at) else {
-            at += PAGE as u64;
-            continue;
-        };
-        account.take(&frame, None);
-        at += frame.padded();
+    let head = &stretch.lease.head;
+    let mut frames = Frames::new(&*stretch.lease.file, head, stretch.end.min(bytes.end), head.base);
+    frames.again(bytes.start.max(FRAMES_AT));
+    while let Some(step) = frames.step() {
+        if let Step::Frame(frame, _) = step {
+            account.take(&frame, None);
+        }
     }
 }
 

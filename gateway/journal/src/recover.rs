@@ -1,7 +1,8 @@
 //! What was found at opening, and how the log is made ready to be written to.
 //!
 //! 1. The newest sound checkpoint is taken.
-//! 2. All segments are gone through past the cache, by number.
+//! 2. The segments are taken by number: sealed ones at their footer's word, the last one (and any without a sound footer)
+//!    by going through it, past the cache. What a footer does not know, readers come upon.
 //! 3. A last segment that holds only copies whose originals are still there is dropped: an earlier recovery did not get further.
 //! 4. Only a clean-close frame proves the end of the log. After any other end a new epoch begins, even if nothing is wrong to
 //!    see: a last frame that was destroyed can look like one that was never written. Stored frames keep the epoch they had.
@@ -9,21 +10,25 @@
 //!    served is durable.
 //! 6. Only then are segments without a head set aside, and those that are not part of the log given free: until the new epoch
 //!    is on the disk, they are the evidence that it is needed. A crash in between changes nothing of what is found.
-//! 7. After a clean close, the writer goes on in the same epoch and segment. First the close frame is replaced in its place by
+//! 7. Once a later segment has a frame of its own, what an earlier one holds from that one's first commit on is not part of the log.
+//! 8. After a clean close, the writer goes on in the same epoch and segment. First the close frame is replaced in its place by
 //!    an empty data frame: from then on the end is not a clean one, whatever becomes of the frames that follow.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lamppost_event::{Commit, Epoch, Gap};
+use lamppost_event::{Commit, Epoch, Gap, Position};
 
 use crate::book::{FreeFile, Segment};
 use crate::disk::{Access, Disk, DiskError};
-use crate::format::segment::{HeadError, SegmentHead, number_in};
+use crate::format::footer::Footer;
+use crate::format::frame::Frame;
+use crate::format::segment::{HeadError, SegmentHead, cold_name, hot_name, number_in};
 use crate::format::{PAGE, VERSION};
 use crate::options::OptionsError;
-use crate::scan::{Account, Damage, Note, Survey, survey};
-use crate::walk::TRIES;
+use crate::scan::{Account, Damage, Note, Survey, has_own_frame, survey};
+use crate::walk::{Patience, TRIES};
 
 /// Why a journal can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,19 @@ pub enum OpenError {
         found: u128,
         /// The identity of the others.
         expected: u128,
+    },
+    /// The disk refuses to read what may be acknowledged. Nothing was changed but the count of such openings.
+    #[error(
+        "the disk refuses to read {name}, where the end of the log may be (opening {openings} of {openings_max} before it is set aside): \
+         try again, or after the disk has been seen to"
+    )]
+    Refused {
+        /// The file.
+        name: String,
+        /// How many openings in a row found this.
+        openings: u64,
+        /// How many are borne with ([`crate::Options::refusals_max`]).
+        openings_max: u64,
     },
     /// Neither the quota nor the disk has room for what opening needs.
     #[error("no room for a segment of {bytes} bytes: raise the quota ({quota_bytes} bytes) or free the disk: {reason}")]
@@ -106,9 +124,13 @@ pub struct Recovery {
     pub rewritten: u64,
 }
 
+/// A segment's file whose head is sound.
+pub(crate) type Headed = (SegmentHead, String, Arc<dyn crate::disk::DiskFile>);
+
 /// The files of a journal, sorted by what they are.
 pub(crate) struct Files {
-    pub(crate) hot: Vec<(SegmentHead, String, Arc<dyn crate::disk::DiskFile>)>,
+    /// Cold and hot ones, by rising number.
+    pub(crate) live: Vec<Headed>,
     pub(crate) free: Vec<FreeFile>,
     /// Newest first.
     pub(crate) checkpoints: Vec<(Commit, String, u64)>,
@@ -118,21 +140,32 @@ pub(crate) struct Files {
     /// The highest number of a segment that an earlier recovery set aside.
     pub(crate) aside_max: Option<u64>,
     pub(crate) temporary: Vec<String>,
+    /// Of those without a head, one that the disk refuses to read.
+    pub(crate) refused: Option<String>,
+    /// How many openings in a row were refused a read.
+    pub(crate) refusals: u64,
     pub(crate) other_bytes: u64,
     /// The highest number in any name.
     pub(crate) number_max: Option<u64>,
 }
 
 /// Sorts the folder's files. Changes nothing.
-pub(crate) fn list(disk: &dyn Disk, access: Access, segment_bytes: Option<u64>) -> Result<Files, OpenError> {
+pub(crate) fn list(
+    disk: &dyn Disk,
+    access: Access,
+    segment_bytes: Option<u64>,
+    patience: &Patience,
+) -> Result<Files, OpenError> {
     let mut files = Files {
-        hot: Vec::new(),
+        live: Vec::new(),
         free: Vec::new(),
         checkpoints: Vec::new(),
         headless: Vec::new(),
         unsound: Vec::new(),
         aside_max: None,
         temporary: Vec::new(),
+        refused: None,
+        refusals: 0,
         other_bytes: 0,
         number_max: None,
     };
@@ -140,20 +173,24 @@ pub(crate) fn list(disk: &dyn Disk, access: Access, segment_bytes: Option<u64>) 
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     for entry in entries {
         let name = entry.name;
-        let numbers = number_in(&name, "hot-").or_else(|| number_in(&name, "free-"));
-        let aside = number_in(&name, "damaged-hot-");
+        let live = number_in(&name, "hot-").or_else(|| number_in(&name, "cold-"));
+        let numbers = live.or_else(|| number_in(&name, "free-"));
+        let aside = number_in(&name, "damaged-hot-").or_else(|| number_in(&name, "damaged-cold-"));
         files.aside_max = files.aside_max.max(aside);
         files.number_max = files.number_max.max(numbers).max(aside);
-        if number_in(&name, "hot-").is_some() {
+        if live.is_some() {
             let file = match disk.open(&name, access) {
                 Ok(file) => file,
                 // A running writer has just recycled it.
                 Err(error) if access == Access::Read && error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(DiskError::of("open", &name)(error).into()),
             };
-            match read_head(&*file, &name)? {
-                Some(head) if head.bytes <= entry.bytes => files.hot.push((head, name, file)),
-                _ => {
+            match read_head(&*file, &name, patience)? {
+                Read::Head(head) if head.bytes <= entry.bytes => files.live.push((head, name, file)),
+                read => {
+                    if matches!(read, Read::Refused) {
+                        files.refused = Some(name.clone());
+                    }
                     files.headless.push(name);
                     files.other_bytes += entry.bytes;
                 }
@@ -167,33 +204,90 @@ pub(crate) fn list(disk: &dyn Disk, access: Access, segment_bytes: Option<u64>) 
             }
         } else if let Some(commit) = crate::checkpoint::commit_in(&name) {
             files.checkpoints.push((commit, name, entry.bytes));
+        } else if name == REFUSALS {
+            files.refusals = entry.bytes;
         } else if name.ends_with(".tmp") {
             files.temporary.push(name);
         } else {
             files.other_bytes += entry.bytes;
         }
     }
-    files.hot.sort_by_key(|(head, ..)| head.number);
+    files.live.sort_by_key(|(head, ..)| (head.number, head.cold));
+    set_copies_apart(&mut files);
+    drop_unneeded(&mut files);
     files.checkpoints.sort_by_key(|(commit, ..)| std::cmp::Reverse(*commit));
     Ok(files)
 }
 
+/// Of two files that say they are the same segment, only the one that is named after it is; the other was put there by somebody. (A file
+/// whose name alone is wrong was being begun anew.)
+fn set_copies_apart(files: &mut Files) {
+    let named =
+        |(head, name, _): &Headed| *name == if head.cold { cold_name(head.number) } else { hot_name(head.number) };
+    let right: BTreeSet<(u64, bool)> =
+        files.live.iter().filter(|file| named(file)).map(|(head, ..)| (head.number, head.cold)).collect();
+    let copy = |file: &mut Headed| !named(file) && right.contains(&(file.0.number, file.0.cold));
+    for (head, name, _) in files.live.extract_if(.., copy) {
+        files.headless.push(name);
+        files.other_bytes += head.bytes;
+    }
+}
+
+/// A cold segment whose hot one is still there was not finished with: the hot one counts. One that lies within what the segment before
+/// covers has been put together with that.
+fn drop_unneeded(files: &mut Files) {
+    let mut covered = Position(0);
+    let unneeded = files.live.extract_if(.., |(head, ..)| {
+        let again = head.cold && head.base < covered;
+        covered = covered.max(head.limit());
+        again
+    });
+    files.temporary.extend(unneeded.map(|(_, name, _)| name));
+    let is_hot = |name: &str| {
+        let number = number_in(name, "cold-");
+        number.is_some_and(|number| files.live.iter().any(|(head, ..)| !head.cold && head.number == number))
+    };
+    let (unneeded, headless) = std::mem::take(&mut files.headless).into_iter().partition(|name| is_hot(name));
+    files.headless = headless;
+    files.temporary.extend::<Vec<String>>(unneeded);
+}
+
+/// A file as long as the number of openings in a row that were refused a read.
+pub(crate) const REFUSALS: &str = "refusals";
+
+/// What became of reading a head.
+enum Read {
+    Head(SegmentHead),
+    Unsound,
+    /// The disk did not give both copies: it may be sound.
+    Refused,
+}
+
 /// Either of the two copies.
-fn read_head(file: &dyn crate::disk::DiskFile, name: &str) -> Result<Option<SegmentHead>, OpenError> {
+fn read_head(file: &dyn crate::disk::DiskFile, name: &str, patience: &Patience) -> Result<Read, OpenError> {
     file.forget_cache();
-    // A disk that refuses once may answer the next time; a wrong page stays wrong.
-    for copy in (0..2_u64).cycle().take(2 * TRIES) {
-        let mut page = vec![0; PAGE];
-        if file.read_at(&mut page, copy * PAGE as u64).is_err() {
-            continue;
+    loop {
+        let mut refused = false;
+        // A disk that refuses once may answer the next time; a wrong page stays wrong.
+        for copy in (0..2_u64).cycle().take(2 * TRIES) {
+            let mut page = vec![0; PAGE];
+            if file.read_at(&mut page, copy * PAGE as u64).is_err() {
+                refused = true;
+                continue;
+            }
+            match SegmentHead::decode(&page) {
+                Ok(head) => return Ok(Read::Head(head)),
+                Err(HeadError::Newer(version)) => return Err(OpenError::Newer { name: name.to_owned(), version }),
+                Err(HeadError::Damaged) => {}
+            }
         }
-        match SegmentHead::decode(&page) {
-            Ok(head) => return Ok(Some(head)),
-            Err(HeadError::Newer(version)) => return Err(OpenError::Newer { name: name.to_owned(), version }),
-            Err(HeadError::Damaged) => {}
+        if !refused {
+            return Ok(Read::Unsound);
+        }
+        if !patience.pause() {
+            return Ok(Read::Refused);
         }
     }
-    Ok(None)
 }
 
 /// A segment that has been gone through.
@@ -208,7 +302,18 @@ impl Surveyed {
     pub(crate) fn into_segment(self) -> Segment {
         let Self { head, name, file, survey } = self;
         let lease = Arc::new(crate::book::Lease { head, file });
-        Segment { lease, name, end: survey.end, last_commit: survey.last_commit, ranges: survey.ranges }
+        Segment {
+            lease,
+            name,
+            end: survey.end,
+            first_commit: survey.first_commit,
+            last_commit: survey.last_commit,
+            ranges: survey.ranges,
+            counts: survey.counts,
+            span: survey.span,
+            sealed: survey.sealed,
+            refused: survey.refused,
+        }
     }
 }
 
@@ -218,24 +323,48 @@ pub(crate) struct Log {
     pub(crate) segments: Vec<Surveyed>,
     /// Not part of the log: empty, or copies that are not needed.
     pub(crate) dropped: Vec<Surveyed>,
+    /// A segment, of those that were gone through, that the disk refused to read a part of.
+    pub(crate) refused: Option<String>,
     /// The last frame says that the writer closed, and nothing lies behind it: no trace, and no segment that was begun.
     pub(crate) clean: bool,
     /// Why the end is not proved.
     pub(crate) unproved: Option<String>,
 }
 
-/// Goes through all segments. `visit` sees each frame once.
-pub(crate) fn read_log(
-    hot: Vec<(SegmentHead, String, Arc<dyn crate::disk::DiskFile>)>,
-    visit: &mut dyn FnMut(&crate::format::frame::Frame),
-) -> Log {
+/// Who goes along as the log is gone through.
+pub(crate) trait Visit {
+    /// Whether the footer says all that has to be known of its segment; else the segment is gone through.
+    fn suffices(&self, head: &SegmentHead, footer: &Footer) -> bool;
+    /// A segment that was taken at its footer's word.
+    fn footer(&mut self, footer: Footer);
+    /// A frame of a segment that was gone through. Each once.
+    fn frame(&mut self, frame: &Frame);
+}
+
+/// Takes all segments in, in their order.
+pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn Visit) -> Log {
     let mut account = Account::default();
     let mut segments: Vec<Surveyed> = Vec::new();
-    for (head, name, file) in hot {
+    let from = last_own(&live, patience);
+    let begins: Vec<Commit> = live.iter().map(|(head, ..)| head.first_commit).collect();
+    for (index, (head, name, file)) in live.into_iter().enumerate() {
         file.forget_cache();
-        let survey = survey(&*file, &head, &mut account, visit);
+        let footer = if index < from { Footer::read(&*file, &head) } else { None };
+        // Written before the last frames were copied into the next segment, it says too much.
+        let next = begins.get(index + 1).copied().filter(|_| index < from);
+        let footer = footer.filter(|footer| next.is_none_or(|next| footer.last_commit < next));
+        let survey = match footer.filter(|footer| visit.suffices(&head, footer)) {
+            Some(footer) => {
+                account.pass(&footer, &head);
+                let survey = Survey::of(&footer);
+                visit.footer(footer);
+                survey
+            }
+            None => survey(&*file, &head, next, patience, &mut account, &mut |frame| visit.frame(frame)),
+        };
         segments.push(Surveyed { head, name, file, survey });
     }
+    let refused = segments.iter().find(|segment| segment.survey.refused).map(|segment| segment.name.clone());
     let mut dropped = Vec::new();
     let mut trace = None;
     // From the end back to the segment that holds the last frame.
@@ -260,23 +389,43 @@ pub(crate) fn read_log(
         .map(|position| format!("something unreadable lies at the end of the log, at position {position}"))
         .or_else(|| stray.map(|position| format!("the frame at position {position} has no place in the sequence")));
     let clean = closed && unproved.is_none() && dropped.is_empty();
-    Log { account, segments, dropped, clean, unproved }
+    Log { account, segments, dropped, refused, clean, unproved }
 }
 
-/// A complete set of copies stands for the originals in the segment before.
+/// The last segment with a frame of its own: it and those behind it have to be gone through, whatever a footer says.
+fn last_own(live: &[Headed], patience: &Patience) -> usize {
+    let own = |(head, _, file): &Headed| {
+        file.forget_cache();
+        head.cold || has_own_frame(&**file, head, patience) == Some(true)
+    };
+    live.iter().rposition(own).unwrap_or(0)
+}
+
+/// A complete set of copies stands for the originals in the segment before; and so does an incomplete one that has all that is left
+/// of them.
 fn replace_copied(segments: &mut [Surveyed], account: &mut Account) {
     let mut rest = segments;
     while let Some((before, behind)) = rest.split_first_mut() {
-        if let Some(after) = behind.first().filter(|after| after.survey.is_complete_copy()) {
+        let stands = |after: &&Surveyed| after.survey.is_complete_copy() || has_the_rest(&after.survey, &before.survey);
+        if let Some(after) = behind.first().filter(stands) {
             replace_originals(before, after, account);
         }
         rest = behind;
     }
 }
 
+/// Whether every frame of `before` from the first copy on is among the copies.
+fn has_the_rest(after: &Survey, before: &Survey) -> bool {
+    let first = after.frames.iter().find(|note| note.copy).map(|note| note.commit);
+    let rest: Vec<Note> =
+        before.frames.iter().filter(|note| first.is_some_and(|first| note.commit >= first)).copied().collect();
+    !rest.is_empty() && after.holds(&rest)
+}
+
 fn replace_originals(before: &mut Surveyed, after: &Surveyed, account: &mut Account) {
     let copies = &after.survey;
-    let first = copies.frames.iter().find(|note| note.copy).map(|note| note.commit);
+    let copied = copies.frames.iter().find(|note| note.copy).map(|note| note.commit);
+    let first = copied.or_else(|| copies.sealed.then_some(copies.first_commit));
     let original = first.and_then(|first| before.survey.frames.iter().find(|note| note.commit >= first));
     let Some(at) = original.map(|note| note.at) else { return };
     // What the originals showed to be missing is missing before their copies.

@@ -7,16 +7,19 @@
 
 use std::collections::BTreeMap;
 
-use lamppost_event::{Commit, Epoch, Gap, Offset, Position, TopicPartition};
+use lamppost_event::{Commit, Epoch, Gap, Now, Offset, Position, TopicPartition};
 
 use crate::book::Ranges;
 use crate::disk::DiskFile;
 use crate::format::PAGE;
+use crate::format::footer::Footer;
 use crate::format::frame::{Frame, Kind};
 use crate::format::segment::{FRAMES_AT, SegmentHead};
-use crate::walk::{Look, Walk};
+use crate::walk::{Look, Patience, Walk};
 
 const DAMAGED: &str = "damaged on the disk";
+/// No record takes fewer bytes in a batch.
+const RECORD_MIN: u64 = 8;
 
 /// Frames that should be there and are not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct Damage {
 pub(crate) struct Account {
     /// The last commit met, or the one before the first expected.
     pub(crate) commit: Option<Commit>,
+    /// Nothing was recycled: the log is there from its first commit on, or should be.
+    pub(crate) whole: bool,
     pub(crate) epoch: Option<Epoch>,
     pub(crate) next: BTreeMap<TopicPartition, Offset>,
     pub(crate) first: BTreeMap<TopicPartition, Offset>,
@@ -41,6 +46,8 @@ pub(crate) struct Account {
     pub(crate) damage: Vec<Damage>,
     /// Commits that are missing and that no later frame accounts for.
     pub(crate) unaccounted: u64,
+    /// How many events of a partition such commits may have held, at most, that nothing behind them accounts for.
+    pub(crate) doubt: BTreeMap<TopicPartition, u64>,
     pub(crate) frames: u64,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
@@ -64,11 +71,12 @@ impl Account {
             if frame.commit <= last {
                 return if frame.is_copy() { Verdict::Copy } else { Verdict::Stray };
             }
-            if frame.commit > last.next() {
+            if frame.first > last.next() {
                 self.hole(frame, last, suspect.unwrap_or(frame.position));
             }
         }
         for batch in &frame.batches {
+            self.doubt.remove(&batch.at);
             self.reach(&batch.at, batch.base, frame.position);
             self.next.insert(batch.at.clone(), batch.next());
             self.first.entry(batch.at.clone()).or_insert(batch.base);
@@ -84,19 +92,80 @@ impl Account {
     }
 
     fn hole(&mut self, frame: &Frame, last: Commit, position: Position) {
-        self.damage.push(Damage { position, from: last.next(), to: frame.commit });
+        self.damage.push(Damage { position, from: last.next(), to: frame.first });
         // The frame just before is named by this one; those before that by nobody.
-        self.unaccounted += frame.commit.0 - last.0 - 2;
+        let unaccounted = frame.first.0 - last.0 - 2;
+        self.unaccounted += unaccounted;
+        if unaccounted > 0 {
+            self.doubt_all((frame.position.0.saturating_sub(position.0)) / RECORD_MIN);
+        }
         for range in &frame.previous {
+            self.doubt.remove(&range.at);
             self.reach(&range.at, range.from, frame.position);
             let next = self.next.get(&range.at).copied().unwrap_or(range.from);
             self.gap(&range.at, next.max(range.from), range.to, frame.position);
         }
     }
 
+    /// Takes a whole segment in on its footer's word.
+    pub(crate) fn pass(&mut self, footer: &Footer, head: &SegmentHead) {
+        let start = head.position(FRAMES_AT);
+        if self.commit.is_none() {
+            self.whole = footer.first_commit == Commit(1);
+        }
+        if let Some(last) = self.commit.filter(|last| footer.first_commit > last.next()) {
+            self.damage.push(Damage { position: start, from: last.next(), to: footer.first_commit });
+            self.unaccounted += footer.first_commit.0 - last.0 - 1;
+            self.doubt_all(head.bytes / RECORD_MIN);
+        }
+        for at in footer.ranges.keys() {
+            self.doubt.remove(at);
+        }
+        let begins = |at: &TopicPartition| footer.ranges.get(at).map_or(Offset(u64::MAX), |(from, _)| *from);
+        let (before, inside): (Vec<_>, Vec<_>) = footer.gaps.iter().partition(|(_, gap)| gap.to <= begins(&gap.at));
+        for (position, gap) in before {
+            // What is missing before a known gap is missing as well.
+            self.reach(&gap.at, gap.from, *position);
+            self.note_gap(*position, gap);
+        }
+        for (at, (from, _)) in &footer.ranges {
+            self.reach(at, *from, start);
+            self.first.entry(at.clone()).or_insert(*from);
+        }
+        for (position, gap) in inside {
+            self.note_gap(*position, gap);
+        }
+        for (at, (_, to)) in &footer.ranges {
+            let next = self.next.entry(at.clone()).or_default();
+            *next = (*next).max(*to);
+        }
+        self.commit = self.commit.max(Some(footer.last_commit));
+        self.epoch = Some(footer.epoch);
+        self.frames += footer.frames;
+        self.events += footer.events;
+        self.bytes += footer.bytes;
+    }
+
+    /// A place that may have held so many events of any partition: whether, a later event of the partition shows.
+    fn doubt_all(&mut self, events: u64) {
+        for at in self.next.keys() {
+            *self.doubt.entry(at.clone()).or_default() += events.max(1);
+        }
+    }
+
+    /// A gap that is known from before.
+    fn note_gap(&mut self, position: Position, gap: &Gap) {
+        let next = self.next.get(&gap.at).copied().unwrap_or_default();
+        self.next.insert(gap.at.clone(), next.max(gap.to));
+        self.first.entry(gap.at.clone()).or_insert(gap.from);
+        self.gaps.entry(position).or_default().push(gap.clone());
+    }
+
     /// The next offset of a partition is `base`: what is missing before it is a gap.
     fn reach(&mut self, at: &TopicPartition, base: Offset, position: Position) {
-        if let Some(next) = self.next.get(at).copied() {
+        // Of a log that is there from its first commit on, every partition began with offset 0.
+        let began = self.whole.then_some(Offset(0));
+        if let Some(next) = self.next.get(at).copied().or(began) {
             self.gap(at, next, base, position);
         }
     }
@@ -119,14 +188,23 @@ impl Account {
 pub(crate) struct Survey {
     /// Behind the last sound frame.
     pub(crate) end: u64,
+    pub(crate) first_commit: Commit,
     pub(crate) last_commit: Commit,
     pub(crate) ranges: Ranges,
-    /// Commit, place and size of each sound frame.
+    /// Commit, place and size of each sound frame; none where the footer was taken at its word.
     pub(crate) frames: Vec<Note>,
     /// Something written in this life lies behind the last sound frame, or can't be read.
     pub(crate) trace: Option<u64>,
     /// A frame that has no place in the sequence.
     pub(crate) stray: Option<u64>,
+    /// The disk refused to read a part: it may be sound.
+    pub(crate) refused: bool,
+    /// It has a sound footer.
+    pub(crate) sealed: bool,
+    /// Frames, events, and bytes of frames.
+    pub(crate) counts: [u64; 3],
+    /// When the first and the last frame were written.
+    pub(crate) span: Option<(Now, Now)>,
 }
 
 /// A sound frame, in short.
@@ -135,19 +213,56 @@ pub(crate) struct Note {
     pub(crate) commit: Commit,
     pub(crate) at: u64,
     pub(crate) bytes: u64,
+    pub(crate) events: u32,
+    pub(crate) now: Now,
     pub(crate) copy: bool,
     pub(crate) last_copy: bool,
     pub(crate) close: bool,
 }
 
 impl Survey {
-    /// Nothing but copies: an earlier recovery that was cut short, or one after which nothing was written.
-    pub(crate) fn is_only_copies(&self) -> bool {
-        self.frames.iter().all(|note| note.copy)
+    /// A segment in which nothing was found yet.
+    fn blank(head: &SegmentHead) -> Self {
+        Self {
+            end: FRAMES_AT,
+            first_commit: head.first_commit,
+            last_commit: Commit(0),
+            ranges: Ranges::new(),
+            frames: Vec::new(),
+            trace: None,
+            stray: None,
+            refused: false,
+            sealed: false,
+            counts: [0; 3],
+            span: None,
+        }
     }
 
+    /// What a footer says.
+    pub(crate) fn of(footer: &Footer) -> Self {
+        Self {
+            end: footer.end,
+            first_commit: footer.first_commit,
+            last_commit: footer.last_commit,
+            ranges: footer.ranges.clone(),
+            frames: Vec::new(),
+            trace: None,
+            stray: None,
+            refused: false,
+            sealed: true,
+            counts: [footer.frames, footer.events, footer.bytes],
+            span: footer.span,
+        }
+    }
+
+    /// Nothing but copies: an earlier recovery that was cut short, or one after which nothing was written.
+    pub(crate) fn is_only_copies(&self) -> bool {
+        !self.sealed && self.frames.iter().all(|note| note.copy)
+    }
+
+    /// All that it stands for is there.
     pub(crate) fn is_complete_copy(&self) -> bool {
-        self.frames.iter().any(|note| note.last_copy)
+        self.sealed || self.frames.iter().any(|note| note.last_copy)
     }
 
     /// Holds all these frames.
@@ -160,40 +275,48 @@ impl Survey {
         self.frames.retain(|note| note.at < at);
         self.end = self.end.min(at);
         self.last_commit = self.frames.last().map_or(Commit(0), |note| note.commit);
+        let events = self.frames.iter().map(|note| u64::from(note.events)).sum();
+        let bytes = self.frames.iter().map(|note| note.bytes).sum();
+        self.counts = [self.frames.len() as u64, events, bytes];
+        self.span = self.frames.first().zip(self.frames.last()).map(|(first, last)| (first.now, last.now));
     }
 }
 
-/// Goes through one segment, and takes its frames into the account. `visit` sees those that are new.
+/// Goes through one segment, and takes its frames into the account. `visit` sees those that are new. Those from the commit `until`
+/// on are not part of the log: they were copied into the segment behind, or could not be read when that one was begun.
 pub(crate) fn survey(
     file: &dyn DiskFile,
     head: &SegmentHead,
+    until: Option<Commit>,
+    patience: &Patience,
     account: &mut Account,
     visit: &mut dyn FnMut(&Frame),
 ) -> Survey {
-    let mut survey = Survey {
-        end: FRAMES_AT,
-        last_commit: Commit(0),
-        ranges: Ranges::new(),
-        frames: Vec::new(),
-        trace: None,
-        stray: None,
-    };
+    let mut survey = Survey::blank(head);
     if account.commit.is_none() {
         account.commit = Some(Commit(head.first_commit.0.saturating_sub(1)));
+        account.whole = head.first_commit == Commit(1);
     }
     account.epoch = Some(head.epoch);
-    let mut walk = Walk::new(file, head, head.bytes);
+    let mut walk = Walk::new(file, head, head.bytes).with(patience);
     let mut at = FRAMES_AT;
     while at < head.bytes {
-        let Look::Frame(frame) = walk.look_for_frame(at, &mut survey.trace) else {
-            at += PAGE as u64;
-            continue;
+        let frame = match walk.look(at) {
+            Look::Frame(frame) => frame,
+            look => {
+                survey.pass(&look, at);
+                at += PAGE as u64;
+                continue;
+            }
         };
-        if matches!(frame.kind, Kind::Other(_)) {
-            // It stands beside the sequence; what it says is derived from the log.
-            at += frame.padded();
-            survey.end = at;
-            continue;
+        match frame.kind {
+            Kind::Data | Kind::Close if until.is_none_or(|until| frame.commit < until) => {}
+            Kind::Data | Kind::Close => break,
+            // They stand beside the sequence; what they say is derived from the log.
+            Kind::Footer | Kind::Other(_) => {
+                at += frame.padded();
+                continue;
+            }
         }
         let verdict = account.take(&frame, survey.trace.map(|at| head.position(at)));
         match verdict {
@@ -209,7 +332,41 @@ pub(crate) fn survey(
     survey
 }
 
+/// Whether a segment holds a frame that is no copy; `None` if it holds nothing at all of its present life. Reads up to the first such frame.
+pub(crate) fn has_own_frame(file: &dyn DiskFile, head: &SegmentHead, patience: &Patience) -> Option<bool> {
+    let mut walk = Walk::new(file, head, head.bytes).with(patience);
+    let (mut at, mut blank) = (FRAMES_AT, true);
+    while at < head.bytes {
+        match walk.look(at) {
+            Look::Frame(frame) if matches!(frame.kind, Kind::Data | Kind::Close) && !frame.is_copy() => {
+                return Some(true);
+            }
+            Look::Frame(frame) => {
+                blank = false;
+                at += frame.padded();
+            }
+            Look::Foreign => at += PAGE as u64,
+            Look::Trace | Look::Unreadable => {
+                blank = false;
+                at += PAGE as u64;
+            }
+        }
+    }
+    (!blank).then_some(false)
+}
+
 impl Survey {
+    /// Notes the first place that is neither a frame nor foreign.
+    fn pass(&mut self, look: &Look, at: u64) {
+        match look {
+            Look::Trace | Look::Unreadable => {
+                self.trace.get_or_insert(at);
+                self.refused |= matches!(look, Look::Unreadable);
+            }
+            Look::Foreign | Look::Frame(_) => {}
+        }
+    }
+
     fn note(&mut self, frame: &Frame, at: u64) {
         for batch in &frame.batches {
             let range = self.ranges.entry(batch.at.clone()).or_insert((batch.base, batch.next()));
@@ -218,20 +375,16 @@ impl Survey {
         let (copy, last_copy) = (frame.is_copy(), frame.is_last_copy());
         // A copy of a close frame is only history: since then somebody had to recover.
         let close = frame.kind == Kind::Close && !copy;
-        self.frames.push(Note { commit: frame.commit, at, bytes: frame.padded(), copy, last_copy, close });
-        self.end = at + frame.padded();
+        let (events, bytes) = (frame.events, frame.padded());
+        let note = Note { commit: frame.commit, at, bytes, events, now: frame.now, copy, last_copy, close };
+        if self.frames.is_empty() {
+            self.first_commit = frame.first;
+        }
+        self.frames.push(note);
+        self.counts = [self.counts[0] + 1, self.counts[1] + u64::from(events), self.counts[2] + bytes];
+        self.span = Some((self.span.map_or(frame.now, |(first, _)| first), frame.now));
+        self.end = at + bytes;
         self.last_commit = self.last_commit.max(frame.commit);
         self.trace = None;
-    }
-}
-
-impl Walk<'_> {
-    /// Looks, and notes the first place that is neither a frame nor foreign.
-    fn look_for_frame(&mut self, at: u64, trace: &mut Option<u64>) -> Look {
-        let look = self.look(at);
-        if matches!(look, Look::Trace | Look::Unreadable) {
-            trace.get_or_insert(at);
-        }
-        look
     }
 }

@@ -1,10 +1,8 @@
 //! What the journal's handle and its threads share.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::Arc;
 
-use lamppost_event::{Clock, JournalStopped, Topic, TopicPartition};
+use lamppost_event::{Clock, JournalStopped, Partition, Topic, TopicPartition};
 
 use crate::book::Book;
 use crate::commit::Writer;
@@ -13,6 +11,7 @@ use crate::gather::Gathering;
 use crate::options::Options;
 use crate::random::SplitMix64;
 use crate::stats::Counters;
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, OnceLock};
 use crate::waiting::Waiters;
 
 /// The journal's own topic.
@@ -22,6 +21,7 @@ pub(crate) const STATE_SLOT: usize = 0;
 
 /// A topic that can be appended to.
 pub(crate) struct TopicEntry {
+    pub(crate) topic: Topic,
     pub(crate) first_slot: usize,
     pub(crate) partitions: u16,
     pub(crate) linger_ms: u64,
@@ -40,7 +40,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) identity: u128,
     pub(crate) slots: Vec<TopicPartition>,
-    pub(crate) topics: HashMap<Topic, TopicEntry>,
+    /// By name.
+    pub(crate) topics: Vec<TopicEntry>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) gather: Mutex<Gathering>,
     pub(crate) wake_writer: Condvar,
@@ -55,7 +56,7 @@ pub(crate) struct Shared {
     pub(crate) committed: Waiters,
     pub(crate) room: Waiters,
     pub(crate) stopped: OnceLock<JournalStopped>,
-    pub(crate) closing: std::sync::atomic::AtomicBool,
+    pub(crate) closing: AtomicBool,
     pub(crate) random: Mutex<SplitMix64>,
     pub(crate) counters: Counters,
     pub(crate) lock: Mutex<Option<DiskLock>>,
@@ -85,6 +86,14 @@ impl Shared {
         self.running()
     }
 
+    /// A partition that can be appended to: its topic's entry, its slot, and its name.
+    pub(crate) fn slot(&self, topic: &Topic, partition: Partition) -> Option<(&TopicEntry, usize, &TopicPartition)> {
+        let found = self.topics.binary_search_by(|entry| entry.topic.cmp(topic)).ok()?;
+        let entry = self.topics.get(found).filter(|entry| partition.0 < entry.partitions)?;
+        let index = entry.first_slot + usize::from(partition.0);
+        Some((entry, index, self.slots.get(index)?))
+    }
+
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.now().monotonic.0
     }
@@ -97,18 +106,19 @@ impl Shared {
 }
 
 /// The slots and topics of a set of options; the journal's own partition comes first.
-pub(crate) fn layout(options: &Options, state: Topic) -> (Vec<TopicPartition>, HashMap<Topic, TopicEntry>) {
-    let mut slots = vec![TopicPartition { topic: state, partition: lamppost_event::Partition(0) }];
-    let mut topics = BTreeMap::new();
+pub(crate) fn layout(options: &Options, state: Topic) -> (Vec<TopicPartition>, Vec<TopicEntry>) {
+    let mut slots = vec![TopicPartition { topic: state, partition: Partition(0) }];
+    let mut topics = Vec::new();
     for entry in &options.topics {
         let linger = entry.linger.unwrap_or(options.linger);
         let linger_ms = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
         let (first_slot, partitions) = (slots.len(), entry.partitions);
-        topics.insert(entry.topic.clone(), TopicEntry { first_slot, partitions, linger_ms });
+        topics.push(TopicEntry { topic: entry.topic.clone(), first_slot, partitions, linger_ms });
         for partition in 0..partitions {
-            let partition = lamppost_event::Partition(partition);
+            let partition = Partition(partition);
             slots.push(TopicPartition { topic: entry.topic.clone(), partition });
         }
     }
-    (slots, topics.into_iter().collect())
+    topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+    (slots, topics)
 }

@@ -1,61 +1,74 @@
 //! A disk in memory that behaves as badly as disks may, and repeatably: the same seed gives the same bytes.
 //!
-//! On a power cut ([`SimDisk::power_cut`]) each 512-byte sector written since the last flush of its file survives or not, by the toss of a
-//! coin; and a 4 KiB page that was being written may come back as garbage. Of the directory changes since the last directory flush
-//! some first ones survive (a journalling file system keeps their order), the rest are undone.
+//! **A power cut** ([`SimDisk::power_cut`]). Of what was written since a file's last flush any 512-byte sectors survive, in any
+//! version that was written since, whatever their order: all, none, the first, the last, whole writes, or by the toss of a
+//! coin for each sector. A 4 KiB page that was being written may come back as garbage. A file that was growing may end at any
+//! of its new sectors, with zeros where none came. Of the directory changes since the last directory flush some first ones
+//! survive (a journalling file system keeps their order), the rest are undone.
 //!
-//! Every read, write, flush and directory change is one I/O. [`SimDisk::cut_after`] lets the power fail at a chosen one: it and all
-//! later ones give an error until [`SimDisk::power_cut`].
+//! **Where.** Every read, write, flush and directory change is one I/O. [`SimDisk::cut_after`] lets the power fail at a chosen
+//! one, [`SimDisk::cut_in`] at a chosen one of a [`Phase`]: it and all later ones give an error until [`SimDisk::power_cut`].
+//! Even that one I/O may have had its effect, in part.
+//!
+//! **Faults** ([`Faults`], [`SimDisk::fail_reads`]). Reads, writes and flushes fail. After a failed flush the cache counts as clean,
+//! as Linux has it: it shows what was written, some of it never reaches the platter, and whoever asks to forget the cache
+//! ([`crate::DiskFile::forget_cache`]) or restarts the machine sees the platter. Writes land in another page of their file, and reads give
+//! an older version of a sector: that is damage, and may cost data.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::sync::{Arc, Mutex};
+mod faults;
+mod node;
+mod phase;
+mod serve;
 
-use crate::disk::{Access, Disk, DiskFile, DiskLock, Entry};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::random::SplitMix64;
+use crate::sync::Mutex;
 use crate::waiting::hold;
+
+pub use faults::{Faults, Times};
+pub use phase::Phase;
+
+use faults::BadPlace;
+use node::Node;
+use phase::Io;
 
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;
 
-/// Faults that can be switched on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// Flushes say that they are done, and do nothing: what a bad card or a journal without flushes does.
-    pub ignore_flushes: bool,
-    /// The next flush of a file fails.
-    pub fail_next_flush: bool,
-    /// The next write fails, half done.
-    pub fail_next_write: bool,
-    /// Files may take no more than this in all; beyond it is ENOSPC.
-    pub capacity_bytes: Option<u64>,
-}
-
-#[derive(Default)]
-struct Node {
-    /// What the running system reads.
-    now: Vec<u8>,
-    /// What is on the platter for certain.
-    durable: Vec<u8>,
-    /// Sectors in which the two may differ.
-    dirty: BTreeSet<usize>,
-}
-
 type NodeId = usize;
+type Names = BTreeMap<String, NodeId>;
+
+/// When the power fails.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    /// At the I/O after so many more.
+    After(u64),
+    /// At the I/O of this phase after so many more of it.
+    In(Phase, u64),
+}
 
 struct State {
     random: SplitMix64,
     nodes: Vec<Node>,
-    names: BTreeMap<String, NodeId>,
-    durable_names: BTreeMap<String, NodeId>,
+    names: Names,
+    durable_names: Names,
     /// Directories as they were after each change since the last directory flush.
-    pending: Vec<BTreeMap<String, NodeId>>,
+    pending: Vec<Names>,
+    /// What the last directory change was part of.
+    dir_phase: Option<Phase>,
     locked: bool,
+    opening: bool,
     faults: Faults,
+    bad_places: Vec<BadPlace>,
     ios: u64,
-    cut_at: Option<u64>,
     flushes: u64,
-    /// Rises with each power cut: file handles of before are dead.
+    cut: Option<Cut>,
+    /// The power is off since an I/O that was part of this.
+    off: Option<Option<Phase>>,
+    /// Rises with each restart: file handles of before are dead.
     life: u64,
 }
 
@@ -72,14 +85,18 @@ impl SimDisk {
         let state = State {
             random: SplitMix64::new(seed),
             nodes: Vec::new(),
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
+            names: Names::new(),
+            durable_names: Names::new(),
             pending: Vec::new(),
+            dir_phase: None,
             locked: false,
+            opening: false,
             faults: Faults::default(),
+            bad_places: Vec::new(),
             ios: 0,
-            cut_at: None,
             flushes: 0,
+            cut: None,
+            off: None,
             life: 0,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -88,6 +105,25 @@ impl SimDisk {
     /// Switches faults on and off.
     pub fn set_faults(&self, faults: Faults) {
         hold(&self.state).faults = faults;
+    }
+
+    /// The faults that are left: those that happen once are taken back when they have.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        hold(&self.state).faults
+    }
+
+    /// Reads that touch these bytes of the file fail, whatever its name will be.
+    pub fn fail_reads(&self, name: &str, bytes: Range<u64>, times: Times) {
+        let mut state = hold(&self.state);
+        if let Some(node) = state.names.get(name).copied() {
+            state.bad_places.push(BadPlace { node, bytes, times });
+        }
+    }
+
+    /// All places read again.
+    pub fn mend_reads(&self) {
+        hold(&self.state).bad_places.clear();
     }
 
     /// The I/Os so far.
@@ -102,20 +138,39 @@ impl SimDisk {
         hold(&self.state).flushes
     }
 
+    /// Whether the journal is being opened: I/Os are [`Phase::Recovery`] then.
+    pub fn set_opening(&self, opening: bool) {
+        hold(&self.state).opening = opening;
+    }
+
     /// Lets the power fail at the I/O that comes after `ios` more.
     pub fn cut_after(&self, ios: u64) {
-        let mut state = hold(&self.state);
-        state.cut_at = Some(state.ios + ios);
+        hold(&self.state).cut = Some(Cut::After(ios));
+    }
+
+    /// Lets the power fail at the I/O of a phase that comes after `ios` more of it.
+    pub fn cut_in(&self, phase: Phase, ios: u64) {
+        hold(&self.state).cut = Some(Cut::In(phase, ios));
+    }
+
+    /// The power stays, unless it has failed already.
+    pub fn stay(&self) {
+        hold(&self.state).cut = None;
     }
 
     /// Whether the power has failed since it was last restored.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        let state = hold(&self.state);
-        state.cut_at.is_some_and(|cut| state.ios > cut)
+        hold(&self.state).off.is_some()
     }
 
-    /// The power fails and comes back: what was not flushed is lost, in part, at random. All open files are dead.
+    /// What the I/O was part of that the power failed in.
+    #[must_use]
+    pub fn cut_phase(&self) -> Option<Phase> {
+        hold(&self.state).off.flatten()
+    }
+
+    /// The power fails, if it has not yet, and comes back: what was not flushed is lost, in part, at random. All open files are dead.
     pub fn power_cut(&self) {
         let mut guard = hold(&self.state);
         let state = &mut *guard;
@@ -126,28 +181,22 @@ impl SimDisk {
         state.pending.clear();
         state.names = state.durable_names.clone();
         for node in &mut state.nodes {
-            node.lose(&mut state.random);
+            node.lose(!state.faults.no_garbage, &mut state.random);
         }
-        (state.cut_at, state.locked) = (None, false);
-        state.life += 1;
+        state.restart();
     }
 
     /// The machine goes on, the process is gone: nothing is lost. All open files are dead.
     pub fn process_killed(&self) {
-        let mut state = hold(&self.state);
-        (state.cut_at, state.locked) = (None, false);
-        state.life += 1;
+        hold(&self.state).restart();
     }
 
     /// Changes a byte of a file under the running system, as a failing card would.
     pub fn flip(&self, name: &str, at: usize, mask: u8) {
         let mut guard = hold(&self.state);
         let state = &mut *guard;
-        let Some(node) = state.names.get(name).and_then(|id| state.nodes.get_mut(*id)) else { return };
-        for bytes in [&mut node.now, &mut node.durable] {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= mask;
-            }
+        if let Some(node) = state.names.get(name).and_then(|id| state.nodes.get_mut(*id)) {
+            node.flip(at, mask);
         }
     }
 
@@ -155,249 +204,76 @@ impl SimDisk {
     #[must_use]
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         let state = hold(&self.state);
-        let content = |id: &NodeId| state.nodes.get(*id).map_or_else(Vec::new, |node| node.now.clone());
+        let content = |id: &NodeId| state.nodes.get(*id).map_or_else(Vec::new, |node| node.cache().to_vec());
         state.names.iter().map(|(name, id)| (name.clone(), content(id))).collect()
     }
-}
 
-impl Node {
-    fn lose(&mut self, random: &mut SplitMix64) {
-        let mut garbled = BTreeSet::new();
-        for sector in std::mem::take(&mut self.dirty) {
-            let page = sector * SECTOR / PAGE;
-            if random.chance(1, 16) {
-                garbled.insert(page);
-            }
-            if random.chance(1, 2) {
-                self.copy(sector);
-            }
-        }
-        for page in garbled {
-            let end = ((page + 1) * PAGE).min(self.durable.len());
-            for byte in self.durable.get_mut(page * PAGE..end).into_iter().flatten() {
-                *byte = random.next_u64() as u8;
-            }
-        }
-        self.now = self.durable.clone();
+    /// The size of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        hold(&self.state).bytes()
     }
 
-    /// The sector reaches the platter.
-    fn copy(&mut self, sector: usize) {
-        let (start, end) = (sector * SECTOR, ((sector + 1) * SECTOR).min(self.now.len()));
-        let Some(bytes) = self.now.get(start..end) else { return };
-        if self.durable.len() < end {
-            self.durable.resize(end, 0);
-        }
-        if let Some(place) = self.durable.get_mut(start..end) {
-            place.copy_from_slice(bytes);
-        }
+    /// The files' names.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        hold(&self.state).names.keys().cloned().collect()
     }
 
-    fn write(&mut self, bytes: &[u8], at: usize) {
-        let end = at + bytes.len();
-        if self.now.len() < end {
-            self.now.resize(end, 0);
-        }
-        if let Some(place) = self.now.get_mut(at..end) {
-            place.copy_from_slice(bytes);
-        }
-        self.dirty.extend(at / SECTOR..end.div_ceil(SECTOR));
+    /// Whether there is a file whose name begins so.
+    #[must_use]
+    pub fn has(&self, prefix: &str) -> bool {
+        let state = hold(&self.state);
+        state.names.range(prefix.to_owned()..).next().is_some_and(|(name, _)| name.starts_with(prefix))
     }
 
-    fn flush(&mut self) {
-        for sector in std::mem::take(&mut self.dirty) {
-            self.copy(sector);
-        }
-        self.durable.resize(self.now.len(), 0);
+    /// The CRC32C of all files' names and bytes: of two runs that are the same, the same.
+    #[must_use]
+    pub fn digest(&self) -> u32 {
+        let state = hold(&self.state);
+        state.names.iter().fold(0, |crc, (name, id)| {
+            let crc = crc32c::crc32c_append(crc, name.as_bytes());
+            crc32c::crc32c_append(crc, state.nodes.get(*id).map_or(&[], Node::cache))
+        })
     }
 }
 
 impl State {
-    /// Counts an I/O; the power may be gone.
-    fn io(&mut self) -> io::Result<()> {
+    /// Counts an I/O. An error if the power is gone; with `true` it fails in this one.
+    fn io(&mut self, io: Io<'_>, name: &str) -> Result<(), bool> {
         self.ios += 1;
-        if self.cut_at.is_some_and(|cut| self.ios > cut) { Err(io::Error::other("the power is cut")) } else { Ok(()) }
+        if self.off.is_some() {
+            return Err(false);
+        }
+        let phase = if self.opening { Some(Phase::Recovery) } else { phase::of(io, name, self.dir_phase) };
+        let left = match &mut self.cut {
+            Some(Cut::After(left)) => left,
+            Some(Cut::In(wanted, left)) if Some(*wanted) == phase => left,
+            _ => return Ok(()),
+        };
+        if *left > 0 {
+            *left -= 1;
+            return Ok(());
+        }
+        (self.cut, self.off) = (None, Some(phase));
+        Err(true)
     }
 
-    fn find(&self, name: &str) -> io::Result<NodeId> {
-        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn changed(&mut self) {
-        self.pending.push(self.names.clone());
+    fn restart(&mut self) {
+        (self.cut, self.off, self.locked, self.opening) = (None, None, false, false);
+        self.life += 1;
+        for (id, node) in self.nodes.iter_mut().enumerate() {
+            let named = [&self.names, &self.durable_names].into_iter().chain(&self.pending);
+            if !named.flat_map(BTreeMap::values).any(|named| *named == id) {
+                node.forget();
+            }
+        }
     }
 
     fn bytes(&self) -> u64 {
-        let sizes = self.names.values().filter_map(|id| self.nodes.get(*id)).map(|node| node.now.len() as u64);
-        sizes.sum()
-    }
-
-    fn has_room(&self, more: u64) -> io::Result<()> {
-        let full = self.faults.capacity_bytes.is_some_and(|capacity| self.bytes() + more > capacity);
-        if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        self.names.values().filter_map(|id| self.nodes.get(*id)).map(|node| node.cache().len() as u64).sum()
     }
 }
 
-impl Disk for SimDisk {
-    fn list(&self) -> io::Result<Vec<Entry>> {
-        let mut state = hold(&self.state);
-        state.io()?;
-        let bytes = |id: &NodeId| state.nodes.get(*id).map_or(0, |node| node.now.len() as u64);
-        Ok(state.names.iter().map(|(name, id)| Entry { name: name.clone(), bytes: bytes(id) }).collect())
-    }
-
-    fn open(&self, name: &str, _access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = hold(&self.state);
-        state.io()?;
-        let id = state.find(name)?;
-        Ok(Arc::new(SimFile { state: Arc::clone(&self.state), id, life: state.life }))
-    }
-
-    fn create_zeroed(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = hold(&self.state);
-        state.io()?;
-        state.has_room(bytes)?;
-        let size = usize::try_from(bytes).map_err(io::Error::other)?;
-        let node = Node { now: vec![0; size], durable: vec![0; size], dirty: BTreeSet::new() };
-        state.nodes.push(node);
-        let id = state.nodes.len() - 1;
-        state.names.insert(name.to_owned(), id);
-        state.changed();
-        state.flushes += 1;
-        Ok(Arc::new(SimFile { state: Arc::clone(&self.state), id, life: state.life }))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut state = hold(&self.state);
-        state.io()?;
-        let id = state.find(from)?;
-        state.names.remove(from);
-        state.names.insert(to.to_owned(), id);
-        state.changed();
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let mut state = hold(&self.state);
-        state.io()?;
-        state.find(name)?;
-        state.names.remove(name);
-        state.changed();
-        Ok(())
-    }
-
-    fn flush_dir(&self) -> io::Result<()> {
-        let mut state = hold(&self.state);
-        state.io()?;
-        if !state.faults.ignore_flushes {
-            state.durable_names = state.names.clone();
-            state.pending.clear();
-        }
-        Ok(())
-    }
-
-    fn lock(&self) -> io::Result<Option<DiskLock>> {
-        let mut state = hold(&self.state);
-        state.io()?;
-        if state.locked {
-            return Ok(None);
-        }
-        state.locked = true;
-        Ok(Some(Box::new(SimLock { state: Arc::clone(&self.state), life: state.life })))
-    }
-
-    fn place(&self) -> String {
-        "a simulated disk".to_owned()
-    }
-}
-
-struct SimLock {
-    state: Arc<Mutex<State>>,
-    life: u64,
-}
-
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        let mut state = hold(&self.state);
-        if state.life == self.life {
-            state.locked = false;
-        }
-    }
-}
-
-struct SimFile {
-    state: Arc<Mutex<State>>,
-    id: NodeId,
-    life: u64,
-}
-
-impl SimFile {
-    /// Counts an I/O on a file of the present life.
-    fn with<T>(&self, io: impl FnOnce(&mut Faults, &mut Node) -> io::Result<T>) -> io::Result<T> {
-        let mut guard = hold(&self.state);
-        let state = &mut *guard;
-        if state.life != self.life {
-            return Err(io::Error::other("the machine has restarted since this file was opened"));
-        }
-        let power = state.io();
-        let node = state.nodes.get_mut(self.id).ok_or(io::ErrorKind::NotFound)?;
-        power.and_then(|()| io(&mut state.faults, node))
-    }
-}
-
-impl DiskFile for SimFile {
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        self.with(|_, node| {
-            let at = usize::try_from(at).map_err(io::Error::other)?;
-            let bytes = node.now.get(at..at + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-            buffer.copy_from_slice(bytes);
-            Ok(())
-        })
-    }
-
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let place = usize::try_from(at).map_err(io::Error::other)?;
-        {
-            // A write that the power fails in may still reach the disk in part.
-            let mut state = hold(&self.state);
-            let growth = {
-                let size = state.nodes.get(self.id).map_or(0, |node| node.now.len());
-                (place + bytes.len()).saturating_sub(size) as u64
-            };
-            state.has_room(growth)?;
-            let last = state.life == self.life && state.cut_at == Some(state.ios);
-            if let Some(node) = state.nodes.get_mut(self.id).filter(|_| last) {
-                node.write(bytes, place);
-            }
-        }
-        self.with(|faults, node| {
-            if std::mem::take(&mut faults.fail_next_write) {
-                let half = bytes.split_at(bytes.len() / 2).0;
-                node.write(half, place);
-                return Err(io::Error::other("a write failed, as asked for"));
-            }
-            node.write(bytes, place);
-            Ok(())
-        })
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.with(|faults, node| {
-            if std::mem::take(&mut faults.fail_next_flush) {
-                return Err(io::Error::other("a flush failed, as asked for"));
-            }
-            if !faults.ignore_flushes {
-                node.flush();
-            }
-            Ok(())
-        })?;
-        hold(&self.state).flushes += 1;
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.with(|_, node| Ok(node.now.len() as u64))
-    }
-
-    fn forget_cache(&self) {}
-}
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! Figures.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lamppost_event::{Commit, Epoch};
+use lamppost_event::{Commit, Epoch, Topic};
 
 use crate::shared::Shared;
+use crate::sync::Mutex;
 use crate::waiting::hold;
 
 /// What the journal has done since it was opened, and how it stands.
@@ -49,6 +51,16 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Segments recycled since opening.
     pub recycled: u64,
+    /// Hot segments rewritten into cold ones since opening.
+    pub cooled: u64,
+    /// Bytes of cold segments written since opening.
+    pub cold_bytes_written: u64,
+    /// Cold segments.
+    pub segments_cold: usize,
+    /// Bytes of cold segments.
+    pub cold_bytes: u64,
+    /// Events given up before they were delivered since opening, by topic.
+    pub given_up: BTreeMap<Topic, u64>,
     /// Frames that could not be read back since opening.
     pub unreadable: u64,
 }
@@ -64,6 +76,9 @@ pub(crate) struct Counters {
     pub(crate) checkpoints: AtomicU64,
     pub(crate) recycled: AtomicU64,
     pub(crate) unreadable: AtomicU64,
+    pub(crate) given_up: Mutex<BTreeMap<Topic, u64>>,
+    pub(crate) cooled: AtomicU64,
+    pub(crate) cold_bytes: AtomicU64,
     pub(crate) flush_times: FlushTimes,
 }
 
@@ -81,6 +96,7 @@ impl Shared {
         };
         let book = hold(&self.book);
         let counters = &self.counters;
+        let cold = || book.segments.iter().filter(|segment| segment.lease.head.cold);
         Stats {
             durable: book.durable,
             epoch: book.epoch,
@@ -101,6 +117,11 @@ impl Shared {
             gaps: book.gaps.values().map(Vec::len).sum(),
             checkpoints: load(&counters.checkpoints),
             recycled: load(&counters.recycled),
+            cooled: load(&counters.cooled),
+            cold_bytes_written: load(&counters.cold_bytes),
+            segments_cold: cold().count(),
+            cold_bytes: cold().map(|segment| segment.lease.head.bytes).sum(),
+            given_up: hold(&counters.given_up).clone(),
             unreadable: load(&counters.unreadable),
         }
     }

@@ -23,7 +23,7 @@ impl Shared {
     pub(crate) fn lend(&self, dropped: Vec<Surveyed>) -> Vec<Segment> {
         let mut surplus = Vec::new();
         for segment in dropped.into_iter().map(Surveyed::into_segment) {
-            if segment.lease.head.bytes == self.options.segment_bytes {
+            if segment.lease.head.bytes == self.options.segment_bytes && !segment.refused {
                 let file = Arc::clone(&segment.lease.file);
                 hold(&self.book).free.push(FreeFile { name: segment.name, file, virgin: false });
             } else {
@@ -67,8 +67,15 @@ impl Shared {
 
     /// Turns a segment's file into a free one; one of another size is removed.
     pub(crate) fn release(&self, segment: Segment) -> Result<bool, DiskError> {
-        let Segment { lease, name, .. } = segment;
-        let reusable = lease.head.bytes == self.options.segment_bytes;
+        let Segment { lease, name, refused, .. } = segment;
+        if refused {
+            // Kept, so that its bad places are not written to again, and for whoever can read more of it.
+            self.disk.rename(&name, &format!("damaged-{name}")).map_err(DiskError::of("rename", &name))?;
+            self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
+            hold(&self.book).other_bytes += lease.head.bytes;
+            return Ok(false);
+        }
+        let reusable = lease.head.bytes == self.options.segment_bytes && !lease.head.cold;
         if reusable {
             let name = self.rename_free(&name)?;
             let file = Arc::clone(&lease.file);
@@ -94,14 +101,12 @@ impl Shared {
             hold(&self.book).segments.extend(segments.into_iter().map(Surveyed::into_segment).chain(last));
         } else {
             self.prepare_at_opening()?;
-            let copied = match segments.last() {
+            // A sealed one was flushed before the next was begun: there is nothing to prove.
+            let copied = match segments.last().filter(|last| !last.head.cold && !last.survey.sealed) {
                 Some(last) => Some(self.copy_tail(last, recovery)?),
                 None => None,
             };
-            if let (Some(from), Some(mut last)) = (copied, segments.pop()) {
-                if let Some(trace) = last.survey.trace {
-                    self.wipe(&last, trace);
-                }
+            if let Some((from, mut last)) = copied.and_then(|from| segments.pop().map(|last| (from, last))) {
                 last.survey.cut(from);
                 limit_ranges(&mut last, &hold(&self.book).segments);
                 if last.survey.frames.is_empty() {
@@ -113,28 +118,20 @@ impl Shared {
                 let segment = self.begin_segment(Commit(recovery.commit.0 + 1), recovery.epoch)?;
                 hold(&self.book).segments.push_back(segment);
             }
+            let sealed = segments.len().checked_sub(1);
             let mut book = hold(&self.book);
             for segment in segments.into_iter().rev() {
                 book.segments.push_front(segment.into_segment());
+            }
+            drop(book);
+            if let Some(index) = sealed {
+                self.seal_segment(index)?;
             }
         }
         if let Some(segment) = released {
             self.release(segment)?;
         }
         Ok(())
-    }
-
-    /// Overwrites what could not be read behind the end of the log: were it readable again one day, it would take the place of
-    /// commits that have been acknowledged since. The new epoch is on the disk already, so a crash here harms nothing.
-    fn wipe(&self, last: &Surveyed, trace: u64) {
-        let most = self.options.frame_bytes_max + PAGE;
-        let bytes = usize::try_from(last.head.bytes.saturating_sub(trace)).unwrap_or(most).min(most);
-        let wiped = last.file.write_at(&vec![0; bytes], trace).and_then(|()| last.file.flush());
-        count(&self.counters.bytes_written, bytes as u64);
-        if let Err(error) = wiped {
-            // A place that can neither be read nor written: it is looked at again at each opening, and a frame without a place is told.
-            tracing::warn!(%error, segment = last.name, "the unreadable end of the log can't be overwritten");
-        }
     }
 
     /// Sets the writer to the end of the log.
@@ -194,6 +191,9 @@ impl Shared {
             lease.file.write_at(&out, segment.end).map_err(DiskError::of("write", &segment.name))?;
             segment.end += out.len() as u64;
             segment.last_commit = note.commit;
+            let [frames, events, bytes] = segment.counts;
+            segment.counts = [frames + 1, events + u64::from(note.events), bytes + note.bytes];
+            segment.span = Some((segment.span.map_or(note.now, |(first, _)| first), note.now));
             count(&self.counters.bytes_written, out.len() as u64);
         }
         lease.file.flush().map_err(DiskError::of("flush", &segment.name))?;

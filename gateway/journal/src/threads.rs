@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use lamppost_event::JournalStopped;
 
 use crate::shared::Shared;
+use crate::sync::{Builder, JoinHandle, sleep};
 use crate::waiting::hold;
 
 /// The keeper looks for work at least this often.
@@ -38,11 +38,12 @@ impl Drop for Alarm<'_> {
 fn write(shared: &Shared) {
     let _alarm = Alarm { shared, of: "the writer" };
     loop {
+        // All is looked at under the lock that is slept on: who changes something takes it before waking.
+        let gather = hold(&shared.gather);
         if shared.stopped.get().is_some() || shared.closing.load(Ordering::Acquire) {
             return;
         }
         let cursors_since = hold(&shared.book).cursors_since;
-        let gather = hold(&shared.gather);
         if let Some(wait) = shared.until_due(&gather, cursors_since) {
             // Woken early or late: looked at again either way.
             drop(shared.wake_writer.wait_timeout(gather, wait));
@@ -52,7 +53,7 @@ fn write(shared: &Shared) {
         match shared.commit_step() {
             Ok(true) => {}
             // Cursors that no room is left for: a checkpoint will take them.
-            Ok(false) => std::thread::sleep(Duration::from_millis(20)),
+            Ok(false) => sleep(Duration::from_millis(20)),
             Err(stopped) => {
                 tracing::error!(reason = stopped.reason, "the journal has stopped");
                 return;

@@ -1,16 +1,47 @@
 //! Looking through a segment's bytes, page by page.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
+use lamppost_event::Position;
 
 use crate::disk::DiskFile;
 use crate::format::PAGE;
-use crate::format::frame::{Frame, Front, front};
-use crate::format::segment::SegmentHead;
+use crate::format::frame::{Frame, Front, Kind, cold_front, front};
+use crate::format::segment::{FRAMES_AT, SegmentHead};
 
 /// How much is read at a time.
 const WINDOW: usize = 256 * 1024;
 /// How often a read that the disk refuses is tried alone. Some errors pass (a bus reset, a card that was busy).
 pub(crate) const TRIES: usize = 3;
+/// The first pause before a refused read is tried again; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// How long a disk that refuses to read is asked again. *Refused* is not *damaged*: what can't be read now may be sound.
+pub(crate) struct Patience {
+    left: Cell<Duration>,
+    pause: Cell<Duration>,
+}
+
+impl Patience {
+    pub(crate) const fn new(time: Duration) -> Self {
+        Self { left: Cell::new(time), pause: Cell::new(PAUSE) }
+    }
+
+    /// Waits a little. False once there is no time left.
+    pub(crate) fn pause(&self) -> bool {
+        let pause = self.pause.get().min(self.left.get());
+        if pause.is_zero() {
+            return false;
+        }
+        self.left.set(self.left.get().saturating_sub(pause));
+        self.pause.set((2 * pause).min(PAUSE_MAX));
+        crate::sync::sleep(pause);
+        true
+    }
+}
 
 /// What stands at a place.
 #[derive(Debug)]
@@ -31,28 +62,44 @@ pub(crate) struct Walk<'a> {
     head: &'a SegmentHead,
     /// Nothing is read from here on.
     end: u64,
+    patience: Option<&'a Patience>,
     window: Bytes,
     window_at: u64,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) const fn new(file: &'a dyn DiskFile, head: &'a SegmentHead, end: u64) -> Self {
-        Self { file, head, end, window: Bytes::new(), window_at: 0 }
+        Self { file, head, end, patience: None, window: Bytes::new(), window_at: 0 }
+    }
+
+    /// What the disk refuses is tried again while there is patience left.
+    pub(crate) const fn with(mut self, patience: &'a Patience) -> Self {
+        self.patience = Some(patience);
+        self
     }
 
     /// Looks at the page-aligned byte `at`.
     pub(crate) fn look(&mut self, at: u64) -> Look {
         let Some(page) = self.bytes(at, PAGE) else { return Look::Unreadable };
         let room = self.end.saturating_sub(at);
+        if self.head.cold {
+            let within = self.head.base..=self.head.limit();
+            return match cold_front(&page, within, room) {
+                Front::Length(length) => self.frame(at, length),
+                Front::Foreign | Front::Trace => Look::Trace,
+            };
+        }
         match front(&page, self.head.position(at), self.head.base, room) {
             Front::Foreign if self.head.virgin && page.iter().any(|byte| *byte != 0) => Look::Trace,
             Front::Foreign => Look::Foreign,
             Front::Trace => Look::Trace,
-            Front::Length(length) => {
-                let Some(bytes) = self.bytes(at, length) else { return Look::Unreadable };
-                Frame::decode(bytes, self.head.salt).map_or(Look::Trace, |frame| Look::Frame(Box::new(frame)))
-            }
+            Front::Length(length) => self.frame(at, length),
         }
+    }
+
+    fn frame(&mut self, at: u64, length: usize) -> Look {
+        let Some(bytes) = self.bytes(at, length) else { return Look::Unreadable };
+        Frame::decode(bytes, self.head.salt).map_or(Look::Trace, |frame| Look::Frame(Box::new(frame)))
     }
 
     /// `length` bytes from `at` on, from the window or else from the file.
@@ -63,18 +110,88 @@ impl<'a> Walk<'a> {
         let left = usize::try_from(self.end.checked_sub(at)?).unwrap_or(usize::MAX);
         // A large window may fail for one bad sector in it: then only what is asked for is tried, a few times.
         let alone = length.div_ceil(PAGE).saturating_mul(PAGE).min(left);
-        let sizes = std::iter::once(WINDOW.max(length).min(left)).chain([alone; TRIES]);
-        sizes.into_iter().find_map(|size| {
-            let mut buffer = BytesMut::zeroed(size);
-            self.file.read_at(&mut buffer, at).ok()?;
-            (self.window, self.window_at) = (buffer.freeze(), at);
-            self.cut(at, length)
-        })
+        let mut sizes = std::iter::once(WINDOW.max(length).min(left)).chain([alone; TRIES]);
+        let found = sizes.find_map(|size| self.fetch(at, size).and_then(|()| self.cut(at, length)));
+        if found.is_some() || alone < length {
+            return found;
+        }
+        while self.patience.is_some_and(Patience::pause) {
+            if self.fetch(at, alone).is_some() {
+                return self.cut(at, length);
+            }
+        }
+        None
+    }
+
+    fn fetch(&mut self, at: u64, size: usize) -> Option<()> {
+        let mut buffer = BytesMut::zeroed(size);
+        self.file.read_at(&mut buffer, at).ok()?;
+        (self.window, self.window_at) = (buffer.freeze(), at);
+        Some(())
     }
 
     fn cut(&self, at: u64, length: usize) -> Option<Bytes> {
         let from = usize::try_from(at.checked_sub(self.window_at)?).ok()?;
         let to = from.checked_add(length)?;
         (to <= self.window.len()).then(|| self.window.slice(from..to))
+    }
+}
+
+/// What a reader meets in a segment.
+pub(crate) enum Step {
+    /// A frame of the log, and where to go on behind it.
+    Frame(Box<Frame>, Position),
+    /// No frame where one should be: the byte of the page, and whether the disk refused to read it.
+    Hole { at: u64, refused: bool },
+    /// A frame that lies wholly before the place to read from.
+    Passed,
+}
+
+/// A segment's frames from a position on.
+pub(crate) struct Frames<'a> {
+    walk: Walk<'a>,
+    from: Position,
+    at: u64,
+}
+
+impl<'a> Frames<'a> {
+    /// `end` is the byte behind the segment's last frame.
+    pub(crate) fn new(file: &'a dyn DiskFile, head: &'a SegmentHead, end: u64, from: Position) -> Self {
+        let place = from.0.saturating_sub(head.base.0).max(FRAMES_AT).next_multiple_of(PAGE as u64);
+        // In a cold segment places and positions differ: its frames say which positions they stand for.
+        let at = if head.cold { FRAMES_AT } else { place };
+        Self { walk: Walk::new(file, head, end), from, at }
+    }
+
+    /// Looks there next.
+    pub(crate) fn again(&mut self, at: u64) {
+        self.at = at;
+    }
+
+    /// The byte to look at next.
+    pub(crate) const fn at(&self) -> u64 {
+        self.at
+    }
+
+    pub(crate) fn step(&mut self) -> Option<Step> {
+        let head = self.walk.head;
+        while self.at < self.walk.end {
+            let at = self.at;
+            let look = self.walk.look(at);
+            let Look::Frame(frame) = look else {
+                self.at += PAGE as u64;
+                return Some(Step::Hole { at, refused: matches!(look, Look::Unreadable) });
+            };
+            self.at += frame.padded();
+            if !matches!(frame.kind, Kind::Data | Kind::Close) {
+                continue;
+            }
+            if head.cold && frame.position < self.from {
+                return Some(Step::Passed);
+            }
+            let next = if head.cold { Position(frame.position.0 + 1) } else { head.position(self.at) };
+            return Some(Step::Frame(frame, next));
+        }
+        None
     }
 }

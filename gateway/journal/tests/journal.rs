@@ -132,7 +132,7 @@ fn a_second_writer_is_refused_while_a_look_is_not() {
     block_on(journal.durable_after(Commit(commit.0 - 1))).unwrap();
     let inspect = Inspect::open(disk()).unwrap();
     assert_eq!(texts(&inspect.read(Position(0), 1 << 20).items), ["a"]);
-    let verified = inspect.verify(&mut |_, _| {});
+    let verified = inspect.verify(&mut |_, _| {}).unwrap();
     assert_eq!((verified.events, verified.problems.len()), (1, 0), "{verified:?}");
     journal.close().unwrap();
     drop(Journal::open(disk(), small_options(2), MachineClock::new()).unwrap());

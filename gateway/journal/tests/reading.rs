@@ -41,7 +41,7 @@ fn verification_names_the_file_and_the_byte() {
     assert_eq!((figures.events, figures.groups[0].lag, figures.partitions[0].next), (3, 2, Offset(3)));
     let name = hot(&disk)[0].clone();
     disk.flip(&name, FRAMES_AT + 4096 + 200, 4);
-    let verified = Inspect::open(Arc::new(disk.clone())).unwrap().verify(&mut |_, _| {});
+    let verified = Inspect::open(Arc::new(disk.clone())).unwrap().verify(&mut |_, _| {}).unwrap();
     let there = |problem: &&lamppost_journal::Problem| problem.name == name && problem.byte == FRAMES_AT as u64 + 4096;
     assert!(verified.problems.iter().any(|problem| there(&problem)), "{verified:?}");
     assert_eq!(verified.gaps.len(), 1);

@@ -5,7 +5,7 @@
 )]
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -151,6 +151,25 @@ impl DiskFile for RealFile {
         self.0.write_all_at(bytes, at)
     }
 
+    fn write_pieces_at(&self, pieces: &[&[u8]], mut at: u64) -> io::Result<()> {
+        let filled = pieces.iter().filter(|piece| !piece.is_empty());
+        let mut slices: Vec<IoSlice<'_>> = filled.map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = slices.as_mut_slice();
+        while !rest.is_empty() {
+            // As many as the system takes at once; the rest in the next round.
+            match rustix::io::pwritev(&self.0, rest, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut rest, written);
+                    at += written as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn flush(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -168,6 +187,24 @@ impl DiskFile for RealFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_lie_one_behind_the_other_however_many_there_are() {
+        let top = tempfile::tempdir().unwrap();
+        let disk = Directory::create(top.path()).unwrap();
+        let file = disk.create_zeroed("pieces", 20_000).unwrap();
+        let whole: Vec<u8> = (0..12_000_u32).map(|byte| (byte % 251) as u8).collect();
+        let mut pieces: Vec<&[u8]> = whole[..9000].chunks(4).collect();
+        pieces.extend([&[][..], &whole[9000..], &[][..]]);
+        file.write_pieces_at(&pieces, 100).unwrap();
+        file.write_pieces_at(&[&[]], 19_999).unwrap();
+        let mut read = vec![0; 20_000];
+        file.read_at(&mut read, 0).unwrap();
+        assert_eq!(read[100..12_100], whole);
+        assert!(read[..100].iter().chain(&read[12_100..]).all(|byte| *byte == 0));
+        let looked_at = disk.open("pieces", Access::Read).unwrap();
+        assert!(looked_at.write_pieces_at(&[b"x"], 0).is_err(), "a failed write is told");
+    }
 
     #[test]
     fn each_folder_that_gets_a_new_entry_is_flushed_once_it_has_it() {

@@ -22,7 +22,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `c`, u8 length, group, topic, 0, u16 partition (big-endian) | u64: a consumer group's next offset |
+//! | `c`, u8 length, group, topic, 0, u16 partition (big-endian) | u64: a consumer group's next offset; u64, if not 0: how often it was set there by hand |
 //! | `m`, u8 length, device, u64 boot (big-endian) | u64: the highest sequence stored; u64: the commit that it came with |
 //! | `p`, topic, 0, u16 partition (big-endian) | u64 first offset kept, u64 next offset (only in checkpoints) |
 //! | `u`, any | any: state that the journal keeps for others |
@@ -211,13 +211,15 @@ pub(crate) fn read_bounds(value: &[u8]) -> Option<(Offset, Offset)> {
     Some((Offset(fields.u64()?), Offset(fields.u64()?)))
 }
 
-fn put_place(key: &mut Vec<u8>, at: &TopicPartition) {
+/// Appends a place to a key.
+pub(crate) fn put_place(key: &mut Vec<u8>, at: &TopicPartition) {
     key.extend_from_slice(at.topic.as_str().as_bytes());
     key.push(0);
     key.extend_from_slice(&at.partition.0.to_be_bytes());
 }
 
-fn read_place(bytes: &[u8]) -> Option<TopicPartition> {
+/// The place that ends a key.
+pub(crate) fn read_place(bytes: &[u8]) -> Option<TopicPartition> {
     let (topic, tail) = bytes.split_at_checked(bytes.len().checked_sub(3)?)?;
     let [0, high, low] = tail else { return None };
     let topic = Topic::new(std::str::from_utf8(topic).ok()?).ok()?;

@@ -64,7 +64,16 @@ impl<'a> Fields<'a> {
     }
 
     /// Kafka's varint: zigzag, base 128, least significant group first.
+    #[inline]
     pub(crate) fn varint(&mut self) -> Option<i64> {
+        if let [first @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Some(unzigzag(u64::from(*first)));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Option<i64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -73,31 +82,46 @@ impl<'a> Fields<'a> {
             }
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Some((value >> 1).cast_signed() ^ -((value & 1).cast_signed()));
+                return Some(unzigzag(value));
             }
         }
         None
     }
 }
 
+const fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
+}
+
 const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-/// Appends Kafka's varint.
+/// Appends Kafka's varint. One and two bytes, of which nearly all are, come first.
+#[inline]
 pub(crate) fn put_varint(out: &mut Vec<u8>, value: i64) {
-    let mut rest = zigzag(value);
+    let rest = zigzag(value);
+    match rest {
+        0..0x80 => out.push(rest as u8),
+        0x80..0x4000 => out.extend_from_slice(&[rest as u8 | 0x80, (rest >> 7) as u8]),
+        _ => put_long_varint(out, rest),
+    }
+}
+
+fn put_long_varint(out: &mut Vec<u8>, mut rest: u64) {
     while rest >= 0x80 {
-        out.push((rest & 0x7f) as u8 | 0x80);
+        out.push(rest as u8 | 0x80);
         rest >>= 7;
     }
     out.push(rest as u8);
 }
 
 /// How many bytes [`put_varint`] appends: 1 to 10.
+#[inline]
 pub(crate) const fn varint_bytes(value: i64) -> usize {
-    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    let bits = 64 - (zigzag(value) | 1).leading_zeros();
+    // Bits over 7, rounded up, without a division: right for 1 to 64.
+    ((bits * 9 + 64) / 64) as usize
 }
 
 /// Overwrites `out` from `at` on. The callers overwrite what they have put before.
@@ -110,6 +134,24 @@ pub(crate) fn patch(out: &mut [u8], at: usize, bytes: &[u8]) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn varints_at_each_change_of_length_read_as_they_were_written() {
+        for bits in 0..64 {
+            for value in [
+                1_i64 << bits,
+                (1_i64 << bits).wrapping_sub(1),
+                (1_i64 << bits).wrapping_neg(),
+                i64::MAX >> bits,
+                i64::MIN >> bits,
+            ] {
+                let mut out = Vec::new();
+                put_varint(&mut out, value);
+                assert_eq!(out.len(), varint_bytes(value), "{value}");
+                assert_eq!(Fields::new(&out).varint(), Some(value));
+            }
+        }
+    }
 
     proptest! {
         #[test]

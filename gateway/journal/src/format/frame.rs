@@ -5,14 +5,15 @@
 //! ```text
 //! 0    8   magic "LMPFRAME"
 //! 8    u16 version = 1
-//! 10   u8  kind: 0 data, 1 clean close (made 0 in its place when the journal is opened again), 2 reserved (a sealed
-//!          segment's footer)
+//! 10   u8  kind: 0 data, 1 clean close (made 0 in its place when the journal is opened again), 2 a sealed segment's footer
+//!          ([`super::footer`])
 //! 11   u8  quality of the wall clock: 0 unset, 1 holdover, 2 synced
-//! 12   u32 flags: bit 0 a copy of a recovered frame, bit 1 the last such copy
+//! 12   u32 flags: bit 0 a copy of a recovered frame, bit 1 the last such copy, bit 2 in a cold segment: stands for a run
+//!          of frames
 //! 16   u32 length: from the magic to the end of the last batch, padding left out
 //! 20   u32 CRC32C of the segment's salt (8 bytes), bytes 0 to 19 and bytes 24 to length
-//! 24   u64 position: the journal's byte that this frame begins at
-//! 32   u64 commit number, from 1, rising by one
+//! 24   u64 position: the journal's byte that this frame begins at; of a run, the last that it stands for
+//! 32   u64 commit number, from 1, rising by one; of a run, the last
 //! 40   u64 epoch
 //! 48   u64 boot id
 //! 56   u64 monotonic time of that boot, ms
@@ -23,11 +24,11 @@
 //! 80   u16 number of ranges of the frame before
 //! 82   u16 0
 //! 84   u32 records in this frame, the journal's own partitions left out
-//! 88   u64 0
+//! 88   u64 of a run, its first commit number; else 0
 //! 96       topics: u8 length, name
 //!          batches: u16 topic, u16 partition, u64 base offset, u32 records, u32 bytes
 //!          ranges of the frame with the commit number before: u16 topic, u16 partition, u64 first offset, u64 next offset
-//! head     the batches (RecordBatch v2), in the order of their directory
+//! head     the batches (RecordBatch v2), in the order of their directory; of a footer, its entries
 //! ```
 
 use bytes::Bytes;
@@ -35,8 +36,9 @@ use lamppost_event::{
     BootId, ClockQuality, Commit, Epoch, Monotonic, Now, Offset, Partition, Position, Topic, TopicPartition, WallTime,
 };
 
-use super::batch::{Batch, BatchError};
+use super::batch::{Batch, BatchError, crc_behind};
 use super::fields::{Fields, patch};
+use super::segment::NUMBER_MAX;
 use super::{VERSION, padded};
 
 pub(crate) const MAGIC: &[u8; 8] = b"LMPFRAME";
@@ -55,12 +57,16 @@ const HEAD_AT: usize = 72;
 pub(crate) const COPY: u32 = 1;
 /// The last of the copies that one recovery wrote.
 pub(crate) const LAST_COPY: u32 = 2;
+/// Stands for a run of frames.
+pub(crate) const RUN: u32 = 4;
 
 /// What a frame is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Data,
     Close,
+    /// Says what a sealed segment holds. Derived: never evidence about the log.
+    Footer,
     /// Written by a later version of the same format: passed over.
     Other(u8),
 }
@@ -86,6 +92,8 @@ pub(crate) struct BatchPart<'a> {
 #[derive(Debug)]
 pub(crate) struct FrameParts<'a> {
     pub(crate) kind: Kind,
+    /// The first commit of the run that the frame stands for.
+    pub(crate) run: Option<Commit>,
     pub(crate) position: Position,
     pub(crate) commit: Commit,
     pub(crate) epoch: Epoch,
@@ -93,6 +101,8 @@ pub(crate) struct FrameParts<'a> {
     pub(crate) events: u32,
     pub(crate) batches: Vec<BatchPart<'a>>,
     pub(crate) previous: &'a [Range],
+    /// A footer's entries.
+    pub(crate) body: &'a [u8],
 }
 
 /// The topics' names, each once.
@@ -113,6 +123,29 @@ impl<'a> Names<'a> {
 
 /// Writes a whole frame with its padding into `out` (which is cleared first).
 pub(crate) fn encode(out: &mut Vec<u8>, parts: &FrameParts<'_>, salt: u64) {
+    put_head(out, parts);
+    for batch in &parts.batches {
+        out.extend_from_slice(batch.bytes);
+    }
+    out.extend_from_slice(parts.body);
+    seal(out, salt);
+}
+
+/// Writes what stands before the batches into `out` (which is cleared first), for a frame that is not put together in memory:
+/// the batches follow, then the body, then zeros up to whole pages. Gives the frame's length without these. The batches' own CRCs, which must
+/// hold, save reading them again.
+pub(crate) fn encode_head(out: &mut Vec<u8>, parts: &FrameParts<'_>, salt: u64) -> usize {
+    put_head(out, parts);
+    let batches = parts.batches.iter().map(|batch| batch.bytes.len()).sum::<usize>();
+    let length = out.len() + batches + parts.body.len();
+    patch(out, LENGTH_AT, &(length as u32).to_le_bytes());
+    let crc = parts.batches.iter().fold(crc_of(out, salt), |crc, batch| crc_behind(crc, batch.bytes));
+    let crc = crc32c::crc32c_append(crc, parts.body);
+    patch(out, CRC_AT, &crc.to_le_bytes());
+    length
+}
+
+fn put_head(out: &mut Vec<u8>, parts: &FrameParts<'_>) {
     let mut names = Names::default();
     let mut directory = Vec::with_capacity(ENTRY * (parts.batches.len() + parts.previous.len()));
     for batch in &parts.batches {
@@ -136,10 +169,6 @@ pub(crate) fn encode(out: &mut Vec<u8>, parts: &FrameParts<'_>, salt: u64) {
     out.extend_from_slice(&directory);
     let head = out.len() as u32;
     patch(out, HEAD_AT, &head.to_le_bytes());
-    for batch in &parts.batches {
-        out.extend_from_slice(batch.bytes);
-    }
-    seal(out, salt);
 }
 
 fn put_fixed(out: &mut Vec<u8>, parts: &FrameParts<'_>, topics: u16) {
@@ -149,6 +178,7 @@ fn put_fixed(out: &mut Vec<u8>, parts: &FrameParts<'_>, topics: u16) {
     out.push(match parts.kind {
         Kind::Data => 0,
         Kind::Close => 1,
+        Kind::Footer => 2,
         Kind::Other(kind) => kind,
     });
     out.push(match parts.now.quality {
@@ -156,8 +186,10 @@ fn put_fixed(out: &mut Vec<u8>, parts: &FrameParts<'_>, topics: u16) {
         ClockQuality::Holdover => 1,
         ClockQuality::Synced => 2,
     });
-    // Flags, length and CRC: filled in by `seal` and `copy_to`.
-    out.extend_from_slice(&[0; 12]);
+    let flags = if parts.run.is_some() { RUN } else { 0 };
+    out.extend_from_slice(&flags.to_le_bytes());
+    // Length and CRC: filled in by `seal`.
+    out.extend_from_slice(&[0; 8]);
     let (boot, monotonic) = (parts.now.boot.0, parts.now.monotonic.0);
     for field in [parts.position.0, parts.commit.0, parts.epoch.0, boot, monotonic] {
         out.extend_from_slice(&field.to_le_bytes());
@@ -169,7 +201,7 @@ fn put_fixed(out: &mut Vec<u8>, parts: &FrameParts<'_>, topics: u16) {
     out.extend_from_slice(&(parts.previous.len() as u16).to_le_bytes());
     out.extend_from_slice(&[0; 2]);
     out.extend_from_slice(&parts.events.to_le_bytes());
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&parts.run.unwrap_or_default().0.to_le_bytes());
     debug_assert_eq!(out.len(), FRAME_HEAD, "the fixed part has a fixed size");
 }
 
@@ -186,6 +218,12 @@ fn crc_of(frame: &[u8], salt: u64) -> u32 {
     let crc = crc32c::crc32c(&salt.to_le_bytes());
     let crc = crc32c::crc32c_append(crc, frame.get(..CRC_AT).unwrap_or_default());
     crc32c::crc32c_append(crc, frame.get(POSITION_AT..).unwrap_or_default())
+}
+
+/// The CRC of what is covered but for the salt, and how many bytes that is.
+pub(crate) fn crc_unsalted(frame: &[u8]) -> (u32, usize) {
+    let (before, behind) = (frame.get(..CRC_AT).unwrap_or_default(), frame.get(POSITION_AT..).unwrap_or_default());
+    (crc32c::crc32c_append(crc32c::crc32c(before), behind), before.len() + behind.len())
 }
 
 /// A verified frame, to be written anew at another place under another salt.
@@ -215,6 +253,23 @@ pub(crate) enum Front {
     Foreign,
     /// Something was written here in the segment's present life, and it is no sound frame.
     Trace,
+}
+
+/// The same in a cold segment, whose frames stand for positions `within` (the first one before it, the last one it may end
+/// with). It was written whole: what is not a frame's beginning is its inside, or damaged.
+pub(crate) fn cold_front(page: &[u8], within: std::ops::RangeInclusive<Position>, room: u64) -> Front {
+    let mut fields = Fields::new(page);
+    let magic = fields.bytes(MAGIC.len()) == Some(MAGIC);
+    let _ = fields.bytes(LENGTH_AT - MAGIC.len());
+    let (length, _crc, position) = (fields.u32(), fields.u32(), fields.u64());
+    match (length.map(|length| length as usize), position.map(Position)) {
+        (Some(length), Some(position))
+            if magic && within.contains(&position) && length >= FRAME_HEAD && padded(length) as u64 <= room =>
+        {
+            Front::Length(length)
+        }
+        _ => Front::Trace,
+    }
 }
 
 /// Looks at the first page at a place. `base` is the segment's, `room` what lies between the place and its end.
@@ -249,6 +304,11 @@ impl BatchEntry {
         Offset(self.base.0.saturating_add(self.count as u64))
     }
 
+    /// As it lies on the disk.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
     /// The batch's checked head. What it says must agree with the directory, which the frame's CRC covers.
     pub(crate) fn batch(&self) -> Result<Batch, BatchError> {
         let batch = Batch::parse(self.bytes.clone())?;
@@ -271,6 +331,10 @@ pub(crate) struct Frame {
     pub(crate) events: u32,
     pub(crate) batches: Vec<BatchEntry>,
     pub(crate) previous: Vec<Range>,
+    /// The first commit that it stands for: its own, but for runs.
+    pub(crate) first: Commit,
+    /// A footer's entries.
+    pub(crate) body: Bytes,
     /// From the magic to the end of the last batch.
     pub(crate) bytes: Bytes,
 }
@@ -290,6 +354,7 @@ impl Frame {
         let kind = match fields.u8()? {
             0 => Kind::Data,
             1 => Kind::Close,
+            2 => Kind::Footer,
             other => Kind::Other(other),
         };
         let quality = match fields.u8()? {
@@ -305,12 +370,33 @@ impl Frame {
         let (topics, batches, previous) = (fields.u16()?, fields.u16()?, fields.u16()?);
         fields.u16()?;
         let events = fields.u32()?;
-        fields.u64()?;
+        let run = Commit(fields.u64()?);
         let topics = read_topics(&mut fields, topics)?;
-        let batches = read_batches(&mut fields, &topics, batches, bytes.slice(head.min(bytes.len())..))?;
+        let (batches, body) = read_batches(&mut fields, &topics, batches, bytes.slice(head.min(bytes.len())..))?;
+        if kind != Kind::Footer && !body.is_empty() {
+            return None;
+        }
         let previous = read_ranges(&mut fields, &topics, previous)?;
+        if bytes.len() - fields.rest().len() > head || head > bytes.len() {
+            return None;
+        }
         let now = Now { wall, monotonic, boot, quality };
-        Some(Self { kind, flags, position, commit, epoch, now, events, batches, previous, bytes })
+        let first = if flags & RUN == 0 { commit } else { run };
+        let sound = first <= commit && commit.0 <= NUMBER_MAX;
+        sound.then_some(Self {
+            kind,
+            flags,
+            position,
+            commit,
+            epoch,
+            now,
+            events,
+            batches,
+            previous,
+            first,
+            body,
+            bytes,
+        })
     }
 
     /// What it takes in the segment.
@@ -320,6 +406,10 @@ impl Frame {
 
     pub(crate) const fn is_copy(&self) -> bool {
         self.flags & COPY != 0
+    }
+
+    pub(crate) const fn is_run(&self) -> bool {
+        self.flags & RUN != 0
     }
 
     pub(crate) const fn is_last_copy(&self) -> bool {
@@ -342,7 +432,12 @@ fn read_place(fields: &mut Fields<'_>, topics: &[Topic]) -> Option<TopicPartitio
     Some(TopicPartition { topic, partition: Partition(fields.u16()?) })
 }
 
-fn read_batches(fields: &mut Fields<'_>, topics: &[Topic], count: u16, mut data: Bytes) -> Option<Vec<BatchEntry>> {
+fn read_batches(
+    fields: &mut Fields<'_>,
+    topics: &[Topic],
+    count: u16,
+    mut data: Bytes,
+) -> Option<(Vec<BatchEntry>, Bytes)> {
     let mut batches = Vec::new();
     for _ in 0..count {
         let at = read_place(fields, topics)?;
@@ -352,7 +447,7 @@ fn read_batches(fields: &mut Fields<'_>, topics: &[Topic], count: u16, mut data:
         }
         batches.push(BatchEntry { at, base, count, bytes: data.split_to(length) });
     }
-    data.is_empty().then_some(batches)
+    Some((batches, data))
 }
 
 fn read_ranges(fields: &mut Fields<'_>, topics: &[Topic], count: u16) -> Option<Vec<Range>> {

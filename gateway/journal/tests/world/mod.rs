@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use lamppost_event::{
@@ -14,7 +15,11 @@ use lamppost_event::{
 use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{Entropy, Hand, Journal, Mark, Options, ReadItem, ReadRecord, Recovery, TopicOptions};
 
+pub mod dense;
+pub mod history;
 pub mod hooked;
+pub mod model;
+pub mod steps;
 
 pub const PARTITIONS: u16 = 3;
 
@@ -80,6 +85,7 @@ pub fn small_options(seed: u64) -> Options {
         event_bytes_max: 4 << 10,
         checkpoint_bytes: 4096,
         entropy: Entropy::Seed(seed),
+        read_patience: Duration::ZERO,
         topics: vec![TopicOptions { topic: topic(), partitions: PARTITIONS, linger: None }],
         ..Options::default()
     };

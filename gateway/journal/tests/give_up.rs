@@ -1,0 +1,177 @@
+//! What is given up before it is delivered: only what may be, the least important first, told and counted.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic; its helper functions too")]
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamppost_event::{Offset, Partition, Topic};
+use lamppost_journal::sim::SimDisk;
+use lamppost_journal::{
+    AppendError, Hand, Journal, Options, Policy, Priority, ReadItem, SplitMix64, TopicOptions, WhenFull,
+};
+use world::{HandClock, group, read_all, record, small_options};
+
+const TOPICS: [&str; 3] = ["traffic", "energy", "alarms"];
+
+fn topic(name: &str) -> Topic {
+    Topic::user(name).unwrap()
+}
+
+/// Traffic may go, energy may not, alarms have a reserve.
+fn options(seed: u64) -> Options {
+    let mut options = small_options(seed);
+    let of = |name: &&str| TopicOptions { topic: topic(name), partitions: 1, linger: None };
+    options.topics = TOPICS.iter().map(of).collect();
+    let bulk = Policy { priority: Priority::Bulk, when_full: WhenFull::GiveUpOldest, keep_for: None };
+    let alarm = Policy { priority: Priority::Alarm, ..Policy::default() };
+    options.policies = [(topic("traffic"), bulk), (topic("alarms"), alarm)].into();
+    options.quota_bytes = 12 * options.segment_bytes;
+    options.required = vec![group()];
+    options
+}
+
+struct Site {
+    disk: SimDisk,
+    journal: Journal,
+    hand: Hand,
+    clock: Arc<HandClock>,
+    random: SplitMix64,
+    /// What was taken, by topic: the values by offset.
+    taken: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Site {
+    fn new(disk: SimDisk, options: &Options) -> Self {
+        let clock = HandClock::new();
+        let (journal, hand, _) = Journal::open_by_hand(Arc::new(disk.clone()), options.clone(), clock.clone()).unwrap();
+        hand.keep().unwrap();
+        Self { disk, journal, hand, clock, random: SplitMix64::new(7), taken: BTreeMap::new() }
+    }
+
+    /// False if it was refused for want of room.
+    fn offer(&mut self, name: &'static str) -> bool {
+        // Hex of random numbers: halves when compressed.
+        let noise: String = (0..24).map(|_| format!("{:016x}", self.random.next_u64())).collect();
+        match self.journal.append(&topic(name), Partition(0), record(&noise), None) {
+            Ok(appended) => {
+                let taken = self.taken.entry(name).or_default();
+                assert_eq!(appended.offset.0, taken.len() as u64);
+                taken.push(noise);
+            }
+            Err(AppendError::Full(_)) => return false,
+            Err(error) => panic!("{error}"),
+        }
+        self.hand.commit().unwrap();
+        self.hand.keep().unwrap();
+        let bytes: usize = self.disk.contents().values().map(Vec::len).sum();
+        assert!(bytes as u64 <= self.journal.stats().quota_bytes, "{bytes} bytes are above the quota");
+        true
+    }
+
+    /// Reads all, and gives how many events of each topic are there and how many are in gaps. Each topic's are in order and whole.
+    fn account(&self) -> BTreeMap<String, (u64, u64)> {
+        let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for item in read_all(&self.journal) {
+            let (name, from, to) = match &item {
+                ReadItem::Record(r) => (r.topic.as_str(), r.offset, r.offset.next()),
+                ReadItem::Gap(gap) => (gap.at.topic.as_str(), gap.from, gap.to),
+            };
+            let (there, gone) = found.entry(name.to_owned()).or_default();
+            let next = *there + *gone;
+            match item {
+                ReadItem::Record(ref r) => {
+                    assert_eq!(from.0, next, "{name}: in order, and gaps before what follows them");
+                    let text = r.record.value.as_ref().unwrap();
+                    assert_eq!(self.taken[name][from.0 as usize].as_bytes(), &text[..]);
+                    *there += 1;
+                }
+                // A gap may begin below what a reader has had.
+                ReadItem::Gap(_) => *gone += to.0.saturating_sub(next),
+            }
+        }
+        found
+    }
+}
+
+#[test]
+fn bulk_makes_room_and_is_counted_while_what_must_stay_stays() {
+    let disk = SimDisk::new(1);
+    let mut site = Site::new(disk.clone(), &options(1));
+    for n in 0..4_000 {
+        // Mostly traffic.
+        let name = if n % 40 == 0 {
+            "energy"
+        } else if n % 97 == 0 {
+            "alarms"
+        } else {
+            "traffic"
+        };
+        assert!(site.offer(name), "refused at {n}: {:?}", site.journal.stats());
+    }
+    let found = site.account();
+    assert_eq!(found["energy"], (site.taken["energy"].len() as u64, 0));
+    assert_eq!(found["alarms"], (site.taken["alarms"].len() as u64, 0));
+    let (there, gone) = found["traffic"];
+    assert!(gone > 1_000 && there > 300, "{found:?}");
+    let stats = site.journal.stats();
+    assert_eq!(stats.given_up.get(&topic("traffic")), Some(&gone), "what is gone is counted: {stats:?}");
+    assert_eq!(stats.given_up.len(), 1);
+    // The same after a power cut.
+    drop((site.journal, site.hand));
+    disk.power_cut();
+    let mut after = Site::new(disk, &options(2));
+    after.taken = site.taken;
+    assert_eq!(after.account(), found);
+}
+
+#[test]
+fn without_leave_to_give_anything_up_sources_wait_and_alarms_do_not() {
+    let mut options = options(1);
+    options.policies.remove(&topic("traffic"));
+    let mut site = Site::new(SimDisk::new(2), &options);
+    while site.offer("traffic") {}
+    for _ in 0..3 {
+        // It may take the keeper a few steps to see that there is no more.
+        site.hand.keep().unwrap();
+        while site.offer("traffic") {}
+    }
+    assert!(!site.offer("energy"));
+    let mut alarms = 0;
+    while site.offer("alarms") {
+        alarms += 1;
+        assert!(!site.offer("traffic"), "the reserve is for alarms alone");
+    }
+    assert!(alarms >= 10, "{alarms} alarms were taken");
+    assert!(site.journal.stats().given_up.is_empty());
+    let found = site.account();
+    for name in ["traffic", "alarms"] {
+        assert_eq!(found[name], (site.taken[name].len() as u64, 0));
+    }
+}
+
+#[test]
+fn events_go_for_their_age_in_elapsed_time_only() {
+    let mut options = options(1);
+    let hour = Duration::from_secs(3_600);
+    options.policies.insert(topic("traffic"), Policy { keep_for: Some(hour), ..Policy::default() });
+    let disk = SimDisk::new(3);
+    let mut site = Site::new(disk.clone(), &options);
+    for n in 0..600 {
+        assert!(site.offer(if n % 5 == 0 { "energy" } else { "traffic" }));
+        site.clock.turn(1_000);
+    }
+    assert_eq!(site.account()["traffic"], (480, 0), "ten minutes are not an hour");
+    site.clock.turn(3_700_000);
+    while site.hand.keep().unwrap() {}
+    let found = site.account();
+    let (there, gone) = found["traffic"];
+    assert!(gone > 300 && there + gone == 480, "{found:?}");
+    assert_eq!(found["energy"], (120, 0), "what shares a segment with them stays");
+    assert_eq!(site.journal.stats().given_up.get(&topic("traffic")), Some(&gone));
+    // Another boot: how long the gateway was off is not known, and makes nothing older.
+    let first = site.journal.partitions().into_iter().find(|b| b.at.topic == topic("traffic")).unwrap().first;
+    assert!(first >= Offset(gone));
+}

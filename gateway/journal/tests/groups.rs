@@ -1,0 +1,132 @@
+//! Consumer groups: each at its own pace, set back and forth, found by offset and by time.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic; its helper functions too")]
+
+mod world;
+
+use std::sync::{Arc, Mutex};
+
+use lamppost_event::{BootId, Clock, ClockQuality, Cursor, Group, Monotonic, Now, Offset, Partition, WallTime};
+use lamppost_journal::sim::SimDisk;
+use lamppost_journal::{Hand, Inspect, Journal, Options, ReadItem};
+use world::{append, at, group, open, record, small_options, text_of, topic};
+
+fn next_of(journal: &Journal, group: &Group) -> Offset {
+    let resume = journal.resume(group).unwrap();
+    resume.cursors.iter().find(|cursor| cursor.at == at(0)).map_or(Offset(0), |cursor| cursor.next)
+}
+
+fn cursor(next: u64) -> [Cursor; 1] {
+    [Cursor { at: at(0), next: Offset(next) }]
+}
+
+#[test]
+fn a_group_set_back_stays_there_over_a_close_a_crash_and_a_checkpoint() {
+    let disk = SimDisk::new(1);
+    let options = Options { required: vec![group()], ..small_options(1) };
+    let (journal, hand, _) = open(&disk, &options);
+    for n in 0..10 {
+        append(&journal, 0, &n.to_string());
+        hand.commit().unwrap();
+    }
+    journal.commit_cursors(&group(), &cursor(8)).unwrap();
+    hand.commit().unwrap();
+    journal.reset_cursors(&group(), &cursor(3)).unwrap();
+    assert_eq!(next_of(&journal, &group()), Offset(3));
+    hand.commit().unwrap();
+    disk.power_cut();
+    drop((journal, hand));
+    let (journal, hand, _) = open(&disk, &Options { entropy: lamppost_journal::Entropy::Seed(2), ..options.clone() });
+    assert_eq!(next_of(&journal, &group()), Offset(3), "the older, higher place is not taken for the newer");
+    // From there it goes forward as always.
+    journal.commit_cursors(&group(), &cursor(5)).unwrap();
+    hand.checkpoint().unwrap();
+    journal.close().unwrap();
+    drop((journal, hand));
+    let (journal, _hand, _) = open(&disk, &Options { entropy: lamppost_journal::Entropy::Seed(3), ..options });
+    assert_eq!(next_of(&journal, &group()), Offset(5));
+    journal.reset_cursors(&group(), &cursor(1_000)).unwrap();
+    assert_eq!(next_of(&journal, &group()), Offset(10), "never beyond the end");
+    let figures = Inspect::open(Arc::new(disk.clone())).unwrap().figures();
+    assert_eq!(figures.groups[0].cursors[0].next, Offset(5), "as it is on the disk");
+}
+
+#[test]
+fn two_groups_read_at_their_own_pace_and_the_slow_one_stops_nobody() {
+    let disk = SimDisk::new(2);
+    let mut options = small_options(1);
+    options.quota_bytes = 12 * options.segment_bytes;
+    let (slow, fast) = (group(), Group::new("fast").unwrap());
+    options.required = vec![slow.clone()];
+    let (journal, hand, _) = open(&disk, &options);
+    for n in 0..400 {
+        append(&journal, 0, &format!("{n}"));
+        hand.commit().unwrap();
+        hand.keep().unwrap();
+        journal.commit_cursors(&fast, &cursor(n + 1)).unwrap();
+    }
+    hand.commit().unwrap();
+    assert_eq!((next_of(&journal, &slow), next_of(&journal, &fast)), (Offset(0), Offset(400)));
+    let from = journal.resume(&slow).unwrap().position;
+    let ReadItem::Record(first) = &journal.read(from, 1).unwrap().items[0] else { panic!("a gap") };
+    assert_eq!(text_of(first), "0");
+    assert!(journal.stats().cooled > 0);
+}
+
+/// A clock whose every part is set by hand.
+struct Set(Mutex<Now>);
+
+impl Clock for Set {
+    fn now(&self) -> Now {
+        *self.0.lock().unwrap()
+    }
+}
+
+const NOON: i64 = 1_700_000_000_000;
+const MINUTE: i64 = 60_000;
+
+fn now(boot: u64, minute: i64, wall: i64, quality: ClockQuality) -> Now {
+    let monotonic = Monotonic((minute * MINUTE) as u64);
+    Now { wall: WallTime(wall), monotonic, boot: BootId(boot), quality }
+}
+
+/// Events a minute apart from noon on; the clock of boot 2 wakes up in 1970 and becomes right after five minutes. Much goes cold.
+fn a_day(disk: &SimDisk) -> (Journal, Hand) {
+    let mut options = small_options(1);
+    options.quota_bytes = 12 * options.segment_bytes;
+    options.required = vec![group()];
+    let clock = Arc::new(Set(Mutex::new(now(1, 0, NOON, ClockQuality::Synced))));
+    let (journal, hand, _) = Journal::open_by_hand(Arc::new(disk.clone()), options, clock.clone()).unwrap();
+    for minute in 0..240_i64 {
+        let wall = NOON + minute * MINUTE;
+        let (boot, since, wall, quality) = match minute {
+            0..100 => (1, minute, wall, ClockQuality::Synced),
+            100..105 => (2, minute - 100, (minute - 100) * MINUTE, ClockQuality::Unset),
+            _ => (2, minute - 100, wall, ClockQuality::Synced),
+        };
+        *clock.0.lock().unwrap() = now(boot, since, wall, quality);
+        journal.append(&topic(), Partition(0), record(&format!("{minute} {}", "x".repeat(700))), None).unwrap();
+        hand.commit().unwrap();
+        hand.keep().unwrap();
+    }
+    (journal, hand)
+}
+
+#[test]
+fn a_time_is_found_right_across_a_clock_that_woke_up_in_the_past() {
+    let disk = SimDisk::new(3);
+    let (journal, _hand) = a_day(&disk);
+    assert!(journal.stats().segments_cold > 0);
+    for minute in [0, 1, 40, 99, 101, 103, 110, 200, 238, 239] {
+        let found = journal.offsets_at(WallTime(NOON + minute * MINUTE)).unwrap();
+        let next = found.iter().find(|cursor| cursor.at == at(0)).unwrap().next.0 as i64;
+        // A run is all that it may be early by, and a run ends with the boot.
+        let earliest = if minute >= 100 { 100 } else { 0 };
+        assert!((earliest..=minute).contains(&next), "minute {minute}: offset {next}");
+        if minute > 225 {
+            assert_eq!(next, minute, "in a hot segment it is exact");
+        }
+    }
+    let later = journal.offsets_at(WallTime(NOON + 240 * MINUTE)).unwrap();
+    assert_eq!(later.iter().find(|cursor| cursor.at == at(0)).unwrap().next, Offset(240), "the end");
+    assert_eq!(journal.offsets_at(WallTime(0)).unwrap()[0].next, Offset(0));
+}

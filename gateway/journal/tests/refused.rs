@@ -1,0 +1,106 @@
+//! A disk that refuses to read is not a disk whose bytes are wrong: it is asked again, and nothing is given up meanwhile.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic; its helper functions too")]
+
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamppost_journal::sim::SimDisk;
+use lamppost_journal::{Hand, Journal, OpenError, Options, Recovery};
+use world::hooked::{Hooked, Hooks};
+use world::{FRAMES_AT, HandClock, PAGE, append, open, read_all, small_options, texts};
+
+/// The next `times` reads that touch `page` of a hot segment fail.
+fn refuse(hooks: &Hooks, page: usize, mut times: u32) {
+    *hooks.on_read.lock().unwrap() = Some(Box::new(move |name, at, length| {
+        let touched = name.starts_with("hot-") && (at..at + length as u64).contains(&(page as u64));
+        if times == 0 || !touched {
+            return Ok(());
+        }
+        times -= 1;
+        Err(std::io::Error::from_raw_os_error(5))
+    }));
+}
+
+fn try_open(disk: &SimDisk, page: usize, options: &Options) -> Result<(Journal, Hand, Recovery), OpenError> {
+    let (hooked, hooks) = Hooked::new(disk);
+    refuse(&hooks, page, u32::MAX);
+    Journal::open_by_hand(hooked, options.clone(), HandClock::new())
+}
+
+/// The events "a" to "e" are acknowledged, and the power fails.
+fn five_and_a_cut() -> SimDisk {
+    let disk = SimDisk::new(1);
+    let (journal, hand, _) = open(&disk, &small_options(1));
+    for text in ["a", "b", "c", "d", "e"] {
+        append(&journal, 0, text);
+        hand.commit().unwrap();
+    }
+    disk.power_cut();
+    drop((journal, hand));
+    disk
+}
+
+#[test]
+fn a_reader_waits_for_a_disk_that_refuses_for_a_while() {
+    let disk = five_and_a_cut();
+    let (hooked, hooks) = Hooked::new(&disk);
+    let options = Options { read_patience: Duration::from_secs(2), ..small_options(2) };
+    let (journal, _hand, _) = Journal::open_by_hand(hooked, options, HandClock::new()).unwrap();
+    // More often than one read tries at once.
+    refuse(&hooks, FRAMES_AT + PAGE, 9);
+    assert_eq!(texts(&read_all(&journal)), ["a", "b", "c", "d", "e"]);
+    assert_eq!(journal.stats().unreadable, 0);
+}
+
+#[test]
+fn an_end_that_the_disk_refuses_to_read_is_not_opened_without_at_once() {
+    for page in [0, FRAMES_AT + 4 * PAGE] {
+        let disk = five_and_a_cut();
+        let before = disk.contents();
+        let options = Options { refusals_max: 3, ..small_options(2) };
+        for openings in 1..=2 {
+            match try_open(&disk, page, &options) {
+                Err(OpenError::Refused { openings: counted, openings_max: 3, .. }) => assert_eq!(counted, openings),
+                // The second copy of a head serves as well.
+                Ok((_, _, recovery)) if page == 0 => assert_eq!(recovery.events, 5),
+                other => panic!("{:?}", other.map(|(_, _, recovery)| recovery)),
+            }
+        }
+        if page == 0 {
+            continue;
+        }
+        let mut after = disk.contents();
+        assert_eq!(after.remove("refusals").map(|bytes| bytes.len()), Some(2), "the openings are counted");
+        assert_eq!(after, before, "nothing else was touched");
+        let (journal, _hand, _) = open(&disk, &options);
+        assert_eq!(texts(&read_all(&journal)), ["a", "b", "c", "d", "e"], "the disk answers again");
+        assert!(!disk.contents().contains_key("refusals"), "the count begins anew");
+    }
+}
+
+#[test]
+fn a_disk_that_never_answers_does_not_keep_the_journal_shut_and_its_file_is_kept() {
+    let disk = five_and_a_cut();
+    let options = Options { refusals_max: 1, ..small_options(2) };
+    let page = FRAMES_AT + 4 * PAGE;
+    assert!(matches!(try_open(&disk, page, &options), Err(OpenError::Refused { .. })));
+    let (journal, hand, recovery) = try_open(&disk, page, &options).unwrap();
+    assert!(recovery.unproved.is_some(), "{recovery:?}");
+    assert_eq!(texts(&read_all(&journal)), ["a", "b", "c", "d"]);
+    // The file is not used again, however long the journal goes on.
+    for n in 0..200 {
+        append(&journal, 0, &format!("{n} {}", "x".repeat(900)));
+        hand.commit().unwrap();
+        hand.keep().unwrap();
+    }
+    assert!(journal.stats().recycled > 2);
+    let aside: Vec<_> = disk.contents().into_iter().filter(|(name, _)| name.starts_with("damaged-hot-")).collect();
+    assert_eq!(aside.len(), 1);
+    assert!(aside[0].1.windows(1).len() > page && aside[0].1[page..].starts_with(b"LMPFRAME"), "as it was");
+    let quota = journal.stats().quota_bytes;
+    let bytes: usize = disk.contents().values().map(Vec::len).sum();
+    assert!(bytes as u64 <= quota, "{bytes} of {quota}");
+    drop(Arc::new(journal));
+}

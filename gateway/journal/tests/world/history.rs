@@ -1,0 +1,291 @@
+//! One seeded history of a journal on a simulated disk: appends, commits, reads, cursors, state, checkpoints, upkeep, closing and opening,
+//! and the power failing anywhere, also while it is opened after that, and again. After each opening everything is compared
+//! with what was promised.
+//!
+//! Seven histories in ten know power cuts alone. In two, the disk also fails now and then: reads, writes, flushes, and no room;
+//! still nothing may be lost. In one it does damage (writes that go astray, stale reads, places that can't be read): that may cost events, but each has to
+//! be named as missing or lie at the log's end, and nothing may come out of order or have another's name.
+
+use std::sync::Arc;
+
+use lamppost_event::Position;
+use lamppost_journal::sim::{Faults, Phase, SimDisk};
+use lamppost_journal::{Entropy, Hand, Journal, OpenError, Options, Recovery, SplitMix64};
+
+use super::dense::Dense;
+use super::model::{Each, Failure, Model, Outcome, ensure};
+use super::{HandClock, group, small_options, topic};
+
+/// Which journal it is the history of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journaling {
+    /// As it is.
+    Sound,
+    /// Its flushes do nothing. Power cuts alone.
+    WithoutFlushes,
+    /// It does not pad its frames. Power cuts alone.
+    WithoutPadding,
+    /// Nor does it, but no page that is being written ever becomes garbage: then it loses nothing.
+    WithoutPaddingOrGarbage,
+}
+
+/// What beside power cuts happens to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    None,
+    /// It refuses.
+    Failing,
+    /// It lies.
+    Damaging,
+}
+
+/// What a history came to.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    pub seed: u64,
+    pub cuts: u64,
+    /// The cuts in each of [`Phase::ALL`].
+    pub phases: [u64; Phase::ALL.len()],
+    /// Cuts in a recovery that followed a cut in a recovery.
+    pub recovery_again: u64,
+    pub opened: u64,
+    pub acknowledged: u64,
+    pub named_lost: u64,
+    pub end_lost: u64,
+    pub recycled: u64,
+    pub failure: Option<Failure>,
+    /// Of all files at the end, and of the I/Os.
+    pub digest: (u32, u64),
+    /// What happened, if that was wanted.
+    pub log: Option<Vec<String>>,
+}
+
+const LIVES: usize = 8;
+/// With a disk that fails now and then.
+const OPENINGS_MAX: u32 = 60;
+
+/// Runs a history. What it came to is in the report, also if the journal panics.
+pub fn run(journaling: Journaling, report: &mut Report) {
+    let mut world = World::new(journaling, report);
+    let outcome = world.lives();
+    let digest = (world.disk.digest(), world.disk.ios());
+    let model = &world.model;
+    let (acknowledged, named_lost, end_lost) = (model.acknowledged, model.named_lost, model.end_lost);
+    (report.acknowledged, report.named_lost, report.end_lost) = (acknowledged, named_lost, end_lost);
+    (report.failure, report.digest) = (outcome.err(), digest);
+}
+
+type Open = (Journal, Hand);
+
+pub(super) struct World<'a> {
+    pub(super) disk: SimDisk,
+    /// The disk that takes the padding out.
+    pub(super) dense: Option<Dense>,
+    pub(super) options: Options,
+    pub(super) clock: Arc<HandClock>,
+    pub(super) random: SplitMix64,
+    pub(super) trouble: Trouble,
+    /// The required group's cursors hardly move.
+    pub(super) behind: bool,
+    pub(super) refused: u32,
+    pub(super) model: Model,
+    /// Where this life's reader is.
+    pub(super) reader: (Position, Each),
+    pub(super) opening_ios: u64,
+    pub(super) report: &'a mut Report,
+}
+
+impl<'a> World<'a> {
+    fn new(journaling: Journaling, report: &'a mut Report) -> Self {
+        let seed = report.seed;
+        let (disk, mut random) = (SimDisk::new(seed), SplitMix64::new(seed ^ 0xabcd));
+        let faults = Faults {
+            ignore_flushes: journaling == Journaling::WithoutFlushes,
+            no_garbage: journaling == Journaling::WithoutPaddingOrGarbage,
+            ..Faults::default()
+        };
+        disk.set_faults(faults);
+        let without_padding = [Journaling::WithoutPadding, Journaling::WithoutPaddingOrGarbage].contains(&journaling);
+        let trouble = match seed % 10 {
+            _ if journaling != Journaling::Sound => Trouble::None,
+            7 | 8 => Trouble::Failing,
+            9 => Trouble::Damaging,
+            _ => Trouble::None,
+        };
+        let mut options = small_options(seed);
+        options.required = if random.chance(1, 2) { vec![group()] } else { Vec::new() };
+        options.quota_bytes += random.below(6) * options.segment_bytes;
+        Self {
+            dense: without_padding.then(|| Dense::new(&disk)),
+            disk,
+            options,
+            clock: HandClock::new(),
+            trouble,
+            behind: random.chance(1, 2),
+            random,
+            refused: 0,
+            model: Model::default(),
+            reader: Default::default(),
+            opening_ios: 40,
+            report,
+        }
+    }
+
+    fn lives(&mut self) -> Outcome {
+        for life in 0..LIVES {
+            self.life(life)?;
+        }
+        self.disk.set_faults(Faults { no_garbage: true, ..Faults::default() });
+        self.say(|| "the end".to_owned());
+        self.open(false).map(drop)
+    }
+
+    pub(super) fn say(&mut self, what: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.report.log {
+            log.push(what());
+        }
+    }
+
+    pub(super) const fn damaged(&self) -> bool {
+        matches!(self.trouble, Trouble::Damaging)
+    }
+
+    /// The power fails now, unless it did in some I/O.
+    fn power_cut(&mut self) {
+        let phase = self.disk.cut_phase();
+        self.say(|| phase.map_or("power cut".to_owned(), |phase| format!("power cut in {phase:?}")));
+        self.report.cuts += 1;
+        if let Some(slot) = phase.and_then(|phase| Phase::ALL.iter().position(|other| *other == phase)) {
+            self.report.phases[slot] += 1;
+        }
+        self.disk.power_cut();
+    }
+
+    /// Opens, with the power failing now and then while it does, and compares.
+    fn open(&mut self, cuts: bool) -> Outcome<Open> {
+        let (mut again, mut refusals) = (0, 0);
+        loop {
+            self.disk.set_opening(true);
+            if cuts && again < 4 && self.random.chance(2, 5) {
+                self.disk.cut_after(self.random.below(self.opening_ios + 4));
+            }
+            self.options.entropy = Entropy::Seed(self.random.next_u64());
+            let before = self.disk.ios();
+            let opened = match &self.dense {
+                Some(dense) => Journal::open_by_hand(Arc::new(dense.clone()), self.options.clone(), self.clock.clone()),
+                None => Journal::open_by_hand(Arc::new(self.disk.clone()), self.options.clone(), self.clock.clone()),
+            };
+            if self.disk.is_cut() {
+                // It may even have opened: what failed may have been something that can be left.
+                drop(opened);
+                self.report.recovery_again += u64::from(again > 0);
+                again += 1;
+                self.power_cut();
+                continue;
+            }
+            self.disk.stay();
+            match opened {
+                Ok((journal, hand, recovery)) => {
+                    self.disk.set_opening(false);
+                    self.opening_ios = self.disk.ios() - before;
+                    self.report.opened += 1;
+                    self.compare(&journal, &recovery)?;
+                    return Ok((journal, hand));
+                }
+                Err(error) => self.refused_to_open(error, &mut refusals)?,
+            }
+        }
+    }
+
+    /// Only a disk in trouble may be a reason not to open.
+    fn refused_to_open(&mut self, error: OpenError, refusals: &mut u32) -> Outcome {
+        *refusals += 1;
+        self.say(|| format!("refused to open: {error}"));
+        let passing = matches!(error, OpenError::Disk(_) | OpenError::NoRoom { .. } | OpenError::Refused { .. });
+        ensure!(self.trouble != Trouble::None && passing && *refusals < OPENINGS_MAX, "does not open: {error}");
+        let mut faults = self.disk.faults();
+        faults.capacity_bytes = None;
+        self.disk.set_faults(faults);
+        self.disk.process_killed();
+        Ok(())
+    }
+
+    /// Everything that must hold after a recovery.
+    fn compare(&mut self, journal: &Journal, recovery: &Recovery) -> Outcome {
+        let damaged = self.damaged();
+        self.say(|| format!("{recovery:?}"));
+        let model = &mut self.model;
+        let found = model.find(journal)?;
+        model.check_events(&found, damaged)?;
+        if !damaged {
+            let causes = (&recovery.damage, &found.damage, &recovery.checkpoints_refused, &recovery.set_aside);
+            let none = found.damage.is_empty() && recovery.damage.is_empty();
+            ensure!(
+                none && recovery.checkpoints_refused.is_empty() && recovery.set_aside.is_empty(),
+                "damage: {causes:?}"
+            );
+        }
+        model.check_marks(journal, &found, damaged)?;
+        model.check_cursors(journal, &found, damaged)?;
+        model.check_state(journal, damaged)?;
+        for (slot, first) in found.first.into_iter().enumerate() {
+            let passed = self.options.required.is_empty() || damaged || first <= model.cursor_asked[slot];
+            ensure!(passed, "{slot} was recycled up to {first}, beyond the required cursor");
+        }
+        model.pending.clear();
+        let count = found.events.len();
+        // What was served is on the disk.
+        (model.stored, model.first) = (found.events.clone(), found.first);
+        self.reader = Default::default();
+        self.say(|| format!("opened with {count} events, gaps {:?}", found.gaps));
+        Ok(())
+    }
+
+    fn life(&mut self, life: usize) -> Outcome {
+        let (journal, hand) = self.open(true)?;
+        self.begin_trouble();
+        self.arm();
+        let steps = 20 + self.random.below(150);
+        self.say(|| format!("life {life}: {steps} steps"));
+        for _ in 0..steps {
+            self.step(&(&journal, &hand))?;
+            if journal.durable().is_err() || self.disk.is_cut() {
+                break;
+            }
+        }
+        let recycled = journal.stats().recycled;
+        self.report.recycled += recycled;
+        let end = self.random.below(8);
+        if end > 4 && !self.disk.is_cut() {
+            self.close(&journal)?;
+        }
+        for bounds in journal.partitions().into_iter().filter(|bounds| bounds.at.topic == topic()) {
+            self.model.first[usize::from(bounds.at.partition.0)] = bounds.first.0;
+        }
+        drop((journal, hand));
+        if self.disk.is_cut() || end.is_multiple_of(2) {
+            self.power_cut();
+        } else {
+            self.say(|| "killed".to_owned());
+            self.disk.process_killed();
+        }
+        Ok(())
+    }
+
+    /// Closes; the power may fail in it.
+    fn close(&mut self, journal: &Journal) -> Outcome {
+        if self.random.chance(1, 3) {
+            self.disk.cut_after(self.random.below(6));
+        }
+        let last = self.model.pending.last().map(|entry| entry.0);
+        let closed = journal.close();
+        self.say(|| format!("closed: {closed:?}"));
+        if closed.is_ok() && !self.disk.is_cut() {
+            if let Some(last) = last {
+                self.model.settle(last, journal.epoch())?;
+            }
+            (self.model.cursor_durable, self.model.state_durable) = (self.model.cursor_asked, self.model.state_asked);
+        }
+        Ok(())
+    }
+}

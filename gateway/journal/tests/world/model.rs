@@ -1,0 +1,304 @@
+//! What the journal has promised, as far as a history has come, and what it means to break it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lamppost_event::{Commit, Epoch};
+use lamppost_journal::{Journal, ReadItem, ReadRecord};
+
+use super::{PARTITIONS, at, device, group, text_of, topic};
+
+/// How a promise was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// So many acknowledged events are neither there nor named as missing.
+    Lost(u64),
+    /// An event came after one that is later.
+    OutOfOrder,
+    /// Epoch, partition and offset name two events.
+    Reused,
+    /// Anything else.
+    Other,
+}
+
+/// A promise that was broken.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub wrong: Wrong,
+    pub what: String,
+}
+
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+pub fn fail<T>(wrong: Wrong, what: impl Into<String>) -> Outcome<T> {
+    Err(Failure { wrong, what: what.into() })
+}
+
+/// For errors of calls that have to succeed.
+pub fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> Outcome<T> {
+    result.or_else(|error| fail(Wrong::Other, error.to_string()))
+}
+
+/// Fails with `Wrong::Other` unless it holds.
+macro_rules! ensure {
+    ($holds:expr, $($message:tt)*) => {
+        if !$holds {
+            return $crate::world::model::fail($crate::world::model::Wrong::Other, format!($($message)*));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// Partition and offset.
+pub type Key = (u16, u64);
+
+/// An event, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    pub sequence: u64,
+    /// Of its text.
+    pub crc: u32,
+}
+
+impl Event {
+    /// The text ends with the sequence.
+    pub fn of(text: &str) -> Self {
+        let sequence = text.rsplit(' ').next().unwrap().parse().unwrap();
+        Self { sequence, crc: crc(text) }
+    }
+}
+
+/// CRC-32 (bitwise; a history has few bytes).
+fn crc(text: &str) -> u32 {
+    !text.bytes().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
+
+/// What a number of each partition is kept for.
+pub type Each = [u64; PARTITIONS as usize];
+
+#[derive(Default)]
+pub struct Model {
+    /// Appended in this life and not acknowledged yet.
+    pub pending: Vec<(Commit, Key, Event)>,
+    /// Acknowledged, or read after a recovery: it is on the disk.
+    pub stored: BTreeMap<Key, Event>,
+    /// Everything that was ever acknowledged or read.
+    pub named: HashMap<(Epoch, Key), Event>,
+    /// The next sequence of each partition's device.
+    pub next_sequence: Each,
+    /// The highest sequence of each partition that was acknowledged.
+    pub acknowledged_sequence: Each,
+    pub cursor_asked: Each,
+    pub cursor_durable: Each,
+    pub state_asked: u64,
+    pub state_durable: u64,
+    /// The first offset kept, as the journal last said before its end. Recovery gives up nothing.
+    pub first: Each,
+    pub acknowledged: u64,
+    /// Of what was acknowledged, what damage cost and a gap names.
+    pub named_lost: u64,
+    /// Of what was acknowledged, what damage cost at the end of the log, where nothing can name it.
+    pub end_lost: u64,
+}
+
+/// What one reading of everything found.
+#[derive(Default)]
+pub struct Found {
+    pub events: BTreeMap<Key, Event>,
+    /// Partition, first and next offset.
+    pub gaps: Vec<(u16, u64, u64)>,
+    /// Gaps that are not for what was recycled.
+    pub damage: Vec<String>,
+    pub first: Each,
+    pub next: Each,
+}
+
+impl Found {
+    /// Whether something says that it is missing.
+    pub fn names(&self, (partition, offset): Key) -> bool {
+        offset < self.first[usize::from(partition)]
+            || self.gaps.iter().any(|gap| gap.0 == partition && (gap.1..gap.2).contains(&offset))
+    }
+}
+
+impl Model {
+    /// Everything up to the commit is on the disk.
+    pub fn settle(&mut self, durable: Commit, epoch: Epoch) -> Outcome {
+        let behind = self.pending.iter().position(|entry| entry.0 > durable).unwrap_or(self.pending.len());
+        for (_, key, event) in self.pending.drain(..behind).collect::<Vec<_>>() {
+            self.acknowledged += 1;
+            self.name(epoch, key, event)?;
+            let sequence = &mut self.acknowledged_sequence[usize::from(key.0)];
+            *sequence = event.sequence.max(*sequence);
+            self.stored.insert(key, event);
+        }
+        Ok(())
+    }
+
+    /// Epoch and place name this event, and no other, for ever.
+    fn name(&mut self, epoch: Epoch, key: Key, event: Event) -> Outcome {
+        let named = self.named.entry((epoch, key)).or_insert(event);
+        let same = *named == event;
+        if same { Ok(()) } else { fail(Wrong::Reused, format!("{key:?} of {epoch:?} names {named:?} and {event:?}")) }
+    }
+
+    /// Takes what was read, in the order of reading; `next` is where each partition's reading is.
+    pub fn follow(&mut self, next: &mut Each, record: &ReadRecord) -> Outcome<(Key, Event)> {
+        let key = (record.partition.0, record.offset.0);
+        let event = Event::of(&text_of(record));
+        let slot = &mut next[usize::from(key.0)];
+        if key.1 < *slot {
+            return fail(Wrong::OutOfOrder, format!("{key:?} came after offset {}", *slot - 1));
+        }
+        *slot = key.1 + 1;
+        self.name(record.epoch, key, event)?;
+        Ok((key, event))
+    }
+
+    /// Reads everything.
+    pub fn find(&mut self, journal: &Journal) -> Outcome<Found> {
+        let (mut found, mut next) = (Found::default(), Each::default());
+        let mut from = lamppost_event::Position(0);
+        loop {
+            let chunk = must(journal.read(from, 100_000))?;
+            for item in chunk.items {
+                match item {
+                    ReadItem::Record(record) => {
+                        let (key, event) = self.follow(&mut next, &record)?;
+                        found.events.insert(key, event);
+                    }
+                    ReadItem::Gap(gap) => {
+                        found.gaps.push((gap.at.partition.0, gap.from.0, gap.to.0));
+                        if !gap.reason.contains("recycled") {
+                            found.damage.push(format!("{gap:?}"));
+                        }
+                    }
+                }
+            }
+            from = chunk.next;
+            if chunk.caught_up {
+                break;
+            }
+        }
+        for bounds in journal.partitions().into_iter().filter(|bounds| bounds.at.topic == topic()) {
+            let slot = usize::from(bounds.at.partition.0);
+            (found.first[slot], found.next[slot]) = (bounds.first.0, bounds.next.0);
+        }
+        Ok(found)
+    }
+
+    /// The sequences that are marked must be those of the last events.
+    pub fn check_marks(&mut self, journal: &Journal, found: &Found, damaged: bool) -> Outcome {
+        for partition in 0..PARTITIONS {
+            let slot = usize::from(partition);
+            let stored = patient(|| journal.mark(&device(partition), 1));
+            let stored = if damaged { stored.unwrap_or_default() } else { must(stored)? }.unwrap_or(0);
+            let last =
+                found.events.range((partition, 0)..(partition + 1, 0)).next_back().map(|(_, event)| event.sequence);
+            if !damaged {
+                let acknowledged = self.acknowledged_sequence[slot];
+                ensure!(
+                    last.is_none_or(|last| stored == last),
+                    "mark {stored} of {partition}; its last event is {last:?}"
+                );
+                ensure!(stored >= acknowledged, "mark {stored} of {partition}; {acknowledged} was acknowledged");
+            }
+            // A sender goes on behind what is stored.
+            self.next_sequence[slot] = stored.max(last.unwrap_or(0)) + 1;
+        }
+        Ok(())
+    }
+
+    pub fn check_state(&mut self, journal: &Journal, damaged: bool) -> Outcome {
+        let state = patient(|| journal.state_get(b"state"));
+        let state = if damaged { state.unwrap_or_default() } else { must(state)? };
+        let state = state.map_or(0, |value| String::from_utf8(value.to_vec()).unwrap().parse().unwrap());
+        let expected = self.state_durable..=self.state_asked;
+        ensure!(damaged || expected.contains(&state), "state {state} is not one of {expected:?}");
+        (self.state_durable, self.state_asked) = (state, state);
+        Ok(())
+    }
+
+    pub fn check_cursors(&mut self, journal: &Journal, found: &Found, damaged: bool) -> Outcome {
+        let resume = must(journal.resume(&group()))?;
+        let mut cursors = Each::default();
+        for cursor in &resume.cursors {
+            cursors[usize::from(cursor.at.partition.0)] = cursor.next.0;
+        }
+        for (slot, next) in cursors.into_iter().enumerate() {
+            let expected = self.cursor_durable[slot]..=self.cursor_asked[slot];
+            ensure!(damaged || expected.contains(&next), "the cursor of {slot} is {next}, not in {expected:?}");
+            (self.cursor_durable[slot], self.cursor_asked[slot]) = (next, next);
+        }
+        let (mut undone, mut next) = (Vec::new(), Each::default());
+        for item in must(journal.read(resume.position, usize::MAX))?.items {
+            if let ReadItem::Record(record) = item {
+                undone.push(self.follow(&mut next, &record)?.0);
+            }
+        }
+        undone.sort_unstable();
+        let mut expected =
+            found.events.keys().filter(|(partition, offset)| *offset >= cursors[usize::from(*partition)]);
+        let passed = expected.find(|key| undone.binary_search(key).is_err());
+        ensure!(passed.is_none() || damaged, "resuming passes over {passed:?}");
+        Ok(())
+    }
+
+    /// What was acknowledged is there, or something says that it is not.
+    pub fn check_events(&mut self, found: &Found, damaged: bool) -> Outcome {
+        let (mut lost, mut example) = (0, None);
+        for (key, event) in &self.stored {
+            let slot = usize::from(key.0);
+            let given_up = key.1 < found.first[slot] && (damaged || key.1 < self.first[slot]);
+            if given_up || found.events.get(key) == Some(event) {
+                continue;
+            }
+            if damaged && found.names(*key) {
+                self.named_lost += 1;
+            } else if damaged && key.1 >= found.next[slot] {
+                self.end_lost += 1;
+            } else {
+                lost += 1;
+                example = example.or(Some((*key, *event, found.events.get(key))));
+            }
+        }
+        if let Some((key, event, instead)) = example {
+            let (first, next, gaps) = (found.first, found.next, &found.gaps);
+            let there = format!("there is {instead:?}, from {first:?} to {next:?}, gaps {gaps:?}");
+            return fail(Wrong::Lost(lost), format!("acknowledged {event:?} at {key:?} is lost, {there}"));
+        }
+        Ok(())
+    }
+
+    /// One partition from an offset on, where reading may fail once.
+    pub fn check_partition(&mut self, journal: &Journal, partition: u16, from: u64, damaged: bool) -> Outcome {
+        let place = at(partition);
+        let chunk = must(journal.read_partition(&place.topic, place.partition, lamppost_event::Offset(from), 5_000))?;
+        let mut next = Each::default();
+        next[usize::from(partition)] = from;
+        for item in chunk.items {
+            match item {
+                ReadItem::Record(record) => {
+                    let (key, event) = self.follow(&mut next, &record)?;
+                    let stored = self.stored.get(&key);
+                    ensure!(damaged || stored == Some(&event), "{key:?} is {event:?}, stored was {stored:?}");
+                }
+                ReadItem::Gap(gap) => {
+                    ensure!(damaged || gap.reason.contains("recycled"), "a gap without damage: {gap:?}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Asks again when the disk refuses: it may have been busy.
+fn patient<T, E>(mut ask: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    for _ in 0..3 {
+        if let Ok(answer) = ask() {
+            return Ok(answer);
+        }
+    }
+    ask()
+}
