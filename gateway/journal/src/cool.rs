@@ -375,7 +375,7 @@ impl<'a> Making<'a> {
             previous: &self.previous,
             body: &[],
         };
-        encode(&mut self.frame, &parts, self.head.salt);
+        encode(&mut self.frame, &parts, self.head.salt_at(self.at));
         let frame = std::mem::take(&mut self.frame);
         self.put(&frame)?;
         self.counts = [self.counts[0] + 1, self.counts[1] + u64::from(events), self.counts[2] + frame.len() as u64];

@@ -382,7 +382,9 @@ fn missing(stretch: &Stretch, hole: Range<u64>) -> Vec<(Position, Gap)> {
     take_frames(stretch, hole.end..stretch.end, &mut account);
     for (at, (_, to)) in &stretch.ranges {
         let next = account.next.get(at).copied().unwrap_or(*to);
-        account.gap(at, next, *to, head.position(stretch.end - 1));
+        // In a cold segment no position names a byte: behind all its frames is its end.
+        let last = if head.cold { Position(head.limit().0 - 1) } else { head.position(stretch.end - 1) };
+        account.gap(at, next, *to, last);
     }
     account.gaps.into_iter().flat_map(|(position, gaps)| gaps.into_iter().map(move |gap| (position, gap))).collect()
 }

@@ -99,7 +99,7 @@ impl<'a> Walk<'a> {
 
     fn frame(&mut self, at: u64, length: usize) -> Look {
         let Some(bytes) = self.bytes(at, length) else { return Look::Unreadable };
-        Frame::decode(bytes, self.head.salt).map_or(Look::Trace, |frame| Look::Frame(Box::new(frame)))
+        Frame::decode(bytes, self.head.salt_at(at)).map_or(Look::Trace, |frame| Look::Frame(Box::new(frame)))
     }
 
     /// `length` bytes from `at` on, from the window or else from the file.

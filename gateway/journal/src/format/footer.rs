@@ -91,8 +91,9 @@ impl Footer {
             Place::Last { file_bytes } => file_bytes.checked_sub(total as u64).filter(|begin| *begin >= self.end)?,
             Place::Behind => self.end,
         };
+        let salt = head.salt_at(begin);
         parts.position = if head.cold { head.limit() } else { head.position(begin) };
-        encode(&mut out, &parts, head.salt);
+        encode(&mut out, &parts, salt);
         out.resize(total, 0);
         patch(&mut out, total - POINTER, &begin.to_le_bytes());
         Some((begin, out))
@@ -139,7 +140,7 @@ impl Footer {
             whole
         };
         let length = length_of(&whole).filter(|length| *length >= FRAME_HEAD && *length <= whole.len())?;
-        let frame = Frame::decode(Bytes::from(whole).slice(..length), head.salt)?;
+        let frame = Frame::decode(Bytes::from(whole).slice(..length), head.salt_at(begin))?;
         let position = if head.cold { head.limit() } else { head.position(begin) };
         (frame.kind == Kind::Footer && frame.position == position).then(|| Self::of(&frame, begin))?
     }

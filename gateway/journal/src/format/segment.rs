@@ -17,7 +17,7 @@
 //! 16   u64 segment number, from 0, rising by at least one
 //! 24   u64 base: the position of the segment's byte 0
 //! 32   u64 size of the file in bytes
-//! 40   u64 salt: random, seeds the CRC of every frame in it
+//! 40   u64 salt: random, seeds the CRC of every frame in it; in a cold segment with the frame's first byte added
 //! 48   u64 epoch when it was begun
 //! 56   u128 identity of the journal, random, given at its first creation
 //! 72   u64 commit number of its first frame
@@ -135,6 +135,11 @@ impl SegmentHead {
             && head.span.is_multiple_of(PAGE as u64)
             && head.base.0.checked_add(head.bytes.max(head.span)).is_some();
         sound.then_some(head)
+    }
+
+    /// What seeds the CRC of the frame at byte `at`. A hot frame says where it belongs; a cold one proves it so.
+    pub(crate) const fn salt_at(&self, at: u64) -> u64 {
+        if self.cold { self.salt.wrapping_add(at) } else { self.salt }
     }
 
     /// The position of a hot segment's byte `at`. In a cold one it only names the place.

@@ -284,7 +284,11 @@ impl<'a> World<'a> {
             if let Some(last) = last {
                 self.model.settle(last, journal.epoch())?;
             }
-            (self.model.cursor_durable, self.model.state_durable) = (self.model.cursor_asked, self.model.state_asked);
+            self.model.state_durable = self.model.state_asked;
+            // Cursors that found no room in the log go into a checkpoint; on a full disk they are not kept, and a little comes again.
+            if self.disk.faults().capacity_bytes.is_none() {
+                self.model.cursor_durable = self.model.cursor_asked;
+            }
         }
         Ok(())
     }
