@@ -17,14 +17,14 @@ TIERS = (
         "ci",
         None,
         "what CI runs; about half an hour on two cores from nothing",
-        "the ARM64 program, hundreds of kills, benchmarks (--all); power cuts on an emulated card, a whole emulated "
-        "Raspberry Pi, hours of soak (no tier has them yet)",
+        "the ARM64 program, hundreds of kills, benchmarks (--all); a whole emulated Raspberry Pi, hours of soak (no tier "
+        "has them yet)",
     ),
     Tier(
         "all",
         "tests/run --all",
         "the above, and what is slow; about an hour more",
-        "power cuts on an emulated card, a whole emulated Raspberry Pi, hours of soak (no tier has them yet)",
+        "a whole emulated Raspberry Pi, hours of soak (no tier has them yet)",
     ),
 )
 
@@ -47,23 +47,44 @@ class Step:
 _PYTEST = "cd tests && ../target/rig/venv/bin/python -m pytest -s"
 _STORIES_NEED = ("c", "python", "java", "maven", "mosquitto-clients", "node", "qemu-arm", "thumb")
 _STORIES_SPARE = {"qemu": ("qemu-arm", "thumb"), "mqttjs": ("node",), "mosquitto": ("mosquitto-clients",)}
+_CARD = "cd tests/rig/card && CARGO_TARGET_DIR=../../../target/card cargo"
+_FUZZED = ("frame", "batch", "checkpoint", "recovery")
+_FUZZ = (
+    'cd gateway/journal/fuzz && PATH="$PWD/../../../target/rig/fuzz/bin:$PATH" cargo fuzz run --sanitizer none '
+    "--target-dir ../../../target/fuzz {} -- -max_total_time=60 -timeout=20 {}"
+)
+_PEERS = "cd gateway/journal/benches/peers && CARGO_TARGET_DIR=../../../../target/peers cargo"
 _BUILT = {"LAMPPOST_BIN": "target/release/lamppost"}
 
 STEPS = (
-    Step("fmt", "formats", ("cargo fmt --all --check", "cd firmware && cargo fmt --all --check")),
+    Step(
+        "fmt",
+        "formats",
+        (
+            "cargo fmt --all --check",
+            "cd firmware && cargo fmt --all --check",
+            "cd tests/rig/card && cargo fmt --check",
+            "cd gateway/journal/benches/peers && cargo fmt --check",
+        ),
+    ),
     Step(
         "lint",
         "clippy, no warnings",
         (
             "cargo clippy --locked --workspace --all-targets -- -D warnings",
             "cd firmware && cargo clippy --locked --all-targets -- -D warnings",
+            f"{_CARD} clippy --locked --all-targets -- -D warnings",
         ),
         needs=("c",),
     ),
     Step(
         "docs",
         "documentation, no warnings",
-        ("cargo doc --locked --workspace --no-deps", "cd firmware && cargo doc --locked --no-deps"),
+        (
+            "cargo doc --locked --workspace --no-deps",
+            "cd firmware && cargo doc --locked --no-deps",
+            f"{_CARD} doc --locked --no-deps",
+        ),
         needs=("c",),
         environment={"RUSTDOCFLAGS": "-D warnings"},
     ),
@@ -72,6 +93,32 @@ STEPS = (
         "unit and property tests of the gateway and the drivers",
         ("cargo test --locked --workspace",),
         needs=("c",),
+    ),
+    Step(
+        "powercut",
+        "ten thousand seeded histories of the journal with power cuts, and the controls that must be caught losing events",
+        ("cargo run --locked --release -p lamppost-journal --example powercut -- --seeds 10000 --json",),
+        needs=("c",),
+    ),
+    Step(
+        "cuts",
+        "power cuts of a modelled card under ext4 (needs root, FUSE and loop devices)",
+        (
+            f"{_CARD} test --locked",
+            f"{_CARD} build --locked --release",
+            "target/card/release/lamppost-card cuts --cuts 100 ${LAMPPOST_SEED:+--seed $LAMPPOST_SEED}",
+        ),
+        needs=("c", "ext4"),
+    ),
+    Step(
+        "interleavings",
+        "the group commit under thousands of interleavings of its threads",
+        (
+            "cargo test --locked -p lamppost-journal --test interleavings --target-dir target/shuttle",
+            "cargo clippy --locked -p lamppost-journal --test interleavings --target-dir target/shuttle -- -D warnings",
+        ),
+        needs=("c",),
+        environment={"RUSTFLAGS": "--cfg shuttle", "CARGO_PROFILE_DEV_OPT_LEVEL": "2"},
     ),
     Step("node", "tests of the firmware's brain, on this machine", ("cd firmware && cargo test --locked",)),
     Step(
@@ -113,6 +160,20 @@ STEPS = (
         environment={**_BUILT, "LAMPPOST_KILLS": "200"},
     ),
     Step(
+        "fuzz",
+        "a minute of fuzzing for each way that bytes come into the journal",
+        (
+            "cargo install --locked --quiet --root target/rig/fuzz cargo-fuzz@0.13.2",
+            "cargo run --locked -p lamppost-journal --example fuzz_seeds -- gateway/journal/fuzz/corpus",
+            *(
+                _FUZZ.format(target, "-max_len=160 -len_control=0" if target == "recovery" else "-max_len=16384")
+                for target in _FUZZED
+            ),
+        ),
+        needs=("c",),
+        tier="all",
+    ),
+    Step(
         "bench",
         "measured and printed, not judged",
         (
@@ -122,5 +183,17 @@ STEPS = (
         ),
         needs=("c",),
         tier="all",
+    ),
+    Step(
+        "journal-bench",
+        "the journal against the disk's floor and other engines; measured and printed, not judged (needs root, FUSE and loop "
+        "devices)",
+        (
+            f"{_PEERS} clippy --locked -- -D warnings",
+            "cargo bench --locked -p lamppost-journal -- --detail",
+        ),
+        needs=("c", "ext4", "rocksdb"),
+        tier="all",
+        minutes_max=60,
     ),
 )

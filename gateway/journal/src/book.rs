@@ -137,6 +137,8 @@ pub(crate) struct Book {
     pub(crate) checkpoint_before: Option<(String, u64)>,
     /// Bytes of files that are neither segments nor checkpoints.
     pub(crate) other_bytes: u64,
+    /// Of those, what was set aside, oldest first, with its size.
+    pub(crate) aside: Vec<(String, u64)>,
     /// The next number and base for a segment.
     pub(crate) next_number: u64,
     pub(crate) next_base: Position,

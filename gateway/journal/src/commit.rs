@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use lamppost_event::{Commit, Epoch, Group, JournalStopped, Now, Offset, Position, StoredRecord, TopicPartition};
 
-use crate::book::{Lease, Reach, Segment};
+use crate::book::{FreeFile, Lease, Reach, Segment};
 use crate::disk::{DiskError, DiskFile};
 use crate::format::batch::{BatchBuilder, Compression, Compressor};
 use crate::format::checkpoint::{CURSOR, cursor_key};
@@ -175,6 +175,26 @@ impl Shared {
         sealed.map_or(Ok(()), |index| self.seal_segment(index))
     }
 
+    /// A file that has a live name still is a segment by its heads: they are replaced one after the other, the unsound one first if one
+    /// is, so that there always is a sound one.
+    fn write_heads(&self, free: &FreeFile, heads: &[u8]) -> Result<(), DiskError> {
+        let (first, second) = heads.split_at(PAGE);
+        let mut pieces = vec![(0, heads)];
+        if free.name.starts_with("hot-") {
+            pieces = vec![(0, first), (PAGE as u64, second)];
+            let mut page = vec![0; PAGE];
+            let sound = free.file.read_at(&mut page, PAGE as u64).is_ok() && SegmentHead::decode(&page).is_ok();
+            if !sound {
+                pieces.reverse();
+            }
+        }
+        for (at, piece) in pieces {
+            free.file.write_at(piece, at).map_err(DiskError::of("write", &free.name))?;
+            free.file.flush().map_err(DiskError::of("flush", &free.name))?;
+        }
+        Ok(())
+    }
+
     /// Gives a prepared file its head and its live name, durably.
     pub(crate) fn begin_segment(&self, first_commit: Commit, epoch: Epoch) -> Result<Segment, DiskError> {
         let (free, number, base) = {
@@ -192,14 +212,7 @@ impl Shared {
         let (cold, span) = (false, bytes);
         let head = SegmentHead { number, base, bytes, salt, epoch, identity, first_commit, virgin, cold, span };
         let page = head.encode();
-        // A file that has a live name still is one by its heads: they are replaced one after the other, so that one is always sound.
-        let copies = if free.name.starts_with("hot-") { page.len() / 2 } else { page.len() };
-        let mut at = 0;
-        for copy in page.chunks(copies) {
-            free.file.write_at(copy, at).map_err(DiskError::of("write", &free.name))?;
-            free.file.flush().map_err(DiskError::of("flush", &free.name))?;
-            at += copy.len() as u64;
-        }
+        self.write_heads(&free, &page)?;
         let name = hot_name(number);
         self.disk.rename(&free.name, &name).map_err(DiskError::of("rename", &free.name))?;
         self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;

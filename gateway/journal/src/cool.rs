@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lamppost_event::{Commit, Epoch, Gap, Now, Position, TopicPartition};
 
@@ -28,6 +29,8 @@ use crate::waiting::hold;
 
 /// A run ends once its events come to this much, before compression: bounds the memory of who writes and who reads it.
 const RUN_BYTES: usize = 512 << 10;
+/// After there was no room for a cold segment, it is tried again only once something has gone, or after this.
+const PAUSE_MS: u64 = 60_000;
 /// So many small cold segments become one.
 const MERGED: usize = 8;
 /// Zstandard's level: what is written once and kept may take its time.
@@ -78,18 +81,32 @@ impl Shared {
             book.segments.iter().take(last).map(|segment| segment.lease.head).find(|head| !head.cold)
         };
         let Some(head) = oldest else { return Ok(false) };
+        if self.now_ms() < self.cool_again_ms.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         // A little is left for making room by leaving something out of what is cold already.
         let slack = self.options.segment_bytes / 4;
         let written = self.rewrite(&[head.number], slack, &LeftOut { places: Vec::new(), reason: "" })?;
         if written {
             count(&self.counters.cooled, 1);
+        } else {
+            // Trying wears the card: not again before something has gone, or a while.
+            self.cool_again_ms.store(self.now_ms() + PAUSE_MS, Ordering::Relaxed);
         }
         Ok(written)
     }
 
     /// Puts small cold segments that lie side by side together. False if there are too few of about one size.
     pub(crate) fn merge(&self) -> Result<bool, DiskError> {
-        let Some(numbers) = small_ones(&hold(&self.book), self.options.segment_bytes) else { return Ok(false) };
+        let numbers = {
+            let book = hold(&self.book);
+            let Some((numbers, bytes)) = small_ones(&book, self.options.segment_bytes) else { return Ok(false) };
+            // Their frames take no more together than apart; with less room it is not begun.
+            if self.room_for_cold(&book) < bytes {
+                return Ok(false);
+            }
+            numbers
+        };
         self.rewrite(&numbers, 0, &LeftOut { places: Vec::new(), reason: "" })
     }
 
@@ -107,11 +124,7 @@ impl Shared {
         if stretches.is_empty() || (uncovered && !self.checkpoint()?) {
             return Ok(false);
         }
-        let room = {
-            let book = hold(&self.book);
-            let taken = book.bytes(self.options.segment_bytes) + self.checkpoint_room(&book) + slack;
-            self.options.quota_bytes.saturating_sub(taken)
-        };
+        let room = self.room_for_cold(&hold(&self.book)).saturating_sub(slack);
         let temporary = format!("{}.tmp", cold_name(numbers.first().copied().unwrap_or_default()));
         match self.write_cold(&stretches, room, &temporary, out) {
             Ok((segment, gaps)) => {
@@ -124,6 +137,12 @@ impl Shared {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What the quota leaves for a cold segment, beside the checkpoints.
+    fn room_for_cold(&self, book: &Book) -> u64 {
+        let taken = book.bytes(self.options.segment_bytes) + self.checkpoint_room(book);
+        self.options.quota_bytes.saturating_sub(taken)
     }
 
     /// Gives the new segment and all gaps that are to be told in it.
@@ -261,7 +280,7 @@ fn together(one: Footer, two: Footer) -> Footer {
 }
 
 /// Cold segments side by side, of about one size: enough of them that putting them together is worth the writing.
-fn small_ones(book: &Book, segment_bytes: u64) -> Option<Vec<u64>> {
+fn small_ones(book: &Book, segment_bytes: u64) -> Option<(Vec<u64>, u64)> {
     // Sizes that are within a factor of eight are about one size: nothing is written more often than there are such steps.
     let step = |segment: &Segment| {
         let bytes = segment.lease.head.bytes;
@@ -277,7 +296,9 @@ fn small_ones(book: &Book, segment_bytes: u64) -> Option<Vec<u64>> {
         }
         run.push(segment);
         if run.len() >= MERGED {
-            return Some(run.iter().map(|segment| segment.lease.head.number).collect());
+            // The frames, and one segment's heads and footer.
+            let bytes = run.iter().map(|segment| segment.counts[2]).sum::<u64>() + 2 * FRAMES_AT;
+            return Some((run.iter().map(|segment| segment.lease.head.number).collect(), bytes));
         }
     }
     None

@@ -4,6 +4,7 @@
 //! **Invariant:** ages are elapsed time, as far as the gateway ran: no jump of a clock makes an event older.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lamppost_event::{Now, Offset, Topic, TopicPartition};
@@ -18,6 +19,9 @@ use crate::waiting::hold;
 
 const TOO_OLD: &str = "given up: older than the topic keeps its events";
 const NO_ROOM: &str = "given up for want of room";
+
+/// After nothing could be given up, it is tried again only after this, or once something has gone.
+const PAUSE_MS: u64 = 10_000;
 
 /// A segment, and what of it goes.
 struct Victim {
@@ -49,6 +53,9 @@ impl Shared {
 
     /// Gives up the oldest events of the least important topics that allow it. False if none does.
     pub(crate) fn shed(&self) -> Result<bool, DiskError> {
+        if self.now_ms() < self.shed_again_ms.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let victims: Vec<Victim> = {
             let book = hold(&self.book);
             let sealed = book.segments.len().saturating_sub(1);
@@ -64,9 +71,11 @@ impl Shared {
         // Where a lower priority's oldest can't be taken out for want of room to write what stays, the next may be a whole segment.
         for victim in victims {
             if self.give_up(victim)? {
+                self.cool_again_ms.store(0, Ordering::Relaxed);
                 return Ok(true);
             }
         }
+        self.shed_again_ms.store(self.now_ms() + PAUSE_MS, Ordering::Relaxed);
         Ok(false)
     }
 

@@ -34,7 +34,13 @@ impl Shared {
     /// Whether the keeper has something to do.
     pub(crate) fn wants_keeping(&self) -> bool {
         let book = hold(&self.book);
-        book.delta_bytes >= self.options.checkpoint_bytes || book.free.len() < self.free_wanted(&book)
+        book.delta_bytes >= self.checkpoint_bytes(&book) || book.free.len() < self.free_wanted(&book)
+    }
+
+    /// How much may change before a checkpoint is written: the more it holds, the more, for it is written whole.
+    fn checkpoint_bytes(&self, book: &Book) -> usize {
+        let eighth = book.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes / 8);
+        self.options.checkpoint_bytes.max(usize::try_from(eighth).unwrap_or(usize::MAX))
     }
 
     /// One segment in reserve for recovery; a second to roll into once the current one is half full.
@@ -73,7 +79,7 @@ impl Shared {
         let book = hold(&self.book);
         let patience_ms = 2 * u64::try_from(self.options.cursor_deadline.as_millis()).unwrap_or(u64::MAX / 2);
         let overdue = book.cursors_since.is_some_and(|since| self.now_ms().saturating_sub(since) > patience_ms);
-        overdue || book.delta_bytes >= self.options.checkpoint_bytes
+        overdue || book.delta_bytes >= self.checkpoint_bytes(&book)
     }
 
     /// One more free segment, or a step towards one, from wherever it may come: what nobody needs any more, new files, and
@@ -100,7 +106,27 @@ impl Shared {
         if waiting {
             return Ok(false);
         }
-        Ok(self.merge()? || self.cool()? || self.try_to_grow()? || self.shed()?)
+        Ok(self.merge()? || self.cool()? || self.try_to_grow()? || self.drop_aside()? || self.shed()?)
+    }
+
+    /// Removes what was set aside longest ago: it is kept for whoever can read more of it, but not at the price of new events. False if
+    /// there is nothing.
+    pub(crate) fn drop_aside(&self) -> Result<bool, DiskError> {
+        let oldest = {
+            let mut book = hold(&self.book);
+            if book.aside.is_empty() {
+                return Ok(false);
+            }
+            let oldest = book.aside.remove(0);
+            book.other_bytes = book.other_bytes.saturating_sub(oldest.1);
+            oldest
+        };
+        let (name, bytes) = oldest;
+        self.cool_again_ms.store(0, Ordering::Relaxed);
+        tracing::warn!(name, bytes, "a file that was set aside is removed: there is no room for new events");
+        self.disk.remove(&name).map_err(DiskError::of("remove", &name))?;
+        self.disk.flush_dir().map_err(DiskError::of("flush the folder of", &name))?;
+        Ok(true)
     }
 
     fn try_to_grow(&self) -> Result<bool, DiskError> {
@@ -195,6 +221,9 @@ impl Shared {
             forget(&mut book, &segment);
             segment
         };
+        // There is room again.
+        self.cool_again_ms.store(0, Ordering::Relaxed);
+        self.shed_again_ms.store(0, Ordering::Relaxed);
         if self.release(segment)? {
             count(&self.counters.recycled, 1);
             self.add_free();

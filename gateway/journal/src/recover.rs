@@ -137,6 +137,8 @@ pub(crate) struct Files {
     pub(crate) headless: Vec<String>,
     /// Checkpoints that can't be used.
     pub(crate) unsound: Vec<String>,
+    /// What earlier recoveries set aside, with its size.
+    pub(crate) aside: Vec<(String, u64)>,
     /// The highest number of a segment that an earlier recovery set aside.
     pub(crate) aside_max: Option<u64>,
     pub(crate) temporary: Vec<String>,
@@ -162,6 +164,7 @@ pub(crate) fn list(
         checkpoints: Vec::new(),
         headless: Vec::new(),
         unsound: Vec::new(),
+        aside: Vec::new(),
         aside_max: None,
         temporary: Vec::new(),
         refused: None,
@@ -210,6 +213,9 @@ pub(crate) fn list(
             files.temporary.push(name);
         } else {
             files.other_bytes += entry.bytes;
+            if name.starts_with("damaged-") {
+                files.aside.push((name, entry.bytes));
+            }
         }
     }
     files.live.sort_by_key(|(head, ..)| (head.number, head.cold));
@@ -224,9 +230,9 @@ pub(crate) fn list(
 fn set_copies_apart(files: &mut Files) {
     let named =
         |(head, name, _): &Headed| *name == if head.cold { cold_name(head.number) } else { hot_name(head.number) };
-    let right: BTreeSet<(u64, bool)> =
-        files.live.iter().filter(|file| named(file)).map(|(head, ..)| (head.number, head.cold)).collect();
-    let copy = |file: &mut Headed| !named(file) && right.contains(&(file.0.number, file.0.cold));
+    let segment = |(head, ..): &Headed| (head.identity, head.number, head.cold);
+    let right: BTreeSet<(u128, u64, bool)> = files.live.iter().filter(|file| named(file)).map(segment).collect();
+    let copy = |file: &mut Headed| !named(file) && right.contains(&segment(file));
     for (head, name, _) in files.live.extract_if(.., copy) {
         files.headless.push(name);
         files.other_bytes += head.bytes;
@@ -265,7 +271,6 @@ enum Read {
 
 /// Either of the two copies.
 fn read_head(file: &dyn crate::disk::DiskFile, name: &str, patience: &Patience) -> Result<Read, OpenError> {
-    file.forget_cache();
     loop {
         let mut refused = false;
         // A disk that refuses once may answer the next time; a wrong page stays wrong.
@@ -348,7 +353,6 @@ pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn V
     let from = last_own(&live, patience);
     let begins: Vec<Commit> = live.iter().map(|(head, ..)| head.first_commit).collect();
     for (index, (head, name, file)) in live.into_iter().enumerate() {
-        file.forget_cache();
         let footer = if index < from { Footer::read(&*file, &head) } else { None };
         // Written before the last frames were copied into the next segment, it says too much.
         let next = begins.get(index + 1).copied().filter(|_| index < from);
@@ -360,7 +364,10 @@ pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn V
                 visit.footer(footer);
                 survey
             }
-            None => survey(&*file, &head, next, patience, &mut account, &mut |frame| visit.frame(frame)),
+            None => {
+                file.forget_cache();
+                survey(&*file, &head, next, patience, &mut account, &mut |frame| visit.frame(frame))
+            }
         };
         segments.push(Surveyed { head, name, file, survey });
     }

@@ -52,6 +52,10 @@ pub(crate) struct Shared {
     pub(crate) keeping: Mutex<()>,
     /// Monotonic ms before which growing is not tried again after the disk was full.
     pub(crate) grow_again_ms: AtomicU64,
+    /// Monotonic ms before which rewriting the oldest hot segment is not tried again after there was no room.
+    pub(crate) cool_again_ms: AtomicU64,
+    /// The same for giving something up.
+    pub(crate) shed_again_ms: AtomicU64,
     pub(crate) durable: AtomicU64,
     pub(crate) committed: Waiters,
     pub(crate) room: Waiters,

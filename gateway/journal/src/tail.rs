@@ -72,7 +72,9 @@ impl Shared {
             // Kept, so that its bad places are not written to again, and for whoever can read more of it.
             self.disk.rename(&name, &format!("damaged-{name}")).map_err(DiskError::of("rename", &name))?;
             self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
-            hold(&self.book).other_bytes += lease.head.bytes;
+            let mut book = hold(&self.book);
+            book.other_bytes += lease.head.bytes;
+            book.aside.push((format!("damaged-{name}"), lease.head.bytes));
             return Ok(false);
         }
         let reusable = lease.head.bytes == self.options.segment_bytes && !lease.head.cold;
@@ -164,8 +166,10 @@ impl Shared {
             quota_bytes: self.options.quota_bytes,
             reason,
         };
-        if !self.may_grow() {
-            return Err(no_room("the quota is used up".to_owned()));
+        while !self.may_grow() {
+            if !self.drop_aside()? {
+                return Err(no_room("the quota is used up".to_owned()));
+            }
         }
         match self.grow() {
             Ok(true) => Ok(()),

@@ -11,8 +11,8 @@ use crate::format::PAGE;
 use crate::format::frame::{Frame, Front, Kind, cold_front, front};
 use crate::format::segment::{FRAMES_AT, SegmentHead};
 
-/// How much is read at a time.
-const WINDOW: usize = 256 * 1024;
+/// How much is read at a time. Small enough that an allocator gives it from memory that it has at hand.
+const WINDOW: usize = 64 * 1024;
 /// How often a read that the disk refuses is tried alone. Some errors pass (a bus reset, a card that was busy).
 pub(crate) const TRIES: usize = 3;
 /// The first pause before a refused read is tried again; each further one is twice as long.

@@ -100,7 +100,7 @@ impl Site {
 fn bulk_makes_room_and_is_counted_while_what_must_stay_stays() {
     let disk = SimDisk::new(1);
     let mut site = Site::new(disk.clone(), &options(1));
-    for n in 0..4_000 {
+    for n in 0..2_500 {
         // Mostly traffic.
         let name = if n % 40 == 0 {
             "energy"

@@ -74,10 +74,12 @@ impl Files {
         })
     }
 
-    fn stats(&self, offset: u64) -> Vec<u8> {
+    fn stats(&self, offset: u64, size: u32) -> Vec<u8> {
         let mut line = serde_json::to_vec(&self.card.figures()).unwrap_or_default();
         line.push(b'\n');
-        usize::try_from(offset).ok().and_then(|from| line.get(from..)).unwrap_or_default().to_vec()
+        let rest = usize::try_from(offset).ok().and_then(|from| line.get(from..)).unwrap_or_default();
+        // A reader that asked for less gets no more than that: the kernel takes more for an error.
+        rest.iter().take(size as usize).copied().collect()
     }
 
     /// Reads of the card that go beyond its end are cut short, as of any file.
@@ -134,7 +136,7 @@ impl Filesystem for Files {
     ) {
         let read = match ino {
             DISK_INODE => self.disk(offset, size),
-            STATS_INODE => Ok(self.stats(offset)),
+            STATS_INODE => Ok(self.stats(offset, size)),
             _ => Err(Errno::EISDIR),
         };
         match read {
