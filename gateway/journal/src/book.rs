@@ -244,6 +244,11 @@ impl Book {
         entries.map(|(group, (at, entry))| (group.clone(), at.clone(), entry.reach)).collect()
     }
 
+    /// The live segment with that number.
+    pub(crate) fn segment(&self, number: u64) -> Option<&Segment> {
+        self.segments.iter().find(|segment| segment.lease.head.number == number)
+    }
+
     /// Files of hot segments and such as can become one.
     pub(crate) fn hot_files(&self) -> usize {
         let hot = self.segments.iter().filter(|segment| !segment.lease.head.cold).count();

@@ -167,12 +167,12 @@ impl Shared {
         writer.at = FRAMES_AT;
         let sealed = {
             let mut book = hold(&self.book);
-            let sealed = book.segments.len().checked_sub(1);
+            let sealed = book.segments.back().map(|last| last.lease.head.number);
             book.segments.push_back(segment);
             sealed
         };
         // Only now: a segment with a footer is never the last.
-        sealed.map_or(Ok(()), |index| self.seal_segment(index))
+        sealed.map_or(Ok(()), |number| self.seal_segment(number))
     }
 
     /// A file that has a live name still is a segment by its heads: they are replaced one after the other, the unsound one first if one

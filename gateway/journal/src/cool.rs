@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lamppost_event::{Commit, Epoch, Gap, Now, Position, TopicPartition};
+use lamppost_event::{Commit, Epoch, Gap, Now, Offset, Position, TopicPartition};
 
 use crate::book::{Book, Lease, Ranges, Segment};
 use crate::disk::{DiskError, DiskFile};
@@ -22,7 +22,7 @@ use crate::format::frame::{BatchEntry, BatchPart, Frame, FrameParts, Kind, Range
 use crate::format::segment::{FRAMES_AT, SegmentHead, cold_name};
 use crate::gather::Changes;
 use crate::keep::is_full;
-use crate::read::{Stretch, internal, whole};
+use crate::read::{ReadItem, ReadRecord, Stretch, internal, push_records, whole};
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
@@ -64,6 +64,8 @@ struct Making<'a> {
     frame: Vec<u8>,
     counts: [u64; 3],
     ranges: Ranges,
+    /// What can't be read although its frame can.
+    unreadable: Vec<(Position, Gap)>,
 }
 
 /// Partitions that are left out of a segment that is written anew, and why.
@@ -119,6 +121,10 @@ impl Shared {
             let sources = book.segments.iter().filter(|segment| numbers.contains(&segment.lease.head.number));
             // What a hot one holds of the state goes with it.
             let uncovered = sources.clone().any(|segment| !segment.lease.head.cold && segment.last_commit > covered);
+            if !book.retiring.is_empty() && sources.clone().any(|segment| segment.lease.head.cold) {
+                // While a hot original is still there it counts at the next opening, and not what was made of the cold one since.
+                return Ok(false);
+            }
             (sources.map(|segment| whole(&book, segment)).collect::<Vec<_>>(), uncovered)
         };
         if stretches.is_empty() || (uncovered && !self.checkpoint()?) {
@@ -172,11 +178,17 @@ impl Shared {
             outcome.map_err(failed)?;
             outcome = Ok(());
         }
+        // What a cold one keeps back now may be readable later; a hot one is kept under another name.
+        let refused = |segment: &Segment| segment.refused && segment.lease.head.cold;
+        let sources = stretches.iter().map(|stretch| stretch.head().number);
+        if sources.clone().any(|number| hold(&self.book).segment(number).is_some_and(refused)) {
+            return Err(failed(io::ErrorKind::QuotaExceeded.into()));
+        }
         let known = {
             let book = hold(&self.book);
             let of = |stretch: &Stretch| {
                 let number = stretch.head().number;
-                let source = book.segments.iter().find(|segment| segment.lease.head.number == number)?;
+                let source = book.segment(number)?;
                 let mut footer = book.footer(source);
                 footer.gaps.extend(left_out(source, out));
                 Some(footer)
@@ -284,7 +296,8 @@ fn small_ones(book: &Book, segment_bytes: u64) -> Option<(Vec<u64>, u64)> {
     // Sizes that are within a factor of eight are about one size: nothing is written more often than there are such steps.
     let step = |segment: &Segment| {
         let bytes = segment.lease.head.bytes;
-        (segment.lease.head.cold && bytes < segment_bytes / 2).then(|| bytes.ilog2() / 3)
+        let small = segment.lease.head.cold && !segment.refused && bytes < segment_bytes / 2;
+        small.then(|| bytes.ilog2() / 3)
     };
     let mut run: Vec<&Segment> = Vec::new();
     for segment in &book.segments {
@@ -328,6 +341,7 @@ impl<'a> Making<'a> {
             frame: Vec::new(),
             counts: [0; 3],
             ranges: Ranges::new(),
+            unreadable: Vec::new(),
         }
     }
 
@@ -343,22 +357,43 @@ impl<'a> Making<'a> {
         }
         let Some(frame) = frame else { return Ok(()) };
         self.run.begun.get_or_insert((frame.first, frame.epoch, frame.now));
-        let last = if frame.is_run() { frame.position } else { Position(frame.position.0 + frame.padded() - 1) };
+        let last = Position(frame.behind().0 - 1);
         (self.run.last, self.run.position) = (frame.commit, last);
         let wanted = |entry: &&BatchEntry| !internal(&entry.at) && !self.out.contains(&entry.at);
         for entry in frame.batches.iter().filter(wanted) {
-            let batch = entry.batch().map_err(io::Error::other)?;
-            for record in batch.records() {
-                let (offset, record) = record.map_err(io::Error::other)?;
-                let builder = self.run.batches.entry(entry.at.clone()).or_default();
-                if builder.count() == 0 {
-                    builder.begin(offset, record.timestamp);
-                } else if builder.next() != offset {
-                    return Err(io::Error::other(format!("{} jumps to offset {offset} without a gap", entry.at)));
+            self.take_batch(frame, entry)?;
+        }
+        Ok(())
+    }
+
+    fn take_batch(&mut self, frame: &Frame, entry: &BatchEntry) -> io::Result<()> {
+        let mut items = Vec::new();
+        push_records(entry, frame.epoch, Offset(0), &mut items);
+        for item in items {
+            let ReadRecord { offset, record, .. } = match item {
+                ReadItem::Record(record) => record,
+                ReadItem::Gap(gap) => {
+                    // A batch that can't be read in a frame that can: named here, for it is not written again.
+                    self.unreadable.push((self.run.position, gap));
+                    return self.end_run();
                 }
-                self.run.bytes += record.bytes();
-                builder.push(&record);
+            };
+            let next = self.run.batches.get(&entry.at).map(BatchBuilder::next);
+            if next.is_some_and(|next| offset < next) {
+                // Twice in the log, which no reader is given.
+                continue;
             }
+            if next.is_some_and(|next| offset > next) {
+                self.end_run()?;
+                self.run.begun.get_or_insert((frame.first, frame.epoch, frame.now));
+                (self.run.last, self.run.position) = (frame.commit, Position(frame.behind().0 - 1));
+            }
+            let builder = self.run.batches.entry(entry.at.clone()).or_default();
+            if builder.count() == 0 {
+                builder.begin(offset, record.timestamp);
+            }
+            self.run.bytes += record.bytes();
+            builder.push(&record);
         }
         Ok(())
     }
@@ -381,7 +416,7 @@ impl<'a> Making<'a> {
         let ranges = batches.iter().map(|batch| Range {
             at: batch.at.clone(),
             from: batch.base,
-            to: lamppost_event::Offset(batch.base.0 + u64::from(batch.count)),
+            to: Offset(batch.base.0 + u64::from(batch.count)),
         });
         let ranges: Vec<Range> = ranges.collect();
         let parts = FrameParts {
@@ -417,8 +452,9 @@ impl<'a> Making<'a> {
     }
 
     /// Writes what is left, the footer, and last the heads. `hot` is what the hot segment's footer says, or would.
-    fn finish(&mut self, hot: Footer) -> io::Result<(SegmentHead, Footer)> {
+    fn finish(&mut self, mut hot: Footer) -> io::Result<(SegmentHead, Footer)> {
         self.end_run()?;
+        hot.gaps.append(&mut self.unreadable);
         let [frames, events, bytes] = self.counts;
         let footer = Footer {
             end: self.at,

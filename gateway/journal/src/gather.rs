@@ -207,7 +207,7 @@ impl Gathering {
 
     /// Takes a cursor, for which room is kept. False if even that is used up.
     pub(crate) fn push_cursor(&mut self, key: Bytes, value: Bytes) -> bool {
-        let fits = padded(self.bytes + state_cost(&key, Some(&value))) <= self.limit(true);
+        let fits = padded(self.bytes + state_cost(&key, Some(&value))) <= self.limit(false);
         if fits {
             self.put(key, Some(value));
         }
@@ -268,6 +268,10 @@ impl Gathering {
                 self.spare.push(builder);
             }
         }
+    }
+
+    pub(crate) const fn space(&self) -> Space {
+        self.space
     }
 
     /// The space as it is, with nothing on its way.

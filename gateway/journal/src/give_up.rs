@@ -119,7 +119,10 @@ fn victim(book: &Book, segment: &Segment, reason: &'static str, goes: &dyn Fn(&T
     }
     let number = segment.lease.head.number;
     let first = book.segments.front().is_some_and(|first| first.lease.head.number == number);
-    Some(Victim { number, wholly: first && stays.is_empty(), out: LeftOut { places, reason } })
+    let wholly = first && stays.is_empty();
+    // A cold one that the disk does not give wholly is not written anew: what it keeps back would be lost for good.
+    let rewritable = !(segment.refused && segment.lease.head.cold);
+    (wholly || rewritable).then_some(Victim { number, wholly, out: LeftOut { places, reason } })
 }
 
 /// How long ago the last frame of each segment was written, at least: the time that passed while the gateway was off is not known.

@@ -132,6 +132,9 @@ impl Journal {
     /// [`OpenError`]; nothing on the disk has been changed that the next opening would miss.
     pub fn open<D: Disk>(disk: Arc<D>, options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Recovery), OpenError> {
         let (shared, recovery) = crate::open::open(disk, options, clock)?;
+        if recovery.created {
+            shared.prepare_reserve()?;
+        }
         let shared = Arc::new(shared);
         let threads =
             crate::threads::start(&shared).map_err(crate::disk::DiskError::of("start threads for", "the journal"))?;
@@ -149,6 +152,8 @@ impl Journal {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, crate::Hand, Recovery), OpenError> {
         let (shared, recovery) = crate::open::open(disk, options, clock)?;
+        // Nobody else makes it.
+        shared.prepare_reserve()?;
         let shared = Arc::new(shared);
         let hand = crate::Hand::new(Arc::clone(&shared));
         Ok((Self { handle: Arc::new(Handle { shared, threads: Mutex::default() }) }, hand, recovery))

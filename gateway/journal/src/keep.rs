@@ -354,7 +354,13 @@ fn forget(book: &mut Book, segment: &Segment) {
         }
     }
     let limit = segment.lease.head.limit();
-    book.gaps = book.gaps.split_off(&limit);
+    let kept = book.gaps.split_off(&limit);
+    // A gap that is told no more counts as fallen out.
+    for gap in std::mem::replace(&mut book.gaps, kept).into_values().flatten() {
+        if let Some(kept) = book.partitions.get_mut(&gap.at).filter(|kept| gap.from <= kept.first) {
+            kept.first = kept.first.max(gap.to).min(kept.next);
+        }
+    }
     book.known_holes = book.known_holes.split_off(&(limit, Position(0)));
 }
 

@@ -23,7 +23,7 @@ use crate::recover::{Files, Log, OpenError, REFUSALS, Recovery, Visit, list, rea
 use crate::shared::{KeeperSignal, STATE_SLOT, STATE_TOPIC, Shared, layout};
 use crate::stats::Counters;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, OnceLock};
-use crate::waiting::Waiters;
+use crate::waiting::{Waiters, hold};
 use crate::walk::Patience;
 
 /// Of a segment's bytes, one in so many is kept for its footer.
@@ -177,12 +177,13 @@ pub(crate) fn open(
     let surplus = shared.lend(dropped);
     shared.continue_log(segments, same_epoch, &mut recovery)?;
     // The new epoch is on the disk. What showed that it was needed may go.
-    set_aside(&*shared.disk, &files, &mut recovery)?;
+    set_aside(&shared, &files, &mut recovery)?;
     shared.free_up(surplus)?;
     if files.refusals > 0 {
         shared.disk.remove(REFUSALS).map_err(DiskError::of("remove", REFUSALS))?;
     }
     shared.start_writing(same_epoch)?;
+    shared.seal_all()?;
     Ok((shared, recovery))
 }
 
@@ -399,9 +400,15 @@ fn remove_temporary(disk: &dyn Disk, files: &mut Files) -> Result<(), OpenError>
 }
 
 /// Gives what can't be used another name.
-fn set_aside(disk: &dyn Disk, files: &Files, recovery: &mut Recovery) -> Result<(), OpenError> {
+fn set_aside(shared: &Shared, files: &Files, recovery: &mut Recovery) -> Result<(), OpenError> {
+    let disk = &*shared.disk;
     for name in files.headless.iter().chain(&files.unsound) {
         disk.rename(name, &format!("damaged-{name}")).map_err(DiskError::of("rename", name))?;
+    }
+    if !(files.headless.is_empty() && files.unsound.is_empty()) {
+        let entries = disk.list().map_err(DiskError::of("list", &disk.place()))?;
+        let aside = entries.into_iter().filter(|entry| entry.name.starts_with("damaged-"));
+        hold(&shared.book).aside = aside.map(|entry| (entry.name, entry.bytes)).collect();
     }
     recovery.set_aside.clone_from(&files.headless);
     Ok(())

@@ -153,8 +153,11 @@ impl Shared {
                     frames.again(at);
                     continue;
                 }
-                Step::Hole { at, .. } => {
+                Step::Hole { at, refused } => {
                     hole.get_or_insert(at);
+                    if refused {
+                        self.note_refused(head.number);
+                    }
                     continue;
                 }
                 Step::Passed => {
@@ -182,6 +185,14 @@ impl Shared {
             take(None, rest);
         }
         stretch.behind
+    }
+
+    /// The disk refuses to read a part of that segment: its file is not to be used again.
+    fn note_refused(&self, number: u64) {
+        let mut book = hold(&self.book);
+        if let Some(segment) = book.segments.iter_mut().find(|segment| segment.lease.head.number == number) {
+            segment.refused = true;
+        }
     }
 
     fn is_known_hole(&self, position: Position) -> bool {
@@ -263,11 +274,19 @@ impl Shared {
                 bytes < bytes_max
             });
             if bytes >= bytes_max {
-                break;
+                return Ok(PartitionChunk { items, next, caught_up: next >= kept.next });
             }
             place = Some(behind);
         }
-        Ok(PartitionChunk { items, next, caught_up: next >= kept.next })
+        if next < kept.next {
+            // Everything was gone through: the partition ends with what is missing.
+            let book = hold(&self.book);
+            let known = book.gaps.values().flatten().find(|gap| gap.at == *at && gap.to > next);
+            let reason = known.map_or_else(|| LAPPED.to_owned(), |gap| gap.reason.clone());
+            items.push(ReadItem::Gap(Gap { at: at.clone(), from: next, to: kept.next, reason }));
+            next = kept.next;
+        }
+        Ok(PartitionChunk { items, next, caught_up: true })
     }
 
     pub(crate) fn resume(&self, group: &Group) -> Result<Resume, JournalStopped> {
@@ -278,8 +297,11 @@ impl Shared {
             let next_of = |at: &TopicPartition| table.get(at).map_or(Offset(0), |entry| entry.next());
             let first = book.segments.front().map_or(Position(0), |segment| segment.lease.head.base);
             let lapped = book.partitions.iter().any(|(at, kept)| !internal(at) && next_of(at) < kept.first);
-            let undone =
-                |segment: &&Segment| segment.ranges.iter().any(|(at, (_, to))| !internal(at) && next_of(at) < *to);
+            let undone = |segment: &&Segment| {
+                let gaps = gaps_of(&book, segment, segment.lease.head.base);
+                segment.ranges.iter().any(|(at, (_, to))| !internal(at) && next_of(at) < *to)
+                    || gaps.iter().any(|(_, gap)| next_of(&gap.at) < gap.to)
+            };
             let start = book.segments.iter().find(undone).map(|segment| segment.lease.head.base);
             let before_all = Position(first.0.saturating_sub(1));
             let cursors: Vec<Cursor> =
@@ -294,18 +316,22 @@ impl Shared {
         Ok(Resume { position, cursors })
     }
 
-    /// The first frame from `base` on with an event that the cursors have not passed.
+    /// Where reading meets the first event or gap from `base` on that the cursors have not passed.
     fn first_undone(&self, base: Position, cursors: &[Cursor]) -> Position {
         let Some(stretch) = stretch(&hold(&self.book), base) else { return base };
         let next_of = |at: &TopicPartition| {
             cursors.iter().find(|cursor| cursor.at == *at).map_or(Offset(0), |cursor| cursor.next)
         };
-        let (mut found, mut ignored) = (None, 0);
-        let behind = self.read_stretch(&stretch, usize::MAX, &mut ignored, &mut |frame, gaps| {
-            let Some(frame) = frame else { return true };
-            let undone = |entry: &BatchEntry| !internal(&entry.at) && next_of(&entry.at) < entry.next();
-            if !gaps.is_empty() || frame.batches.iter().any(undone) {
-                found = Some(frame.position);
+        // Behind the frame before: what is told between the two is met as well.
+        let (mut found, mut place) = (None, base);
+        let behind = self.read_stretch(&stretch, usize::MAX, &mut 0, &mut |frame, gaps| {
+            let batches = frame.iter().flat_map(|frame| &frame.batches);
+            let mut undone = batches.map(|entry| (&entry.at, entry.next())).filter(|(at, _)| !internal(at));
+            let missing = gaps.iter().any(|gap| next_of(&gap.at) < gap.to);
+            if missing || undone.any(|(at, to)| next_of(at) < to) {
+                found = Some(place);
+            } else if let Some(frame) = frame {
+                place = frame.behind();
             }
             found.is_none()
         });

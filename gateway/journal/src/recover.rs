@@ -353,7 +353,7 @@ pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn V
     let from = last_own(&live, patience);
     let begins: Vec<Commit> = live.iter().map(|(head, ..)| head.first_commit).collect();
     for (index, (head, name, file)) in live.into_iter().enumerate() {
-        let footer = if index < from { Footer::read(&*file, &head) } else { None };
+        let footer = if index < from || head.cold { Footer::read(&*file, &head) } else { None };
         // Written before the last frames were copied into the next segment, it says too much.
         let next = begins.get(index + 1).copied().filter(|_| index < from);
         let footer = footer.filter(|footer| next.is_none_or(|next| footer.last_commit < next));
@@ -456,7 +456,11 @@ fn replace_originals(before: &mut Surveyed, after: &Surveyed, account: &mut Acco
 pub(crate) fn tail_of(last: &Surveyed) -> &[Note] {
     let notes = last.survey.frames.as_slice();
     let bytes: u64 = notes.iter().map(|note| note.bytes).sum();
-    if bytes <= last.head.bytes / 2 { notes } else { notes.get(notes.len().saturating_sub(1)..).unwrap_or_default() }
+    if bytes <= (last.head.bytes / 16).max(4 * PAGE as u64) {
+        notes
+    } else {
+        notes.get(notes.len().saturating_sub(1)..).unwrap_or_default()
+    }
 }
 
 /// The bytes of a frame, checked again as they are read.

@@ -155,6 +155,7 @@ impl Account {
 
     /// A gap that is known from before.
     fn note_gap(&mut self, position: Position, gap: &Gap) {
+        self.doubt.remove(&gap.at);
         let next = self.next.get(&gap.at).copied().unwrap_or_default();
         self.next.insert(gap.at.clone(), next.max(gap.to));
         self.first.entry(gap.at.clone()).or_insert(gap.from);

@@ -18,11 +18,24 @@ use crate::waiting::hold;
 const NOT_LISTED: Commit = Commit(u64::MAX);
 
 impl Shared {
-    /// Writes the footer of the segment with that index. One that has no room for a footer goes without.
-    pub(crate) fn seal_segment(&self, index: usize) -> Result<(), DiskError> {
+    /// Writes the footers that are missing, so that the next opening need not read those segments again.
+    pub(crate) fn seal_all(&self) -> Result<(), DiskError> {
+        let unsealed: Vec<u64> = {
+            let book = hold(&self.book);
+            let before = book.segments.len().saturating_sub(1);
+            // What the disk refused to read may be read then.
+            let open = book.segments.iter().take(before).filter(|segment| !segment.sealed && !segment.refused);
+            open.map(|segment| segment.lease.head.number).collect()
+        };
+        unsealed.into_iter().try_for_each(|number| self.seal_segment(number))
+    }
+
+    /// Writes the footer of the hot segment with that number, if it has none. One that has no room for a footer goes without.
+    pub(crate) fn seal_segment(&self, number: u64) -> Result<(), DiskError> {
         let (lease, name, encoded) = {
             let book = hold(&self.book);
-            let Some(segment) = book.segments.get(index) else { return Ok(()) };
+            let unsealed = book.segment(number).filter(|segment| !segment.sealed && !segment.lease.head.cold);
+            let Some(segment) = unsealed else { return Ok(()) };
             let head = &segment.lease.head;
             let place = Place::Last { file_bytes: head.bytes };
             let mut footer = book.footer(segment);
@@ -35,7 +48,8 @@ impl Shared {
         let Some((begin, bytes)) = encoded else { return Ok(()) };
         lease.file.write_at(&bytes, begin).map_err(DiskError::of("write the footer of", &name))?;
         count(&self.counters.bytes_written, bytes.len() as u64);
-        if let Some(segment) = hold(&self.book).segments.iter_mut().find(|segment| segment.name == name) {
+        let mut book = hold(&self.book);
+        if let Some(segment) = book.segments.iter_mut().find(|segment| segment.lease.head.number == number) {
             segment.sealed = true;
         }
         Ok(())

@@ -43,13 +43,19 @@ impl Shared {
         for segment in surplus {
             self.release(segment)?;
         }
-        // The reserve; without it the journal is full, which is seen.
-        if hold(&self.book).free.is_empty() {
-            match self.prepare_at_opening() {
-                Ok(()) | Err(OpenError::NoRoom { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        Ok(())
+    }
+
+    /// The reserve, if there is room for one. Without it the journal is full, until the keeper has made one.
+    pub(crate) fn prepare_reserve(&self) -> Result<(), OpenError> {
+        match self.prepare_at_opening() {
+            Ok(()) | Err(OpenError::NoRoom { .. }) => {}
+            Err(error) => return Err(error),
         }
+        let free = hold(&self.book).free.len();
+        let mut space = hold(&self.gather).space();
+        space.free = free;
+        hold(&self.gather).set_space(space);
         Ok(())
     }
 
@@ -120,14 +126,9 @@ impl Shared {
                 let segment = self.begin_segment(Commit(recovery.commit.0 + 1), recovery.epoch)?;
                 hold(&self.book).segments.push_back(segment);
             }
-            let sealed = segments.len().checked_sub(1);
             let mut book = hold(&self.book);
             for segment in segments.into_iter().rev() {
                 book.segments.push_front(segment.into_segment());
-            }
-            drop(book);
-            if let Some(index) = sealed {
-                self.seal_segment(index)?;
             }
         }
         if let Some(segment) = released {

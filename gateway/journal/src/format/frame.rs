@@ -408,6 +408,12 @@ impl Frame {
         self.flags & COPY != 0
     }
 
+    /// The position behind what it stands for.
+    pub(crate) fn behind(&self) -> Position {
+        let bytes = if self.is_run() { 1 } else { self.padded() };
+        Position(self.position.0.saturating_add(bytes))
+    }
+
     pub(crate) const fn is_run(&self) -> bool {
         self.flags & RUN != 0
     }

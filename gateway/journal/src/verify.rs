@@ -1,0 +1,173 @@
+//! Verification: every byte of a journal, checked; and each thing that is wrong named where it stands.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lamppost_event::{Gap, Position};
+
+use crate::disk::Access;
+use crate::format::PAGE;
+use crate::format::footer::Footer;
+use crate::format::frame::Frame;
+use crate::format::segment::{FRAMES_AT, SegmentHead};
+use crate::inspect::{Inspect, Looked};
+use crate::recover::{Log, OpenError, Surveyed, Visit, list, read_log};
+use crate::scan::Damage;
+use crate::walk::{Look, Patience, Walk};
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub name: String,
+    /// The byte in it.
+    pub byte: u64,
+    /// The place in the journal.
+    pub position: Position,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Frames read.
+    pub frames: u64,
+    /// Events read.
+    pub events: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Commits that are missing.
+    pub damage: Vec<Damage>,
+    /// Offsets that are missing.
+    pub gaps: Vec<Gap>,
+    /// All that is wrong.
+    pub problems: Vec<Problem>,
+    /// What lies at the end and is no frame: torn, or being written now.
+    pub tail: Option<String>,
+}
+
+impl Inspect {
+    /// Reads everything, and says what is wrong. `progress` gets the bytes done and the bytes in all.
+    ///
+    /// # Errors
+    /// As [`Inspect::open`].
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, OpenError> {
+        let patience = Patience::new(Duration::ZERO);
+        let files = list(&*self.disk, Access::Read, None, &patience)?;
+        // Once for what is said, once for where it stands.
+        let total = 2 * self.segments.iter().map(|segment| segment.survey.end).sum::<u64>();
+        let mut cursors = BTreeMap::new();
+        let mut bad = Vec::new();
+        let looked = Looked { cursors: &mut cursors, bad: &mut bad };
+        let mut full = Full { looked, done: 0, progress: &mut |done| progress(done.min(total / 2), total) };
+        let log = read_log(files.live, &patience, &mut full);
+        let mut problems = self.known_problems(&log, &bad);
+        let mut done = total / 2;
+        for segment in &log.segments {
+            verify_heads(segment, &mut problems);
+            verify_places(segment, &mut problems, &mut |at| progress((done + at).min(total), total));
+            done += segment.survey.end;
+        }
+        let account = &log.account;
+        Ok(Verified {
+            frames: account.frames,
+            events: account.events,
+            bytes: account.bytes,
+            damage: account.damage.clone(),
+            gaps: account.gaps.values().flatten().cloned().collect(),
+            problems,
+            tail: log.unproved.clone(),
+        })
+    }
+
+    /// What was found wrong as a whole.
+    fn known_problems(&self, log: &Log, bad_batches: &[(Position, String)]) -> Vec<Problem> {
+        let whole = |name: &String, what: &str| Problem {
+            name: name.clone(),
+            byte: 0,
+            position: Position(0),
+            what: what.to_owned(),
+        };
+        let mut problems: Vec<Problem> =
+            self.headless.iter().map(|name| whole(name, "no readable segment head")).collect();
+        problems.extend(self.checkpoint_problems.iter().map(|(name, error)| whole(name, error)));
+        for segment in &log.segments {
+            if let Some(at) = segment.survey.stray {
+                problems.push(problem(segment, at, "a frame out of the commit sequence".to_owned()));
+            }
+            let inside = |position: &Position| *position >= segment.head.base && *position < segment.head.limit();
+            for (position, what) in bad_batches.iter().filter(|(position, _)| inside(position)) {
+                problems.push(problem(segment, position.0 - segment.head.base.0, what.clone()));
+            }
+            for damage in log.account.damage.iter().filter(|damage| inside(&damage.position)) {
+                let what = format!("commits {} up to {} are missing", damage.from, damage.to);
+                problems.push(problem(segment, damage.position.0 - segment.head.base.0, what));
+            }
+        }
+        problems
+    }
+}
+
+/// Goes through everything, footers or not.
+struct Full<'a, 'p> {
+    looked: Looked<'a>,
+    done: u64,
+    progress: &'p mut dyn FnMut(u64),
+}
+
+impl Visit for Full<'_, '_> {
+    fn suffices(&self, _: &SegmentHead, _: &Footer) -> bool {
+        false
+    }
+
+    fn footer(&mut self, _: Footer) {}
+
+    fn frame(&mut self, frame: &Frame) {
+        self.looked.frame(frame);
+        self.done += frame.padded();
+        (self.progress)(self.done);
+    }
+}
+
+/// A frame must stand at each place where one should be.
+fn verify_places(segment: &Surveyed, problems: &mut Vec<Problem>, progress: &mut dyn FnMut(u64)) {
+    let (head, end) = (&segment.head, segment.survey.end);
+    let mut walk = Walk::new(&*segment.file, head, end);
+    let mut at = FRAMES_AT;
+    while at < end {
+        let step = match walk.look(at) {
+            Look::Frame(frame) => frame.padded(),
+            look => {
+                let what = match look {
+                    Look::Unreadable => "can't be read",
+                    Look::Trace => "a frame was begun here, or written, that is not sound",
+                    Look::Foreign | Look::Frame(_) => "no frame where one should be",
+                };
+                problems.push(problem(segment, at, what.to_owned()));
+                PAGE as u64
+            }
+        };
+        at += step;
+        progress(at.min(end));
+    }
+}
+
+fn problem(segment: &Surveyed, byte: u64, what: String) -> Problem {
+    Problem { name: segment.name.clone(), byte, position: segment.head.position(byte), what }
+}
+
+/// Both copies of the head must be sound, and say the same as when the segment was opened.
+fn verify_heads(segment: &Surveyed, problems: &mut Vec<Problem>) {
+    for byte in [0, PAGE as u64] {
+        let mut page = vec![0; PAGE];
+        let sound = segment.file.read_at(&mut page, byte).is_ok() && SegmentHead::decode(&page) == Ok(segment.head);
+        if !sound {
+            problems.push(problem(
+                segment,
+                byte,
+                "the segment's head is damaged (its copy is used), or was recycled".to_owned(),
+            ));
+        }
+    }
+}
