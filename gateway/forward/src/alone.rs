@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lamppost_event::{Gap, Item, JournalStopped, Offset, Outlet, Partition, Position, Stored, Topic};
@@ -17,7 +18,7 @@ use crate::counters::Counters;
 use crate::doubt::{Jump, place};
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
-use crate::stamp::Stamp;
+use crate::stamp::{Stamp, Timing};
 use crate::window::Slot;
 
 /// How long one event's report is waited for.
@@ -30,6 +31,10 @@ pub(crate) struct Alone {
     pub(crate) at: Position,
     next: Position,
     items: VecDeque<Item>,
+    /// What `items` came from led no further: the journal ended there.
+    ended: bool,
+    /// The event whose own time was refused last.
+    untimely: Option<(Partition, Offset)>,
     kafka: Option<Kafka>,
 }
 
@@ -42,7 +47,7 @@ pub(crate) enum Outcome {
 
 impl Alone {
     pub(crate) const fn new(topic: Topic, at: Position) -> Self {
-        Self { topic, at, next: at, items: VecDeque::new(), kafka: None }
+        Self { topic, at, next: at, items: VecDeque::new(), ended: false, untimely: None, kafka: None }
     }
 
     /// The first event or gap of the topic that is not done; `None` where the journal ends. Reads the disk.
@@ -62,10 +67,15 @@ impl Alone {
                     return Ok(Some(item));
                 }
             }
+            if std::mem::take(&mut self.ended) {
+                return Ok(None);
+            }
             let chunk = outlet.read(self.next, read_bytes)?;
             if chunk.items.is_empty() && chunk.caught_up {
                 return Ok(None);
             }
+            // At the end there may still be something: what lies before, once more.
+            self.ended = chunk.caught_up && chunk.next == self.next;
             (self.at, self.next) = (self.next, chunk.next);
             self.items = chunk.items.into();
         }
@@ -73,7 +83,7 @@ impl Alone {
 
     /// Reads again from `from` on.
     pub(crate) fn rewind(&mut self, from: Position) {
-        (self.at, self.next) = (from, from);
+        (self.at, self.next, self.ended) = (from, from, false);
         self.items.clear();
     }
 
@@ -82,13 +92,39 @@ impl Alone {
         self.items.push_front(item);
     }
 
-    /// Sends one event and waits for its report.
-    pub(crate) async fn send(
+    /// Which time the event goes out with.
+    fn timing(&self, stored: &Stored) -> Timing {
+        if self.untimely == Some((stored.partition, stored.offset)) { Timing::Sending } else { Timing::Own }
+    }
+
+    /// Sends one event; if its own time is refused, once more with the time of sending. `None`: it waits for the clock.
+    async fn deliver(
         &mut self,
         config: &ForwardConfig,
         counters: &Arc<Counters>,
-        out: &Outgoing<'_>,
-    ) -> Outcome {
+        target: (&Topic, u16),
+        stored: &Stored,
+        mut stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
+    ) -> Option<Outcome> {
+        let (name, partitions) = target;
+        let partition = lamppost_event::partition_of(&stored.event.key, partitions);
+        loop {
+            let stamp = stamp(stored, self.timing(stored))?;
+            let out = Outgoing { name, partition, stored, stamp };
+            counters.sent.fetch_add(1, Relaxed);
+            match self.send(config, counters, &out).await {
+                Outcome::Failed { class: Class::Untimely, why } if !stamp.is_forwarded() => {
+                    let (topic, partition, offset) = (&self.topic, stored.partition, stored.offset);
+                    tracing::warn!(%topic, %partition, %offset, why, "the cluster does not take an event's time: it is sent again with the time of sending");
+                    self.untimely = Some((partition, offset));
+                }
+                outcome => return Some(outcome),
+            }
+        }
+    }
+
+    /// Sends one event and waits for its report.
+    async fn send(&mut self, config: &ForwardConfig, counters: &Arc<Counters>, out: &Outgoing<'_>) -> Outcome {
         let kafka = match self.kafka.take().map_or_else(|| Kafka::connect_for_one(config, counters), Ok) {
             Ok(kafka) => kafka,
             Err(error) => return Outcome::Failed { class: Class::Retry, why: error.to_string() },
@@ -161,11 +197,11 @@ fn jump_before(item: &Item, cursors: &HashMap<Partition, Offset>) -> Option<Jump
     (offset > from).then(|| Jump::to_item(item, from))
 }
 
-/// Finds the topic's next event and sends it. `stamp` is asked when its time is needed; `None` waits for the clock.
+/// Finds the topic's next event and sends it. `stamp` is asked when a time is needed; `None` waits for the clock.
 pub(crate) async fn step(
     mut alone: Box<Alone>,
     input: StepInput,
-    stamp: impl FnOnce(&Stored) -> Option<Stamp> + Send,
+    stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
 ) -> (Box<Alone>, Result<Step, JournalStopped>) {
     let StepInput { config, counters, outlet, cursors, name, partitions } = input;
     let read_bytes = config.read_bytes;
@@ -194,15 +230,13 @@ pub(crate) async fn step(
         Ok(None) => return (alone, Ok(Step::End)),
         Err(stopped) => return (alone, Err(stopped)),
     };
-    let Some(stamp) = stamp(&stored) else {
-        alone.put_back(Item::Event(stored));
-        return (alone, Ok(Step::Waiting));
-    };
-    let partition = lamppost_event::partition_of(&stored.event.key, partitions);
-    let out = Outgoing { name: &name, partition, stored: &stored, stamp };
-    let outcome = alone.send(&config, &counters, &out).await;
-    if outcome != Outcome::Delivered {
+    let outcome = alone.deliver(&config, &counters, (&name, partitions), &stored, stamp).await;
+    if outcome != Some(Outcome::Delivered) {
         alone.put_back(Item::Event(stored.clone()));
     }
-    (alone, Ok(Step::Event { stored: Box::new(stored), outcome }))
+    let step = outcome.map_or(Step::Waiting, |outcome| Step::Event { stored: Box::new(stored), outcome });
+    (alone, Ok(step))
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ pub struct Counters {
     pub poison: AtomicU64,
     /// Dead letters that were sent cut.
     pub cut: AtomicU64,
-    /// Events sent with the time of sending, since theirs could not be known.
+    /// Events sent with the time of sending, since theirs could not be known or the cluster refused it. Tries, each counted.
     pub unclocked: AtomicU64,
     /// Topics paused now.
     pub paused_topics: AtomicU64,

@@ -118,9 +118,7 @@ impl Engine {
             Verdict::Pass => {
                 tracing::error!(%topic, %partition, %from, %to, rereads = REREADS, "offsets are missing in the journal without a word, and stay missing: they are passed over");
                 let track = self.window.track(topic, partition);
-                self.window.skip(track, *from, *to);
-                self.counters.gaps.fetch_add(1, Relaxed);
-                self.counters.gap_events.fetch_add(to.0 - from.0, Relaxed);
+                self.window.lose(track, *from, *to);
                 true
             }
             Verdict::Reread(pause) => {

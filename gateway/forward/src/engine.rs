@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::burial::{Burials, Place};
 use crate::config::ForwardConfig;
 use crate::counters::Counters;
 use crate::doubt::{Doubts, Reader};
@@ -23,7 +24,7 @@ use crate::lane::{Cause, Lane};
 use crate::reading::Reading;
 use crate::resolve::Resolution;
 use crate::stamp::ClockWait;
-use crate::window::{Admission, Slot, Window};
+use crate::window::{Admission, Window};
 use crate::{DeadLetters, Undelivered, alone, resolve};
 
 /// A cursor is committed after so many events, if not before by time.
@@ -45,17 +46,9 @@ pub(crate) enum Done {
     Grown { generation: u64 },
     Resolved { topic: Topic, name: Topic, resolution: Resolution },
     Step { topic: Topic, alone: Box<alone::Alone>, step: Result<alone::Step, JournalStopped> },
-    Buried { burial: Burial, result: Result<(), JournalStopped> },
+    Buried { place: Place, first: bool, result: Result<(), JournalStopped> },
     Resumed { reader: Reader, resume: Result<Resume, JournalStopped> },
     Closed,
-}
-
-/// Which event was buried.
-pub(crate) enum Burial {
-    /// One in the window, of that producer.
-    Flight { session: u64, slot: Slot },
-    /// The one that a lane stands before.
-    Lane { at: TopicPartition, offset: Offset },
 }
 
 /// Why a producer has to go.
@@ -72,6 +65,7 @@ pub(crate) struct Engine {
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
+    pub(crate) burials: Burials,
     pub(crate) counters: Arc<Counters>,
     pub(crate) window: Window,
     pub(crate) reading: Reading,
@@ -126,6 +120,7 @@ impl Engine {
             outlet,
             clock,
             dead_letters,
+            burials: Burials::default(),
             counters,
         }
     }
@@ -176,7 +171,7 @@ impl Engine {
         }
     }
 
-    /// A gap of the journal: counted, and the cursor passes over it.
+    /// A gap of the journal: what of it was not met yet is passed over. A gap that lies below changes nothing.
     pub(crate) fn pass_gap(&mut self, gap: &Gap) {
         let track = self.window.track(&gap.at.topic, gap.at.partition);
         let from = match self.window.admit(track, gap.from) {
@@ -192,9 +187,7 @@ impl Engine {
         if from >= gap.to {
             return;
         }
-        self.window.skip(track, from, gap.to);
-        self.counters.gaps.fetch_add(1, Relaxed);
-        self.counters.gap_events.fetch_add(gap.to.0 - from.0, Relaxed);
+        self.window.lose(track, from, gap.to);
         tracing::warn!(at = %gap.at, %from, to = %gap.to, reason = gap.reason, "a gap of the journal is passed over");
     }
 
@@ -220,11 +213,14 @@ impl Engine {
         self.outlet.commit(&self.config.group, &cursors)
     }
 
-    /// Sets the gauges.
+    /// Sets the gauges, and what the window counts.
     pub(crate) fn show(&self) {
         let counters = &self.counters;
         counters.in_flight_bytes.store(self.window.bytes() as u64, Relaxed);
         counters.in_flight_events.store(self.window.events() as u64, Relaxed);
+        let lost = self.window.lost();
+        counters.gaps.store(lost.gaps, Relaxed);
+        counters.gap_events.store(lost.events, Relaxed);
         let paused = || self.lanes.iter().filter_map(|(topic, lane)| Some((topic, lane.cause.paused()?)));
         counters.paused_topics.store(paused().count() as u64, Relaxed);
         let idle = self.window.events() == 0 && self.reading.is_used_up() && self.lanes.is_empty();
@@ -246,6 +242,7 @@ impl Engine {
         self.counters.retries.fetch_add(1, Relaxed);
         let undone = self.window.reset().unwrap_or_else(|| self.reading.place());
         self.rewind(undone);
+        self.forget_passed_burials();
         for lane in self.lanes.values_mut() {
             lane.at = lane.at.min(undone);
         }
@@ -264,7 +261,7 @@ impl Engine {
                     set_apart = true;
                 }
                 Class::Denied => denied = Some(code.to_string()),
-                Class::Poison => {
+                Class::Untimely | Class::Poison => {
                     self.suspect(at, offset, undone);
                     set_apart = true;
                 }

@@ -13,6 +13,9 @@ pub(crate) enum Class {
     Topic,
     /// Nothing can be written now until somebody changes credentials or rights: pause, shout, try again slowly.
     Denied,
+    /// A record of the batch bears a time that the topic does not take (`message.timestamp.before.max.ms`, `…after.max.ms`): it may
+    /// be accepted with the time of sending.
+    Untimely,
     /// A record of the batch can never be accepted.
     Poison,
 }
@@ -35,11 +38,10 @@ pub(crate) const fn classify(code: Code) -> Class {
         | Code::IllegalSASLState
         | Code::ClusterAuthorizationFailed
         | Code::SecurityDisabled => Class::Denied,
-        Code::MessageSizeTooLarge
-        | Code::InvalidMessageSize
-        | Code::InvalidRecord
-        | Code::InvalidTimestamp
-        | Code::InvalidDifferentRecord => Class::Poison,
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::InvalidRecord | Code::InvalidDifferentRecord => {
+            Class::Poison
+        }
+        Code::InvalidTimestamp => Class::Untimely,
         _ => Class::Retry,
     }
 }
@@ -76,6 +78,7 @@ mod tests {
         assert_eq!(classify(Code::SSL), Class::Denied);
         assert_eq!(classify(Code::MessageSizeTooLarge), Class::Poison);
         assert_eq!(classify(Code::InvalidRecord), Class::Poison);
+        assert_eq!(classify(Code::InvalidTimestamp), Class::Untimely, "its time can be another");
         assert_eq!(classify(Code::PurgeInflight), Class::Echo);
     }
 }

@@ -24,8 +24,10 @@ pub struct Poison {
 
 /// Where poison is buried. The daemon offers it to the intake as a dead letter.
 pub trait DeadLetters: Send + Sync + 'static {
-    /// Completes once the dead letter is durable; only then does the cursor pass the event. Waits while there is no room. May
-    /// be called again for the same event after a failure between.
+    /// Completes once the dead letter is durable; only then does the cursor pass the event. Waits while there is no room, and not
+    /// for the room that everybody waits for: a journal that is full of what lies behind this event makes none before the cursor
+    /// has passed it. So dead letters need a reserve of their own. Several events may wait at a time, each once between two
+    /// starts; after a start the last ones may come again.
     ///
     /// # Errors
     /// [`JournalStopped`], through the future.

@@ -1,40 +1,28 @@
-//! What becomes of what comes back from the background: reads, answers about topics, burials, and the topics that go apart.
+//! What becomes of what comes back from the background: reads, answers about topics, and the topics that go apart.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lamppost_event::{JournalStopped, Now, Offset, Stored, Topic, TopicPartition};
+use lamppost_event::{EventTime, JournalStopped, Now, Offset, Stored, Topic, TopicPartition};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::Poison;
 use crate::alone::{Alone, Outcome, Step, StepInput, step};
+use crate::burial::Mourner;
 use crate::counters::Counters;
 use crate::doubt::Reader;
-use crate::engine::{Burial, Done, Engine, Target};
+use crate::engine::{Done, Engine, Target};
 use crate::failure::Class;
 use crate::lane::Cause;
 use crate::resolve::Resolution;
-use crate::stamp::{ClockWait, Stamp};
+use crate::rfc3339::Rfc3339;
+use crate::stamp::{ClockWait, Stamp, Timing};
 
 /// How often a topic apart asks again whether the clock is right.
 const CLOCK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Hands an event to the dead letters; false if there are none, or it is one itself.
-    pub(crate) fn bury(&mut self, stored: &Stored, why: &str, burial: Burial) -> bool {
-        let Some(dead_letters) = self.dead_letters.clone().filter(|_| stored.event.reason.is_none()) else {
-            return false;
-        };
-        let (gateway, topic) = (&self.config.gateway, &stored.event.topic);
-        let id = format!("{gateway}/{}/{topic}/{}/{}", stored.epoch, stored.partition, stored.offset);
-        tracing::warn!(id, why, "an event goes to dead letters");
-        let poison = Poison { stored: stored.clone(), reason: format!("the cluster can't take {id}: {why}") };
-        self.work.spawn(async move { Done::Buried { result: dead_letters.bury(poison).await, burial } });
-        true
-    }
-
     /// Work in the background ended. A panic there would leave us waiting for ever: it ends the forwarder instead, as if the
     /// journal had stopped, so that the daemon starts it again.
     pub(crate) fn joined(&mut self, done: Result<Done, JoinError>) -> Result<(), JournalStopped> {
@@ -61,18 +49,7 @@ impl Engine {
             Done::Resumed { reader, resume } => self.resumed(&reader, &resume?),
             Done::Resolved { topic, name, resolution } => self.resolved(topic, name, resolution),
             Done::Step { topic, alone, step } => self.stepped(&topic, alone, step?),
-            Done::Buried { burial, result } => {
-                result?;
-                self.counters.poison.fetch_add(1, Relaxed);
-                match burial {
-                    Burial::Flight { session, slot } if session == self.session => {
-                        self.window.done(slot);
-                    }
-                    // The producer was rebuilt meanwhile: the event is met again, and buried again.
-                    Burial::Flight { .. } => {}
-                    Burial::Lane { at, offset } => self.alone_done(&at, offset),
-                }
-            }
+            Done::Buried { place, first, result } => self.buried(place, first, result)?,
         }
         Ok(())
     }
@@ -145,7 +122,7 @@ impl Engine {
         let (clock, wait, counters) =
             (Arc::clone(&self.clock), Arc::clone(&self.clock_wait), Arc::clone(&self.counters));
         self.work.spawn(async move {
-            let stamp = move |stored: &Stored| stamp_of(&wait, stored, clock.now(), &counters);
+            let stamp = move |stored: &Stored, timing| stamp_of(&wait, stored, timing, clock.now(), &counters);
             let (alone, step) = step(alone, input, stamp).await;
             Done::Step { topic, alone, step }
         });
@@ -169,7 +146,6 @@ impl Engine {
             Step::End => self.rejoin(topic),
             Step::Waiting => lane.retry_at = Instant::now() + CLOCK_AGAIN,
             Step::Event { stored, outcome } => {
-                self.counters.sent.fetch_add(1, Relaxed);
                 let at = TopicPartition { topic: topic.clone(), partition: stored.partition };
                 match outcome {
                     Outcome::Delivered => {
@@ -178,6 +154,7 @@ impl Engine {
                         self.alone_done(&at, stored.offset);
                     }
                     Outcome::Failed { class: Class::Poison, why } => self.alone_poison(&at, &stored, &why),
+                    Outcome::Failed { class: Class::Untimely, why } => self.alone_untimely(&at, *stored, &why),
                     Outcome::Failed { class, why } => self.alone_failed(topic, class, why),
                 }
             }
@@ -185,8 +162,7 @@ impl Engine {
     }
 
     fn alone_poison(&mut self, at: &TopicPartition, stored: &Stored, why: &str) {
-        let burial = Burial::Lane { at: at.clone(), offset: stored.offset };
-        let buried = self.bury(stored, why, burial);
+        let buried = self.bury(stored, why, Mourner::Lane);
         let Some(lane) = self.lanes.get_mut(&at.topic) else { return };
         if buried {
             // Until the burial is durable.
@@ -195,6 +171,16 @@ impl Engine {
             lane.cause = Cause::Poison(unburied(stored, why));
             lane.postpone();
         }
+    }
+
+    /// Its own time was refused, and the time of sending too. It is buried with the time of sending: with its own, the dead letter
+    /// would be refused as well.
+    fn alone_untimely(&mut self, at: &TopicPartition, mut stored: Stored, why: &str) {
+        let EventTime { device, wall, quality, .. } = stored.event.time;
+        let received = Rfc3339::new(wall).map_or_else(|| format!("{} ms", wall.0), |time| time.to_string());
+        let why = format!("{why}, and with the time of sending too; received {received} (clock: {})", quality.as_str());
+        stored.event.time = EventTime::received(self.clock.now(), device);
+        self.alone_poison(at, &stored, &why);
     }
 
     fn alone_failed(&mut self, topic: &Topic, class: Class, why: String) {
@@ -211,7 +197,7 @@ impl Engine {
     }
 
     /// The event that a lane stood before is done.
-    fn alone_done(&mut self, at: &TopicPartition, offset: Offset) {
+    pub(crate) fn alone_done(&mut self, at: &TopicPartition, offset: Offset) {
         self.pass_event(at, offset);
         let Some(lane) = self.lanes.get_mut(&at.topic) else { return };
         lane.busy = false;
@@ -245,10 +231,16 @@ pub(crate) fn unburied(stored: &Stored, why: &str) -> String {
 }
 
 /// The time an event goes out with; `None`: it waits for the clock.
-pub(crate) fn stamp_of(wait: &Mutex<ClockWait>, stored: &Stored, now: Now, counters: &Counters) -> Option<Stamp> {
+pub(crate) fn stamp_of(
+    wait: &Mutex<ClockWait>,
+    stored: &Stored,
+    timing: Timing,
+    now: Now,
+    counters: &Counters,
+) -> Option<Stamp> {
     let mut wait = wait.lock().unwrap_or_else(PoisonError::into_inner);
     let was_over = wait.is_over();
-    let stamp = wait.stamp(&stored.event.time, now)?;
+    let stamp = wait.stamp(&stored.event.time, timing, now)?;
     if wait.is_over() && !was_over {
         tracing::warn!("the clock did not become right in time: events go with the time of sending");
     }

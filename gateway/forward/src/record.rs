@@ -4,7 +4,7 @@
 //! |---|---|
 //! | key | the event's key |
 //! | value | the payload, as received |
-//! | timestamp | the time of reception ([`Stamp`]), milliseconds |
+//! | timestamp | the time of reception, or of sending ([`Stamp`]), milliseconds |
 //! | headers | as in [`lamppost_event::header`] |
 
 use std::fmt::Write as _;
@@ -44,7 +44,7 @@ pub(crate) fn headers(
     format(header::SOURCE, format_args!("/lamppost/{gateway}/{}", event.source.as_str()));
     format(header::TYPE, format_args!("{}", header::EVENT_TYPE));
     format(header::SUBJECT, format_args!("{}", event.address));
-    if let Some(time) = Rfc3339::new(stamp.time) {
+    if let Some(time) = Rfc3339::new(stamp.received) {
         format(header::TIME, format_args!("{time}"));
     }
     if let Some(content_type) = &event.content_type {

@@ -9,13 +9,15 @@ use lamppost_event::{Gap, Item, JournalStopped, Now, Offset, Stored, TopicPartit
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use crate::burial::Mourner;
 use crate::doubt::{Jump, Reader};
-use crate::engine::{Burial, Engine, Failures};
+use crate::engine::{Engine, Failures};
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
 use crate::lane::Cause;
 use crate::outcome::{stamp_of, unburied};
 use crate::record;
+use crate::stamp::Timing;
 use crate::window::{Admission, Slot};
 
 /// So many events are handed over before reports are looked at.
@@ -198,7 +200,9 @@ impl Engine {
         if !self.window.has_room(bytes) {
             return Offered::Blocked;
         }
-        let Some(stamp) = stamp_of(&self.clock_wait, stored, now, &self.counters) else { return Offered::Blocked };
+        let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own, now, &self.counters) else {
+            return Offered::Blocked;
+        };
         let partition = partition_of(&stored.event.key, target.partitions);
         let out = Outgoing { name: &target.name, partition, stored, stamp };
         let slot = self.window.sent(track, stored.offset, bytes);
@@ -227,8 +231,8 @@ impl Engine {
     /// librdkafka itself refused an event for its size: it alone is meant.
     fn too_large(&mut self, stored: &Stored, slot: Slot) -> Offered {
         let why = format!("larger than the cluster takes ({} bytes)", self.config.message_bytes_max);
-        let burial = Burial::Flight { session: self.session, slot };
-        if self.bury(stored, &why, burial) {
+        let mourner = Mourner::Flight { session: self.session, slot };
+        if self.bury(stored, &why, mourner) {
             return Offered::Taken;
         }
         self.window.take_back(slot);

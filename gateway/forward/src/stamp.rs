@@ -2,19 +2,31 @@
 //!
 //! Nothing is sent with a time from an unset clock: the cluster's retention would delete it at once. What can be corrected is
 //! ([`lamppost_event::EventTime::corrected`]); what can't waits for the clock, once and for a limited time, and then goes with
-//! the time of sending.
+//! the time of sending. So does what the cluster refused for its own time; that time still goes along, as `ce_time`.
 
 use std::time::Duration;
 
 use lamppost_event::{ClockQuality, EventTime, Monotonic, Now, WallTime};
 
-/// `ce_clock` where the time of sending stands in.
+/// `ce_clock` where the record's timestamp is the time of sending.
 const FORWARDED: &str = "forwarded";
+
+/// Which time an event is to go out with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timing {
+    /// When the gateway received it.
+    Own,
+    /// The time of sending: its own was refused.
+    Sending,
+}
 
 /// The time an event goes out with, and how it came about (`ce_clock`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
+    /// The record's timestamp.
     pub(crate) time: WallTime,
+    /// When the gateway received it (`ce_time`); the time of sending where that can't be known.
+    pub(crate) received: WallTime,
     pub(crate) clock: &'static str,
 }
 
@@ -39,13 +51,14 @@ impl ClockWait {
     }
 
     /// The time for an event that goes out now; `None`: it has to wait for the clock.
-    pub(crate) fn stamp(&mut self, time: &EventTime, now: Now) -> Option<Stamp> {
+    pub(crate) fn stamp(&mut self, time: &EventTime, timing: Timing, now: Now) -> Option<Stamp> {
         if now.quality != ClockQuality::Unset {
             // A clock that is lost again is waited for again.
             (self.since, self.over) = (None, false);
         }
-        if let Some(corrected) = time.corrected(now) {
-            return Some(Stamp { time: corrected, clock: time.quality.as_str() });
+        let received = time.corrected(now);
+        if let (Timing::Own, Some(received)) = (timing, received) {
+            return Some(Stamp { time: received, received, clock: time.quality.as_str() });
         }
         if now.quality == ClockQuality::Unset && !self.over {
             let since = *self.since.get_or_insert(now.monotonic);
@@ -55,7 +68,7 @@ impl ClockWait {
             }
             self.over = true;
         }
-        Some(Stamp { time: now.wall, clock: FORWARDED })
+        Some(Stamp { time: now.wall, received: received.unwrap_or(now.wall), clock: FORWARDED })
     }
 
     /// Whether the wait ended without a right clock.
@@ -79,26 +92,33 @@ mod tests {
         }
     }
 
+    fn own(time: WallTime, clock: &'static str) -> Stamp {
+        Stamp { time, received: time, clock }
+    }
+
     #[test]
     fn an_event_waits_for_the_clock_and_is_corrected_by_it() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime { wall: WallTime(5), ..EventTime::received(now(10, 1, ClockQuality::Unset), None) };
-        assert_eq!(wait.stamp(&time, now(20, 1, ClockQuality::Unset)), None);
-        let stamp = wait.stamp(&time, now(70, 1, ClockQuality::Synced)).unwrap();
-        assert_eq!(stamp, Stamp { time: WallTime(1_700_000_010_000), clock: "unset" });
+        assert_eq!(wait.stamp(&time, Timing::Own, now(20, 1, ClockQuality::Unset)), None);
+        let stamp = wait.stamp(&time, Timing::Own, now(70, 1, ClockQuality::Synced)).unwrap();
+        assert_eq!(stamp, own(WallTime(1_700_000_010_000), "unset"));
     }
 
     #[test]
     fn the_wait_ends_and_the_time_of_sending_stands_in() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Unset), None);
-        assert_eq!(wait.stamp(&time, now(20, 1, ClockQuality::Unset)), None);
-        assert_eq!(wait.stamp(&time, now(619, 1, ClockQuality::Unset)), None);
+        assert_eq!(wait.stamp(&time, Timing::Own, now(20, 1, ClockQuality::Unset)), None);
+        assert_eq!(wait.stamp(&time, Timing::Own, now(619, 1, ClockQuality::Unset)), None);
         let late = now(620, 1, ClockQuality::Unset);
-        assert_eq!(wait.stamp(&time, late), Some(Stamp { time: late.wall, clock: FORWARDED }));
+        assert_eq!(wait.stamp(&time, Timing::Own, late), Some(own(late.wall, FORWARDED)));
         assert!(wait.is_over());
         let next = EventTime::received(now(621, 1, ClockQuality::Unset), None);
-        assert!(wait.stamp(&next, now(622, 1, ClockQuality::Unset)).is_some(), "one wait, not one for each event");
+        assert!(
+            wait.stamp(&next, Timing::Own, now(622, 1, ClockQuality::Unset)).is_some(),
+            "one wait, not one for each event"
+        );
     }
 
     #[test]
@@ -106,14 +126,33 @@ mod tests {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Unset), None);
         let today = now(20, 2, ClockQuality::Holdover);
-        assert_eq!(wait.stamp(&time, today), Some(Stamp { time: today.wall, clock: FORWARDED }));
+        assert_eq!(wait.stamp(&time, Timing::Own, today), Some(own(today.wall, FORWARDED)));
     }
 
     #[test]
     fn a_time_from_a_good_clock_never_waits() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Synced), None);
-        let stamp = wait.stamp(&time, now(3, 2, ClockQuality::Unset)).unwrap();
-        assert_eq!(stamp, Stamp { time: time.wall, clock: "synced" });
+        let stamp = wait.stamp(&time, Timing::Own, now(3, 2, ClockQuality::Unset)).unwrap();
+        assert_eq!(stamp, own(time.wall, "synced"));
+    }
+
+    #[test]
+    fn an_event_refused_for_its_time_goes_with_the_time_of_sending_and_still_tells_its_own() {
+        let mut wait = ClockWait::new(Duration::from_secs(600));
+        let time = EventTime::received(now(10, 1, ClockQuality::Synced), None);
+        let today = now(900, 2, ClockQuality::Synced);
+        let stamp = wait.stamp(&time, Timing::Sending, today).unwrap();
+        assert_eq!(stamp, Stamp { time: today.wall, received: time.wall, clock: FORWARDED });
+        assert!(stamp.is_forwarded());
+    }
+
+    #[test]
+    fn the_time_of_sending_waits_for_the_clock_too() {
+        let mut wait = ClockWait::new(Duration::from_secs(600));
+        let time = EventTime::received(now(10, 1, ClockQuality::Synced), None);
+        assert_eq!(wait.stamp(&time, Timing::Sending, now(3, 2, ClockQuality::Unset)), None);
+        assert!(wait.stamp(&time, Timing::Own, now(4, 2, ClockQuality::Unset)).is_some(), "its own time need not");
+        assert!(wait.stamp(&time, Timing::Sending, now(603, 2, ClockQuality::Unset)).is_some());
     }
 }

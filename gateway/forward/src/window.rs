@@ -41,6 +41,8 @@ struct Waiting {
     read: u64,
     bytes: usize,
     done: bool,
+    /// The journal has lost it.
+    lost: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,13 @@ struct Read {
     undone: usize,
 }
 
+/// Gaps that cursors passed, and the events in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Lost {
+    pub(crate) gaps: u64,
+    pub(crate) events: u64,
+}
+
 /// The in-flight window of all partitions.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -83,6 +92,7 @@ pub(crate) struct Window {
     reads: BTreeMap<u64, Read>,
     read: u64,
     passed: u64,
+    lost: Lost,
 }
 
 impl Window {
@@ -97,6 +107,7 @@ impl Window {
             reads: BTreeMap::new(),
             read: 0,
             passed: 0,
+            lost: Lost::default(),
         };
         for Cursor { at, next } in cursors {
             let id = window.track(&at.topic, at.partition);
@@ -168,7 +179,7 @@ impl Window {
 
     /// An event was handed over.
     pub(crate) fn sent(&mut self, id: TrackId, offset: Offset, bytes: usize) -> Slot {
-        self.push(id, Waiting { offset, after: offset.next(), read: self.read, bytes, done: false });
+        self.push(id, Waiting { offset, after: offset.next(), read: self.read, bytes, done: false, lost: false });
         self.bytes = self.bytes.saturating_add(bytes);
         let flight = Some(Flight { track: id, offset });
         let free = self.free.pop().and_then(|slot| Some((slot, self.flights.get_mut(slot as usize)?)));
@@ -198,10 +209,21 @@ impl Window {
         }
     }
 
-    /// Offsets from `offset` up to `after` are done without being sent: a gap, or an event that was dealt with alone.
+    /// Offsets from `offset` up to `after` are done without being sent: events that were dealt with alone.
     pub(crate) fn skip(&mut self, id: TrackId, offset: Offset, after: Offset) {
-        self.push(id, Waiting { offset, after, read: self.read, bytes: 0, done: true });
+        self.push(id, Waiting { offset, after, read: self.read, bytes: 0, done: true, lost: false });
         self.pass(id);
+    }
+
+    /// The same for what the journal has lost. Counted once the cursor passes it: after a reset it is met again.
+    pub(crate) fn lose(&mut self, id: TrackId, offset: Offset, after: Offset) {
+        self.push(id, Waiting { offset, after, read: self.read, bytes: 0, done: true, lost: true });
+        self.pass(id);
+    }
+
+    /// What cursors passed of what the journal has lost, since the start.
+    pub(crate) const fn lost(&self) -> Lost {
+        self.lost
     }
 
     fn push(&mut self, id: TrackId, waiting: Waiting) {
@@ -242,6 +264,10 @@ impl Window {
             track.moved = true;
             self.passed += 1;
             self.bytes = self.bytes.saturating_sub(first.bytes);
+            if first.lost {
+                self.lost.gaps += 1;
+                self.lost.events += first.after.0 - first.offset.0;
+            }
             if let Some(read) = self.reads.get_mut(&first.read) {
                 read.undone -= 1;
                 if read.undone == 0 && first.read != self.read {

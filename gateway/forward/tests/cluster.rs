@@ -9,6 +9,8 @@
 
 #[allow(dead_code, unreachable_pub, reason = "shared by the tests of this folder, none of which uses all")]
 mod journal;
+#[allow(dead_code, unreachable_pub, reason = "shared by the tests of this folder, none of which uses all")]
+mod running;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,30 +20,9 @@ use std::time::Duration;
 
 use journal::{Grave, Journal, PARTITIONS, Still, first_occurrences, read_topic};
 use lamppost_event::{BootId, Clock, ClockQuality, EventTime, GatewayId, Monotonic, Now, WallTime, partition_of};
-use lamppost_forward::{Compression, Counters, DeadLetters, ForwardConfig, ForwardConfigError, Forwarder, Undelivered};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use lamppost_forward::{Compression, DeadLetters, ForwardConfig, ForwardConfigError, Forwarder};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-type Cluster = MockCluster<'static, DefaultProducerContext>;
-
-fn cluster(topics: &[&str]) -> Cluster {
-    let cluster = MockCluster::new(3).unwrap();
-    for topic in topics {
-        cluster.create_topic(topic, i32::from(PARTITIONS), 3).unwrap();
-    }
-    cluster
-}
-
-fn config(cluster: &Cluster) -> ForwardConfig {
-    let mut config = ForwardConfig::new(GatewayId::new("post-17").unwrap(), &cluster.bootstrap_servers());
-    config.commit_interval = Duration::from_millis(20);
-    config.retry_delay_min = Duration::from_millis(20);
-    config.retry_delay_max = Duration::from_millis(400);
-    config
-}
+use running::{Cluster, Running, cluster, config, until};
 
 /// A clock that is set in the middle.
 struct Late(AtomicBool);
@@ -51,49 +32,6 @@ impl Clock for Late {
         let quality = if self.0.load(Relaxed) { ClockQuality::Synced } else { ClockQuality::Unset };
         Now { quality, ..Still.now() }
     }
-}
-
-struct Running {
-    counters: Arc<Counters>,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Undelivered>,
-}
-
-impl Running {
-    fn start(config: ForwardConfig, journal: &Arc<Journal>, dead_letters: Option<Arc<dyn DeadLetters>>) -> Self {
-        Self::start_at(config, journal, dead_letters, Arc::new(Still))
-    }
-
-    fn start_at(
-        config: ForwardConfig,
-        journal: &Arc<Journal>,
-        dead_letters: Option<Arc<dyn DeadLetters>>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let outlet = Arc::clone(journal) as Arc<dyn lamppost_event::Outlet>;
-        let forwarder = Forwarder::new(config, outlet, clock, dead_letters).unwrap();
-        let counters = forwarder.counters();
-        let (stop, stopped) = oneshot::channel();
-        let shutdown = async move { drop(stopped.await) };
-        let task = tokio::spawn(async move { forwarder.run(shutdown).await.unwrap() });
-        Self { counters, stop, task }
-    }
-
-    async fn stop(self) -> Undelivered {
-        drop(self.stop);
-        self.task.await.unwrap()
-    }
-}
-
-/// Waits until it is so.
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within 30 s: {what}");
 }
 
 fn assert_all_in_order(cluster: &Cluster, journal: &Journal, topic: &str) -> usize {
@@ -346,7 +284,7 @@ async fn what_the_promise_rests_on_can_not_be_configured_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_brokers_answer_first_occurrences_are_in_order() {
     use RDKafkaRespErr::*;
-    const ANSWERS: [RDKafkaRespErr; 12] = [
+    const ANSWERS: [RDKafkaRespErr; 13] = [
         RD_KAFKA_RESP_ERR_NO_ERROR,
         RD_KAFKA_RESP_ERR_NO_ERROR,
         RD_KAFKA_RESP_ERR_NO_ERROR,
@@ -359,6 +297,7 @@ async fn whatever_the_brokers_answer_first_occurrences_are_in_order() {
         RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
         RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
         RD_KAFKA_RESP_ERR_INVALID_RECORD,
+        RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP,
     ];
     let seed = std::env::var("LAMPPOST_SEED").ok().and_then(|seed| seed.parse::<u64>().ok()).unwrap_or(5);
     println!("LAMPPOST_SEED={seed}");

@@ -1,4 +1,4 @@
-//! The forwarder against a real cluster, where one is given: what the mock can't do (creating topics, refusing by size).
+//! The forwarder against a real cluster, where one is given: what the mock can't do (creating topics, refusing by size and by time).
 //!
 //! `KAFKA_BOOTSTRAP=host:port cargo test -p lamppost-forward --test real -- --ignored --nocapture`
 
@@ -10,11 +10,13 @@ mod journal;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use journal::{Grave, Journal, Still, first_occurrences, read_topic};
-use lamppost_event::{GatewayId, Outlet};
+use lamppost_event::{Clock, EventTime, GatewayId, Now, Outlet, WallTime};
 use lamppost_forward::{DeadLetters, ForwardConfig, Forwarder};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
@@ -31,11 +33,22 @@ fn bootstrap() -> String {
     std::env::var("KAFKA_BOOTSTRAP").expect("KAFKA_BOOTSTRAP names a cluster")
 }
 
+/// The machine's own time: the cluster compares with its own.
+struct Today;
+
+impl Clock for Today {
+    #[expect(clippy::disallowed_methods, reason = "a cluster that refuses by time has the machine's")]
+    fn now(&self) -> Now {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Now { wall: WallTime(i64::try_from(since_1970.as_millis()).unwrap()), ..Still.now() }
+    }
+}
+
 /// Forwards all of the journal, and says how long it took.
 async fn forward(config: ForwardConfig, journal: &Arc<Journal>, grave: &Arc<Grave>) -> Duration {
     let outlet = Arc::clone(journal) as Arc<dyn Outlet>;
     let grave = Arc::clone(grave) as Arc<dyn DeadLetters>;
-    let forwarder = Forwarder::new(config, outlet, Arc::new(Still), Some(grave)).unwrap();
+    let forwarder = Forwarder::new(config, outlet, Arc::new(Today), Some(grave)).unwrap();
     let counters = forwarder.counters();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let task = tokio::spawn(async move { forwarder.run(async move { drop(stopped.await) }).await.unwrap() });
@@ -114,4 +127,41 @@ async fn what_the_brokers_refuse_for_its_size_is_found_and_buried() {
     let firsts = first_occurrences(&read_topic(&bootstrap(), &topic));
     assert_eq!(firsts.values().map(Vec::len).sum::<usize>(), 1000);
     assert!(firsts.values().all(|offsets| offsets.is_sorted()), "out of order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real cluster: KAFKA_BOOTSTRAP"]
+async fn what_the_brokers_refuse_for_its_time_arrives_with_the_time_of_sending() {
+    let (topic, journal, grave) = (fresh("old"), Arc::new(Journal::default()), Arc::new(Grave::default()));
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap()).create().unwrap();
+    let new = NewTopic::new(&topic, 2, TopicReplication::Fixed(1))
+        .set("message.timestamp.before.max.ms", "3600000")
+        .set("message.timestamp.after.max.ms", "3600000");
+    let created = admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
+    assert!(created.iter().all(Result::is_ok), "{created:?}");
+    let now = Today.now();
+    let received = |ms: i64| EventTime { wall: WallTime(now.wall.0 + ms), ..EventTime::received(now, None) };
+    let (day_ms, minute_ms) = (86_400_000, 60_000);
+    for n in 0..90 {
+        // Most are of now; some came ten days ago, and some by a clock that was ahead.
+        let ms = if n % 30 == 7 {
+            -10 * day_ms
+        } else if n % 30 == 19 {
+            10 * day_ms
+        } else {
+            -minute_ms
+        };
+        journal.append_with(&topic, &format!("dev-{}", n % 5), b"a reading", received(ms));
+    }
+    let took = forward(config(), &journal, &grave).await;
+    assert_eq!(*grave.0.lock().unwrap(), []);
+    let seen = read_topic(&bootstrap(), &topic);
+    assert_eq!((seen.len(), first_occurrences(&seen)), (90, journal.expected(&topic)));
+    let sent_again = seen.iter().filter(|record| record.headers["ce_clock"] == "forwarded");
+    assert_eq!(sent_again.clone().count(), 6);
+    for record in sent_again {
+        assert!((record.timestamp - now.wall.0).abs() < minute_ms, "{} at {}", record.timestamp, now.wall.0);
+    }
+    println!("90 events, 6 of them refused for their time: {took:?}");
 }

@@ -50,6 +50,23 @@ fn a_gap_is_passed_only_behind_what_is_done() {
 }
 
 #[test]
+fn a_gap_counts_once_the_cursor_passes_it_and_once_though_it_is_met_again() {
+    let mut window = Window::new(1000, vec![cursor(0, 0)]);
+    let track = window.track(&topic(), Partition(0));
+    for _ in 0..2 {
+        window.begin_read(Position(0));
+        window.sent(track, Offset(0), 10);
+        window.lose(track, Offset(1), Offset(5));
+        assert_eq!(window.lost(), Lost { gaps: 0, events: 0 });
+        window.reset();
+    }
+    window.skip(track, Offset(0), Offset(1));
+    window.lose(track, Offset(1), Offset(5));
+    assert_eq!(window.lost(), Lost { gaps: 1, events: 4 });
+    assert_eq!(window.take_moved(), vec![cursor(0, 5)]);
+}
+
+#[test]
 fn an_event_above_the_bound_goes_alone() {
     let mut window = Window::new(100, vec![]);
     assert!(window.has_room(5000));

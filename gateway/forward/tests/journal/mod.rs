@@ -41,6 +41,22 @@ struct Inner {
     sequence: HashMap<String, u64>,
 }
 
+impl Inner {
+    fn first_undone(&self) -> usize {
+        let undone = |item: &Item| {
+            let (at, after) = match item {
+                Item::Event(stored) => {
+                    let topic = stored.event.topic.clone();
+                    (TopicPartition { topic, partition: stored.partition }, stored.offset.0 + 1)
+                }
+                Item::Gap(gap) => (gap.at.clone(), gap.to.0),
+            };
+            self.cursors.get(&at).is_none_or(|cursor| after > cursor.0)
+        };
+        self.items.iter().position(undone).unwrap_or(self.items.len())
+    }
+}
+
 /// A journal over a vector: a position is an index. Cursors survive the forwarder, as they do a restart.
 #[derive(Default)]
 pub struct Journal {
@@ -55,6 +71,11 @@ impl Journal {
     }
 
     pub fn append_with(&self, topic: &str, device: &str, payload: &[u8], time: EventTime) {
+        self.append_because(topic, device, payload, time, None);
+    }
+
+    /// A dead letter, if there is a reason.
+    pub fn append_because(&self, topic: &str, device: &str, payload: &[u8], time: EventTime, reason: Option<&str>) {
         let mut inner = self.inner.lock().unwrap();
         let topic = Topic::new(topic).unwrap();
         let partition = partition_of(device.as_bytes(), PARTITIONS);
@@ -73,7 +94,7 @@ impl Journal {
             origin,
             time,
             content_type: None,
-            reason: None,
+            reason: reason.map(Into::into),
             payload: Bytes::copy_from_slice(payload),
         };
         inner.items.push(Item::Event(Stored { partition, offset, epoch: Epoch(0xabc), event }));
@@ -98,6 +119,12 @@ impl Journal {
         for n in 0..events {
             self.append(topic, &format!("dev-{}", n % devices), format!("payload {n}").as_bytes());
         }
+    }
+
+    /// How many events and gaps are kept for the forwarder: all from the first on that it is not done with.
+    pub fn held(&self) -> usize {
+        let inner = self.inner.lock().unwrap();
+        inner.items.len() - inner.first_undone()
     }
 
     /// Whether every cursor stands at its partition's end.
@@ -136,17 +163,7 @@ impl Outlet for Journal {
 
     fn resume(&self, _: &Group) -> Result<Resume, JournalStopped> {
         let inner = self.inner.lock().unwrap();
-        let undone = |item: &Item| {
-            let (at, after) = match item {
-                Item::Event(stored) => {
-                    let topic = stored.event.topic.clone();
-                    (TopicPartition { topic, partition: stored.partition }, stored.offset.0 + 1)
-                }
-                Item::Gap(gap) => (gap.at.clone(), gap.to.0),
-            };
-            inner.cursors.get(&at).is_none_or(|cursor| after > cursor.0)
-        };
-        let position = inner.items.iter().position(undone).unwrap_or(inner.items.len());
+        let position = inner.first_undone();
         let cursors = inner.cursors.iter().map(|(at, next)| Cursor { at: at.clone(), next: *next }).collect();
         Ok(Resume { position: Position(position as u64), cursors })
     }

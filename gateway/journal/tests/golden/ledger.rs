@@ -3,6 +3,7 @@
 //! Bytes are written as text where they are UTF-8, else as `{"hex": "…"}`; a place is `topic/partition`; epochs and identities are
 //! hexadecimal. An event is `[offset, epoch, timestamp, key, value, header]`. A gap whose reason is `null` is not on the disk as one:
 //! whoever reads comes upon it.
+#![allow(unreachable_pub, reason = "a module of a test")]
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use serde_json::{Value, json};
 /// A partition.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Kept {
-    /// The first offset that is kept, and the one after the last.
-    pub bounds: [u64; 2],
+    /// The offset after the last.
+    pub next: u64,
     pub gaps: Vec<Missing>,
     /// By offset.
     pub events: BTreeMap<u64, Value>,
@@ -36,6 +37,8 @@ pub struct Ledger {
     /// The last commit.
     pub commit: u64,
     pub closed: bool,
+    /// The CRC32C of each file.
+    pub files: BTreeMap<String, String>,
     /// Commits that are damaged: the first, and the one that comes next.
     pub damage: Vec<[u64; 2]>,
     /// By place.
@@ -63,6 +66,10 @@ pub fn event(read: &ReadRecord) -> Value {
     let record = &read.record;
     let value = record.value.as_ref().map_or(Value::Null, |value| text(value));
     json!([read.offset.0, hex(read.epoch.0), record.timestamp.0, text(&record.key), value, text(&record.header)])
+}
+
+pub fn checksum(bytes: &[u8]) -> String {
+    format!("{:08x}", crc32c::crc32c(bytes))
 }
 
 pub fn hex(number: u64) -> String {
@@ -105,8 +112,9 @@ impl Kept {
         }
         let more: Vec<_> = read.events.keys().filter(|offset| !self.events.contains_key(offset)).collect();
         assert!(more.is_empty(), "{what}: offsets {more:?} were never stored");
-        let [first, next] = self.bounds;
-        for offset in first..next {
+        // What lies before the first kept event has been recycled, or given up.
+        let first = self.events.keys().next().copied().unwrap_or(self.next);
+        for offset in first..self.next {
             let missing = |gaps: &[Missing]| gaps.iter().any(|gap| (gap.from..gap.to).contains(&offset));
             assert_eq!(missing(&read.gaps), missing(&self.gaps), "{what}: offset {offset} in a gap: {:?}", read.gaps);
         }
@@ -128,19 +136,20 @@ impl Ledger {
             .map(|(at, kept)| {
                 let gaps = kept.gaps.iter().map(|gap| json!([gap.from, gap.to, gap.reason])).collect::<Vec<_>>();
                 let events = kept.events.values().collect::<Vec<_>>();
-                (at, json!({ "bounds": kept.bounds, "gaps": gaps, "events": events }))
+                (at, json!({ "next": kept.next, "gaps": gaps, "events": events }))
             })
             .collect();
         json!({
-            "identity": self.identity, "epoch": self.epoch, "commit": self.commit, "closed": self.closed, "damage": self.damage,
-            "partitions": partitions, "cursors": self.cursors, "marks": self.marks, "state": self.state,
+            "identity": self.identity, "epoch": self.epoch, "commit": self.commit, "closed": self.closed, "files": self.files,
+            "damage": self.damage, "partitions": partitions, "cursors": self.cursors, "marks": self.marks,
+            "state": self.state,
         })
     }
 
     pub fn from_json(value: &Value) -> Self {
         let string = |key: &str| value[key].as_str().unwrap().to_owned();
         let partitions = map(&value["partitions"], |kept| Kept {
-            bounds: pair(&kept["bounds"]),
+            next: kept["next"].as_u64().unwrap(),
             gaps: list(&kept["gaps"], |gap| Missing {
                 from: gap[0].as_u64().unwrap(),
                 to: gap[1].as_u64().unwrap(),
@@ -154,6 +163,7 @@ impl Ledger {
             epoch: string("epoch"),
             commit: value["commit"].as_u64().unwrap(),
             closed: value["closed"].as_bool().unwrap(),
+            files: map(&value["files"], |crc| crc.as_str().unwrap().to_owned()),
             damage: list(&value["damage"], pair),
             partitions,
             cursors: map(&value["cursors"], numbers),
@@ -162,6 +172,7 @@ impl Ledger {
         }
     }
 
+    /// How many events are kept.
     pub fn events(&self) -> u64 {
         self.partitions.values().map(|kept| kept.events.len() as u64).sum()
     }

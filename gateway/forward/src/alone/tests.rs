@@ -1,0 +1,101 @@
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+use lamppost_event::{
+    Address, BootId, Chunk, ClockQuality, Cursor, DeviceId, Epoch, Event, EventTime, Group, Monotonic, Origin, Resume,
+    SourceKind, TopicPartition, TopicShape, Waiting, WallTime,
+};
+
+use super::*;
+
+fn topic() -> Topic {
+    Topic::new("air").unwrap()
+}
+
+fn event(offset: u64) -> Item {
+    let time = EventTime {
+        device: None,
+        wall: WallTime(1),
+        monotonic: Monotonic(1),
+        boot: BootId(1),
+        quality: ClockQuality::Synced,
+    };
+    let event = Event {
+        source: SourceKind::Mqtt,
+        device: DeviceId::new("dev-1").unwrap(),
+        address: Address::new("city").unwrap(),
+        topic: topic(),
+        key: Bytes::from_static(b"dev-1"),
+        origin: Origin::Unmarked,
+        time,
+        content_type: None,
+        reason: None,
+        payload: Bytes::new(),
+    };
+    Item::Event(Stored { partition: Partition(0), offset: Offset(offset), epoch: Epoch(1), event })
+}
+
+fn gap(from: u64, to: u64) -> Item {
+    let at = TopicPartition { topic: topic(), partition: Partition(0) };
+    Item::Gap(Gap { at, from: Offset(from), to: Offset(to), reason: "a test".into() })
+}
+
+/// Ten offsets, 4 and 5 of them a gap. A read gives at least the last six before its place again, at the end too.
+#[derive(Default)]
+struct Denser(AtomicU64);
+
+impl Outlet for Denser {
+    fn topics(&self) -> Vec<TopicShape> {
+        Vec::new()
+    }
+
+    fn resume(&self, _: &Group) -> Result<Resume, JournalStopped> {
+        Ok(Resume { position: Position(0), cursors: Vec::new() })
+    }
+
+    fn read(&self, from: Position, _: usize) -> Result<Chunk, JournalStopped> {
+        assert!(self.0.fetch_add(1, Relaxed) < 20, "it reads over and over");
+        let next = (from.0 + 3).min(10);
+        let of = |offset| if offset == 4 { gap(2, 6) } else { event(offset) };
+        let items = (from.0.saturating_sub(6)..next).filter(|offset| *offset != 5).map(of).collect();
+        Ok(Chunk { items, next: Position(next), caught_up: next == 10 })
+    }
+
+    fn commit(&self, _: &Group, _: &[Cursor]) -> Result<(), JournalStopped> {
+        Ok(())
+    }
+
+    fn grown(&self, _: Position) -> Waiting<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// What a lane finds from a position on, each done with before the next is looked for.
+fn found(from: u64, cursor: u64) -> Vec<Item> {
+    let (mut alone, outlet) = (Alone::new(topic(), Position(from)), Denser::default());
+    let mut cursors = HashMap::from([(Partition(0), Offset(cursor))]);
+    let mut found = Vec::new();
+    while let Some(item) = alone.find(&outlet, &cursors, 1).unwrap() {
+        let after = match &item {
+            Item::Event(stored) => stored.offset.next(),
+            Item::Gap(gap) => gap.to,
+        };
+        cursors.insert(Partition(0), after);
+        found.push(item);
+    }
+    found
+}
+
+#[test]
+fn what_comes_again_is_skipped_and_the_end_is_found_though_something_comes_again_there() {
+    let all = [event(0), event(1), event(2), event(3), gap(2, 6), event(6), event(7), event(8), event(9)];
+    assert_eq!(found(0, 0), all);
+    assert_eq!(found(6, 6), all[5..], "the gap lies wholly below");
+    assert_eq!(found(3, 3), all[3..], "the gap begins below");
+    assert_eq!(found(10, 10), []);
+}
+
+#[test]
+fn at_the_end_what_is_below_the_place_and_not_done_is_still_found() {
+    assert_eq!(found(10, 8), [event(8), event(9)]);
+}

@@ -1,0 +1,105 @@
+//! Events that can never be accepted, on their way to the dead letters.
+//!
+//! Invariants:
+//! - Nothing here waits for room: what can't be accepted waits apart, in the background, and everything else goes on.
+//! - An event is buried once, however often it is met again before it is done. While the journal is full a burial may wait for
+//!   long, and producers come and go meanwhile: each would add another copy to what the journal keeps for alarms.
+//! - What is kept is bounded by the window: only what is in flight, or was when a producer went, has a grave.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::Ordering::Relaxed;
+
+use lamppost_event::{JournalStopped, Offset, Stored, TopicPartition};
+
+use crate::Poison;
+use crate::engine::{Done, Engine};
+use crate::window::{Admission, Slot};
+
+/// The place of an event that is buried.
+pub(crate) type Place = (TopicPartition, Offset);
+
+/// Who waits for a burial.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mourner {
+    /// The window, with that event in flight by that producer.
+    Flight { session: u64, slot: Slot },
+    /// The lane of its topic, which stands before it.
+    Lane,
+}
+
+/// How far a burial is.
+#[derive(Debug)]
+enum Grave {
+    /// It is not durable yet, or nobody has been told.
+    Open(Mourner),
+    /// It is durable; who waited for it is gone, and the event will be met again.
+    Closed,
+}
+
+/// The burials that are under way, or durable and not passed by their cursor.
+#[derive(Debug, Default)]
+pub(crate) struct Burials(HashMap<Place, Grave>);
+
+impl Engine {
+    /// Hands an event to the dead letters; false if there are none, or it is one itself.
+    pub(crate) fn bury(&mut self, stored: &Stored, why: &str, mourner: Mourner) -> bool {
+        let Some(dead_letters) = self.dead_letters.clone().filter(|_| stored.event.reason.is_none()) else {
+            return false;
+        };
+        let (gateway, topic) = (&self.config.gateway, &stored.event.topic);
+        let place = (TopicPartition { topic: topic.clone(), partition: stored.partition }, stored.offset);
+        match self.burials.0.entry(place.clone()) {
+            Entry::Occupied(mut grave) => {
+                if let Grave::Closed = grave.insert(Grave::Open(mourner)) {
+                    self.work.spawn(async move { Done::Buried { place, first: false, result: Ok(()) } });
+                }
+                return true;
+            }
+            Entry::Vacant(vacant) => vacant.insert(Grave::Open(mourner)),
+        };
+        let id = format!("{gateway}/{}/{topic}/{}/{}", stored.epoch, stored.partition, stored.offset);
+        tracing::warn!(id, why, "an event goes to dead letters");
+        let poison = Poison { stored: stored.clone(), reason: format!("the cluster can't take {id}: {why}") };
+        let buried = async move { Done::Buried { place, first: true, result: dead_letters.bury(poison).await } };
+        self.work.spawn(buried);
+        true
+    }
+
+    /// A dead letter is durable: the cursor may pass the event.
+    pub(crate) fn buried(
+        &mut self,
+        place: Place,
+        first: bool,
+        result: Result<(), JournalStopped>,
+    ) -> Result<(), JournalStopped> {
+        result?;
+        if first {
+            self.counters.poison.fetch_add(1, Relaxed);
+        }
+        match self.burials.0.remove(&place) {
+            Some(Grave::Open(Mourner::Flight { session, slot })) if session == self.session => {
+                self.window.done(slot);
+            }
+            Some(Grave::Open(Mourner::Lane)) => {
+                let (at, offset) = place;
+                self.alone_done(&at, offset);
+            }
+            // The producer was rebuilt meanwhile.
+            Some(_) => {
+                self.burials.0.insert(place, Grave::Closed);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// All partitions stand at their cursors: forgets the durable burials behind them.
+    pub(crate) fn forget_passed_burials(&mut self) {
+        let window = &mut self.window;
+        self.burials.0.retain(|(at, offset), grave| {
+            let track = window.track(&at.topic, at.partition);
+            !matches!(grave, Grave::Closed) || window.admit(track, *offset) != Admission::Seen
+        });
+    }
+}
