@@ -40,7 +40,7 @@ def fetch_jars() -> Path:
     stamp = _LIBS / "pom.xml"
     if stamp.exists() and stamp.read_bytes() == _POM.read_bytes():
         return _LIBS
-    print(f"fetching Apache Kafka's jars with Maven to {_LIBS} (43 MB)", flush=True)
+    print(f"fetching Apache Kafka's jars with Maven to {_LIBS} (44 MB)", flush=True)
     shutil.rmtree(_LIBS, ignore_errors=True)
     command = ["mvn", "-B", "-q", "-Dstyle.color=never", "-f", str(_POM), "dependency:copy-dependencies"]
     subprocess.run([*command, "-DincludeScope=runtime", f"-DoutputDirectory={_LIBS}"], check=True)

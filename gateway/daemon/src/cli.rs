@@ -4,6 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod journal;
+
+pub(crate) use journal::{
+    Dump, Export, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
+};
+
 /// The box in the lamp post: reads sensors over MQTT, serial and I2C, keeps every event in a crash-safe log, and hands them
 /// to Apache Kafka.
 ///
@@ -38,7 +44,7 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Measure this gateway on this machine: durable acknowledgements, delivery, latency, memory, bytes written.
     Bench(Bench),
-    /// Look into a journal, also while the gateway runs.
+    /// Look into a journal, take events out of it, repair it.
     Journal(Journal),
 }
 
@@ -113,46 +119,4 @@ pub(crate) struct Bench {
     /// Print the figures as one line of JSON, the last on standard output.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Journal {
-    #[command(subcommand)]
-    pub(crate) command: JournalCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum JournalCommand {
-    /// What is in it: segments, partitions with their offsets, groups and their lag.
-    Ls(JournalAt),
-    /// Print the last events, oldest first; --follow goes on as more arrive.
-    Tail(Tail),
-    /// Read every byte and check it: checksums, order, density of offsets. Exit status 1: something is wrong; 2: it could not be
-    /// read.
-    Verify(JournalAt),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct JournalAt {
-    /// The journal's folder.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/lamppost/journal")]
-    pub(crate) dir: PathBuf,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Tail {
-    #[command(flatten)]
-    pub(crate) at: JournalAt,
-    /// Only this topic.
-    #[arg(long)]
-    pub(crate) topic: Option<lamppost_event::Topic>,
-    /// How many of the last events to print.
-    #[arg(long, short = 'n', default_value_t = 10)]
-    pub(crate) lines: usize,
-    /// Go on as events arrive, until interrupted.
-    #[arg(long, short)]
-    pub(crate) follow: bool,
 }

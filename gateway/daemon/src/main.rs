@@ -18,7 +18,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, JournalCommand};
+use cli::{Cli, Command};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -87,11 +87,7 @@ fn dispatch(command: &Command) -> anyhow::Result<bool> {
         }
         Command::Audit(args) => command::audit::run(args, &mut out),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, &mut out)).map(|()| true),
-        Command::Journal(args) => match &args.command {
-            JournalCommand::Ls(at) => command::journal::ls(at, &mut out).map(|()| true),
-            JournalCommand::Tail(args) => command::journal::tail(args, &mut out).map(|()| true),
-            JournalCommand::Verify(at) => command::journal::verify(at, &mut out),
-        },
+        Command::Journal(args) => command::journal::run(args, &mut out),
     }
 }
 

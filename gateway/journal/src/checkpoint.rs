@@ -70,13 +70,14 @@ impl Checkpoint {
             return Err(CheckpointError::Damaged("length"));
         }
         let head_bytes = read(&*file, 0, HEAD)?;
+        // The tail's CRC covers the head: a version is believed only where it holds.
+        let tail_bytes = read(&*file, bytes - TAIL as u64, TAIL)?;
+        let tail = CheckpointTail::decode(&head_bytes, &tail_bytes).ok_or(CheckpointError::Damaged("tail"))?;
         let head = match CheckpointHead::decode(&head_bytes) {
             Ok(Some(head)) => head,
             Ok(None) => return Err(CheckpointError::Damaged("head")),
             Err(version) => return Err(CheckpointError::Newer(version)),
         };
-        let tail_bytes = read(&*file, bytes - TAIL as u64, TAIL)?;
-        let tail = CheckpointTail::decode(&head_bytes, &tail_bytes).ok_or(CheckpointError::Damaged("tail"))?;
         if tail.commit != head.commit
             || tail.index_at.checked_add(u64::from(tail.index_bytes)) != Some(bytes - TAIL as u64)
         {

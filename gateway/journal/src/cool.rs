@@ -190,7 +190,12 @@ impl Shared {
                 let number = stretch.head().number;
                 let source = book.segment(number)?;
                 let mut footer = book.footer(source);
-                footer.gaps.extend(left_out(source, out));
+                for (position, gap) in left_out(source, out) {
+                    let inside =
+                        |(_, old): &(Position, Gap)| old.at == gap.at && gap.from <= old.from && old.to <= gap.to;
+                    footer.gaps.retain(|old| !inside(old));
+                    footer.gaps.push((position, gap));
+                }
                 Some(footer)
             };
             stretches.iter().filter_map(of).reduce(together)
@@ -345,7 +350,8 @@ impl<'a> Making<'a> {
         }
     }
 
-    /// Takes the next frame in, with the gaps before it. A gap in a partition ends a run that has events of that partition.
+    /// Takes the next frame in, with the gaps before it. A gap in a partition ends a run that has events of that partition; so does
+    /// a jump. A frame with something that can't be read is a run of its own, with the gap behind it.
     fn take(&mut self, frame: Option<&Frame>, gaps: &[Gap]) -> io::Result<()> {
         let apart = gaps.iter().any(|gap| self.run.batches.contains_key(&gap.at));
         let other = |frame: &Frame| {
@@ -356,44 +362,44 @@ impl<'a> Making<'a> {
             self.end_run()?;
         }
         let Some(frame) = frame else { return Ok(()) };
-        self.run.begun.get_or_insert((frame.first, frame.epoch, frame.now));
-        let last = Position(frame.behind().0 - 1);
-        (self.run.last, self.run.position) = (frame.commit, last);
         let wanted = |entry: &&BatchEntry| !internal(&entry.at) && !self.out.contains(&entry.at);
+        let (mut records, mut unreadable) = (Vec::new(), Vec::new());
         for entry in frame.batches.iter().filter(wanted) {
-            self.take_batch(frame, entry)?;
-        }
-        Ok(())
-    }
-
-    fn take_batch(&mut self, frame: &Frame, entry: &BatchEntry) -> io::Result<()> {
-        let mut items = Vec::new();
-        push_records(entry, frame.epoch, Offset(0), &mut items);
-        for item in items {
-            let ReadRecord { offset, record, .. } = match item {
-                ReadItem::Record(record) => record,
-                ReadItem::Gap(gap) => {
-                    // A batch that can't be read in a frame that can: named here, for it is not written again.
-                    self.unreadable.push((self.run.position, gap));
-                    return self.end_run();
+            let mut items = Vec::new();
+            push_records(entry, frame.epoch, Offset(0), &mut items);
+            for item in items {
+                match item {
+                    ReadItem::Record(record) => records.push((&entry.at, record)),
+                    ReadItem::Gap(gap) => unreadable.push((frame.behind(), gap)),
                 }
-            };
-            let next = self.run.batches.get(&entry.at).map(BatchBuilder::next);
-            if next.is_some_and(|next| offset < next) {
-                // Twice in the log, which no reader is given.
-                continue;
             }
-            if next.is_some_and(|next| offset > next) {
-                self.end_run()?;
-                self.run.begun.get_or_insert((frame.first, frame.epoch, frame.now));
-                (self.run.last, self.run.position) = (frame.commit, Position(frame.behind().0 - 1));
-            }
-            let builder = self.run.batches.entry(entry.at.clone()).or_default();
+        }
+        let jumps = |(at, record): &(&TopicPartition, ReadRecord)| {
+            self.run.batches.get(*at).is_some_and(|builder| record.offset > builder.next())
+        };
+        let first_of_each = records
+            .iter()
+            .enumerate()
+            .filter(|(n, (at, _))| *n == 0 || records.get(n - 1).is_none_or(|before| before.0 != *at));
+        if !unreadable.is_empty() || first_of_each.map(|(_, record)| record).any(jumps) {
+            self.end_run()?;
+        }
+        self.run.begun.get_or_insert((frame.first, frame.epoch, frame.now));
+        (self.run.last, self.run.position) = (frame.commit, Position(frame.behind().0 - 1));
+        for (at, ReadRecord { offset, record, .. }) in records {
+            let builder = self.run.batches.entry(at.clone()).or_default();
             if builder.count() == 0 {
                 builder.begin(offset, record.timestamp);
             }
-            self.run.bytes += record.bytes();
-            builder.push(&record);
+            // What is there twice no reader is given twice.
+            if builder.next() == offset {
+                self.run.bytes += record.bytes();
+                builder.push(&record);
+            }
+        }
+        if !unreadable.is_empty() {
+            self.unreadable.append(&mut unreadable);
+            self.end_run()?;
         }
         Ok(())
     }

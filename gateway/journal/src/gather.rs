@@ -64,6 +64,8 @@ pub(crate) struct Gathering {
     close_room: u64,
     /// Segments that are kept for alarms.
     reserve: usize,
+    /// What the event that was refused last would have cost.
+    wanted: usize,
 }
 
 /// A gathered commit on its way to the disk.
@@ -117,6 +119,7 @@ impl Gathering {
             segment_bytes: bounds.segment_bytes,
             close_room: bounds.close_room,
             reserve: bounds.reserve,
+            wanted: 0,
         }
     }
 
@@ -145,9 +148,10 @@ impl Gathering {
         padded(self.bytes + more) + self.frame_bytes_max / 16 <= self.limit(alarm)
     }
 
-    /// Whether an event of middling size would be taken.
+    /// Whether an event of middling size would be taken, or one as large as was refused last: who waits with that is not told to
+    /// try again for nothing.
     pub(crate) fn has_room(&self, alarm: bool) -> bool {
-        self.fits(crate::format::PAGE, alarm)
+        self.fits(self.wanted.max(crate::format::PAGE), alarm)
     }
 
     /// Whether anything can be written at all: there is space for an event of middling size in an empty frame.
@@ -172,7 +176,11 @@ impl Gathering {
         let cost = known.map_or_else(bound, Cost::bytes);
         let mark_cost = mark.as_ref().map_or(0, |(key, value)| key.len() + value.len() + STATE_OVERHEAD);
         if !self.fits(cost + mark_cost, alarm) {
+            self.wanted = cost + mark_cost;
             return None;
+        }
+        if cost + mark_cost >= self.wanted {
+            self.wanted = 0;
         }
         let batch = if known.is_some() { batch } else { self.open_batch(index, offset, record) };
         let (_, builder) = self.batches.get_mut(batch as usize)?;

@@ -23,6 +23,9 @@ const NO_ROOM: &str = "given up for want of room";
 /// After nothing could be given up, it is tried again only after this, or once something has gone.
 const PAUSE_MS: u64 = 10_000;
 
+/// So many are tried before that.
+const VICTIMS_MAX: usize = 3;
+
 /// A segment, and what of it goes.
 struct Victim {
     number: u64,
@@ -34,11 +37,12 @@ struct Victim {
 impl Shared {
     /// Gives up what is older than its topic keeps it. True if something went.
     pub(crate) fn expire(&self) -> Result<bool, DiskError> {
-        if self.options.policies.values().all(|policy| policy.keep_for.is_none()) {
+        let pausing = self.now_ms() < self.expire_again_ms.load(Ordering::Relaxed);
+        if pausing || self.options.policies.values().all(|policy| policy.keep_for.is_none()) {
             return Ok(false);
         }
         let now = self.clock.now();
-        let victim = {
+        let victims: Vec<Victim> = {
             let book = hold(&self.book);
             let ages = ages(&book, now);
             let sealed = book.segments.len().saturating_sub(1);
@@ -46,9 +50,18 @@ impl Shared {
                 let old = |topic: &Topic| self.options.policy(topic).keep_for.is_some_and(|keep| *age > keep);
                 victim(&book, segment, TOO_OLD, &old)
             };
-            book.segments.iter().take(sealed).zip(&ages).find_map(expired)
+            book.segments.iter().take(sealed).zip(&ages).filter_map(expired).take(VICTIMS_MAX).collect()
         };
-        victim.map_or(Ok(false), |victim| self.give_up(victim))
+        let some = !victims.is_empty();
+        for victim in victims {
+            if self.give_up(victim)? {
+                return Ok(true);
+            }
+        }
+        if some {
+            self.expire_again_ms.store(self.now_ms() + PAUSE_MS, Ordering::Relaxed);
+        }
+        Ok(false)
     }
 
     /// Gives up the oldest events of the least important topics that allow it. False if none does.

@@ -44,7 +44,7 @@ impl Shared {
     }
 
     /// One segment in reserve for recovery; a second to roll into once the current one is half full.
-    fn free_wanted(&self, book: &Book) -> usize {
+    pub(crate) fn free_wanted(&self, book: &Book) -> usize {
         let half_full = book.segments.back().is_some_and(|segment| segment.end > segment.lease.head.bytes / 2);
         self.options.reserve() + if half_full { 2 } else { 1 }
     }
@@ -95,15 +95,15 @@ impl Shared {
         if self.recycle()? {
             return Ok(true);
         }
-        let (hot_files, waiting) = {
+        let (hot_files, retiring) = {
             let book = hold(&self.book);
-            (book.hot_files(), !book.retiring.is_empty())
+            (book.hot_files(), book.retiring.len())
         };
-        if (hot_files < self.options.hot_segments_max() || waiting) && self.try_to_grow()? {
+        // For each that a reader still holds, though it has been rewritten, there may be one more meanwhile.
+        if hot_files - retiring < self.options.hot_segments_max() && self.try_to_grow()? {
             return Ok(true);
         }
-        // A reader will let go of what has been rewritten already.
-        if waiting {
+        if retiring > 0 {
             return Ok(false);
         }
         Ok(self.merge()? || self.cool()? || self.try_to_grow()? || self.drop_aside()? || self.shed()?)
@@ -194,7 +194,7 @@ impl Shared {
     pub(crate) fn recycle_first(&self) -> Result<bool, DiskError> {
         let free = |book: &Book| {
             let first = book.segments.front().filter(|_| book.segments.len() > 1);
-            first.is_some_and(|first| Arc::strong_count(&first.lease) == 1)
+            first.is_some_and(|first| Arc::strong_count(&first.lease) == 1 && !has_original(book, first))
         };
         let covered = |book: &Book| {
             let covered = book.checkpoint.as_ref().map(|checkpoint| checkpoint.head.commit);
@@ -233,7 +233,7 @@ impl Shared {
 
     fn oldest(&self, book: &Book) -> Oldest {
         let Some(segment) = book.segments.front().filter(|_| book.segments.len() > 1) else { return Oldest::Held };
-        if Arc::strong_count(&segment.lease) > 1 {
+        if Arc::strong_count(&segment.lease) > 1 || has_original(book, segment) {
             return Oldest::Held;
         }
         let (mut passed, mut durable) = (true, true);
@@ -344,6 +344,11 @@ impl Shared {
     fn take_spare(&self, book: &mut Book) -> Option<FreeFile> {
         if book.free.len() > 2 + self.options.reserve() { book.free.pop() } else { None }
     }
+}
+
+/// Whether a hot segment that a cold one stands for may still be there: without the cold one it would come back.
+fn has_original(book: &Book, segment: &Segment) -> bool {
+    segment.lease.head.cold && !book.retiring.is_empty()
 }
 
 /// Forgets a recycled segment's events.

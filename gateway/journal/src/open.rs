@@ -124,6 +124,9 @@ pub(crate) fn open(
     let first_commit = live.first().map(|(head, ..)| head.first_commit);
     let limit = live.iter().map(|(head, ..)| (head.number + 1, head.limit())).max();
     let log = read_log(live, &patience, &mut found);
+    if let Some((name, version)) = log.newer {
+        return Err(OpenError::Newer { name, version });
+    }
     bear_refusal(&*disk, &files, &log, options.refusals_max)?;
     recovery.unproved = headless(&files, limit.map(|(number, _)| number))
         .or_else(|| unproved(&log, &recovery, checkpoint.as_ref(), first_commit, found.bad_batches));
@@ -258,6 +261,7 @@ fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> Shared {
         grow_again_ms: AtomicU64::new(0),
         cool_again_ms: AtomicU64::new(0),
         shed_again_ms: AtomicU64::new(0),
+        expire_again_ms: AtomicU64::new(0),
         durable: AtomicU64::new(last.0),
         committed: Waiters::default(),
         room: Waiters::default(),

@@ -156,13 +156,16 @@ impl Shared {
                 Step::Hole { at, refused } => {
                     hole.get_or_insert(at);
                     if refused {
-                        self.note_refused(head.number);
+                        self.note_refused(&stretch.lease);
                     }
                     continue;
                 }
                 Step::Passed => {
-                    // What is missing before it is of no concern to who has read further.
-                    hole = None;
+                    // What is missing before it is of no concern to who has read further; but it is not asked for again.
+                    if let Some(from) = hole.take() {
+                        let key = (head.position(from), head.position(frames.at()));
+                        hold(&self.book).known_holes.insert(key);
+                    }
                     continue;
                 }
             };
@@ -188,9 +191,10 @@ impl Shared {
     }
 
     /// The disk refuses to read a part of that segment: its file is not to be used again.
-    fn note_refused(&self, number: u64) {
+    fn note_refused(&self, lease: &Arc<Lease>) {
         let mut book = hold(&self.book);
-        if let Some(segment) = book.segments.iter_mut().find(|segment| segment.lease.head.number == number) {
+        let Book { segments, retiring, .. } = &mut *book;
+        if let Some(segment) = segments.iter_mut().chain(retiring).find(|segment| Arc::ptr_eq(&segment.lease, lease)) {
             segment.refused = true;
         }
     }

@@ -330,6 +330,8 @@ pub(crate) struct Log {
     pub(crate) dropped: Vec<Surveyed>,
     /// A segment, of those that were gone through, that the disk refused to read a part of.
     pub(crate) refused: Option<String>,
+    /// A segment with a sound frame that is newer than known, and that frame's version.
+    pub(crate) newer: Option<(String, u16)>,
     /// The last frame says that the writer closed, and nothing lies behind it: no trace, and no segment that was begun.
     pub(crate) clean: bool,
     /// Why the end is not proved.
@@ -353,7 +355,9 @@ pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn V
     let from = last_own(&live, patience);
     let begins: Vec<Commit> = live.iter().map(|(head, ..)| head.first_commit).collect();
     for (index, (head, name, file)) in live.into_iter().enumerate() {
-        let footer = if index < from || head.cold { Footer::read(&*file, &head) } else { None };
+        let wanted = index < from || head.cold;
+        // A disk that refuses once may answer the next time.
+        let footer = (0..TRIES).filter(|_| wanted).find_map(|_| Footer::read(&*file, &head));
         // Written before the last frames were copied into the next segment, it says too much.
         let next = begins.get(index + 1).copied().filter(|_| index < from);
         let footer = footer.filter(|footer| next.is_none_or(|next| footer.last_commit < next));
@@ -372,6 +376,7 @@ pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn V
         segments.push(Surveyed { head, name, file, survey });
     }
     let refused = segments.iter().find(|segment| segment.survey.refused).map(|segment| segment.name.clone());
+    let newer = segments.iter().find_map(|segment| Some((segment.name.clone(), segment.survey.newer?)));
     let mut dropped = Vec::new();
     let mut trace = None;
     // From the end back to the segment that holds the last frame.
@@ -396,7 +401,7 @@ pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn V
         .map(|position| format!("something unreadable lies at the end of the log, at position {position}"))
         .or_else(|| stray.map(|position| format!("the frame at position {position} has no place in the sequence")));
     let clean = closed && unproved.is_none() && dropped.is_empty();
-    Log { account, segments, dropped, refused, clean, unproved }
+    Log { account, segments, dropped, refused, newer, clean, unproved }
 }
 
 /// The last segment with a frame of its own: it and those behind it have to be gone through, whatever a footer says.

@@ -4,7 +4,7 @@
 //! bytes. Shifting back gives the salt's CRC; a sound frame gives the right one, a damaged one gives any of 2^32. Two frames that give
 //! the same are therefore sound, and any eight bytes with that CRC do as a salt.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use lamppost_event::{Commit, Epoch, Position};
 
@@ -16,30 +16,61 @@ use crate::format::segment::{FRAMES_AT, SegmentHead};
 
 /// CRC32C's polynomial (Castagnoli; RFC 3720, appendix B.4), reflected.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
+/// A cold segment has fewer frames; what lies beyond is not asked.
+const VOTES_MAX: usize = 1024;
+/// So many of the first are taken for sound: one of them is.
+const ANCHORS: usize = 3;
 /// No frame is larger: a quarter of the largest segment.
 const FRAME_MAX: u64 = 256 << 20;
+
+/// A frame that may be one, and the CRC that its salt would have.
+#[derive(Clone, Copy)]
+struct Vote {
+    at: u64,
+    salt_crc: u32,
+    position: Position,
+}
 
 /// A head with which the frames of a file can be read. `None` where no two frames agree.
 pub(crate) fn head_from_frames(file: &dyn DiskFile, bytes: u64, cold: bool) -> Option<SegmentHead> {
     let bytes = bytes / PAGE as u64 * PAGE as u64;
-    let mut votes = BTreeMap::new();
-    let mut at = FRAMES_AT;
-    while at < bytes {
-        if let Some((salt_crc, position)) = vote(file, at, bytes - at) {
-            let base = Position(if cold { 0 } else { position.0.wrapping_sub(at) });
-            let seen = votes.entry((salt_crc, base)).or_insert(0_u32);
-            *seen += 1;
-            if *seen == 2 {
-                return Some(head(salt_crc, base, bytes, cold));
-            }
-        }
-        at += PAGE as u64;
+    let places = (FRAMES_AT..bytes).step_by(PAGE);
+    let mut votes = places.filter_map(|at| vote(file, at, bytes - at));
+    if cold {
+        let votes: Vec<Vote> = votes.take(VOTES_MAX).collect();
+        return cold_salt(&votes).map(|salt| head(salt, Position(0), bytes, true));
     }
-    None
+    let mut seen = BTreeSet::new();
+    let agreed = votes.find(|vote| !seen.insert((vote.salt_crc, vote.position.0.wrapping_sub(vote.at))))?;
+    Some(head(salt_with([0; 4], agreed.salt_crc), Position(agreed.position.0.wrapping_sub(agreed.at)), bytes, false))
 }
 
-/// What a frame that may begin at `at` says of the salt, and its position.
-fn vote(file: &dyn DiskFile, at: u64, room: u64) -> Option<(u32, Position)> {
+/// The salt of a cold segment, whose frames are salted with it and their place added. With all of them in the low half of the sum (a
+/// carry from there is as rare as files are small), each frame says what that half is, but for a constant that all have in common: so the salt's part
+/// above the page is tried out, and that by which most frames agree is right.
+fn cold_salt(votes: &[Vote]) -> Option<u64> {
+    let low_of = |vote: &Vote| Some((u32::try_from(vote.at).ok()?, shifted_back(!vote.salt_crc, 8)));
+    let lows: Vec<(u32, u32)> = votes.iter().filter_map(low_of).collect();
+    let mut best: Option<(usize, u32, Vote)> = None;
+    for (anchor, (at, low)) in votes.iter().zip(&lows).take(ANCHORS) {
+        let same_page: Vec<(u32, u32)> =
+            lows.iter().copied().filter(|(_, other)| (other ^ low) % PAGE as u32 == 0).collect();
+        for part in (0..=u32::MAX).step_by(PAGE).take_while(|_| same_page.len() > 1) {
+            let Some(constant) = part.checked_add(*at).map(|sum| sum ^ low) else { break };
+            let fits = |(at, low): &&(u32, u32)| part.checked_add(*at).is_some_and(|sum| sum ^ constant == *low);
+            let fitting = same_page.iter().filter(fits).count();
+            if fitting > best.map_or(1, |(most, ..)| most) {
+                best = Some((fitting, part, *anchor));
+            }
+        }
+    }
+    let (_, part, anchor) = best?;
+    let first = part.checked_add(u32::try_from(anchor.at).ok()?)?;
+    Some(salt_with(first.to_le_bytes(), anchor.salt_crc).wrapping_sub(anchor.at))
+}
+
+/// What a frame that may begin at `at` says of the salt.
+fn vote(file: &dyn DiskFile, at: u64, room: u64) -> Option<Vote> {
     let mut page = vec![0; PAGE];
     file.read_at(&mut page, at).ok()?;
     let mut fields = Fields::new(&page);
@@ -54,16 +85,16 @@ fn vote(file: &dyn DiskFile, at: u64, room: u64) -> Option<(u32, Position)> {
     let mut frame = vec![0; length];
     file.read_at(&mut frame, at).ok()?;
     let (crc, covered) = crc_unsalted(&frame);
-    Some((shifted_back(stored ^ crc, covered), position))
+    Some(Vote { at, salt_crc: shifted_back(stored ^ crc, covered), position })
 }
 
-fn head(salt_crc: u32, base: Position, bytes: u64, cold: bool) -> SegmentHead {
+fn head(salt: u64, base: Position, bytes: u64, cold: bool) -> SegmentHead {
     let pages = PAGE as u64;
     SegmentHead {
         number: 0,
         base,
         bytes,
-        salt: salt_with(salt_crc),
+        salt,
         epoch: Epoch(0),
         identity: 0,
         first_commit: Commit(0),
@@ -82,13 +113,13 @@ fn shifted_back(mut crc: u32, bytes: usize) -> u32 {
     crc
 }
 
-/// Eight bytes whose CRC32C this is: four zeros, and the four that lead there.
-fn salt_with(crc: u32) -> u64 {
+/// Eight bytes whose CRC32C this is: the first four, and the four that lead there.
+fn salt_with(first: [u8; 4], crc: u32) -> u64 {
     // The register before the last four bytes, and the one that has to come out, both without the final inversion. Shifting the
     // second back over four bytes gives what the register has to be with those four bytes in it.
-    let before = !crc32c::crc32c(&[0; 4]);
+    let before = !crc32c::crc32c(&first);
     let last = shifted_back(!crc, 4) ^ before;
-    u64::from(last) << 32
+    u64::from(last) << 32 | u64::from(u32::from_le_bytes(first))
 }
 
 #[cfg(test)]
@@ -98,7 +129,7 @@ mod tests {
     #[test]
     fn a_salt_is_found_for_every_crc() {
         for crc in [0, 1, 0xdead_beef, u32::MAX, 0x8000_0000] {
-            assert_eq!(crc32c::crc32c(&salt_with(crc).to_le_bytes()), crc);
+            assert_eq!(crc32c::crc32c(&salt_with([1, 2, 3, 4], crc).to_le_bytes()), crc);
         }
     }
 
@@ -108,5 +139,22 @@ mod tests {
         let data = b"a frame's bytes, of any length";
         let whole = crc32c::crc32c_append(salt, data);
         assert_eq!(shifted_back(whole ^ crc32c::crc32c(data), data.len()), salt);
+    }
+    #[test]
+    fn a_cold_segments_salt_is_found_among_votes_of_garbage() {
+        for salt in [0x0123_4567_89ab_cdef_u64, 0xdead_beef_0012_3456, 7] {
+            let vote = |at: u64| {
+                let salt_crc = crc32c::crc32c(&salt.wrapping_add(at).to_le_bytes());
+                Vote { at, salt_crc, position: Position(0) }
+            };
+            let places = [8_192, 12_288, 40_960, 262_144, 1_048_576, 15_728_640];
+            let mut votes: Vec<Vote> = places.map(vote).into();
+            votes.insert(0, Vote { at: 4_096, salt_crc: 0x5555_5555, position: Position(0) });
+            let found = cold_salt(&votes).unwrap();
+            for at in places {
+                let crc = |salt: u64| crc32c::crc32c(&salt.wrapping_add(at).to_le_bytes());
+                assert_eq!(crc(found), crc(salt), "{salt:x} at {at}");
+            }
+        }
     }
 }

@@ -200,6 +200,8 @@ pub(crate) struct Survey {
     pub(crate) stray: Option<u64>,
     /// The disk refused to read a part: it may be sound.
     pub(crate) refused: bool,
+    /// The version of a sound frame that is newer than known.
+    pub(crate) newer: Option<u16>,
     /// It has a sound footer.
     pub(crate) sealed: bool,
     /// Frames, events, and bytes of frames.
@@ -233,6 +235,7 @@ impl Survey {
             trace: None,
             stray: None,
             refused: false,
+            newer: None,
             sealed: false,
             counts: [0; 3],
             span: None,
@@ -250,6 +253,7 @@ impl Survey {
             trace: None,
             stray: None,
             refused: false,
+            newer: None,
             sealed: true,
             counts: [footer.frames, footer.events, footer.bytes],
             span: footer.span,
@@ -330,6 +334,7 @@ pub(crate) fn survey(
         }
         at += frame.padded();
     }
+    survey.newer = walk.newer;
     survey
 }
 

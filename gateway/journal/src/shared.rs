@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) cool_again_ms: AtomicU64,
     /// The same for giving something up.
     pub(crate) shed_again_ms: AtomicU64,
+    /// The same for giving up what is too old.
+    pub(crate) expire_again_ms: AtomicU64,
     pub(crate) durable: AtomicU64,
     pub(crate) committed: Waiters,
     pub(crate) room: Waiters,

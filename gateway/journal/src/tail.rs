@@ -83,7 +83,12 @@ impl Shared {
             book.aside.push((format!("damaged-{name}"), lease.head.bytes));
             return Ok(false);
         }
-        let reusable = lease.head.bytes == self.options.segment_bytes && !lease.head.cold;
+        let surplus = {
+            let book = hold(&self.book);
+            let more = !self.options.required.is_empty() && book.hot_files() >= self.options.hot_segments_max();
+            more && book.free.len() >= self.free_wanted(&book)
+        };
+        let reusable = lease.head.bytes == self.options.segment_bytes && !lease.head.cold && !surplus;
         if reusable {
             let name = self.rename_free(&name)?;
             let file = Arc::clone(&lease.file);

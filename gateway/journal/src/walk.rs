@@ -65,11 +65,13 @@ pub(crate) struct Walk<'a> {
     patience: Option<&'a Patience>,
     window: Bytes,
     window_at: u64,
+    /// The version of a sound frame that was met, newer than known.
+    pub(crate) newer: Option<u16>,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) const fn new(file: &'a dyn DiskFile, head: &'a SegmentHead, end: u64) -> Self {
-        Self { file, head, end, patience: None, window: Bytes::new(), window_at: 0 }
+        Self { file, head, end, patience: None, window: Bytes::new(), window_at: 0, newer: None }
     }
 
     /// What the disk refuses is tried again while there is patience left.
@@ -99,7 +101,14 @@ impl<'a> Walk<'a> {
 
     fn frame(&mut self, at: u64, length: usize) -> Look {
         let Some(bytes) = self.bytes(at, length) else { return Look::Unreadable };
-        Frame::decode(bytes, self.head.salt_at(at)).map_or(Look::Trace, |frame| Look::Frame(Box::new(frame)))
+        let salt = self.head.salt_at(at);
+        match Frame::decode(bytes.clone(), salt) {
+            Some(frame) => Look::Frame(Box::new(frame)),
+            None => {
+                self.newer = self.newer.or(Frame::newer(&bytes, salt));
+                Look::Trace
+            }
+        }
     }
 
     /// `length` bytes from `at` on, from the window or else from the file.

@@ -215,3 +215,17 @@ fn each_mistake_in_the_options_has_its_own_message() {
     assert!(matches!(broken(|o| o.topics[0].partitions = 1000), OptionsError::TooManyPartitions { .. }));
     assert!(matches!(broken(|o| o.checkpoint_bytes = 1), OptionsError::CheckpointBytes { .. }));
 }
+
+#[test]
+fn who_waits_with_a_large_event_is_not_told_to_try_again_for_nothing() {
+    let (journal, hand, _) = open(&SimDisk::new(9), &small_options(9));
+    let large = || record(&"x".repeat(4_000));
+    // The frame that gathers is nearly full: a small event would fit, a large one does not.
+    while journal.append(&topic(), Partition(0), large(), None).is_ok() {}
+    assert!(world::poll_once(&mut journal.room()).is_none(), "it would be refused again");
+    assert!(journal.append(&topic(), Partition(0), record("small"), None).is_ok());
+    assert!(world::poll_once(&mut journal.room()).is_none());
+    hand.commit().unwrap();
+    assert!(world::poll_once(&mut journal.room()).is_some());
+    assert!(journal.append(&topic(), Partition(0), large(), None).is_ok());
+}

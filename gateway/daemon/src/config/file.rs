@@ -48,6 +48,8 @@ pub(super) struct Journal {
     pub(super) linger: Span,
     pub(super) linger_bytes: Size,
     pub(super) event_max: Spanned<Size>,
+    pub(super) compression: super::Packing,
+    pub(super) read_patience: Span,
 }
 
 fn unplaced<T>(value: T) -> Spanned<T> {
@@ -62,6 +64,8 @@ impl Default for Journal {
             linger: Span(std::time::Duration::from_millis(50)),
             linger_bytes: Size(64 << 10),
             event_max: unplaced(Size(256 << 10)),
+            compression: super::Packing::default(),
+            read_patience: Span(lamppost_journal::Options::default().read_patience),
         }
     }
 }
@@ -142,6 +146,9 @@ pub(super) struct Route {
 pub(super) struct Topic {
     pub(super) partitions: Option<Whole<1, 1024>>,
     pub(super) linger: Option<Span>,
+    pub(super) priority: Option<Spanned<super::Priority>>,
+    pub(super) when_full: Option<super::WhenFull>,
+    pub(super) keep_for: Option<Spanned<Span>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,7 @@
 
 mod file;
 mod problem;
+mod topic;
 pub(crate) mod value;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
 pub(crate) use problem::{Problem, Problems};
+use topic::policy;
+pub(crate) use topic::{Packing, Priority, TopicSettings, WhenFull};
 use value::Size;
 
 /// Everything that `lamppost run` needs to know.
@@ -43,6 +46,8 @@ pub(crate) struct Journal {
     pub(crate) linger: Duration,
     pub(crate) linger_bytes: Size,
     pub(crate) event_max: Size,
+    pub(crate) compression: Packing,
+    pub(crate) read_patience: Duration,
 }
 
 /// The MQTT server.
@@ -88,13 +93,6 @@ impl From<Chip> for lamppost_i2c::Chip {
             Chip::Bme280 => Self::Bme280,
         }
     }
-}
-
-/// What is set for one topic.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct TopicSettings {
-    pub(crate) partitions: Option<u16>,
-    pub(crate) linger: Option<Duration>,
 }
 
 /// The cluster to forward to.
@@ -181,12 +179,12 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
     if !(Size(1 << 20)..=Size(1 << 30)).contains(&segment) || segment.0 % 4096 != 0 {
         problem(journal.segment.span(), format!("a segment of {segment}"), "from 1MiB to 1GiB, a multiple of 4KiB");
     }
-    if quota.0 < segment.0.saturating_mul(5) {
+    if quota.0 < segment.0.saturating_mul(6) {
         // Where only the segment was written, it is the segment that does not fit.
         let written = if journal.quota.span().is_empty() { journal.segment.span() } else { journal.quota.span() };
         problem(
             written,
-            format!("a quota of {quota} holds less than five segments of {segment}"),
+            format!("a quota of {quota} holds less than six segments of {segment}"),
             "raise `quota`, or lower `segment`",
         );
     }
@@ -280,8 +278,10 @@ fn topics(file: &file::File, problems: &mut Vec<Problem>) -> BTreeMap<Topic, Top
     for (name, settings) in &file.topics {
         match Topic::user(name.get_ref()) {
             Ok(topic) => {
+                let policy = policy(&topic, settings, problems);
                 let partitions = settings.partitions.map(value::Whole::to);
-                topics.insert(topic, TopicSettings { partitions, linger: settings.linger.map(|span| span.0) });
+                let linger = settings.linger.map(|span| span.0);
+                topics.insert(topic, TopicSettings { partitions, linger, policy });
             }
             Err(error) => problems.push(Problem::at(
                 name.span(),
@@ -303,6 +303,8 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
             linger: file.journal.linger.0,
             linger_bytes: file.journal.linger_bytes,
             event_max: file.journal.event_max.into_inner(),
+            compression: file.journal.compression,
+            read_patience: file.journal.read_patience.0,
         },
         mqtt: file.mqtt.map(|mqtt| Mqtt {
             listen: mqtt.listen.0,

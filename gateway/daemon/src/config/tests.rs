@@ -28,6 +28,8 @@ fn every_key_is_read() {
         linger = "2s"
         linger_bytes = "32KiB"
         event_max = "64KiB"
+        compression = "zstd"
+        read_patience = "3s"
         [mqtt]
         listen = "0.0.0.0:1884"
         connections_max = 10
@@ -54,6 +56,9 @@ fn every_key_is_read() {
         [topics.air-quality]
         partitions = 6
         linger = "0ms"
+        priority = "bulk"
+        when_full = "give-up-oldest"
+        keep_for = "7d"
         [kafka]
         bootstrap = ["kafka-1:9092", "[::1]:9093"]
         compression = "lz4"
@@ -71,7 +76,13 @@ fn every_key_is_read() {
     assert_eq!((config.serial[0].baud, config.i2c[0].address, config.i2c[0].chip), (57_600, 0x76, Chip::Bme280));
     assert_eq!(config.i2c[0].device.as_str(), "post-17-air");
     assert_eq!((config.routes.len(), config.routes[0].decode), (1, lamppost_route::Decode::Json));
-    let settings = TopicSettings { partitions: Some(6), linger: Some(Duration::ZERO) };
+    assert_eq!((config.journal.compression, config.journal.read_patience), (Packing::Zstd, Duration::from_secs(3)));
+    let policy = lamppost_journal::Policy {
+        priority: lamppost_journal::Priority::Bulk,
+        when_full: lamppost_journal::WhenFull::GiveUpOldest,
+        keep_for: Some(Duration::from_secs(7 * 86_400)),
+    };
+    let settings = TopicSettings { partitions: Some(6), linger: Some(Duration::ZERO), policy };
     assert_eq!(config.topics.get(&Topic::new("air-quality").unwrap()), Some(&settings));
     let kafka = config.kafka.unwrap();
     assert_eq!((kafka.compression, kafka.replication, kafka.create_topics), (Compression::Lz4, 2, false));
@@ -92,7 +103,7 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
     let cases: Vec<(String, &str, &str)> = vec![
         ("[journal]\nquota = 7\n".into(), ":2:9: ", "text in double quotes"),
         ("[journal]\nquota = \"7 parsecs\"\n".into(), ":2:9: ", "KiB"),
-        ("[journal]\nlinger = \"soon\"\n".into(), ":2:10: ", "ms, s, min or h"),
+        ("[journal]\nlinger = \"soon\"\n".into(), ":2:10: ", "ms, s, min, h or d"),
         ("[journal]\nquota = \"64MiB\"\n".into(), ":2:9: ", "raise `quota`"),
         ("[journal]\nsegment = \"5000B\"\n".into(), ":2:11: ", "multiple of 4KiB"),
         ("[journal]\nevent_max = \"8MiB\"\n".into(), ":2:13: ", "lower `event_max`"),
@@ -113,6 +124,12 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         ("[topics.\"air quality\"]\npartitions = 2\n".into(), ":1:9: ", "letters, digits"),
         ("[topics.__state]\n".into(), ":1:9: ", "does not begin with"),
         ("[topics.air]\npartitions = 5000\n".into(), ":2:14: ", "from 1 to 1024"),
+        ("[topics.air]\npriority = \"high\"\n".into(), ":2:12: ", "`alarm`"),
+        ("[topics.air]\nwhen_full = \"drop\"\n".into(), ":2:13: ", "`give-up-oldest`"),
+        ("[topics.air]\nkeep_for = \"10ms\"\n".into(), ":2:12: ", "1min or more"),
+        ("[topics.dead-letters]\npriority = \"bulk\"\n".into(), ":2:12: ", "always \"alarm\""),
+        ("[journal]\ncompression = \"gzip\"\n".into(), ":2:15: ", "`zstd`"),
+        ("[journal]\nread_patience = 5\n".into(), ":2:17: ", "text in double quotes"),
         ("[kafka]\nbootstrap = []\n".into(), ":2:13: ", "at least one"),
         ("[kafka]\nbootstrap = [\"kafka\"]\n".into(), ":2:14: ", "host:port"),
         ("[serial]\nname = \"a\"\n".into(), ":1:1: ", "[[serial]]"),

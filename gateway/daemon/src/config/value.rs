@@ -42,7 +42,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A length of time: `"50ms"`, `"10s"`, `"5min"`, `"1h"`.
+/// A length of time: `"50ms"`, `"10s"`, `"5min"`, `"1h"`, `"7d"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) Duration);
 
@@ -52,7 +52,7 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, String> {
         let right = || {
             format!(
-                "{text:?} is not a length of time; write a whole number and a unit: ms, s, min or h, as in \"50ms\""
+                "{text:?} is not a length of time; write a whole number and a unit: ms, s, min, h or d, as in \"50ms\""
             )
         };
         let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(right)?;
@@ -62,6 +62,7 @@ impl FromStr for Span {
             "s" => 1_000,
             "min" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(right()),
         };
         let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor_ms)).ok_or_else(right)?;
@@ -194,6 +195,7 @@ mod tests {
     fn lengths_of_time_read_with_their_unit() {
         assert_eq!("50ms".parse::<Span>().unwrap().0, Duration::from_millis(50));
         assert_eq!("5min".parse::<Span>().unwrap().0, Duration::from_secs(300));
+        assert_eq!("7d".parse::<Span>().unwrap().0, Duration::from_secs(7 * 86_400));
         assert!("5m".parse::<Span>().unwrap_err().contains("min"));
     }
 }

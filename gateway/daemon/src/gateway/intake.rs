@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lamppost_event::{
     Arrival, Clock, Commit, DeviceId, Event, Intake, JournalStopped, Origin, Partition, Refusal, Topic, Waiting,
@@ -21,6 +22,8 @@ use super::devices::Devices;
 pub(crate) const REASON_ROOM_BYTES: usize = 2_048;
 /// The longest reason that is kept, bytes.
 const REASON_BYTES_MAX: usize = 1_024;
+/// Before a dead letter that found no room is offered again.
+const BURY_PAUSE: Duration = Duration::from_millis(50);
 /// How many senders' high-water marks are kept at hand; beyond, they are looked up again.
 const AT_HAND_MAX: usize = 16_384;
 
@@ -173,7 +176,12 @@ impl DeadLetters for JournalIntake {
             let commit = loop {
                 match self.journal.append(&event.topic, partition, record.clone(), None) {
                     Ok(appended) => break appended.commit,
-                    Err(AppendError::Full(_)) => self.journal.room().await,
+                    // Dead letters have the alarms' reserve: what they wait for must not be everybody's room.
+                    Err(AppendError::Full(_)) => {
+                        self.journal.room_for_alarms().await;
+                        // There may be room for a small event and none for this one.
+                        tokio::time::sleep(BURY_PAUSE).await;
+                    }
                     Err(AppendError::Stopped(stopped)) => return Err(stopped),
                     Err(error) => return Err(JournalStopped { reason: format!("a dead letter was refused: {error}") }),
                 }

@@ -8,6 +8,7 @@
 mod devices;
 mod figures;
 mod intake;
+mod journal_pages;
 mod outlet;
 mod pages;
 mod setup;

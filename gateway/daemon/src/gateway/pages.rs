@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lamppost_event::Clock;
+use lamppost_event::{Clock, Monotonic};
 use lamppost_forward::Counters as ForwardCounters;
 use lamppost_journal::Journal;
 use lamppost_mqtt::{Cause, Counters as MqttCounters};
@@ -11,6 +11,7 @@ use lamppost_serial::LinkStatus;
 
 use super::figures::{self, Figures};
 use super::intake::JournalIntake;
+use super::journal_pages;
 use super::sources::{I2cSeen, Seen};
 use crate::exposition::Exposition;
 use crate::health::{Health, Progress, Report};
@@ -30,6 +31,8 @@ pub(crate) struct Overview {
     seen: Seen,
     forward: Option<Arc<ForwardCounters>>,
     clock: Arc<dyn Clock>,
+    /// When the journal began to count.
+    started: Monotonic,
     health: Health,
 }
 
@@ -41,7 +44,8 @@ impl Overview {
         forward: Option<Arc<ForwardCounters>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { journal, intake, seen, forward, clock, health: Health::default() }
+        let started = clock.now().monotonic;
+        Self { journal, intake, seen, forward, clock, started, health: Health::default() }
     }
 
     pub(crate) fn journal(&self) -> &Journal {
@@ -68,7 +72,7 @@ impl Pages for Overview {
             now.quality as u64,
         );
         let figures = self.figures();
-        journal(&mut out, &self.journal, figures);
+        journal_pages::journal(&mut out, &self.journal, figures, self.started, now.monotonic);
         intake(&mut out, &self.intake);
         if let Some(counters) = &self.seen.mqtt {
             mqtt(&mut out, counters);
@@ -119,42 +123,6 @@ impl Pages for Overview {
         }
         self.health.judge(now, parts)
     }
-}
-
-fn journal(out: &mut Exposition, journal: &Journal, figures: Figures) {
-    let stats = journal.stats();
-    out.counter("lamppost_journal_events_total", "Events written since the start.", &[], stats.events);
-    out.counter(
-        "lamppost_journal_event_bytes_total",
-        "Key, value and header bytes of those events.",
-        &[],
-        stats.event_bytes,
-    );
-    out.counter("lamppost_journal_written_bytes_total", "Bytes written to the card since the start, padding, zeros and checkpoints included; the file system's own come on top.", &[], stats.bytes_written);
-    out.counter("lamppost_journal_commits_total", "Commits since the start.", &[], stats.commits);
-    out.counter("lamppost_journal_flushes_total", "Flushes of files since the start.", &[], stats.flushes);
-    out.gauge(
-        "lamppost_journal_flush_seconds",
-        "How long a commit's flush takes.",
-        &[("quantile", "0.5")],
-        stats.flush_p50.as_secs_f64(),
-    );
-    out.gauge(
-        "lamppost_journal_flush_seconds",
-        "How long a commit's flush takes.",
-        &[("quantile", "0.99")],
-        stats.flush_p99.as_secs_f64(),
-    );
-    out.level("lamppost_journal_durable_commit", "The number of the last durable commit.", &[], stats.durable.0);
-    out.level("lamppost_journal_stored_events", "Events in the journal, durable, ever.", &[], figures.events);
-    out.level("lamppost_journal_disk_bytes", "Bytes of the journal's files.", &[], stats.disk_bytes);
-    out.level("lamppost_journal_quota_bytes", "The most they may take.", &[], stats.quota_bytes);
-    out.level("lamppost_journal_segments", "Segments.", &[("state", "used")], stats.segments_used as u64);
-    out.level("lamppost_journal_segments", "Segments.", &[("state", "free")], stats.segments_free as u64);
-    out.level("lamppost_journal_full", "1 while nothing is taken for want of space.", &[], u64::from(stats.full));
-    out.counter("lamppost_journal_refused_total", "Appends refused for want of room.", &[], stats.refused_full);
-    out.level("lamppost_journal_gaps", "Gaps that readers meet.", &[], stats.gaps as u64);
-    out.counter("lamppost_journal_unreadable_total", "Frames that could not be read back.", &[], stats.unreadable);
 }
 
 fn intake(out: &mut Exposition, intake: &JournalIntake) {
@@ -380,5 +348,23 @@ mod tests {
         let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
         let text = overview(dir.path(), &clock).metrics().encode().unwrap();
         assert!(text.contains("\nlamppost_journal_quota_bytes 8388608\n"), "{text}");
+        assert!(text.contains("\nlamppost_journal_tier_bytes{tier=\"cold\"} 0\n"), "{text}");
+        assert!(!text.contains("lamppost_journal_written_bytes_per_day"), "a rate of no time says nothing: {text}");
+    }
+
+    #[test]
+    fn bytes_written_are_told_by_the_day_and_by_the_event_once_there_is_something_to_tell() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+        let overview = overview(dir.path(), &clock);
+        clock.0.store(86_400_000 / 2, Ordering::Relaxed);
+        let text = overview.metrics().encode().unwrap();
+        let sample = |name: &str| -> f64 {
+            let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+            line.rsplit(' ').next().unwrap().parse().unwrap()
+        };
+        let written = sample("lamppost_journal_written_bytes_total");
+        assert!(written > 0.0, "opening writes");
+        assert!((sample("lamppost_journal_written_bytes_per_day") - 2.0 * written).abs() < 1.0, "{text}");
+        assert!(!text.contains("lamppost_journal_written_bytes_per_event"), "there is no event: {text}");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use lamppost_event::{Clock, Group, Outlet, Topic, TopicShape};
 use lamppost_forward::{ForwardConfig, Forwarder};
-use lamppost_journal::{Journal, Options, TopicOptions};
+use lamppost_journal::{Journal, Options, Policy, Priority, TopicOptions};
 use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
 
 use super::intake::{JournalIntake, REASON_ROOM_BYTES, dead_letters};
@@ -62,9 +62,21 @@ pub(crate) fn journal_options(config: &Config) -> Options {
         linger: config.journal.linger,
         linger_bytes: usize::try_from(config.journal.linger_bytes.0).unwrap_or(usize::MAX),
         topics: topics.collect(),
+        policies: policies(config),
         required: config.kafka.iter().map(|_| forward_group()).collect(),
+        compression: config.journal.compression.into(),
+        read_patience: config.journal.read_patience,
         ..defaults
     }
+}
+
+/// What may become of the topics' events. The dead letters have the alarms' reserve, configured or not: a full journal must still
+/// be able to bury what the cluster can never accept.
+fn policies(config: &Config) -> BTreeMap<Topic, Policy> {
+    let set = config.topics.iter().map(|(topic, settings)| (topic.clone(), settings.policy));
+    let buried = (dead_letters(), Policy { priority: Priority::Alarm, ..Policy::default() });
+    // What is configured for them stands: its priority is an alarm's as well.
+    std::iter::once(buried).chain(set).collect()
 }
 
 /// The largest event.
@@ -144,7 +156,7 @@ mod tests {
         for (segment, event) in
             [("1MiB", "1B"), ("1MiB", "104857B"), ("4MiB", "419430B"), ("16MiB", "256KiB"), ("1GiB", "107374182B")]
         {
-            for quota in [5_u64, 6, 64] {
+            for quota in [6_u64, 7, 64] {
                 let bytes = segment.parse::<config::value::Size>().unwrap().0 * quota;
                 let text = format!(
                     "[journal]\nsegment = \"{segment}\"\nevent_max = \"{event}\"\nquota = \"{bytes}B\"\nlinger_bytes = \"1GiB\"\n"

@@ -27,6 +27,10 @@ pub(crate) struct Verdict {
     recovery_again: u64,
     opened: u64,
     recycled: u64,
+    given_up: u64,
+    cursors_set: u64,
+    alarms_asked: u64,
+    times_asked: u64,
     acknowledged: u64,
     acknowledged_lost: u64,
     out_of_order: u64,
@@ -81,6 +85,10 @@ impl Verdict {
         self.recovery_again += report.recovery_again;
         self.opened += report.opened;
         self.recycled += report.recycled;
+        self.given_up += report.given_up;
+        self.cursors_set += report.cursors_set;
+        self.alarms_asked += report.alarms_asked;
+        self.times_asked += report.times_asked;
         self.acknowledged += report.acknowledged;
         self.damage_named += report.named_lost;
         self.damage_at_end += report.end_lost;
@@ -104,6 +112,13 @@ impl Verdict {
         faults.extend(self.failed.iter().map(|(seed, what)| format!("seed {seed}: {what} (again: --seed {seed})")));
         let empty = Phase::ALL.iter().zip(self.phases).filter(|(_, count)| *count == 0);
         faults.extend(empty.map(|(phase, _)| format!("no cut fell in the phase {}", name(*phase))));
+        let exercised = [
+            ("no event was given up", self.given_up),
+            ("no cursor was set by hand", self.cursors_set),
+            ("no alarm was offered while others had to wait", self.alarms_asked),
+            ("no time was looked up", self.times_asked),
+        ];
+        faults.extend(exercised.iter().filter(|(_, count)| *count == 0).map(|(what, _)| (*what).to_owned()));
         if !self.not_repeatable.is_empty() {
             faults.push(format!("other bytes when run again: seeds {:?}", self.not_repeatable));
         }
@@ -145,6 +160,7 @@ impl Verdict {
         format!(
             "{{\"seeds\":{},\"cuts\":{},\"acknowledged\":{},\"acknowledged_lost\":{},\"out_of_order\":{},\"offset_reused\":{},\
              \"panics\":{},\"other_failures\":{},\"phases\":{{{phases}}},\"cuts_elsewhere\":{},\"recovery_again\":{},\
+             \"given_up\":{},\"cursors_set\":{},\"alarms_asked\":{},\"times_asked\":{},\
              \"damage_named\":{},\"damage_at_end\":{},\"control_no_flush\":{},\"control_no_padding\":{},\
              \"control_no_padding_no_garbage\":{},\"not_repeatable\":{},\"failed_seed\":{failed}}}",
             self.seeds,
@@ -157,6 +173,10 @@ impl Verdict {
             self.other_failures,
             self.elsewhere(),
             self.recovery_again,
+            self.given_up,
+            self.cursors_set,
+            self.alarms_asked,
+            self.times_asked,
             self.damage_named,
             self.damage_at_end,
             control(self.no_flush_caught),

@@ -399,6 +399,13 @@ impl Frame {
         })
     }
 
+    /// The version of a frame that is sound, and newer than known: it is no damage.
+    pub(crate) fn newer(bytes: &[u8], salt: u64) -> Option<u16> {
+        let stored = Fields::new(bytes.get(CRC_AT..)?).u32()?;
+        let version = Fields::new(bytes.get(MAGIC.len()..)?).u16()?;
+        (version > VERSION && stored == crc_of(bytes, salt)).then_some(version)
+    }
+
     /// What it takes in the segment.
     pub(crate) fn padded(&self) -> u64 {
         padded(self.bytes.len()) as u64

@@ -99,3 +99,47 @@ fn a_checkpoint_of_a_newer_version_is_refused_and_left_as_it_is() {
         });
     }
 }
+
+/// The frames at these bytes of a hot segment say another version, and are sound.
+fn raise_frames(segment: &mut [u8], places: &[usize], version: u16) {
+    let salt = crc32c::crc32c(&segment[40..48]);
+    for at in places {
+        let length = u32::from_le_bytes(segment[at + 16..at + 20].try_into().unwrap()) as usize;
+        let frame = &mut segment[*at..at + length];
+        assert!(frame.starts_with(b"LMPFRAME"));
+        frame[VERSION_AT..VERSION_AT + 2].copy_from_slice(&version.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c_append(salt, &frame[..20]), &frame[24..]);
+        frame[20..24].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+#[test]
+fn a_sound_frame_of_a_newer_version_at_the_end_is_no_damage_but_refused() {
+    let goldens = goldens();
+    for golden in goldens.iter().filter(|golden| golden.ledger.closed) {
+        let name = golden.files.keys().rfind(|name| name.starts_with("hot-")).unwrap();
+        // The last three frames and the close.
+        let raise: fn(&mut [u8], u16) = |bytes, version| {
+            let frames = (2 * PAGE..bytes.len()).step_by(PAGE).filter(|at| bytes[*at..].starts_with(b"LMPFRAME"));
+            let frames: Vec<usize> = frames.collect();
+            raise_frames(bytes, &frames[frames.len() - 4..], version);
+        };
+        refused(golden, name, raise, known(&goldens), &|_, _| {});
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_version_is_damage_and_no_newer_format() {
+    for golden in goldens() {
+        let newest = golden.files.keys().rfind(|name| name.starts_with("checkpoint-")).unwrap();
+        for name in golden.files.keys().filter(|name| *name == newest || name.starts_with("hot-")) {
+            let (_top, folder) = golden.copy();
+            let mut bytes = golden.files[name].clone();
+            bytes[VERSION_AT] ^= 4;
+            std::fs::write(folder.join(name), bytes).unwrap();
+            let disk = Arc::new(Directory::existing(&folder).unwrap());
+            let opened = Journal::open(disk, golden.options(), Turned::new());
+            assert!(opened.is_ok(), "{}, {name}: {}", golden.what(), opened.err().unwrap());
+        }
+    }
+}

@@ -8,13 +8,15 @@
 
 use std::sync::Arc;
 
-use lamppost_event::Position;
 use lamppost_journal::sim::{Faults, Phase, SimDisk};
-use lamppost_journal::{Entropy, Hand, Journal, OpenError, Options, Recovery, SplitMix64};
+use lamppost_journal::{Compression, Entropy, Hand, Journal, OpenError, Options, Recovery, SplitMix64};
 
+use super::cursors::Ways;
 use super::dense::Dense;
-use super::model::{Each, Failure, Model, Outcome, ensure};
-use super::{HandClock, group, small_options, topic};
+use super::model::{Failure, Model, Outcome, ensure};
+use super::steps::{Reader, Reserve};
+use super::topics::Topics;
+use super::{HandClock, group, small_options};
 
 /// Which journal it is the history of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,14 @@ pub struct Report {
     pub named_lost: u64,
     pub end_lost: u64,
     pub recycled: u64,
+    /// Events that made room or grew too old before they were delivered.
+    pub given_up: u64,
+    /// Cursors that were set by hand.
+    pub cursors_set: u64,
+    /// Alarms that were offered, and had to be taken, while others had to wait.
+    pub alarms_asked: u64,
+    /// Times that were looked up.
+    pub times_asked: u64,
     pub failure: Option<Failure>,
     /// Of all files at the end, and of the I/Os.
     pub digest: (u32, u64),
@@ -89,8 +99,12 @@ pub(super) struct World<'a> {
     pub(super) behind: bool,
     pub(super) refused: u32,
     pub(super) model: Model,
-    /// Where this life's reader is.
-    pub(super) reader: (Position, Each),
+    /// This life's reader.
+    pub(super) reader: Reader,
+    /// What is kept for alarms.
+    pub(super) reserve: Reserve,
+    /// Events hold noise, that does not compress to nothing.
+    pub(super) noise: bool,
     pub(super) opening_ios: u64,
     pub(super) report: &'a mut Report,
 }
@@ -113,9 +127,24 @@ impl<'a> World<'a> {
             _ => Trouble::None,
         };
         let mut options = small_options(seed);
-        options.required = if random.chance(1, 2) { vec![group()] } else { Vec::new() };
+        let mut topics = Topics::default();
+        let mut noise = false;
+        // The controls have to lose what is simple.
+        if journaling == Journaling::Sound {
+            let kinds = [Compression::None, Compression::None, Compression::Lz4, Compression::Zstd];
+            options.compression = kinds[random.below(4) as usize];
+            noise = random.chance(1, 2);
+        }
+        let several = journaling == Journaling::Sound && random.chance(1, 2);
+        if several {
+            topics = Topics::draw(&mut random);
+            topics.set(&mut options);
+        }
+        let required = if several { random.chance(7, 8) } else { random.chance(1, 2) };
+        options.required = if required { vec![group()] } else { Vec::new() };
         options.quota_bytes += random.below(6) * options.segment_bytes;
         Self {
+            noise,
             dense: without_padding.then(|| Dense::new(&disk)),
             disk,
             options,
@@ -124,14 +153,17 @@ impl<'a> World<'a> {
             behind: random.chance(1, 2),
             random,
             refused: 0,
-            model: Model::default(),
-            reader: Default::default(),
+            model: Model { topics, required, ..Model::default() },
+            reader: Reader::default(),
+            reserve: Reserve::default(),
             opening_ios: 40,
             report,
         }
     }
 
     fn lives(&mut self) -> Outcome {
+        let (policies, required) = (self.options.policies.clone(), self.model.required);
+        self.say(|| format!("required {required}, {policies:?}"));
         for life in 0..LIVES {
             self.life(life)?;
         }
@@ -214,9 +246,9 @@ impl<'a> World<'a> {
     fn compare(&mut self, journal: &Journal, recovery: &Recovery) -> Outcome {
         let damaged = self.damaged();
         self.say(|| format!("{recovery:?}"));
-        let model = &mut self.model;
-        let found = model.find(journal)?;
-        model.check_events(&found, damaged)?;
+        let (model, now_ms) = (&mut self.model, self.clock.ms());
+        let found = model.find(journal, damaged)?;
+        model.check_events(&found, now_ms, damaged)?;
         if !damaged {
             let causes = (&recovery.damage, &found.damage, &recovery.checkpoints_refused, &recovery.set_aside);
             let none = found.damage.is_empty() && recovery.damage.is_empty();
@@ -229,14 +261,15 @@ impl<'a> World<'a> {
         model.check_cursors(journal, &found, damaged)?;
         model.check_state(journal, damaged)?;
         for (slot, first) in found.first.into_iter().enumerate() {
-            let passed = self.options.required.is_empty() || damaged || first <= model.cursor_asked[slot];
+            let free = !model.required || damaged || model.topics.may_go(slot as u16);
+            let passed = free || first <= model.cursors[slot].most();
             ensure!(passed, "{slot} was recycled up to {first}, beyond the required cursor");
         }
         model.pending.clear();
         let count = found.events.len();
         // What was served is on the disk.
         (model.stored, model.first) = (found.events.clone(), found.first);
-        self.reader = Default::default();
+        (self.reader, self.reserve) = (Reader::default(), Reserve::default());
         self.say(|| format!("opened with {count} events, gaps {:?}", found.gaps));
         Ok(())
     }
@@ -246,21 +279,23 @@ impl<'a> World<'a> {
         self.begin_trouble();
         self.arm();
         let steps = 20 + self.random.below(150);
-        self.say(|| format!("life {life}: {steps} steps"));
+        let now_ms = self.clock.ms();
+        self.say(|| format!("life {life}: {steps} steps, from {now_ms} ms on"));
         for _ in 0..steps {
             self.step(&(&journal, &hand))?;
             if journal.durable().is_err() || self.disk.is_cut() {
                 break;
             }
         }
-        let recycled = journal.stats().recycled;
-        self.report.recycled += recycled;
+        let stats = journal.stats();
+        self.report.recycled += stats.recycled;
+        self.report.given_up += stats.given_up.values().sum::<u64>();
         let end = self.random.below(8);
         if end > 4 && !self.disk.is_cut() {
             self.close(&journal)?;
         }
-        for bounds in journal.partitions().into_iter().filter(|bounds| bounds.at.topic == topic()) {
-            self.model.first[usize::from(bounds.at.partition.0)] = bounds.first.0;
+        for (slot, first, _) in self.model.bounds(&journal) {
+            self.model.first[slot] = first;
         }
         drop((journal, hand));
         if self.disk.is_cut() || end.is_multiple_of(2) {
@@ -282,12 +317,12 @@ impl<'a> World<'a> {
         self.say(|| format!("closed: {closed:?}"));
         if closed.is_ok() && !self.disk.is_cut() {
             if let Some(last) = last {
-                self.model.settle(last, journal.epoch())?;
+                self.model.settle(last, journal.epoch(), self.clock.ms())?;
             }
             self.model.state_durable = self.model.state_asked;
             // Cursors that found no room in the log go into a checkpoint; on a full disk they are not kept, and a little comes again.
             if self.disk.faults().capacity_bytes.is_none() {
-                self.model.cursor_durable = self.model.cursor_asked;
+                self.model.cursors.iter_mut().for_each(Ways::settle);
             }
         }
         Ok(())

@@ -15,11 +15,13 @@ use lamppost_event::{
 use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{Entropy, Hand, Journal, Mark, Options, ReadItem, ReadRecord, Recovery, TopicOptions};
 
+pub mod cursors;
 pub mod dense;
 pub mod history;
 pub mod hooked;
 pub mod model;
 pub mod steps;
+pub mod topics;
 
 pub const PARTITIONS: u16 = 3;
 
@@ -32,6 +34,10 @@ impl HandClock {
 
     pub fn turn(&self, ms: u64) {
         self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    pub fn ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

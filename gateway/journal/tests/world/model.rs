@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lamppost_event::{Commit, Epoch};
+use lamppost_event::{Commit, Epoch, Gap, Offset, TopicPartition};
 use lamppost_journal::{Journal, ReadItem, ReadRecord};
 
-use super::{PARTITIONS, at, device, group, text_of, topic};
+use super::cursors::Ways;
+use super::topics::Topics;
+use super::{PARTITIONS, device, group, text_of};
 
 /// How a promise was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +50,7 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
-/// Partition and offset.
+/// Slot and offset.
 pub type Key = (u16, u64);
 
 /// An event, in short.
@@ -74,11 +76,17 @@ fn crc(text: &str) -> u32 {
     })
 }
 
-/// What a number of each partition is kept for.
+/// What a number of each slot is kept for.
 pub type Each = [u64; PARTITIONS as usize];
 
 #[derive(Default)]
 pub struct Model {
+    pub topics: Topics,
+    /// Only what no required group has to have may be recycled.
+    pub required: bool,
+    /// When each event was appended, and when it was written as far as that is known, by the hand clock in ms.
+    pub appended_ms: HashMap<Key, u64>,
+    pub written_ms: HashMap<Key, u64>,
     /// Appended in this life and not acknowledged yet.
     pub pending: Vec<(Commit, Key, Event)>,
     /// Acknowledged, or read after a recovery: it is on the disk.
@@ -89,8 +97,7 @@ pub struct Model {
     pub next_sequence: Each,
     /// The highest sequence of each partition that was acknowledged.
     pub acknowledged_sequence: Each,
-    pub cursor_asked: Each,
-    pub cursor_durable: Each,
+    pub cursors: [Ways; PARTITIONS as usize],
     pub state_asked: u64,
     pub state_durable: u64,
     /// The first offset kept, as the journal last said before its end. Recovery gives up nothing.
@@ -106,9 +113,9 @@ pub struct Model {
 #[derive(Default)]
 pub struct Found {
     pub events: BTreeMap<Key, Event>,
-    /// Partition, first and next offset.
+    /// Slot, first and next offset.
     pub gaps: Vec<(u16, u64, u64)>,
-    /// Gaps that are not for what was recycled.
+    /// Gaps that nothing but damage would explain.
     pub damage: Vec<String>,
     pub first: Each,
     pub next: Each,
@@ -117,14 +124,13 @@ pub struct Found {
 impl Found {
     /// Whether something says that it is missing.
     pub fn names(&self, (partition, offset): Key) -> bool {
-        offset < self.first[usize::from(partition)]
-            || self.gaps.iter().any(|gap| gap.0 == partition && (gap.1..gap.2).contains(&offset))
+        self.gaps.iter().any(|gap| gap.0 == partition && (gap.1..gap.2).contains(&offset))
     }
 }
 
 impl Model {
     /// Everything up to the commit is on the disk.
-    pub fn settle(&mut self, durable: Commit, epoch: Epoch) -> Outcome {
+    pub fn settle(&mut self, durable: Commit, epoch: Epoch, now_ms: u64) -> Outcome {
         let behind = self.pending.iter().position(|entry| entry.0 > durable).unwrap_or(self.pending.len());
         for (_, key, event) in self.pending.drain(..behind).collect::<Vec<_>>() {
             self.acknowledged += 1;
@@ -132,6 +138,7 @@ impl Model {
             let sequence = &mut self.acknowledged_sequence[usize::from(key.0)];
             *sequence = event.sequence.max(*sequence);
             self.stored.insert(key, event);
+            self.written_ms.insert(key, now_ms);
         }
         Ok(())
     }
@@ -145,7 +152,11 @@ impl Model {
 
     /// Takes what was read, in the order of reading; `next` is where each partition's reading is.
     pub fn follow(&mut self, next: &mut Each, record: &ReadRecord) -> Outcome<(Key, Event)> {
-        let key = (record.partition.0, record.offset.0);
+        let at = TopicPartition { topic: record.topic.clone(), partition: record.partition };
+        let Some(partition) = self.topics.slot(&at) else {
+            return fail(Wrong::Other, format!("an event of {at:?}, which there is not"));
+        };
+        let key = (partition, record.offset.0);
         let event = Event::of(&text_of(record));
         let slot = &mut next[usize::from(key.0)];
         if key.1 < *slot {
@@ -157,8 +168,8 @@ impl Model {
     }
 
     /// Reads everything.
-    pub fn find(&mut self, journal: &Journal) -> Outcome<Found> {
-        let (mut found, mut next) = (Found::default(), Each::default());
+    pub fn find(&mut self, journal: &Journal, damaged: bool) -> Outcome<Found> {
+        let (mut found, mut next, mut told) = (Found::default(), Each::default(), Told::default());
         let mut from = lamppost_event::Position(0);
         loop {
             let chunk = must(journal.read(from, 100_000))?;
@@ -166,11 +177,18 @@ impl Model {
                 match item {
                     ReadItem::Record(record) => {
                         let (key, event) = self.follow(&mut next, &record)?;
+                        ensure!(
+                            damaged || told.event(key),
+                            "{key:?} came, and nothing told of what is missing before it"
+                        );
                         found.events.insert(key, event);
                     }
                     ReadItem::Gap(gap) => {
-                        found.gaps.push((gap.at.partition.0, gap.from.0, gap.to.0));
-                        if !gap.reason.contains("recycled") {
+                        if let Some(slot) = self.topics.slot(&gap.at) {
+                            told.gap(slot, &gap);
+                            found.gaps.push((slot, gap.from.0, gap.to.0));
+                        }
+                        if !self.topics.explains(&gap) {
                             found.damage.push(format!("{gap:?}"));
                         }
                     }
@@ -181,11 +199,16 @@ impl Model {
                 break;
             }
         }
-        for bounds in journal.partitions().into_iter().filter(|bounds| bounds.at.topic == topic()) {
-            let slot = usize::from(bounds.at.partition.0);
-            (found.first[slot], found.next[slot]) = (bounds.first.0, bounds.next.0);
+        for (slot, first, next) in self.bounds(journal) {
+            (found.first[slot], found.next[slot]) = (first, next);
         }
         Ok(found)
+    }
+
+    /// Slots, with the first offset that is kept, and the next.
+    pub fn bounds(&self, journal: &Journal) -> Vec<(usize, u64, u64)> {
+        let all = journal.partitions().into_iter();
+        all.filter_map(|b| Some((usize::from(self.topics.slot(&b.at)?), b.first.0, b.next.0))).collect()
     }
 
     /// The sequences that are marked must be those of the last events.
@@ -224,12 +247,13 @@ impl Model {
         let resume = must(journal.resume(&group()))?;
         let mut cursors = Each::default();
         for cursor in &resume.cursors {
-            cursors[usize::from(cursor.at.partition.0)] = cursor.next.0;
+            let Some(slot) = self.topics.slot(&cursor.at) else { continue };
+            cursors[usize::from(slot)] = cursor.next.0;
         }
         for (slot, next) in cursors.into_iter().enumerate() {
-            let expected = self.cursor_durable[slot]..=self.cursor_asked[slot];
-            ensure!(damaged || expected.contains(&next), "the cursor of {slot} is {next}, not in {expected:?}");
-            (self.cursor_durable[slot], self.cursor_asked[slot]) = (next, next);
+            let ways = &mut self.cursors[slot];
+            ensure!(damaged || ways.may_be(next), "the cursor of {slot} is {next}, not on one of {ways:?}");
+            ways.found(next);
         }
         let (mut undone, mut next) = (Vec::new(), Each::default());
         for item in must(journal.read(resume.position, usize::MAX))?.items {
@@ -245,16 +269,28 @@ impl Model {
         Ok(())
     }
 
-    /// What was acknowledged is there, or something says that it is not.
-    pub fn check_events(&mut self, found: &Found, damaged: bool) -> Outcome {
+    /// Whether an event may be gone without damage.
+    fn may_be_gone(&self, key: Key, now_ms: u64) -> bool {
+        let (slot, policy) = (usize::from(key.0), self.topics.policy(key.0));
+        let recycled = key.1 < self.first[slot] && (!self.required || key.1 < self.cursors[slot].most());
+        let for_room = self.required && self.topics.may_make_room(key.0);
+        let age_ms = self.appended_ms.get(&key).map_or(0, |appended| now_ms - appended);
+        recycled || for_room || policy.keep_for.is_some_and(|keep| u128::from(age_ms) > keep.as_millis())
+    }
+
+    /// What was acknowledged is there, or something says that it is not, and it may be so.
+    pub fn check_events(&mut self, found: &Found, now_ms: u64, damaged: bool) -> Outcome {
         let (mut lost, mut example) = (0, None);
         for (key, event) in &self.stored {
             let slot = usize::from(key.0);
-            let given_up = key.1 < found.first[slot] && (damaged || key.1 < self.first[slot]);
-            if given_up || found.events.get(key) == Some(event) {
+            if found.events.get(key) == Some(event) {
                 continue;
             }
-            if damaged && found.names(*key) {
+            let told = found.names(*key);
+            if (damaged && key.1 < found.first[slot]) || (!damaged && told && self.may_be_gone(*key, now_ms)) {
+                continue;
+            }
+            if damaged && told {
                 self.named_lost += 1;
             } else if damaged && key.1 >= found.next[slot] {
                 self.end_lost += 1;
@@ -264,32 +300,60 @@ impl Model {
             }
         }
         if let Some((key, event, instead)) = example {
+            let appended = self.appended_ms.get(&key);
             let (first, next, gaps) = (found.first, found.next, &found.gaps);
             let there = format!("there is {instead:?}, from {first:?} to {next:?}, gaps {gaps:?}");
-            return fail(Wrong::Lost(lost), format!("acknowledged {event:?} at {key:?} is lost, {there}"));
+            return fail(
+                Wrong::Lost(lost),
+                format!("acknowledged {event:?} at {key:?} of {appended:?} ms is lost at {now_ms} ms, {there}"),
+            );
         }
         Ok(())
     }
 
     /// One partition from an offset on, where reading may fail once.
     pub fn check_partition(&mut self, journal: &Journal, partition: u16, from: u64, damaged: bool) -> Outcome {
-        let place = at(partition);
-        let chunk = must(journal.read_partition(&place.topic, place.partition, lamppost_event::Offset(from), 5_000))?;
-        let mut next = Each::default();
+        let place = self.topics.at(partition).clone();
+        let chunk = must(journal.read_partition(&place.topic, place.partition, Offset(from), 5_000))?;
+        let (mut next, mut told) = (Each::default(), Told::default());
         next[usize::from(partition)] = from;
+        told.0[usize::from(partition)] = from;
         for item in chunk.items {
             match item {
                 ReadItem::Record(record) => {
                     let (key, event) = self.follow(&mut next, &record)?;
+                    ensure!(damaged || told.event(key), "{key:?} came, and nothing told of what is missing before it");
                     let stored = self.stored.get(&key);
                     ensure!(damaged || stored == Some(&event), "{key:?} is {event:?}, stored was {stored:?}");
                 }
                 ReadItem::Gap(gap) => {
-                    ensure!(damaged || gap.reason.contains("recycled"), "a gap without damage: {gap:?}");
+                    ensure!(damaged || self.topics.explains(&gap), "a gap without damage: {gap:?}");
+                    told.gap(partition, &gap);
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// What a reader has had of each slot, or was told that it is missing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told(pub Each);
+
+impl Told {
+    /// False if there is something before it that it was not told of.
+    pub fn event(&mut self, key: Key) -> bool {
+        let next = &mut self.0[usize::from(key.0)];
+        let whole = key.1 <= *next;
+        *next = (key.1 + 1).max(*next);
+        whole
+    }
+
+    pub fn gap(&mut self, slot: u16, gap: &Gap) {
+        let next = &mut self.0[usize::from(slot)];
+        if gap.from.0 <= *next {
+            *next = gap.to.0.max(*next);
+        }
     }
 }
 

@@ -1,15 +1,36 @@
 //! The steps of a [`super::history`]: what is done to the journal, and to the disk below it, while it is open.
 
-use lamppost_event::{Cursor, Offset, Partition};
+use std::collections::HashMap;
+
+use lamppost_event::{Cursor, Offset, Position, WallTime};
 use lamppost_journal::sim::{Phase, Times};
 use lamppost_journal::{AppendError, Hand, Journal, ReadItem};
 
+use super::cursors::Ways;
 use super::history::{Trouble, World};
-use super::model::{Each, Event, Outcome, Wrong, ensure, fail};
-use super::{PARTITIONS, at, group, mark, record, topic};
+use super::model::{Each, Event, Key, Outcome, Told, Wrong, ensure, fail};
+use super::{PARTITIONS, group, mark, record};
 
 /// A journal that stays full for so many appends gets its cursors moved.
 const REFUSED_MAX: u32 = 12;
+
+/// A reader that goes on where it was.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Reader {
+    at: Position,
+    /// Of each slot, what is behind the last event it has had.
+    had: Each,
+    told: Told,
+}
+
+/// What is known of the segment that is kept for alarms.
+#[derive(Default)]
+pub(super) struct Reserve {
+    /// Since the journal was opened something else was taken: then it was there.
+    was_there: bool,
+    /// Since then, so many bytes at most may have been written that only alarms and cursors get room for.
+    used: u64,
+}
 
 impl World<'_> {
     /// Where the power will fail in this life, if it does.
@@ -76,12 +97,14 @@ impl World<'_> {
         let (journal, hand) = *open;
         self.more_trouble();
         match self.random.below(24) {
-            0..=8 => self.append(journal)?,
+            0..=8 => self.append_some(journal, hand)?,
             9..=13 => self.commit(journal, hand)?,
             14..=16 => drop(hand.keep()),
             17 if !self.behind || self.random.chance(1, 6) => self.move_cursor(journal),
+            17 if self.random.chance(1, 4) => self.set_cursor(journal),
             17 | 18 => self.put_state(journal),
             19..=21 => self.read(journal)?,
+            22 if self.random.chance(1, 3) => self.look_up_time(journal)?,
             22 => self.read_partition(journal)?,
             _ if self.random.chance(1, 3) => drop(hand.checkpoint()),
             _ => {}
@@ -90,58 +113,160 @@ impl World<'_> {
             self.refused = 0;
             (0..PARTITIONS).for_each(|_| self.move_cursor(journal));
         }
-        self.clock.turn(7);
+        // Some of what waits, waits for seconds or a minute.
+        let leap = self.random.chance(1, 40);
+        self.clock.turn(if leap { self.random.below(15_000) } else { 7 });
         let (bytes, quota) = (self.disk.bytes(), self.options.quota_bytes);
         ensure!(bytes <= quota, "{bytes} bytes are above the quota of {quota}");
         Ok(())
     }
 
-    fn append(&mut self, journal: &Journal) -> Outcome {
-        let partition = self.random.below(u64::from(PARTITIONS)) as u16;
-        let slot = usize::from(partition);
-        for _ in 0..=self.random.below(12) {
-            let sequence = self.model.next_sequence[slot];
-            let (length, serial) = (self.random.below(900) as usize, self.random.below(1 << 32));
-            let text = format!("{}{partition} {serial} {sequence}", "x".repeat(length));
-            let mark = mark(partition, sequence);
-            match journal.append(&topic(), Partition(partition), record(&text), Some(&mark)) {
-                Ok(appended) => {
-                    let key = (partition, appended.offset.0);
-                    self.model.pending.push((appended.commit, key, Event::of(&text)));
-                    self.model.next_sequence[slot] += 1;
-                    self.refused = 0;
-                }
-                Err(AppendError::Full(_)) => {
-                    self.refused += 1;
-                    break;
-                }
-                Err(AppendError::Stopped(_)) => break,
-                Err(error) => return fail(Wrong::Other, error.to_string()),
-            }
+    fn append_some(&mut self, journal: &Journal, hand: &Hand) -> Outcome {
+        let slot = self.random.below(u64::from(PARTITIONS)) as u16;
+        let count = 1 + self.random.below(12);
+        if !self.append(journal, slot, count)? && !self.model.topics.is_alarm(slot) {
+            self.alarm(journal, hand)?;
         }
         Ok(())
     }
 
+    /// False once there is no room.
+    fn append(&mut self, journal: &Journal, partition: u16, count: u64) -> Outcome<bool> {
+        let slot = usize::from(partition);
+        for _ in 0..count {
+            let sequence = self.model.next_sequence[slot];
+            let text = self.text(partition, sequence);
+            let (at, mark) = (self.model.topics.at(partition).clone(), mark(partition, sequence));
+            match journal.append(&at.topic, at.partition, record(&text), Some(&mark)) {
+                Ok(appended) => {
+                    let key = (partition, appended.offset.0);
+                    self.model.pending.push((appended.commit, key, Event::of(&text)));
+                    self.model.appended_ms.insert(key, self.clock.ms());
+                    self.model.next_sequence[slot] += 1;
+                    self.refused = 0;
+                    self.taken(partition, text.len());
+                }
+                Err(AppendError::Full(_)) => {
+                    self.refused += 1;
+                    return Ok(false);
+                }
+                Err(AppendError::Stopped(_)) => return Ok(true),
+                Err(error) => return fail(Wrong::Other, error.to_string()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn text(&mut self, slot: u16, sequence: u64) -> String {
+        let (length, serial) = (self.random.below(900) as usize, self.random.below(1 << 32));
+        let stuff = if self.noise {
+            (0..length / 16).map(|_| format!("{:016x}", self.random.next_u64())).collect()
+        } else {
+            "x".repeat(length)
+        };
+        format!("{stuff}{slot} {serial} {sequence}")
+    }
+
+    fn taken(&mut self, slot: u16, bytes: usize) {
+        if self.model.topics.is_alarm(slot) {
+            self.reserve.used += 2 * bytes as u64 + 512;
+        } else {
+            self.reserve = Reserve { was_there: true, used: 0 };
+        }
+    }
+
+    /// Where others have to wait, alarms are taken, unless what is kept for them is used up.
+    fn alarm(&mut self, journal: &Journal, hand: &Hand) -> Outcome {
+        let Some(alarms) = self.model.topics.alarms() else { return Ok(()) };
+        // What has gathered may fill its frame.
+        self.commit(journal, hand)?;
+        let sound = self.trouble == Trouble::None && journal.durable().is_ok() && !self.disk.is_cut();
+        if !sound || !self.reserve.was_there || self.reserve.used > self.options.segment_bytes / 2 {
+            return Ok(());
+        }
+        self.report.alarms_asked += 1;
+        let taken = self.append(journal, alarms, 1)?;
+        ensure!(taken, "an alarm has to wait, after {} bytes of what is kept for alarms", self.reserve.used);
+        Ok(())
+    }
+
     fn commit(&mut self, journal: &Journal, hand: &Hand) -> Outcome {
-        let (cursors, state) = (self.model.cursor_asked, self.model.state_asked);
+        // The least that a commit takes.
+        self.reserve.used += 4096;
+        let alarms = self.model.pending.iter().any(|(_, key, _)| self.model.topics.is_alarm(key.0));
         if hand.commit() == Ok(true) {
-            // A commit takes all cursors along, in histories as small as these.
-            (self.model.cursor_durable, self.model.state_durable) = (cursors, state);
+            // A commit takes all cursors along, in histories as small as these; but what is kept for alarms is for alarms alone.
+            if !alarms {
+                self.model.cursors.iter_mut().for_each(Ways::settle);
+            }
+            self.model.state_durable = self.model.state_asked;
         }
         match journal.durable() {
-            Ok(durable) => self.model.settle(durable, journal.epoch()),
+            Ok(durable) => self.model.settle(durable, journal.epoch(), self.clock.ms()),
             Err(_) => Ok(()),
         }
     }
 
     fn move_cursor(&mut self, journal: &Journal) {
-        let partition = self.random.below(u64::from(PARTITIONS)) as u16;
-        let Some(bounds) = journal.partitions().into_iter().find(|bounds| bounds.at == at(partition)) else { return };
-        let next = bounds.first.0 + self.random.below(bounds.next.0 - bounds.first.0 + 1);
-        if journal.commit_cursors(&group(), &[Cursor { at: at(partition), next: Offset(next) }]).is_ok() {
-            let asked = &mut self.model.cursor_asked[usize::from(partition)];
-            *asked = next.max(*asked);
+        let Some((slot, first, end)) = self.some_bounds(journal) else { return };
+        let next = first + self.random.below(end - first + 1);
+        let cursor = Cursor { at: self.model.topics.at(slot as u16).clone(), next: Offset(next) };
+        if journal.commit_cursors(&group(), &[cursor]).is_ok() {
+            self.model.cursors[slot].go(next);
+            self.say(|| format!("the cursor of {slot} goes to {next}"));
         }
+    }
+
+    /// An operator sets the group back, or forth, maybe to where there is nothing.
+    fn set_cursor(&mut self, journal: &Journal) {
+        let Some((slot, first, end)) = self.some_bounds(journal) else { return };
+        // One that hardly moves is not set forth either, or there would be no full journals.
+        let most = if self.behind { self.model.cursors[slot].most().min(end) } else { end + 5 };
+        let next = (first + self.random.below(most.saturating_sub(first) + 1)).saturating_sub(self.random.below(4));
+        let cursor = Cursor { at: self.model.topics.at(slot as u16).clone(), next: Offset(next) };
+        if journal.reset_cursors(&group(), &[cursor]).is_ok() {
+            self.say(|| format!("the cursor of {slot} is set to {next}, of {first}..{end}"));
+            self.report.cursors_set += 1;
+            self.model.cursors[slot].set(next.clamp(first, end));
+        }
+    }
+
+    /// Of some slot.
+    fn some_bounds(&mut self, journal: &Journal) -> Option<(usize, u64, u64)> {
+        let slot = self.random.below(u64::from(PARTITIONS)) as usize;
+        self.model.bounds(journal).into_iter().find(|bounds| bounds.0 == slot)
+    }
+
+    /// Whoever begins at a time gets all that is of that time.
+    fn look_up_time(&mut self, journal: &Journal) -> Outcome {
+        let ms = self.random.below(self.clock.ms() + 20);
+        let Ok(cursors) = journal.offsets_at(WallTime(1_700_000_000_000 + ms as i64)) else { return Ok(()) };
+        if self.trouble != Trouble::None || self.disk.is_cut() {
+            return Ok(());
+        }
+        self.report.times_asked += 1;
+        let (model, exact) = (&self.model, !self.disk.has("cold-"));
+        for (slot, first, end) in model.bounds(journal) {
+            let at = model.topics.at(slot as u16);
+            let next = cursors.iter().find(|cursor| cursor.at == *at).map_or(0, |cursor| cursor.next.0);
+            let of = |offset: &u64, times: &HashMap<Key, u64>| times.get(&(slot as u16, *offset)).copied();
+            let is_late = |offset: &u64| of(offset, &model.appended_ms).is_some_and(|at| at >= ms);
+            let mut passed = (first..next.min(end)).find(is_late);
+            if let Some(from) = passed.filter(|_| model.topics.may_go(slot as u16)) {
+                // It may be gone.
+                let chunk = journal.read_partition(&at.topic, at.partition, Offset(from), 1);
+                let there = |item: &ReadItem| match item {
+                    ReadItem::Record(record) => Some(record.offset.0),
+                    ReadItem::Gap(_) => None,
+                };
+                let there = chunk.ok().and_then(|chunk| chunk.items.iter().find_map(there));
+                passed = there.filter(|offset| *offset < next && !self.disk.is_cut());
+            }
+            ensure!(passed.is_none(), "what begins at {ms} ms begins at {next} in {slot}, and passes over {passed:?}");
+            let early = of(&next, &model.written_ms).filter(|at| *at < ms);
+            ensure!(!exact || early.is_none(), "what begins at {ms} ms begins at {next} in {slot}, of {early:?}");
+        }
+        Ok(())
     }
 
     fn put_state(&mut self, journal: &Journal) {
@@ -153,7 +278,7 @@ impl World<'_> {
 
     /// A reader that goes on where it was: in order, and nothing before it is durable.
     fn read(&mut self, journal: &Journal) -> Outcome {
-        let (at, had) = self.reader;
+        let Reader { at, had, mut told } = self.reader;
         // What has become cold is read again from the beginning of its run.
         let cold = self.disk.has("cold-");
         let mut next = if cold { Each::default() } else { had };
@@ -167,6 +292,8 @@ impl World<'_> {
             match item {
                 ReadItem::Record(record) => {
                     let (key, event) = self.model.follow(&mut next, &record)?;
+                    let whole = told.event(key) || self.damaged();
+                    ensure!(whole, "{key:?} was read, and nothing told of what is missing before it");
                     let stored = self.model.stored.get(&key);
                     ensure!(
                         self.damaged() || stored == Some(&event),
@@ -174,28 +301,26 @@ impl World<'_> {
                     );
                 }
                 ReadItem::Gap(gap) => {
-                    let expected = self.damaged() || gap.reason.contains("recycled");
+                    let expected = self.damaged() || self.model.topics.explains(&gap);
                     ensure!(expected, "a gap without damage: {gap:?}");
+                    self.model.topics.slot(&gap.at).into_iter().for_each(|slot| told.gap(slot, &gap));
                 }
             }
         }
         for (next, had) in next.iter_mut().zip(had) {
             *next = had.max(*next);
         }
-        self.reader = (chunk.next, next);
+        self.reader = Reader { at: chunk.next, had: next, told };
         Ok(())
     }
 
     fn read_partition(&mut self, journal: &Journal) -> Outcome {
-        let partition = self.random.below(u64::from(PARTITIONS)) as u16;
-        let Some(bounds) = journal.partitions().into_iter().find(|bounds| bounds.at == at(partition)) else {
-            return Ok(());
-        };
-        let from = (bounds.first.0 + self.random.below(bounds.next.0 - bounds.first.0 + 2)).saturating_sub(1);
+        let Some((slot, first, end)) = self.some_bounds(journal) else { return Ok(()) };
+        let from = (first + self.random.below(end - first + 2)).saturating_sub(1);
         if journal.durable().is_err() {
             return Ok(());
         }
-        let checked = self.model.check_partition(journal, partition, from, self.damaged());
+        let checked = self.model.check_partition(journal, slot as u16, from, self.damaged());
         if self.disk.is_cut() { Ok(()) } else { checked }
     }
 }

@@ -36,7 +36,11 @@ const CONFIG: &str = "[journal]\nsegment = \"1MiB\"\nquota = \"8MiB\"\nlinger = 
 
 impl Inner {
     fn open(dir: &Path) -> Self {
-        let config = config::parse(CONFIG).unwrap();
+        Self::configured(dir, CONFIG)
+    }
+
+    fn configured(dir: &Path, config: &str) -> Self {
+        let config = config::parse(config).unwrap();
         let journal_dir = dir.join("journal");
         std::fs::create_dir_all(&journal_dir).unwrap();
         let disk = Arc::new(Directory::create(&journal_dir).unwrap());
@@ -56,8 +60,14 @@ impl Inner {
 
     /// Offers, and waits until it is on disk.
     fn store(&self, arrival: Arrival) {
-        let commit = self.intake.offer(arrival).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut offered = self.intake.offer(arrival);
+        // A journal that was just opened may still prepare its segments, as any full one makes room.
+        while let Err(Refusal::Full(arrival)) = offered {
+            runtime.block_on(self.intake.room());
+            offered = self.intake.offer(*arrival);
+        }
+        let commit = offered.unwrap();
         runtime.block_on(async {
             while self.intake.durable().unwrap() < commit {
                 self.intake.durable_after(Commit(commit.0 - 1)).await.unwrap();
@@ -203,4 +213,40 @@ fn an_event_of_the_largest_size_can_still_be_buried_as_a_dead_letter() {
     let buried = inner.stored().remove(1);
     assert_eq!((buried.topic.as_str(), buried.payload.len()), ("dead-letters", 65_536 - around));
     assert_eq!(buried.reason.unwrap().len(), 1_024);
+}
+
+/// Payloads that no compression makes smaller.
+fn noise(bytes: usize) -> impl Iterator<Item = Bytes> {
+    let mut random = lamppost_journal::SplitMix64::new(7);
+    std::iter::repeat_with(move || {
+        std::iter::repeat_with(|| random.next_u64().to_le_bytes()).flatten().take(bytes).collect()
+    })
+}
+
+#[test]
+fn a_full_journal_can_still_bury_a_dead_letter() {
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+    let dir = tempfile::tempdir().unwrap();
+    // With a cluster, nothing that is not forwarded may go.
+    let inner = Inner::configured(dir.path(), &format!("{CONFIG}[kafka]\nbootstrap = [\"kafka-1:9092\"]\n"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let full = |payload: &Bytes| {
+        let arrival = Arrival { origin: Origin::Unmarked, payload: payload.clone(), ..reading(1) };
+        match inner.intake.offer(arrival) {
+            Ok(_) => false,
+            Err(Refusal::Full(_)) => {
+                runtime.block_on(async { tokio::time::timeout(LIMIT, inner.intake.room()).await }).is_err()
+            }
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+    };
+    let taken = noise(3_000).take(10_000).position(|payload| full(&payload)).expect("a quota of 8 MiB that is used up");
+    assert!(taken > 1_000, "{taken} events of 3 KB");
+    let Item::Event(stored) = item(inner.journal.read(Position(0), 1).unwrap().items.remove(0)) else {
+        panic!("no event")
+    };
+    let poison = Poison { stored, reason: "too large for the cluster".to_owned() };
+    let bury = async { tokio::time::timeout(LIMIT, inner.intake.bury(poison)).await };
+    runtime.block_on(bury).expect("buried in time").unwrap();
+    assert_eq!(inner.intake.count.dead_letters.load(Ordering::Relaxed), 1);
 }

@@ -1,0 +1,100 @@
+//! `lamppost journal replay`: events from an offset or a time on.
+
+use std::io::Write;
+
+use lamppost_event::{Gap, Offset, Position, TopicPartition, WallTime};
+
+use super::progress::Progress;
+use super::shown::{Fresh, Seen, Times, each, event, gap};
+use super::{known, open};
+use crate::cli::Replay;
+
+/// Goes through all that is kept: a clock may have jumped back, so no place in the log is surely before a time.
+pub(super) fn replay(args: &Replay, out: &mut impl Write) -> anyhow::Result<()> {
+    let inspect = open(&args.at.dir)?;
+    known(&inspect, &args.topic)?;
+    in_the_journal(args, &inspect.figures())?;
+    let times = Times::of(&inspect);
+    let timed = args.from_time.is_some() || args.to_time.is_some();
+    let mut without_time = 0_u64;
+    // Where events are printed to a terminal, they are the progress.
+    let mut progress = (!console::user_attended()).then(|| Progress::new("replaying"));
+    let start = inspect.start();
+    let end: u64 = inspect.figures().segments.last().map_or(start.0, |segment| segment.base.0 + segment.used_bytes);
+    let mut at = |position: Position| {
+        if let Some(progress) = &mut progress {
+            progress.at(position.0 - start.0, end.saturating_sub(start.0));
+        }
+    };
+    let mut seen = Seen::default();
+    each(&inspect, start, &mut seen, &mut at, &mut |fresh| match fresh {
+        Fresh::Event(stored) => {
+            let place = TopicPartition { topic: stored.event.topic.clone(), partition: stored.partition };
+            if !wanted(args, &place, stored.offset) {
+                return Ok(());
+            }
+            let time = times.corrected(&stored.event.time);
+            without_time += u64::from(timed && time.is_none());
+            if is_within(args, time) { event(&stored, &times, args.at.json, out) } else { Ok(()) }
+        }
+        Fresh::Gap(missing) => match wanted_part(args, missing) {
+            Some(missing) if !timed => gap(&missing, args.at.json, out),
+            _ => Ok(()),
+        },
+    })?;
+    for missing in seen.missing_at_the_end(&inspect.figures().partitions) {
+        if let Some(missing) = wanted_part(args, missing).filter(|_| !timed) {
+            gap(&missing, args.at.json, out)?;
+        }
+    }
+    if without_time > 0 {
+        writeln!(
+            std::io::stderr(),
+            "{without_time} events were left out: their clock was never set, so nobody knows when they came; --from-offset reaches them"
+        )?;
+    }
+    Ok(())
+}
+
+/// Whether the events to begin with can be there.
+fn in_the_journal(args: &Replay, figures: &lamppost_journal::Figures) -> anyhow::Result<()> {
+    for from in &args.from_offset {
+        let found = figures.partitions.iter().find(|partition| partition.at == from.at);
+        let Some(partition) = found else { anyhow::bail!("there is no event of {}; see lamppost journal ls", from.at) };
+        anyhow::ensure!(
+            from.offset <= partition.next,
+            "{} has offsets {} up to {} (not included); {} is beyond",
+            from.at,
+            partition.first,
+            partition.next,
+            from.offset
+        );
+    }
+    Ok(())
+}
+
+fn wanted(args: &Replay, at: &TopicPartition, offset: Offset) -> bool {
+    let topic = args.topic.is_empty() || args.topic.contains(&at.topic);
+    topic && from_offset(args, at).is_some_and(|from| offset >= from)
+}
+
+/// Where a partition begins. `None` if others are named and it is not.
+fn from_offset(args: &Replay, at: &TopicPartition) -> Option<Offset> {
+    if args.from_offset.is_empty() {
+        return Some(Offset(0));
+    }
+    args.from_offset.iter().filter(|from| from.at == *at).map(|from| from.offset).min()
+}
+
+fn wanted_part(args: &Replay, gap: Gap) -> Option<Gap> {
+    let from = gap.from.max(from_offset(args, &gap.at)?);
+    let topic = args.topic.is_empty() || args.topic.contains(&gap.at.topic);
+    (topic && from < gap.to).then_some(Gap { from, ..gap })
+}
+
+fn is_within(args: &Replay, time: Option<WallTime>) -> bool {
+    match time {
+        Some(time) => args.from_time.is_none_or(|from| time >= from) && args.to_time.is_none_or(|to| time < to),
+        None => args.from_time.is_none() && args.to_time.is_none(),
+    }
+}

@@ -1,0 +1,350 @@
+//! `lamppost journal` as an operator uses it: the program itself, on journals that were made here.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test: a panic is how it fails, and its files need not outlive a crash"
+)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use lamppost_event::*;
+use lamppost_journal::{Directory, Hand, Journal, Options, SplitMix64, TopicOptions};
+use serde_json::Value;
+
+/// 2026-03-02 06:00 UTC, ms.
+const SIX: i64 = 1_772_431_200_000;
+const MIB: u64 = 1 << 20;
+
+/// Turned by the test.
+struct Turned(Mutex<Now>);
+
+impl Turned {
+    fn new(boot: u64) -> Arc<Self> {
+        let now = Now { wall: WallTime(0), monotonic: Monotonic(0), boot: BootId(boot), quality: ClockQuality::Unset };
+        Arc::new(Self(Mutex::new(now)))
+    }
+
+    fn turn(&self, monotonic_ms: u64, wall_ms: i64, quality: ClockQuality) {
+        let mut now = self.0.lock().unwrap();
+        (now.monotonic, now.wall, now.quality) = (Monotonic(monotonic_ms), WallTime(wall_ms), quality);
+    }
+}
+
+impl Clock for Turned {
+    fn now(&self) -> Now {
+        *self.0.lock().unwrap()
+    }
+}
+
+fn air() -> Topic {
+    Topic::new("air").unwrap()
+}
+
+fn group() -> Group {
+    Group::new("forward").unwrap()
+}
+
+/// A journal in a folder, and the configuration of the gateway that it is of.
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self { folder: tempfile::tempdir().unwrap() };
+        let state = world.folder.path().display();
+        let config = format!(
+            "[gateway]\nid = \"post\"\nstate_dir = \"{state}\"\n[journal]\nsegment = \"1MiB\"\nquota = \"8MiB\"\nevent_max = \"64KiB\"\n\
+             [topics.air]\npartitions = 2\n[kafka]\nbootstrap = [\"kafka-1:9092\"]\n"
+        );
+        std::fs::write(world.path("lamppost.toml"), config).unwrap();
+        std::fs::create_dir(world.path("journal")).unwrap();
+        world
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn open(&self, clock: &Arc<Turned>) -> (Journal, Hand) {
+        let options = Options {
+            quota_bytes: 8 * MIB,
+            segment_bytes: MIB,
+            frame_bytes_max: 192 << 10,
+            event_bytes_max: 64 << 10,
+            topics: vec![TopicOptions { topic: air(), partitions: 2, linger: None }],
+            required: vec![group()],
+            ..Options::default()
+        };
+        let disk = Arc::new(Directory::existing(self.path("journal")).unwrap());
+        let (journal, hand, _) = Journal::open_by_hand(disk, options, clock.clone()).unwrap();
+        (journal, hand)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let journal = self.path("journal");
+        let config = self.path("lamppost.toml");
+        let own = match args[0] {
+            "reset" | "repair" => ["--config", config.to_str().unwrap()],
+            _ => ["--dir", journal.to_str().unwrap()],
+        };
+        Command::new(env!("CARGO_BIN_EXE_lamppost")).arg("journal").args(args).args(own).output().unwrap()
+    }
+
+    /// The lines of a run that has to end well.
+    fn lines(&self, args: &[&str]) -> Vec<String> {
+        let done = self.run(args);
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn json(&self, args: &[&str]) -> Vec<Value> {
+        self.lines(args).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn files(&self, prefix: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path("journal")).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with(prefix));
+        names.sort();
+        names
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let path = self.path("journal").join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        change(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// An event received now, in a commit of its own.
+fn store(journal: &Journal, hand: &Hand, clock: &Turned, payload: impl Into<Bytes>) {
+    let device = DeviceId::new("dev-1").unwrap();
+    let event = Event {
+        source: SourceKind::Mqtt,
+        address: Address::new("city/air").unwrap(),
+        topic: air(),
+        key: Bytes::copy_from_slice(device.as_str().as_bytes()),
+        device,
+        origin: Origin::Unmarked,
+        time: EventTime::received(clock.now(), None),
+        content_type: None,
+        reason: None,
+        payload: payload.into(),
+    };
+    // Upkeep prepares the segments.
+    hand.keep().unwrap();
+    assert!(journal.append(&air(), Partition(0), encode_event(&event), None).is_ok(), "no room");
+    hand.commit().unwrap();
+}
+
+fn payloads(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["payload"].as_str().unwrap_or("(gap)")).collect()
+}
+
+/// One boot that wakes up in 1970 and hears the time an hour later, and one that never does.
+fn over_a_clock_that_becomes_right() -> World {
+    let world = World::new();
+    let clock = Turned::new(1);
+    let (journal, hand) = world.open(&clock);
+    for (minute, payload) in [(0, "a"), (30, "b")] {
+        clock.turn(minute * 60_000, 1_000, ClockQuality::Unset);
+        store(&journal, &hand, &clock, payload);
+    }
+    clock.turn(60 * 60_000, SIX, ClockQuality::Synced);
+    store(&journal, &hand, &clock, "c");
+    journal.close().unwrap();
+    let clock = Turned::new(2);
+    clock.turn(5_000, 5_000, ClockQuality::Unset);
+    let (journal, hand) = world.open(&clock);
+    store(&journal, &hand, &clock, "d");
+    journal.close().unwrap();
+    world
+}
+
+#[test]
+fn replay_by_time_is_right_across_a_clock_that_was_set_later() {
+    let world = over_a_clock_that_becomes_right();
+    let found = world.json(&[
+        "replay",
+        "--json",
+        "--from-time",
+        "2026-03-02T05:30:00Z",
+        "--to-time",
+        "2026-03-02T07:00:00+01:00",
+    ]);
+    assert_eq!(payloads(&found), ["b"]);
+    assert_eq!((&found[0]["time"], &found[0]["stored_time_ms"]), (&"2026-03-02T05:30:00.000Z".into(), &1_000.into()));
+    let all = world.json(&["replay", "--json"]);
+    assert_eq!(payloads(&all), ["a", "b", "c", "d"]);
+    assert_eq!((&all[0]["time"], &all[3]["time"]), (&"2026-03-02T05:00:00.000Z".into(), &Value::Null));
+    let left_out = world.run(&["replay", "--from-time", "1970-01-01T00:00:00Z"]);
+    assert!(String::from_utf8_lossy(&left_out.stderr).contains("1 events were left out"), "{left_out:?}");
+    assert_eq!(payloads(&world.json(&["replay", "--json", "--from-offset", "air/0:2"])), ["c", "d"]);
+}
+
+#[test]
+fn mistakes_say_what_would_be_right() {
+    let world = over_a_clock_that_becomes_right();
+    for (args, remedy) in [
+        (vec!["replay", "--topic", "water"], "there are: air"),
+        (vec!["replay", "--from-offset", "air/0:99"], "offsets 0 up to 4"),
+        (vec!["replay", "--from-offset", "air:99"], "air-quality/0:1700"),
+        (vec!["replay", "--from-time", "noon"], "RFC 3339"),
+        (vec!["ls", "--endurance-tbw", "0"], "above 0"),
+        (vec!["export", "--to", "/proc/no/such"], "can't export to /proc/no/such"),
+        (vec!["reset", "--group", "nobody", "--to", "start"], "there are: "),
+        (vec!["reset", "--group", "forward", "--to", "soon"], "start, end"),
+    ] {
+        let done = world.run(&args);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && said.contains(remedy), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn dump_shows_each_frame_and_damage_where_it_is() {
+    let world = over_a_clock_that_becomes_right();
+    let frames = world.json(&["dump", "--json", "--records"]);
+    let of_air: Vec<&Value> =
+        frames.iter().filter(|frame| frame["records"].as_array().is_some_and(|records| !records.is_empty())).collect();
+    assert_eq!(of_air.len(), 4, "{frames:?}");
+    assert_eq!((&of_air[1]["records"][0]["payload"], &of_air[1]["batches"][0]["base"]), (&"b".into(), &1.into()));
+    assert_eq!((&of_air[1]["time_ms"], &of_air[1]["clock"]), (&(SIX - 1_800_000).into(), &"unset".into()));
+    let (file, byte) = (of_air[1]["file"].as_str().unwrap(), of_air[1]["byte"].as_u64().unwrap());
+    world.change(file, |bytes| bytes[byte as usize + 150] ^= 1);
+    let damaged = world.lines(&["dump"]);
+    let there = damaged.iter().find(|line| line.contains("DAMAGED")).unwrap();
+    assert!(there.trim_start().starts_with(&format!("{byte} ")) && there.contains("4096 bytes"), "{there}");
+    assert!(damaged.iter().any(|line| line.contains("commit 3,")), "what lies behind is shown as well");
+}
+
+#[test]
+fn ls_tells_the_wear_and_what_it_is_derived_from() {
+    let world = over_a_clock_that_becomes_right();
+    let shown = world.lines(&["ls"]).join("\n");
+    assert!(shown.contains("1 hot segments") && shown.contains("written from"), "{shown}");
+    // The last boot's time is not known.
+    assert!(shown.contains("too little to tell"), "{shown}");
+    let world = World::new();
+    let clock = Turned::new(1);
+    let (journal, hand) = world.open(&clock);
+    for hour in 0..24 {
+        clock.turn(hour * 3_600_000, SIX + hour as i64 * 3_600_000, ClockQuality::Synced);
+        store(&journal, &hand, &clock, "x");
+    }
+    journal.close().unwrap();
+    let wear = &world.json(&["ls", "--json", "--endurance-tbw", "1"])[0]["wear"];
+    let (bytes, span) = (wear["written_bytes"].as_u64().unwrap(), wear["span_ms"].as_u64().unwrap());
+    assert_eq!(span, 23 * 3_600_000);
+    assert!((24 * 4096..30 * 4096).contains(&bytes), "{wear}");
+    let years = 1e12 / (bytes as f64 / 23.0 * 24.0 * 365.25);
+    assert!((wear["card_years"].as_f64().unwrap() / years - 1.0).abs() < 1e-9, "{wear}");
+}
+
+#[test]
+fn reset_moves_a_groups_cursor_and_needs_the_gateway_stopped() {
+    let world = over_a_clock_that_becomes_right();
+    let clock = Turned::new(3);
+    let (journal, hand) = world.open(&clock);
+    let at = TopicPartition { topic: air(), partition: Partition(0) };
+    journal.commit_cursors(&group(), &[Cursor { at, next: Offset(4) }]).unwrap();
+    hand.commit().unwrap();
+    let locked = world.run(&["reset", "--group", "forward", "--to", "start"]);
+    assert!(String::from_utf8_lossy(&locked.stderr).contains("is its gateway stopped"), "{locked:?}");
+    journal.close().unwrap();
+    let lag = |world: &World| world.json(&["ls", "--json"])[0]["groups"][0]["lag"].as_u64().unwrap();
+    assert_eq!(lag(&world), 0);
+    for (to, expected) in [("start", 4), ("end", 0), ("2", 2), ("2026-03-02T06:00:00Z", 2)] {
+        let done = world.run(&["reset", "--group", "forward", "--to", to, "--topic", "air/0"]);
+        assert!(done.status.success(), "{done:?}");
+        assert_eq!(lag(&world), expected, "{to}");
+    }
+}
+
+/// Two segments and more, the first of which has lost both copies of its head, and a gateway that has met it.
+fn with_a_segment_set_aside() -> (World, usize) {
+    let world = World::new();
+    let clock = Turned::new(1);
+    clock.turn(1_000, SIX, ClockQuality::Synced);
+    let (journal, hand) = world.open(&clock);
+    let mut random = SplitMix64::new(7);
+    let mut payload = || -> Vec<u8> {
+        let text = std::iter::repeat_with(|| format!("{:016x}", random.next_u64()));
+        text.take(2_000).collect::<String>().into_bytes()
+    };
+    let count = 50;
+    (0..count).for_each(|_| store(&journal, &hand, &clock, payload()));
+    journal.close().unwrap();
+    let first = world.files("hot-")[0].clone();
+    world.change(&first, |bytes| {
+        bytes[100] ^= 0xff;
+        bytes[4_196] ^= 0xff;
+    });
+    let (journal, _) = world.open(&clock);
+    journal.close().unwrap();
+    assert_eq!(world.files("damaged-").len(), 1);
+    (world, count)
+}
+
+#[test]
+fn repair_changes_nothing_until_it_is_told_to_and_then_appends_what_is_missing_once() {
+    let (world, count) = with_a_segment_set_aside();
+    let before: Vec<Value> = world.json(&["replay", "--json"]);
+    let events = |lines: &[Value]| lines.iter().filter(|line| line.get("payload").is_some()).count();
+    assert!(events(&before) < count, "nothing is missing");
+    let plan = world.json(&["repair", "--json"]);
+    let missing = plan[0]["set_aside"][0]["missing_events"].as_u64().unwrap() as usize;
+    assert_eq!(missing + events(&before), count, "{plan:?}");
+    assert_eq!((world.files("damaged-").len(), world.json(&["replay", "--json"])), (1, before.clone()));
+
+    let found = world.path("found.jsonl");
+    world.lines(&["repair", "--salvage-to", found.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(&found).unwrap().lines().count(), missing);
+
+    let said = world.lines(&["repair", "--yes"]).join("\n");
+    assert!(said.contains(&format!("{missing} events")) && world.files("salvaged-").len() == 1, "{said}");
+    let after = world.json(&["replay", "--json"]);
+    assert_eq!(events(&after), count);
+    let salvaged: Vec<Value> =
+        std::fs::read_to_string(&found).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (was, is) in salvaged.iter().zip(&after[after.len() - missing..]) {
+        assert_eq!((&was["payload"], &was["key"], &was["time"]), (&is["payload"], &is["key"], &is["time"]));
+        assert!(is["offset"].as_u64() >= Some(count as u64), "a new offset: {is}");
+    }
+    assert!(report(world.folder.path()).lines().count() == missing);
+    world.lines(&["repair", "--yes"]);
+    assert_eq!(events(&world.json(&["replay", "--json"])), count, "not twice");
+}
+
+fn report(folder: &Path) -> String {
+    let mut entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let report = entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("repair-")).unwrap();
+    std::fs::read_to_string(report).unwrap()
+}
+
+#[test]
+fn what_the_journal_has_is_not_appended_again() {
+    let world = over_a_clock_that_becomes_right();
+    let sound = world.files("hot-")[0].clone();
+    let aside = world.path("journal").join(format!("damaged-{sound}"));
+    std::fs::copy(world.path("journal").join(&sound), aside).unwrap();
+    let plan = &world.json(&["repair", "--json"])[0]["set_aside"][0];
+    assert!(plan["events"].as_u64() > Some(0) && plan["missing_events"] == 0, "{plan}");
+    world.lines(&["repair", "--yes"]);
+    assert_eq!(payloads(&world.json(&["replay", "--json"])), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn what_was_set_aside_is_removed_only_when_told_to() {
+    let (world, _) = with_a_segment_set_aside();
+    world.lines(&["repair", "--drop-set-aside"]);
+    assert_eq!(world.files("damaged-").len(), 1);
+    world.lines(&["repair", "--drop-set-aside", "--yes"]);
+    assert!(world.files("damaged-").is_empty() && world.files("salvaged-").is_empty());
+}

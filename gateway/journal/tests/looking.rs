@@ -1,0 +1,193 @@
+//! Looking at a journal's files from outside: batches as they lie, places in a file, files whose heads are destroyed, given-up events.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic; its helper functions too")]
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use lamppost_event::{ClockQuality, Offset, Partition, Position, Topic, TopicPartition};
+use lamppost_journal::sim::SimDisk;
+use lamppost_journal::{
+    AppendError, Compression, Hand, Inspect, Journal, Options, Place, Policy, Priority, ReadItem, SegmentFile,
+    SplitMix64, TopicOptions, WhenFull,
+};
+use world::{PARTITIONS, group, open, record, small_options, topic};
+
+/// Room for more than the hot tier, and a group that has not passed anything.
+fn options(seed: u64) -> Options {
+    let mut options = small_options(seed);
+    options.quota_bytes = 14 * options.segment_bytes;
+    options.required = vec![group()];
+    options
+}
+
+/// Commits of three events, with upkeep; ends where there is no room.
+fn fill(journal: &Journal, hand: &Hand, events: usize, text: &mut dyn FnMut(usize) -> String) {
+    for n in 0..events {
+        let partition = Partition((n % usize::from(PARTITIONS)) as u16);
+        match journal.append(&topic(), partition, record(&text(n)), None) {
+            Ok(_) => {}
+            Err(AppendError::Full(_)) => break,
+            Err(error) => panic!("{error}"),
+        }
+        if n % 3 == 0 {
+            hand.commit().unwrap();
+            hand.keep().unwrap();
+        }
+    }
+    hand.commit().unwrap();
+    hand.keep().unwrap();
+}
+
+fn reading(n: usize) -> String {
+    format!("{{\"device\":\"lamp\",\"reading\":{n},\"unit\":\"lux\",\"state\":\"fine\"}}")
+}
+
+fn places(file: &SegmentFile) -> Vec<Place> {
+    let mut places = Vec::new();
+    let all: Result<(), Infallible> = file.places(&mut |place| {
+        places.push(place);
+        Ok(())
+    });
+    all.unwrap();
+    places
+}
+
+#[test]
+fn batches_are_handed_over_whole_and_in_order_hot_and_cold() {
+    let disk = SimDisk::new(1);
+    let (journal, hand, _) = open(&disk, &options(1));
+    fill(&journal, &hand, 1200, &mut reading);
+    assert!(journal.stats().segments_cold > 0);
+    let inspect = Inspect::open(Arc::new(disk)).unwrap();
+    let (mut next, mut packed) = (BTreeMap::<TopicPartition, Offset>::new(), 0);
+    let mut last = (0, 0);
+    let all: Result<(), Infallible> = inspect.batches(&mut |done, whole| last = (done, whole), &mut |batch| {
+        let reached = next.entry(batch.at.clone()).or_default();
+        assert_eq!((*reached, batch.base.0), (batch.base, u64::from_be_bytes(batch.bytes[..8].try_into().unwrap())));
+        packed += u32::from(batch.compression != Ok(Compression::None));
+        *reached = batch.next;
+        Ok(())
+    });
+    all.unwrap();
+    assert_eq!(next.values().map(|next| next.0).sum::<u64>(), 1200);
+    assert!(packed > 0 && last.0 == last.1 && last.0 > 0, "{packed} compressed, {last:?}");
+}
+
+#[test]
+fn a_file_without_heads_gives_the_same_frames_and_garbage_none() {
+    let disk = SimDisk::new(2);
+    let (journal, hand, _) = open(&disk, &options(2));
+    fill(&journal, &hand, 900, &mut reading);
+    let names: Vec<String> = disk.contents().into_keys().filter(|name| name.ends_with(".seg")).collect();
+    let (mut hot, mut cold) = (0, 0);
+    for name in names.iter().filter(|name| !name.starts_with("free-")) {
+        let frames = |places: &[Place]| -> Vec<(u64, u64)> {
+            let of = |place: &Place| match place {
+                Place::Frame(frame) => Some((frame.byte, frame.commit.0)),
+                Place::Damaged { .. } | Place::Unwritten { .. } => None,
+            };
+            places.iter().filter_map(of).collect()
+        };
+        let whole = places(&SegmentFile::open(&disk, name).unwrap());
+        disk.flip(name, 50, 0xff);
+        disk.flip(name, 4096 + 50, 0xff);
+        let file = SegmentFile::open(&disk, name).unwrap();
+        assert_eq!(
+            (file.sound_heads(), file.head(), file.is_readable()),
+            ([false, false], None, true),
+            "{name} {:?}",
+            frames(&whole)
+        );
+        assert_eq!(frames(&places(&file)), frames(&whole), "{name}");
+        assert!(frames(&whole).len() > 1, "{name}");
+        (hot, cold) = (hot + u32::from(name.starts_with("hot-")), cold + u32::from(name.starts_with("cold-")));
+    }
+    assert!(hot > 0 && cold > 0, "{names:?}");
+}
+
+/// Whatever bytes a file has, it is gone through to its end, each byte told once, and no event comes out that was not written.
+#[test]
+fn every_byte_of_a_damaged_file_is_told_once_and_nothing_comes_out_that_was_not_written() {
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let (journal, hand, _) = open(&disk, &options(seed));
+        fill(&journal, &hand, 300, &mut reading);
+        let written: Vec<Vec<u8>> = (0..300).map(|n| reading(n).into_bytes()).collect();
+        let mut random = SplitMix64::new(seed);
+        let name = disk.contents().into_keys().find(|name| name.starts_with("hot-")).unwrap();
+        let bytes = disk.contents()[&name].len();
+        for _ in 0..=random.below(60) {
+            disk.flip(&name, random.below(bytes as u64) as usize, (random.below(255) + 1) as u8);
+        }
+        let file = SegmentFile::open(&disk, &name).unwrap();
+        let (mut at, mut found) = (8192, 0);
+        for place in places(&file) {
+            let (byte, taken) = match &place {
+                Place::Frame(frame) => (frame.byte, frame.bytes),
+                Place::Damaged { byte, bytes, .. } | Place::Unwritten { byte, bytes } => (*byte, *bytes),
+            };
+            assert_eq!(byte, at, "seed {seed}");
+            at += taken;
+            if let Place::Frame(frame) = place {
+                for record in frame.records() {
+                    assert!(written.contains(&record.record.value.unwrap().to_vec()), "seed {seed}");
+                    found += 1;
+                }
+            }
+        }
+        assert!(!file.is_readable() || (at >= bytes as u64 - 4096 && found <= 300), "seed {seed}: {at} of {bytes}");
+    }
+}
+
+#[test]
+fn inspection_tells_every_offset_that_was_given_up_between_those_that_are_kept() {
+    // Some end with a gap at the end of a segment, where no frame follows.
+    [14, 16, 20, 24].into_iter().for_each(given_up_over);
+}
+
+fn given_up_over(rounds: u32) {
+    let disk = SimDisk::new(3);
+    let mut options = options(3);
+    let energy = Topic::user("energy").unwrap();
+    options.topics.push(TopicOptions { topic: energy.clone(), partitions: 1, linger: None });
+    let bulk = Policy { priority: Priority::Bulk, when_full: WhenFull::GiveUpOldest, keep_for: None };
+    options.policies = [(topic(), bulk)].into();
+    let (journal, hand, _) = open(&disk, &options);
+    let mut random = SplitMix64::new(7);
+    let mut noise = |_| (0..24).map(|_| format!("{:016x}", random.next_u64())).collect();
+    // What must stay, between what may go.
+    for _ in 0..rounds {
+        fill(&journal, &hand, 150, &mut noise);
+        journal.append(&energy, Partition(0), record(&noise(0)), None).unwrap();
+        hand.commit().unwrap();
+    }
+    assert!(!journal.stats().given_up.is_empty(), "{:?}", journal.stats());
+    let inspect = Inspect::open(Arc::new(disk)).unwrap();
+    let figures = inspect.figures();
+    let mut next: BTreeMap<TopicPartition, Offset> =
+        figures.partitions.iter().map(|p| (p.at.clone(), p.first)).collect();
+    let (mut kept, mut gone) = (0, 0);
+    for item in inspect.read(Position(0), usize::MAX).items {
+        let (at, from, to) = match item {
+            ReadItem::Record(r) => {
+                (TopicPartition { topic: r.topic, partition: r.partition }, r.offset, r.offset.next())
+            }
+            ReadItem::Gap(gap) => {
+                gone += 1;
+                (gap.at, gap.from, gap.to)
+            }
+        };
+        let next = next.get_mut(&at).unwrap();
+        assert!(from <= *next && *next < to, "{at}: {from} up to {to} behind {next}");
+        (*next, kept) = (to, kept + 1);
+    }
+    assert!(kept > 20 && gone > 0, "{kept} kept, {gone} gaps");
+    for partition in figures.partitions {
+        assert_eq!(next[&partition.at], partition.next, "{}", partition.at);
+    }
+    let clocks = inspect.right_clocks();
+    assert!(clocks.len() == 1 && clocks[0].quality == ClockQuality::Synced, "{clocks:?}");
+}
