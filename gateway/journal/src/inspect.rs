@@ -7,7 +7,7 @@ use std::time::Duration;
 use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Now, Offset, Position, TopicPartition};
 
 use crate::book::Reach;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::disk::{Access, Disk};
 use crate::format::batch::BatchError;
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_partition_key};
@@ -188,12 +188,12 @@ impl Inspect {
             closed: false,
             tail: None,
         };
-        inspect.read_checkpoints(&files);
+        inspect.read_checkpoints(&files)?;
         inspect.read_segments(files, &patience);
         Ok(inspect)
     }
 
-    fn read_checkpoints(&mut self, files: &Files) {
+    fn read_checkpoints(&mut self, files: &Files) -> Result<(), OpenError> {
         // Oldest first: the newest has the last word.
         for (_, name, _) in files.checkpoints.iter().rev() {
             let (cursors, bounds) = (&mut self.cursors, &mut self.bounds);
@@ -205,10 +205,13 @@ impl Inspect {
                     }
                 })
             });
-            if let Err(error) = read {
-                self.checkpoint_problems.push((name.clone(), error.to_string()));
+            match read {
+                Ok(()) => {}
+                Err(CheckpointError::Newer(version)) => return Err(OpenError::Newer { name: name.clone(), version }),
+                Err(error) => self.checkpoint_problems.push((name.clone(), error.to_string())),
             }
         }
+        Ok(())
     }
 
     fn read_segments(&mut self, files: Files, patience: &Patience) {

@@ -348,7 +348,9 @@ impl Shared {
 
 /// Whether a hot segment that a cold one stands for may still be there: without the cold one it would come back.
 fn has_original(book: &Book, segment: &Segment) -> bool {
-    segment.lease.head.cold && !book.retiring.is_empty()
+    let head = &segment.lease.head;
+    let covers = |hot: &Segment| (head.base..head.limit()).contains(&hot.lease.head.base);
+    head.cold && book.retiring.iter().any(covers)
 }
 
 /// Forgets a recycled segment's events.

@@ -335,6 +335,10 @@ pub(crate) fn survey(
         at += frame.padded();
     }
     survey.newer = walk.newer;
+    if head.cold {
+        // A run has the time of its first frame. When the last was written only the footer knew.
+        survey.span = None;
+    }
     survey
 }
 

@@ -35,8 +35,9 @@ impl Shared {
             let spans = || book.segments.iter().filter_map(|segment| segment.span);
             let times: Vec<Now> = spans().flat_map(|(first, last)| [first, last]).chain([now]).collect();
             let boots = Boots::of(times.iter());
+            // One whose time is not known may hold it.
             let late = |(_, last): &(Now, Now)| boots.corrected(last) >= time;
-            let index = book.segments.iter().position(|segment| segment.span.as_ref().is_some_and(late));
+            let index = book.segments.iter().position(|segment| segment.span.as_ref().is_none_or(late));
             let stretch = index.and_then(|index| book.segments.get(index)).map(|segment| whole(&book, segment));
             let next = behind(&book, index.unwrap_or(book.segments.len()));
             (boots, stretch, next)
