@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamppost_event::{Offset, Partition, Topic};
+use lamppost_event::{Cursor, Group, Offset, Partition, Topic, TopicPartition};
 use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{
     AppendError, Hand, Journal, Options, Policy, Priority, ReadItem, SplitMix64, TopicOptions, WhenFull,
@@ -150,6 +150,33 @@ fn without_leave_to_give_anything_up_sources_wait_and_alarms_do_not() {
     for name in ["traffic", "alarms"] {
         assert_eq!(found[name], (site.taken[name].len() as u64, 0));
     }
+}
+
+#[test]
+fn cursors_leave_the_reserve_to_alarms() {
+    let view = Group::new("view").unwrap();
+    let alarms = [0, 300].map(|cursors| {
+        let mut options = options(1);
+        options.policies.remove(&topic("traffic"));
+        let mut site = Site::new(SimDisk::new(4), &options);
+        for _ in 0..50 {
+            while site.offer("traffic") {}
+            site.hand.keep().unwrap();
+        }
+        let at = TopicPartition { topic: topic("traffic"), partition: Partition(0) };
+        for next in 1..=cursors {
+            site.journal.commit_cursors(&view, &[Cursor { at: at.clone(), next: Offset(next) }]).unwrap();
+            site.clock.turn(6_000);
+            site.hand.commit().unwrap();
+            site.hand.keep().unwrap();
+        }
+        let mut alarms = 0;
+        while site.offer("alarms") {
+            alarms += 1;
+        }
+        alarms
+    });
+    assert!(alarms[1] >= 10 && alarms[1] + 2 >= alarms[0], "taken without and with cursors: {alarms:?}");
 }
 
 #[test]

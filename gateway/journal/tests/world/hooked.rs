@@ -9,7 +9,9 @@ use lamppost_journal::{Access, Disk, DiskFile, DiskLock, Entry};
 type OnWrite = Box<dyn FnMut(&[u8]) + Send>;
 type OnRead = Box<dyn FnMut(&str, u64, usize) -> io::Result<()> + Send>;
 
-/// What happens before a read and before a write.
+/// What happens before a read and before a write. A hook is taken out while it runs: it may itself use the disk, unnoticed, and one
+/// that panics does not poison the next. Afterwards it is put back, unless it has been replaced meanwhile; taken away it can't be
+/// while it runs.
 #[derive(Default)]
 pub struct Hooks {
     pub on_write: Mutex<Option<OnWrite>>,
@@ -33,6 +35,10 @@ impl Hooked {
     }
 }
 
+fn put_back<T>(slot: &Mutex<Option<T>>, hook: T) {
+    slot.lock().unwrap().get_or_insert(hook);
+}
+
 struct HookedFile {
     name: String,
     file: Arc<dyn DiskFile>,
@@ -41,18 +47,20 @@ struct HookedFile {
 
 impl DiskFile for HookedFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        if let Some(hook) = self.hooks.on_read.lock().unwrap().as_mut() {
-            hook(&self.name, at, buffer.len())?;
+        let hook = self.hooks.on_read.lock().unwrap().take();
+        if let Some(mut hook) = hook {
+            let done = hook(&self.name, at, buffer.len());
+            put_back(&self.hooks.on_read, hook);
+            done?;
         }
         self.file.read_at(buffer, at)
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        // Taken out while it runs: a hook that panics must not poison the next.
         let hook = self.hooks.on_write.lock().unwrap().take();
         if let Some(mut hook) = hook {
             hook(bytes);
-            *self.hooks.on_write.lock().unwrap() = Some(hook);
+            put_back(&self.hooks.on_write, hook);
         }
         self.file.write_at(bytes, at)
     }

@@ -239,7 +239,12 @@ impl World<'_> {
 
     /// Whoever begins at a time gets all that is of that time.
     fn look_up_time(&mut self, journal: &Journal) -> Outcome {
-        let ms = self.random.below(self.clock.ms() + 20);
+        let some = self
+            .some_bounds(journal)
+            .map(|(slot, first, end)| (slot as u16, first + self.random.below(end - first + 1)));
+        // At the time of an event, or one ms later: that is where it matters.
+        let of_event = some.and_then(|key| self.model.appended_ms.get(&key)).map(|ms| ms + self.random.below(2));
+        let ms = of_event.unwrap_or_else(|| self.random.below(self.clock.ms() + 20));
         let Ok(cursors) = journal.offsets_at(WallTime(1_700_000_000_000 + ms as i64)) else { return Ok(()) };
         if self.trouble != Trouble::None || self.disk.is_cut() {
             return Ok(());
