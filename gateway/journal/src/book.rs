@@ -29,6 +29,8 @@ pub(crate) struct Segment {
     pub(crate) name: String,
     /// Frames lie before this byte.
     pub(crate) end: u64,
+    /// Nothing may be written before this byte: frames that were copied elsewhere may still be needed.
+    pub(crate) extent: u64,
     pub(crate) first_commit: Commit,
     pub(crate) last_commit: Commit,
     pub(crate) ranges: Ranges,

@@ -223,6 +223,7 @@ impl Shared {
             lease,
             name,
             end: FRAMES_AT,
+            extent: FRAMES_AT,
             first_commit,
             last_commit: Commit(0),
             ranges: Default::default(),
@@ -251,6 +252,7 @@ impl Shared {
                 segment.counts = [frames + 1, events + u64::from(sealed.events), bytes + (writer.at - segment.end)];
                 segment.span = Some((segment.span.map_or(writer.now, |(first, _)| first), writer.now));
                 segment.end = writer.at;
+                segment.extent = writer.at;
                 segment.last_commit = sealed.commit;
                 for range in &writer.previous {
                     let entry = segment.ranges.entry(range.at.clone()).or_insert((range.from, range.to));

@@ -212,6 +212,7 @@ impl Shared {
             lease: Arc::new(Lease { head, file }),
             name,
             end: footer.end,
+            extent: head.bytes,
             first_commit: footer.first_commit,
             last_commit: footer.last_commit,
             ranges: footer.ranges,

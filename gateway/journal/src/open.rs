@@ -123,9 +123,14 @@ pub(crate) fn open(
     let live = std::mem::take(&mut files.live);
     let first_commit = live.first().map(|(head, ..)| head.first_commit);
     let limit = live.iter().map(|(head, ..)| (head.number + 1, head.limit())).max();
-    let log = read_log(live, &patience, &mut found);
+    let mut log = read_log(live.clone(), &patience, &mut found);
     if let Some((name, version)) = log.newer {
         return Err(OpenError::Newer { name, version });
+    }
+    if make_originals_durable(&log)? {
+        // What the disk holds now, and not what was in memory.
+        found = Found { since, ..Found::default() };
+        log = read_log(live, &patience, &mut found);
     }
     bear_refusal(&*disk, &files, &log, options.refusals_max)?;
     recovery.unproved = headless(&files, limit.map(|(number, _)| number))
@@ -188,6 +193,17 @@ pub(crate) fn open(
     shared.start_writing(same_epoch)?;
     shared.seal_all()?;
     Ok((shared, recovery))
+}
+
+/// Copies that an earlier recovery wrote are dropped where their originals are still there. The last of those may only be in the page
+/// cache, and never have been flushed: the copy is all that the disk has of it. True if there was something to flush.
+fn make_originals_durable(log: &Log) -> Result<bool, OpenError> {
+    let copies = log.dropped.iter().any(|segment| !segment.survey.frames.is_empty());
+    let Some(last) = log.segments.last().filter(|_| copies) else { return Ok(false) };
+    last.file.flush().map_err(DiskError::of("flush", &last.name))?;
+    // After a flush that failed, what the cache says proves nothing: it is read again past it.
+    last.file.forget_cache();
+    Ok(true)
 }
 
 /// Refused is not damaged. A disk that is asked again later may answer; one that never does must not keep the journal shut for ever.

@@ -311,6 +311,7 @@ impl Surveyed {
             lease,
             name,
             end: survey.end,
+            extent: survey.extent,
             first_commit: survey.first_commit,
             last_commit: survey.last_commit,
             ranges: survey.ranges,

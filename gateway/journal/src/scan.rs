@@ -189,6 +189,9 @@ impl Account {
 pub(crate) struct Survey {
     /// Behind the last sound frame.
     pub(crate) end: u64,
+    /// Behind the last sound frame that was found, also if it is not part of the log any more: until its copy has company, it may be
+    /// needed again.
+    pub(crate) extent: u64,
     pub(crate) first_commit: Commit,
     pub(crate) last_commit: Commit,
     pub(crate) ranges: Ranges,
@@ -228,6 +231,7 @@ impl Survey {
     fn blank(head: &SegmentHead) -> Self {
         Self {
             end: FRAMES_AT,
+            extent: FRAMES_AT,
             first_commit: head.first_commit,
             last_commit: Commit(0),
             ranges: Ranges::new(),
@@ -246,6 +250,7 @@ impl Survey {
     pub(crate) fn of(footer: &Footer) -> Self {
         Self {
             end: footer.end,
+            extent: footer.end,
             first_commit: footer.first_commit,
             last_commit: footer.last_commit,
             ranges: footer.ranges.clone(),
@@ -394,6 +399,7 @@ impl Survey {
         self.counts = [self.counts[0] + 1, self.counts[1] + u64::from(events), self.counts[2] + bytes];
         self.span = Some((self.span.map_or(frame.now, |(first, _)| first), frame.now));
         self.end = at + bytes;
+        self.extent = self.end;
         self.last_commit = self.last_commit.max(frame.commit);
         self.trace = None;
     }

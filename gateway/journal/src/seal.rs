@@ -37,7 +37,7 @@ impl Shared {
             let unsealed = book.segment(number).filter(|segment| !segment.sealed && !segment.lease.head.cold);
             let Some(segment) = unsealed else { return Ok(()) };
             let head = &segment.lease.head;
-            let place = Place::Last { file_bytes: head.bytes };
+            let place = Place::Last { file_bytes: head.bytes, from: segment.extent };
             let mut footer = book.footer(segment);
             let encoded = footer.encode(head, place).or_else(|| {
                 (footer.state, footer.state_from) = (Changes::new(), NOT_LISTED);

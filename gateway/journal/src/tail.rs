@@ -200,6 +200,7 @@ impl Shared {
             copy_to(&mut out, &bytes, position, lease.head.salt, index + 1 == notes.len());
             lease.file.write_at(&out, segment.end).map_err(DiskError::of("write", &segment.name))?;
             segment.end += out.len() as u64;
+            segment.extent = segment.end;
             segment.last_commit = note.commit;
             let [frames, events, bytes] = segment.counts;
             segment.counts = [frames + 1, events + u64::from(note.events), bytes + note.bytes];

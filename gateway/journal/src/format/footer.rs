@@ -37,8 +37,8 @@ const POINTER: usize = 8;
 /// Where a footer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// At the end of a file of that size.
-    Last { file_bytes: u64 },
+    /// At the end of a file of that size, and not before that byte.
+    Last { file_bytes: u64, from: u64 },
     /// Behind the frames: the file ends with it.
     Behind,
 }
@@ -88,7 +88,7 @@ impl Footer {
         encode(&mut out, &parts, head.salt);
         let total = padded(length_of(&out)? + POINTER);
         let begin = match place {
-            Place::Last { file_bytes } => file_bytes.checked_sub(total as u64).filter(|begin| *begin >= self.end)?,
+            Place::Last { file_bytes, from } => file_bytes.checked_sub(total as u64).filter(|begin| *begin >= from)?,
             Place::Behind => self.end,
         };
         let salt = head.salt_at(begin);
