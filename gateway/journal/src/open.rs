@@ -107,6 +107,8 @@ pub(crate) fn open(
     let lock = disk.lock().map_err(DiskError::of("lock", &place))?.ok_or(OpenError::Locked { place: place.clone() })?;
     let mut random = SplitMix64::from_entropy(options.entropy).map_err(DiskError::of("draw randomness for", &place))?;
     let patience = Patience::new(options.read_patience);
+    // A name that was changed by a process that is gone may only be so in memory; what is done next relies on it.
+    disk.flush_dir().map_err(DiskError::of("flush the folder of", &place))?;
     let mut files = list(&*disk, Access::Write, Some(options.segment_bytes), &patience)?;
     let identity = identity_of(&files)?;
     let created = identity.is_none() && files.checkpoints.is_empty() && files.headless.is_empty();
