@@ -11,7 +11,8 @@ pub const SOURCE: &str = "ce_source";
 pub const TYPE: &str = "ce_type";
 /// [`crate::Event::address`]: for MQTT the topic it was published to.
 pub const SUBJECT: &str = "ce_subject";
-/// When the gateway received it, RFC 3339, corrected (see [`crate::EventTime::corrected`]).
+/// When the gateway received it, RFC 3339, corrected (see [`crate::EventTime::corrected`]); the time of sending where that can't
+/// be known.
 pub const TIME: &str = "ce_time";
 /// The payload's media type; left out where the sender did not say. Without the prefix, by the binding.
 pub const CONTENT_TYPE: &str = "content-type";
@@ -24,7 +25,7 @@ pub const SENDER_BOOT: &str = "ce_senderboot";
 /// Extension: the sender's sequence within that boot, decimal.
 pub const SENDER_SEQUENCE: &str = "ce_senderseq";
 /// Extension: the quality of the gateway's clock at reception (`unset`, `holdover`, `synced`), or `forwarded` where the
-/// time could not be known and the time of sending stands in.
+/// record's timestamp is the time of sending, since the event's own could not be known or the cluster refused it.
 pub const CLOCK: &str = "ce_clock";
 /// Extension: the device's own time, RFC 3339.
 pub const DEVICE_TIME: &str = "ce_devicetime";

@@ -1,6 +1,7 @@
 //! A sealed segment's footer: what the segment holds, so that opening and looking need not read all of it.
 //!
-//! It is derived: an index is never evidence about the log. Without it, or where it is not sound, the segment is read.
+//! It is derived: an index is never evidence about the log. Without it, or where it is not sound, the segment is read. One thing only
+//! a cold segment's footer knows: why an offset that is missing in it was missing before it was written.
 //!
 //! A frame of kind 2 that ends, padded, with the file; the last 8 bytes of the file say at which byte of the file it begins. In
 //! a hot segment its position is that of its first byte, in a cold one the one behind the last that is covered. Its
