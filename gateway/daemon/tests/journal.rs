@@ -9,15 +9,20 @@
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use lamppost_event::*;
-use lamppost_journal::{Directory, Hand, Journal, Options, SplitMix64, TopicOptions};
+use lamppost_journal::{Directory, Hand, Journal, OpenError, Options, SplitMix64, TopicOptions};
 use serde_json::Value;
 
 /// 2026-03-02 06:00 UTC, ms.
 const SIX: i64 = 1_772_431_200_000;
 const MIB: u64 = 1 << 20;
+
+/// A process that another test starts holds this one's lock as well, between its fork and its exec.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Turned by the test.
 struct Turned(Mutex<Now>);
@@ -80,9 +85,15 @@ impl World {
             required: vec![group()],
             ..Options::default()
         };
-        let disk = Arc::new(Directory::existing(self.path("journal")).unwrap());
-        let (journal, hand, _) = Journal::open_by_hand(disk, options, clock.clone()).unwrap();
-        (journal, hand)
+        for _ in 0..LOCK_TRIES {
+            let disk = Arc::new(Directory::existing(self.path("journal")).unwrap());
+            match Journal::open_by_hand(disk, options.clone(), clock.clone()) {
+                Ok((journal, hand, _)) => return (journal, hand),
+                Err(OpenError::Locked { .. }) => std::thread::sleep(LOCK_PAUSE),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("the journal stays locked");
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -92,7 +103,17 @@ impl World {
             "reset" | "repair" => ["--config", config.to_str().unwrap()],
             _ => ["--dir", journal.to_str().unwrap()],
         };
-        Command::new(env!("CARGO_BIN_EXE_lamppost")).arg("journal").args(args).args(own).output().unwrap()
+        let run = || Command::new(env!("CARGO_BIN_EXE_lamppost")).arg("journal").args(args).args(own).output().unwrap();
+        let locked = |done: &Output| String::from_utf8_lossy(&done.stderr).contains("in use by another process");
+        let mut done = run();
+        for _ in 0..LOCK_TRIES {
+            if !locked(&done) {
+                break;
+            }
+            std::thread::sleep(LOCK_PAUSE);
+            done = run();
+        }
+        done
     }
 
     /// The lines of a run that has to end well.
