@@ -1,6 +1,7 @@
 //! The journal with its real threads: appenders, one a partition; one thread that waits for commits and tells what they made
 //! safe; and one that moves the required group's cursor on, so that segments are recycled.
 
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -95,10 +96,23 @@ fn read(journal: &Journal, recovery: &Recovery) -> Result<()> {
     for bounds in journal.partitions() {
         tell(&[Word::First(bounds.at.partition.0, bounds.first.0)]);
     }
-    let mut from = Position(0);
+    let (mut from, mut had) = (Position(0), BTreeMap::new());
     loop {
         let chunk = journal.read(from, CHUNK_BYTES)?;
-        tell(&chunk.items.iter().map(word_of).collect::<Vec<_>>());
+        // The keeper may have made a segment denser since the last chunk: what this reader has had comes again then. Within a chunk
+        // nothing may.
+        let before = had.clone();
+        let new = |item: &&ReadItem| match item {
+            ReadItem::Record(read) => before.get(&read.partition.0).is_none_or(|next| read.offset.0 >= *next),
+            ReadItem::Gap(_) => true,
+        };
+        let items: Vec<&ReadItem> = chunk.items.iter().filter(new).collect();
+        tell(&items.iter().map(|item| word_of(item)).collect::<Vec<_>>());
+        for item in items {
+            if let ReadItem::Record(read) = item {
+                had.insert(read.partition.0, read.offset.0 + 1);
+            }
+        }
         from = chunk.next;
         if chunk.caught_up {
             break;
