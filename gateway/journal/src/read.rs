@@ -108,6 +108,16 @@ pub(crate) fn internal(at: &TopicPartition) -> bool {
 
 impl Shared {
     pub(crate) fn read(&self, from: Position, bytes_max: usize) -> Result<ReadChunk, JournalStopped> {
+        let chunk = self.read_chunk(from, bytes_max);
+        // What was held while it was read may be what the keeper waits for.
+        let waiting = !hold(&self.book).retiring.is_empty();
+        if waiting || !hold(&self.gather).has_room(false) {
+            self.ask_keeper();
+        }
+        chunk
+    }
+
+    fn read_chunk(&self, from: Position, bytes_max: usize) -> Result<ReadChunk, JournalStopped> {
         self.running()?;
         let (mut items, mut next, mut bytes) = (Vec::new(), from, 0);
         loop {
