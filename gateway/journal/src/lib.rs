@@ -14,6 +14,7 @@
 //! - The quota is hard. With it used up [`Journal::append`] gives [`AppendError::Full`].
 #![allow(rustdoc::private_intra_doc_links, reason = "the documentation is read with the source")]
 
+mod assemble;
 mod book;
 mod boots;
 mod checkpoint;
@@ -22,6 +23,7 @@ mod cool;
 mod disk;
 mod export;
 mod format;
+mod found;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -3,98 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use lamppost_event::{Clock, Commit, Epoch, Gap, Offset, Position, Topic};
+use lamppost_event::{Clock, Commit, Epoch, Gap, Offset, Position};
 
-use crate::book::{Book, CursorEntry, Delta, Reach};
+use crate::assemble::{Ground, assemble};
+use crate::book::{Book, Delta};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::commit::Writer;
 use crate::disk::{Access, Disk, DiskError};
-use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_partition_key};
-use crate::format::footer::Footer;
-use crate::format::frame::{ENTRY, FRAME_HEAD, Frame, Range};
-use crate::format::segment::FRAMES_AT;
-use crate::format::{padded, segment};
-use crate::gather::{Bounds, Gathering, Space, ranges_cost};
-use crate::options::{Options, Priority};
+use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_partition_key};
+use crate::found::Found;
+use crate::options::Options;
 use crate::random::SplitMix64;
 use crate::read::internal;
-use crate::recover::{Files, Log, OpenError, REFUSALS, Recovery, Visit, list, read_log};
-use crate::shared::{KeeperSignal, STATE_SLOT, STATE_TOPIC, Shared, layout};
-use crate::stats::Counters;
-use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, OnceLock};
-use crate::waiting::{Waiters, hold};
+use crate::recover::{Files, Log, OpenError, REFUSALS, Recovery, list, read_log};
+use crate::shared::Shared;
+use crate::waiting::hold;
 use crate::walk::Patience;
-
-/// Of a segment's bytes, one in so many is kept for its footer.
-const FOOTER_SHARE: usize = 64;
-
-/// State found in frames behind the checkpoint.
-#[derive(Default)]
-struct Found {
-    delta: Delta,
-    delta_bytes: usize,
-    cursors: BTreeMap<lamppost_event::Group, BTreeMap<lamppost_event::TopicPartition, CursorEntry>>,
-    last_ranges: Vec<Range>,
-    bad_batches: u64,
-    /// The commit of the checkpoint that this lies behind.
-    since: Commit,
-}
-
-impl Visit for Found {
-    fn suffices(&self, head: &segment::SegmentHead, footer: &Footer) -> bool {
-        // There is no state in a cold one, and only its footer knows of what was missing before it was written.
-        head.cold || footer.last_commit <= self.since || footer.state_from <= self.since
-    }
-
-    fn footer(&mut self, footer: Footer) {
-        if footer.last_commit > self.since {
-            for (key, value) in &footer.state {
-                self.change(footer.last_commit, key, value.as_ref());
-            }
-        }
-    }
-
-    fn frame(&mut self, frame: &Frame) {
-        let ranges =
-            frame.batches.iter().map(|batch| Range { at: batch.at.clone(), from: batch.base, to: batch.next() });
-        self.last_ranges = ranges.collect();
-        if frame.commit <= self.since {
-            return;
-        }
-        for entry in frame.batches.iter().filter(|entry| entry.at.topic.as_str() == STATE_TOPIC) {
-            let Ok(batch) = entry.batch() else {
-                self.bad_batches += 1;
-                continue;
-            };
-            for record in batch.records() {
-                match record {
-                    Ok((_, record)) => self.change(frame.commit, &record.key, record.value.as_ref()),
-                    Err(_) => self.bad_batches += 1,
-                }
-            }
-        }
-    }
-}
-
-impl Found {
-    fn cursor(&mut self, key: &[u8], value: &[u8]) {
-        let (Some((group, at)), Some(reach)) = (read_cursor_key(key), Reach::decode(value)) else { return };
-        let entry = self.cursors.entry(group).or_default().entry(at).or_default();
-        entry.reach = entry.reach.max(reach);
-        entry.durable = entry.reach;
-    }
-
-    fn change(&mut self, commit: Commit, key: &Bytes, value: Option<&Bytes>) {
-        if key.first() == Some(&CURSOR) {
-            return self.cursor(key, value.map_or(&[], |value| value));
-        }
-        // Copied out of the read window, which would else be kept whole.
-        let (key, value) = (Bytes::copy_from_slice(key), value.map(|value| Bytes::copy_from_slice(value)));
-        self.delta_bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + 64;
-        self.delta.insert(key, (commit, value));
-    }
-}
 
 /// Opens without starting any thread.
 pub(crate) fn open(
@@ -121,18 +44,18 @@ pub(crate) fn open(
         same(recovery.identity, checkpoint.head.identity, &checkpoint.name)?;
     }
     let since = checkpoint.as_ref().map_or(Commit(0), |checkpoint| checkpoint.head.commit);
-    let mut found = Found { since, ..Found::default() };
+    let mut found = Found::behind(since);
     let live = std::mem::take(&mut files.live);
     let first_commit = live.first().map(|(head, ..)| head.first_commit);
     let limit = live.iter().map(|(head, ..)| (head.number + 1, head.limit())).max();
     let mut log = read_log(live.clone(), &patience, &mut found);
-    if let Some((name, version)) = log.newer {
-        return Err(OpenError::Newer { name, version });
-    }
     if make_originals_durable(&log)? {
         // What the disk holds now, and not what was in memory.
-        found = Found { since, ..Found::default() };
+        found = Found::behind(since);
         log = read_log(live, &patience, &mut found);
+    }
+    if let Some((name, version)) = log.newer {
+        return Err(OpenError::Newer { name, version });
     }
     bear_refusal(&*disk, &files, &log, options.refusals_max)?;
     recovery.unproved = headless(&files, limit.map(|(number, _)| number))
@@ -217,78 +140,6 @@ fn bear_refusal(disk: &dyn Disk, files: &Files, log: &Log, openings_max: u64) ->
     disk.create_zeroed(REFUSALS, openings).map_err(DiskError::of("create", REFUSALS))?;
     disk.flush_dir().map_err(DiskError::of("flush the folder of", REFUSALS))?;
     Err(OpenError::Refused { name, openings, openings_max })
-}
-
-/// What a journal stands on.
-struct Ground {
-    disk: Arc<dyn Disk>,
-    options: Options,
-    clock: Arc<dyn Clock>,
-    identity: u128,
-    random: SplitMix64,
-    lock: crate::disk::DiskLock,
-}
-
-/// The journal as the book has it; the writer has no segment yet.
-fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> Shared {
-    let Ground { disk, options, clock, identity, random, lock } = ground;
-    let (last, epoch) = (book.durable, book.epoch);
-    let (slots, topics) = layout(&options, Topic::new(STATE_TOPIC).expect("the name is a legal one"));
-    let names: usize = options.topics.iter().map(|entry| 1 + entry.topic.as_str().len()).sum();
-    let closing = padded(FRAME_HEAD + 64 + names + ENTRY * slots.len());
-    // For the footer: it lists what changed of the state, as far as there is room.
-    let close_room = (closing + padded(options.segment_bytes as usize / FOOTER_SHARE)) as u64;
-    let state_next = slots.get(STATE_SLOT).and_then(|at| book.partitions.get(at)).map_or(Offset(0), |kept| kept.next);
-    let (frame_bytes_max, segment_bytes) = (options.frame_bytes_max, options.segment_bytes);
-    let bounds = Bounds { frame_bytes_max, segment_bytes, close_room, reserve: options.reserve() };
-    let next = slots.iter().map(|at| {
-        let next = book.partitions.get(at).map_or(Offset(0), |kept| kept.next);
-        (next, options.policy(&at.topic).priority == Priority::Alarm)
-    });
-    let next = next.collect();
-    let previous = ranges_cost(last_ranges.iter().map(|range| &range.at));
-    let space = Space { remaining: 0, free: 0 };
-    let placeholder = Arc::new(crate::book::Lease { head: blank_head(), file: Arc::new(NoFile) });
-    Shared {
-        gather: Mutex::new(Gathering::new(last.next(), next, space, bounds, previous)),
-        writer: Mutex::new(Writer {
-            lease: placeholder,
-            at: FRAMES_AT,
-            epoch,
-            previous: last_ranges,
-            state_next,
-            close_room,
-            now: clock.now(),
-            used: Vec::new(),
-            frame: Vec::new(),
-            state: Default::default(),
-            compressor: Default::default(),
-        }),
-        disk,
-        options,
-        clock,
-        identity,
-        slots,
-        topics,
-        wake_writer: Condvar::new(),
-        book: Mutex::new(book),
-        // It prepares segments as soon as it runs.
-        keeper: Mutex::new(KeeperSignal { wanted: true, stop: false }),
-        wake_keeper: Condvar::new(),
-        keeping: Mutex::new(()),
-        grow_again_ms: AtomicU64::new(0),
-        cool_again_ms: AtomicU64::new(0),
-        shed_again_ms: AtomicU64::new(0),
-        expire_again_ms: AtomicU64::new(0),
-        durable: AtomicU64::new(last.0),
-        committed: Waiters::default(),
-        room: Waiters::default(),
-        stopped: OnceLock::new(),
-        closing: AtomicBool::new(false),
-        random: Mutex::new(random),
-        counters: Counters::default(),
-        lock: Mutex::new(Some(lock)),
-    }
 }
 
 fn blank(created: bool, identity: u128) -> Recovery {
@@ -474,38 +325,4 @@ fn load_checkpoint(book: &mut Book, checkpoint: &Checkpoint, end: Position) -> R
             kept.next = next;
         }
     })
-}
-
-const fn blank_head() -> segment::SegmentHead {
-    segment::SegmentHead {
-        number: 0,
-        base: Position(0),
-        bytes: 0,
-        salt: 0,
-        epoch: Epoch(0),
-        identity: 0,
-        first_commit: Commit(0),
-        virgin: false,
-        cold: false,
-        span: 0,
-    }
-}
-
-/// Stands in until the first segment is there; never read or written.
-struct NoFile;
-
-impl crate::disk::DiskFile for NoFile {
-    fn read_at(&self, _: &mut [u8], _: u64) -> std::io::Result<()> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
-    fn write_at(&self, _: &[u8], _: u64) -> std::io::Result<()> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
-    fn flush(&self) -> std::io::Result<()> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
-    fn len(&self) -> std::io::Result<u64> {
-        Ok(0)
-    }
-    fn forget_cache(&self) {}
 }
