@@ -8,12 +8,19 @@
 //! *cut*: a short one, of one segment, as it lay there after a power cut: a damaged frame in the middle, and a torn one at the end.
 #![allow(unreachable_pub, reason = "a module of a test")]
 
+use std::collections::BTreeMap;
+
 use lamppost_event::{ClockQuality, Partition};
 use lamppost_journal::Compression;
 use lamppost_journal::sim::SimDisk;
 
 use super::gateway::{Gateway, Made, at, lost, topic};
 use super::ledger::Missing;
+
+/// Both, by name.
+pub fn all() -> BTreeMap<String, Made> {
+    [("closed".to_owned(), closed()), ("cut".to_owned(), cut())].into()
+}
 
 /// A long life.
 pub fn closed() -> Made {
