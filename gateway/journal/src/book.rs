@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Now, Offset, Position, TopicPartition};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Stack;
 use crate::disk::DiskFile;
 use crate::format::checkpoint::{cursor_key, numbers, partition_key};
 use crate::format::fields::Fields;
@@ -134,9 +134,7 @@ pub(crate) struct Book {
     pub(crate) known_since: Commit,
     /// The commit of the newest checkpoint that was begun.
     pub(crate) frozen_at: Commit,
-    pub(crate) checkpoint: Option<Arc<Checkpoint>>,
-    /// The checkpoint before that, kept on the disk.
-    pub(crate) checkpoint_before: Option<(String, u64)>,
+    pub(crate) checkpoint: Arc<Stack>,
     /// Bytes of files that are neither segments nor checkpoints.
     pub(crate) other_bytes: u64,
     /// Of those, what was set aside, oldest first, with its size.
@@ -229,7 +227,7 @@ impl Book {
         self.cursors_since = entries.any(CursorEntry::is_dirty).then_some(now_ms);
     }
 
-    /// All that a checkpoint holds besides the old one's entries: state, cursors, partitions.
+    /// All that is laid over the old checkpoint: state, cursors, partitions.
     pub(crate) fn overlay(&self, frozen: &Delta) -> Changes {
         let mut changes: Changes = frozen.iter().map(|(key, (_, value))| (key.clone(), value.clone())).collect();
         for (group, at, reach) in self.all_cursors() {
@@ -261,9 +259,8 @@ impl Book {
     pub(crate) fn bytes(&self, segment_bytes: u64) -> u64 {
         let live = self.segments.iter().chain(&self.retiring);
         let hot: u64 = live.map(|segment| segment.lease.head.bytes).sum();
-        let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
-        let before = self.checkpoint_before.as_ref().map_or(0, |(_, bytes)| *bytes);
-        hot + self.free.len() as u64 * segment_bytes + checkpoint + before + self.other_bytes
+        let checkpoint = self.checkpoint.bytes() + self.checkpoint.replaced_bytes();
+        hot + self.free.len() as u64 * segment_bytes + checkpoint + self.other_bytes
     }
 
     /// The segment that holds `position`, or the first behind it, and all behind that.

@@ -1,30 +1,33 @@
-//! Writing, checking and searching checkpoints.
+//! The state's checkpoint: a stack of sorted files. The lowest layer is whole; each further one holds what changed since the one
+//! beneath it, so that a checkpoint costs what changed and not what there is. Layers are put together as they become many.
 
-use std::collections::btree_map;
-use std::iter::Peekable;
+mod find;
+mod stack;
+mod write;
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use lamppost_event::Commit;
 
-use crate::boots::Boots;
-use crate::disk::{Access, Disk, DiskError, DiskFile};
-use crate::format::checkpoint::{
-    BLOCK_BYTES, BLOCK_HEAD, CheckpointHead, CheckpointTail, HEAD, TAIL, mark_device, put_entry, take_entry,
-};
-use crate::format::fields::{Fields, patch};
+pub(crate) use self::find::{Find, find};
+pub(crate) use self::stack::{File, Merged, Stack};
+pub(crate) use self::write::{WriteError, write};
+use crate::disk::{Access, Disk, DiskFile};
+use crate::format::checkpoint::{BLOCK_HEAD, CheckpointHead, CheckpointTail, HEAD, TAIL, UNDER, Under, take_change};
+use crate::format::fields::Fields;
 use crate::format::segment::NUMBER_MAX;
-use crate::gather::Changes;
 use crate::walk::TRIES;
 
-const WRITE_BYTES: usize = 64 * 1024;
+/// A key and its value; `None`: removed.
+pub(crate) type Change = (Bytes, Option<Bytes>);
 
-/// The name of a commit's checkpoint.
+/// The name of the layer that ends with a commit.
 pub(crate) fn name_of(commit: Commit) -> String {
     format!("checkpoint-{:020}.ckp", commit.0)
 }
 
-/// The commit in a checkpoint's name.
+/// The commit in a layer's name.
 pub(crate) fn commit_in(name: &str) -> Option<Commit> {
     name.strip_prefix("checkpoint-")?
         .strip_suffix(".ckp")?
@@ -51,16 +54,20 @@ struct Block {
     bytes: usize,
 }
 
-/// An open checkpoint: its sparse index is in memory, its entries on disk.
-pub(crate) struct Checkpoint {
+/// An open layer: its sparse index is in memory, its entries on disk.
+pub(crate) struct Layer {
     pub(crate) head: CheckpointHead,
+    /// What it lies over; `None`: it is whole.
+    pub(crate) under: Option<Under>,
+    /// The checksum of its tail, by which the layer above knows it.
+    pub(crate) seal: u32,
     pub(crate) name: String,
     pub(crate) bytes: u64,
     file: Arc<dyn DiskFile>,
     index: Vec<Block>,
 }
 
-impl Checkpoint {
+impl Layer {
     /// Opens one; with `verify` all its blocks are read and checked.
     pub(crate) fn open(disk: &dyn Disk, name: &str, access: Access, verify: bool) -> Result<Self, CheckpointError> {
         let file = disk.open(name, access)?;
@@ -88,15 +95,22 @@ impl Checkpoint {
             return Err(CheckpointError::Damaged("index"));
         }
         let index = read_index(&index_bytes, tail.index_at).ok_or(CheckpointError::Damaged("index"))?;
-        let checkpoint = Self { head, name: name.to_owned(), bytes, file, index };
+        let mut layer = Self { head, under: None, seal: tail.seal, name: name.to_owned(), bytes, file, index };
+        if let Some(under) = layer.get(&[UNDER])? {
+            let under = under.as_deref().and_then(Under::decode).filter(|under| under.commit < head.commit);
+            layer.under = Some(under.ok_or(CheckpointError::Damaged("word of what it lies over"))?);
+        }
         if verify {
             let mut entries = 0;
-            checkpoint.scan(&[], &mut |_, _| entries += 1)?;
+            for entry in layer.entries(&[]) {
+                entry?;
+                entries += 1;
+            }
             if entries != tail.entries {
                 return Err(CheckpointError::Damaged("number of entries"));
             }
         }
-        Ok(checkpoint)
+        Ok(layer)
     }
 
     fn block(&self, block: &Block) -> Result<Bytes, CheckpointError> {
@@ -110,37 +124,68 @@ impl Checkpoint {
         Ok(entries)
     }
 
-    /// The value of a key.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, CheckpointError> {
+    /// What it says of a key: nothing, a value, or that it was removed.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Option<Bytes>>, CheckpointError> {
         let behind = self.index.partition_point(|block| block.first.as_ref() <= key);
         let Some(block) = behind.checked_sub(1).and_then(|index| self.index.get(index)) else { return Ok(None) };
         let entries = self.block(block)?;
         let mut fields = Fields::new(&entries);
-        while let Some((found, value)) = take_entry(&mut fields) {
+        while let Some((found, value)) = take_change(&mut fields) {
             if found == key {
-                return Ok(Some(entries.slice_ref(value)));
+                return Ok(Some(value.map(|value| entries.slice_ref(value))));
             }
         }
         Ok(None)
     }
 
     /// All entries whose key begins with `prefix`, by rising key.
-    pub(crate) fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(Bytes, Bytes)) -> Result<(), CheckpointError> {
-        let from = self.index.partition_point(|block| block.first.as_ref() <= prefix).saturating_sub(1);
-        for block in self.index.iter().skip(from) {
-            if block.first.as_ref() > prefix && !block.first.starts_with(prefix) {
-                break;
-            }
-            let entries = self.block(block)?;
-            let mut fields = Fields::new(&entries);
-            while !fields.rest().is_empty() {
-                let (key, value) = take_entry(&mut fields).ok_or(CheckpointError::Damaged("entry"))?;
-                if key.starts_with(prefix) {
-                    visit(entries.slice_ref(key), entries.slice_ref(value));
+    pub(crate) fn entries(&self, prefix: &[u8]) -> Entries<'_> {
+        let next = self.index.partition_point(|block| block.first.as_ref() <= prefix).saturating_sub(1);
+        Entries { layer: self, prefix: Bytes::copy_from_slice(prefix), next, rest: Bytes::new() }
+    }
+}
+
+/// Walks a layer's entries. An error ends it.
+pub(crate) struct Entries<'a> {
+    layer: &'a Layer,
+    prefix: Bytes,
+    /// The next block to read.
+    next: usize,
+    /// Of the last one read.
+    rest: Bytes,
+}
+
+impl Entries<'_> {
+    fn advance(&mut self) -> Result<Option<Change>, CheckpointError> {
+        loop {
+            while !self.rest.is_empty() {
+                let mut fields = Fields::new(&self.rest);
+                let (key, value) = take_change(&mut fields).ok_or(CheckpointError::Damaged("entry"))?;
+                let entry = (self.rest.slice_ref(key), value.map(|value| self.rest.slice_ref(value)));
+                self.rest = self.rest.slice_ref(fields.rest());
+                if entry.0.starts_with(&self.prefix) {
+                    return Ok(Some(entry));
                 }
             }
+            let Some(block) = self.layer.index.get(self.next) else { return Ok(None) };
+            if block.first > self.prefix && !block.first.starts_with(&self.prefix) {
+                return Ok(None);
+            }
+            self.next += 1;
+            self.rest = self.layer.block(block)?;
         }
-        Ok(())
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Change, CheckpointError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let advanced = self.advance();
+        if advanced.is_err() {
+            (self.rest, self.next) = (Bytes::new(), usize::MAX);
+        }
+        advanced.transpose()
     }
 }
 
@@ -172,169 +217,4 @@ fn read_index(bytes: &Bytes, index_at: u64) -> Option<Vec<Block>> {
         last.bytes = usize::try_from(index_at.checked_sub(last.at)?).ok()?;
     }
     Some(blocks)
-}
-
-/// Writes a checkpoint: the entries of `old` with `changes` laid over, merged as a stream, and of each device's marks the
-/// `boots_max` latest. Returns it opened, and the keys of the marks that it left out.
-pub(crate) fn write(
-    disk: &dyn Disk,
-    head: CheckpointHead,
-    old: Option<&Checkpoint>,
-    changes: &Changes,
-    boots_max: usize,
-) -> Result<(Checkpoint, Vec<Bytes>), WriteError> {
-    let (name, temporary) = (name_of(head.commit), format!("{}.tmp", name_of(head.commit)));
-    let file = disk.create_zeroed(&temporary, 0).map_err(DiskError::of("create", &temporary))?;
-    let mut writer = Writer::new(&*file, head, Boots::new(boots_max), changes);
-    let mut changes = changes.iter().peekable();
-    let mut failed = Ok(());
-    if let Some(old) = old {
-        old.scan(&[], &mut |key, value| {
-            if failed.is_ok() {
-                failed = writer.merge(&mut changes, &key, &value);
-            }
-        })?;
-    }
-    failed.map_err(DiskError::of("write", &temporary))?;
-    let forgotten = writer.finish(&mut changes).map_err(DiskError::of("write", &temporary))?;
-    file.flush().map_err(DiskError::of("flush", &temporary))?;
-    disk.rename(&temporary, &name).map_err(DiskError::of("rename", &temporary))?;
-    disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
-    Ok((Checkpoint::open(disk, &name, Access::Write, false)?, forgotten))
-}
-
-/// Why a checkpoint could not be written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WriteError {
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error("the checkpoint before can't be read: {0}")]
-    Old(#[from] CheckpointError),
-}
-
-type Overlay<'a> = Peekable<btree_map::Iter<'a, Bytes, Option<Bytes>>>;
-
-struct Writer<'a> {
-    file: &'a dyn DiskFile,
-    head: Vec<u8>,
-    commit: Commit,
-    out: Vec<u8>,
-    out_at: u64,
-    block: Vec<u8>,
-    block_first: Vec<u8>,
-    index: Vec<u8>,
-    entries: u64,
-    boots: Boots,
-    /// Of the marks that were left out, those that are among the changes.
-    forgotten: Vec<Bytes>,
-    changes: &'a Changes,
-}
-
-impl<'a> Writer<'a> {
-    fn new(file: &'a dyn DiskFile, head: CheckpointHead, boots: Boots, changes: &'a Changes) -> Self {
-        let (commit, head) = (head.commit, head.encode());
-        Self {
-            file,
-            out: head.clone(),
-            head,
-            commit,
-            out_at: 0,
-            block: Vec::new(),
-            block_first: Vec::new(),
-            index: Vec::new(),
-            entries: 0,
-            boots,
-            forgotten: Vec::new(),
-            changes,
-        }
-    }
-
-    /// The old entry `key`, and all changes up to it.
-    fn merge(&mut self, changes: &mut Overlay<'_>, key: &Bytes, value: &Bytes) -> std::io::Result<()> {
-        while let Some((changed, new)) = changes.next_if(|(changed, _)| *changed <= key) {
-            if let Some(new) = new {
-                self.keep(changed, new)?;
-            }
-            if changed == key {
-                return Ok(());
-            }
-        }
-        self.keep(key, value)
-    }
-
-    /// Puts an entry, but a mark only once all marks of its device are known.
-    fn keep(&mut self, key: &Bytes, value: &Bytes) -> std::io::Result<()> {
-        if !self.boots.is_same(key) {
-            self.put_boots()?;
-        }
-        if mark_device(key).is_none() {
-            return self.put(key, value);
-        }
-        self.boots.take(key, value);
-        Ok(())
-    }
-
-    fn put_boots(&mut self) -> std::io::Result<()> {
-        let lately = self.boots.forgotten().into_iter().filter(|key| self.changes.contains_key(key));
-        self.forgotten.extend(lately);
-        for (key, value) in self.boots.drain() {
-            self.put(&key, &value)?;
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, key: &[u8], value: &[u8]) -> std::io::Result<()> {
-        if self.block.is_empty() {
-            self.block.resize(BLOCK_HEAD, 0);
-            self.block_first = key.to_vec();
-        }
-        put_entry(&mut self.block, key, value);
-        self.entries += 1;
-        if self.block.len() >= BLOCK_BYTES { self.end_block() } else { Ok(()) }
-    }
-
-    fn end_block(&mut self) -> std::io::Result<()> {
-        if self.block.is_empty() {
-            return Ok(());
-        }
-        let entries = self.block.get(BLOCK_HEAD..).unwrap_or_default();
-        let (length, crc) = (entries.len() as u32, crc32c::crc32c(entries));
-        patch(&mut self.block, 0, &length.to_le_bytes());
-        patch(&mut self.block, 4, &crc.to_le_bytes());
-        let at = self.out_at + self.out.len() as u64;
-        self.index.extend_from_slice(&at.to_le_bytes());
-        self.index.extend_from_slice(&(self.block_first.len() as u32).to_le_bytes());
-        self.index.extend_from_slice(&self.block_first);
-        self.out.append(&mut self.block);
-        if self.out.len() >= WRITE_BYTES { self.write_out() } else { Ok(()) }
-    }
-
-    fn write_out(&mut self) -> std::io::Result<()> {
-        self.file.write_at(&self.out, self.out_at)?;
-        self.out_at += self.out.len() as u64;
-        self.out.clear();
-        Ok(())
-    }
-
-    fn finish(mut self, changes: &mut Overlay<'_>) -> std::io::Result<Vec<Bytes>> {
-        for (key, value) in changes {
-            if let Some(value) = value {
-                self.keep(key, value)?;
-            }
-        }
-        self.put_boots()?;
-        self.end_block()?;
-        let tail = CheckpointTail {
-            index_at: self.out_at + self.out.len() as u64,
-            index_bytes: self.index.len() as u32,
-            index_crc: crc32c::crc32c(&self.index),
-            entries: self.entries,
-            commit: self.commit,
-        };
-        self.out.append(&mut self.index);
-        let tail = tail.encode(&self.head);
-        self.out.extend_from_slice(&tail);
-        self.write_out()?;
-        Ok(self.forgotten)
-    }
 }

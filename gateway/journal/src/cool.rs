@@ -117,7 +117,7 @@ impl Shared {
     pub(crate) fn rewrite(&self, numbers: &[u64], slack: u64, out: &LeftOut) -> Result<bool, DiskError> {
         let (stretches, uncovered) = {
             let book = hold(&self.book);
-            let covered = book.checkpoint.as_ref().map_or(Commit(0), |checkpoint| checkpoint.head.commit);
+            let covered = book.checkpoint.covered();
             let sources = book.segments.iter().filter(|segment| numbers.contains(&segment.lease.head.number));
             // What a hot one holds of the state goes with it.
             let uncovered = sources.clone().any(|segment| !segment.lease.head.cold && segment.last_commit > covered);

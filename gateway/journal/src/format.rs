@@ -1,11 +1,12 @@
-//! The bytes on disk, version 1. Each module opens with the exact layout of what it owns.
+//! The bytes on disk, version 2. Each module opens with the exact layout of what it owns. Version 1 is read as well: its checkpoints
+//! were single files.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `hot-NNNNNNNNNNNNNNNN.seg` | a live segment: [`segment`] heads, then [`frame`]s, each with [`batch`]es, a [`footer`] once it is sealed |
 //! | `cold-NNNNNNNNNNNNNNNN.seg` | what had to be kept longer, dense and compressed: heads, frames that stand for runs of frames, [`footer`] |
 //! | `free-NNNNNNNNNNNNNNNN.seg` | a segment's worth of prepared space |
-//! | `checkpoint-NNNNNNNNNNNNNNNNNNNN.ckp` | a [`checkpoint`] of the state as of that commit |
+//! | `checkpoint-NNNNNNNNNNNNNNNNNNNN.ckp` | a layer of the [`checkpoint`] of the state, as of that commit |
 //! | `damaged-…` | what could not be understood, set aside |
 //! | `refusals` | as many zeros as openings in a row were refused a read |
 //! | `lock` | locked by the one writer |
@@ -22,7 +23,7 @@ pub(crate) mod segment;
 pub(crate) const PAGE: usize = 4096;
 
 /// The format version this program writes, and the newest it reads.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// `bytes` rounded up to whole pages.
 pub(crate) const fn padded(bytes: usize) -> usize {

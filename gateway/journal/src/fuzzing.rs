@@ -13,7 +13,7 @@ mod seal;
 use bytes::Bytes;
 use lamppost_event::{Offset, Position, StoredRecord};
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::Layer;
 use crate::disk::{Access, Disk};
 use crate::format::batch::{Batch, BatchError, Compression, Compressor};
 use crate::format::frame::{Frame, Front, cold_front, copy_to, front};
@@ -137,16 +137,14 @@ pub fn checkpoint(data: &[u8]) -> bool {
     let file = disk.create_zeroed("file", bytes.len() as u64).unwrap();
     file.write_at(&bytes, 0).unwrap();
     for verify in [false, true] {
-        let Ok(checkpoint) = Checkpoint::open(&disk, "file", Access::Read, verify) else { continue };
-        let mut keys = Vec::new();
-        let scanned = checkpoint.scan(&[], &mut |key, value| {
-            assert!(key.len() + value.len() <= bytes.len());
-            keys.push(key);
-        });
-        assert!(scanned.is_ok() || !verify, "what was verified can be read");
-        for key in &keys {
-            let found: Result<Option<Bytes>, CheckpointError> = checkpoint.get(key);
-            assert!(found.is_ok() || !verify, "what was verified can be read");
+        let Ok(layer) = Layer::open(&disk, "file", Access::Read, verify) else { continue };
+        for change in layer.entries(&[]) {
+            let Ok((key, value)) = change else {
+                assert!(!verify, "what was verified can be read");
+                break;
+            };
+            assert!(key.len() + value.map_or(0, |value| value.len()) <= bytes.len());
+            assert!(layer.get(&key).is_ok() || !verify, "what was verified can be read");
         }
         sound = verify;
     }

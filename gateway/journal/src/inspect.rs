@@ -7,7 +7,7 @@ use std::time::Duration;
 use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Now, Offset, Position, TopicPartition};
 
 use crate::book::Reach;
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{CheckpointError, Layer};
 use crate::disk::{Access, Disk};
 use crate::format::batch::BatchError;
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_partition_key};
@@ -197,13 +197,21 @@ impl Inspect {
         // Oldest first: the newest has the last word.
         for (_, name, _) in files.checkpoints.iter().rev() {
             let (cursors, bounds) = (&mut self.cursors, &mut self.bounds);
-            let read = Checkpoint::open(&*self.disk, name, Access::Read, true).and_then(|checkpoint| {
-                checkpoint.scan(&[CURSOR], &mut |key, value| learn_cursor(cursors, &key, &value))?;
-                checkpoint.scan(&[PARTITION], &mut |key, value| {
-                    if let (Some(at), Some((_, next))) = (read_partition_key(&key), read_bounds(&value)) {
+            let read = Layer::open(&*self.disk, name, Access::Read, true).and_then(|layer| {
+                for change in layer.entries(&[CURSOR]) {
+                    if let (key, Some(value)) = change? {
+                        learn_cursor(cursors, &key, &value);
+                    }
+                }
+                for change in layer.entries(&[PARTITION]) {
+                    let (key, value) = change?;
+                    if let (Some(at), Some((_, next))) =
+                        (read_partition_key(&key), value.as_deref().and_then(read_bounds))
+                    {
                         bounds.insert(at, next);
                     }
-                })
+                }
+                Ok(())
             });
             match read {
                 Ok(()) => {}

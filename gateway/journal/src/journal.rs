@@ -302,8 +302,8 @@ impl Journal {
         self.shared().scan_state(&user_key(prefix), &mut |key, value| visit(key.get(1..).unwrap_or_default(), value))
     }
 
-    /// All durable marks, by device. Reads the disk. Gives the commit that they are of. Of one device these are the
-    /// [`Options::boots_max`] boots that were marked last as of the newest checkpoint, and those marked since.
+    /// All durable marks, by device. Reads the disk. Gives the commit that they are of. Of one device these are at least
+    /// the [`Options::boots_max`] boots that were marked last, and at most as many for each layer of the checkpoint, and those marked since.
     ///
     /// # Errors
     /// [`StateError`].

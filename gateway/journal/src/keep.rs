@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use lamppost_event::{JournalStopped, Position};
 
 use crate::book::{Book, Delta, FreeFile, Segment};
-use crate::checkpoint::{WriteError, name_of, write};
+use crate::checkpoint::{File, Stack, WriteError, name_of, write};
 use crate::disk::DiskError;
 use crate::format::checkpoint::CheckpointHead;
 use crate::format::segment::free_name;
@@ -34,13 +34,7 @@ impl Shared {
     /// Whether the keeper has something to do.
     pub(crate) fn wants_keeping(&self) -> bool {
         let book = hold(&self.book);
-        book.delta_bytes >= self.checkpoint_bytes(&book) || book.free.len() < self.free_wanted(&book)
-    }
-
-    /// How much may change before a checkpoint is written: the more it holds, the more, for it is written whole.
-    fn checkpoint_bytes(&self, book: &Book) -> usize {
-        let eighth = book.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes / 8);
-        self.options.checkpoint_bytes.max(usize::try_from(eighth).unwrap_or(usize::MAX))
+        book.delta_bytes >= self.options.checkpoint_bytes || book.free.len() < self.free_wanted(&book)
     }
 
     /// One segment in reserve for recovery; a second to roll into once the current one is half full.
@@ -79,7 +73,7 @@ impl Shared {
         let book = hold(&self.book);
         let patience_ms = 2 * u64::try_from(self.options.cursor_deadline.as_millis()).unwrap_or(u64::MAX / 2);
         let overdue = book.cursors_since.is_some_and(|since| self.now_ms().saturating_sub(since) > patience_ms);
-        overdue || book.delta_bytes >= self.checkpoint_bytes(&book)
+        overdue || book.delta_bytes >= self.options.checkpoint_bytes
     }
 
     /// One more free segment, or a step towards one, from wherever it may come: what nobody needs any more, new files, and
@@ -147,11 +141,10 @@ impl Shared {
         bytes <= self.options.quota_bytes
     }
 
-    /// What is kept free for checkpoints: there may be three, two that are kept and one being written.
+    /// What is kept free for checkpoints: all layers may be written anew as one while they and what they stand for are still there.
     pub(crate) fn checkpoint_room(&self, book: &Book) -> u64 {
-        let checkpoint = book.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
-        let kept = checkpoint + book.checkpoint_before.as_ref().map_or(0, |(_, bytes)| *bytes);
-        (3 * checkpoint.max(CHECKPOINT_ROOM)).saturating_sub(kept)
+        let (bytes, replaced) = (book.checkpoint.bytes(), book.checkpoint.replaced_bytes());
+        (3 * bytes.max(CHECKPOINT_ROOM)).saturating_sub(bytes + replaced)
     }
 
     /// Makes a new file. False if the disk is full.
@@ -197,7 +190,7 @@ impl Shared {
             first.is_some_and(|first| Arc::strong_count(&first.lease) == 1 && !has_original(book, first))
         };
         let covered = |book: &Book| {
-            let covered = book.checkpoint.as_ref().map(|checkpoint| checkpoint.head.commit);
+            let covered = book.checkpoint.commit();
             book.segments.front().is_some_and(|first| covered.is_some_and(|covered| covered >= first.last_commit))
         };
         let (is_free, is_covered) = {
@@ -244,7 +237,7 @@ impl Shared {
                 durable &= entry.durable.next >= *to;
             }
         }
-        let covered = book.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.head.commit >= segment.last_commit);
+        let covered = book.checkpoint.commit().is_some_and(|covered| covered >= segment.last_commit);
         match (passed, durable && covered) {
             (false, _) => Oldest::Held,
             (true, true) => Oldest::Ready,
@@ -266,21 +259,18 @@ impl Shared {
             let head = CheckpointHead { commit: book.durable, epoch: book.epoch, identity: self.identity };
             (head, book.checkpoint.clone(), frozen.clone(), book.overlay(&frozen), book.all_cursors())
         };
-        match write(&*self.disk, head, old.as_deref(), &changes, self.options.boots_max.get()) {
-            Ok((new, forgotten)) => {
+        match write(&*self.disk, head, &old, &changes, self.options.boots_max.get()) {
+            Ok(written) => {
                 count(&self.counters.checkpoints, 1);
-                count(&self.counters.bytes_written, new.bytes);
+                count(&self.counters.bytes_written, written.bytes);
                 count(&self.counters.flushes, 1);
                 let now_ms = self.now_ms();
                 let mut book = hold(&self.book);
                 book.settle_cursors(&cursors, now_ms);
-                book.forget_marks(forgotten);
-                let old = book.checkpoint.replace(Arc::new(new));
-                // One of the same commit was replaced by name.
-                let before = old.filter(|old| old.head.commit != head.commit).map(|old| (old.name.clone(), old.bytes));
-                let oldest = before.and_then(|before| book.checkpoint_before.replace(before));
+                book.forget_marks(written.forgotten);
+                book.checkpoint = Arc::new(written.stack);
                 drop(book);
-                self.remove_checkpoint(oldest)?;
+                self.remove_all(&written.outdated)?;
                 Ok(true)
             }
             Err(WriteError::Disk(error)) if is_full(&error.source) => {
@@ -306,25 +296,25 @@ impl Shared {
         book.frozen_at = book.known_since;
     }
 
-    fn remove_checkpoint(&self, oldest: Option<(String, u64)>) -> Result<(), DiskError> {
-        match oldest {
-            Some((name, _)) => self.disk.remove(&name).map_err(DiskError::of("remove", &name)),
-            None => Ok(()),
-        }
+    fn remove_all(&self, files: &[File]) -> Result<(), DiskError> {
+        files.iter().try_for_each(|(name, _)| self.disk.remove(name).map_err(DiskError::of("remove", name)))
     }
 
-    /// Room within the quota for one more checkpoint: the older of the two goes, then free segments beyond the reserve.
+    /// Room within the quota for one more layer: what the layers stand for goes first, then free segments beyond the reserve.
     fn make_checkpoint_room(&self) -> Result<bool, DiskError> {
         loop {
-            let (fits, before, spare) = {
+            let (fits, replaced, spare) = {
                 let mut book = hold(&self.book);
-                let old = book.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
-                let tables = 400 * (book.partitions.len() + book.all_cursors().len()) as u64;
-                let size = old + 2 * book.delta_bytes as u64 + tables + 4096;
+                let size = self.layer_bytes(&book);
                 let fits = book.bytes(self.options.segment_bytes) + size <= self.options.quota_bytes;
-                let before = if fits { None } else { book.checkpoint_before.take() };
-                let spare = if fits || before.is_some() { None } else { self.take_spare(&mut book) };
-                (fits, before, spare)
+                let mut replaced = Vec::new();
+                if !fits {
+                    let mut stack = Stack::clone(&book.checkpoint);
+                    replaced = stack.drop_replaced();
+                    book.checkpoint = Arc::new(stack);
+                }
+                let spare = if fits || !replaced.is_empty() { None } else { self.take_spare(&mut book) };
+                (fits, replaced, spare)
             };
             if fits {
                 return Ok(true);
@@ -332,12 +322,19 @@ impl Shared {
             if let Some(free) = &spare {
                 hold(&self.gather).add_free(-1);
                 self.disk.remove(&free.name).map_err(DiskError::of("remove", &free.name))?;
-            } else if before.is_none() {
+            } else if replaced.is_empty() {
                 return Ok(false);
             }
-            self.remove_checkpoint(before)?;
+            self.remove_all(&replaced)?;
             self.disk.flush_dir().map_err(DiskError::of("flush the folder of", &self.disk.place()))?;
         }
+    }
+
+    /// At most so many bytes has the next layer.
+    fn layer_bytes(&self, book: &Book) -> u64 {
+        let tables = 400 * (book.partitions.len() + book.all_cursors().len()) as u64;
+        let changed = 2 * book.delta_bytes as u64 + tables + 4096;
+        changed + book.checkpoint.merged_bytes(book.durable, changed)
     }
 
     /// A free segment that is neither the reserve nor promised to the writer.

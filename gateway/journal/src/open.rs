@@ -7,7 +7,7 @@ use lamppost_event::{Clock, Commit, Epoch, Gap, Offset, Position};
 
 use crate::assemble::{Ground, assemble};
 use crate::book::{Book, Delta};
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{CheckpointError, Find, Layer, Stack, find};
 use crate::disk::{Access, Disk, DiskError};
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_partition_key};
 use crate::found::Found;
@@ -36,14 +36,14 @@ pub(crate) fn open(
     let identity = identity_of(&files)?;
     let created = identity.is_none() && files.checkpoints.is_empty() && files.headless.is_empty();
     let mut recovery = blank(created, identity.unwrap_or_else(|| wide(&mut random)));
-    let (checkpoint, before) = newest(&*disk, &mut files, &patience, &mut recovery)?;
-    if let Some(checkpoint) = &checkpoint {
+    let checkpoint = newest(&*disk, &mut files, &patience, &mut recovery)?;
+    if let Some((_, of)) = checkpoint.stack.origin() {
         if identity.is_none() {
-            recovery.identity = checkpoint.head.identity;
+            recovery.identity = of;
         }
-        same(recovery.identity, checkpoint.head.identity, &checkpoint.name)?;
+        same(recovery.identity, of, checkpoint.stack.name())?;
     }
-    let since = checkpoint.as_ref().map_or(Commit(0), |checkpoint| checkpoint.head.commit);
+    let since = checkpoint.stack.covered();
     let mut found = Found::behind(since);
     let live = std::mem::take(&mut files.live);
     let first_commit = live.first().map(|(head, ..)| head.first_commit);
@@ -59,7 +59,7 @@ pub(crate) fn open(
     }
     bear_refusal(&*disk, &files, &log, options.refusals_max)?;
     recovery.unproved = headless(&files, limit.map(|(number, _)| number))
-        .or_else(|| unproved(&log, &recovery, checkpoint.as_ref(), first_commit, found.bad_batches));
+        .or_else(|| unproved(&log, &recovery, &checkpoint, first_commit, found.bad_batches));
     recovery.clean = log.clean && files.headless.is_empty();
     remove_temporary(&*disk, &mut files)?;
 
@@ -67,7 +67,7 @@ pub(crate) fn open(
     let next_base = limit.map_or(Position(0), |(_, limit)| limit);
     let Log { account, segments, dropped, .. } = log;
     let last = account.commit.unwrap_or_default().max(since);
-    let known = account.epoch.or(checkpoint.as_ref().map(|checkpoint| checkpoint.head.epoch));
+    let known = account.epoch.or(checkpoint.stack.origin().map(|(epoch, _)| epoch));
     let same_epoch = recovery.clean && recovery.unproved.is_none();
     let epoch = known.filter(|_| same_epoch).unwrap_or_else(|| Epoch(random.next_u64()));
     report(&mut recovery, &account, epoch, last);
@@ -87,8 +87,7 @@ pub(crate) fn open(
         frozen: Arc::new(Delta::new()),
         known_since: since,
         frozen_at: since,
-        checkpoint: None,
-        checkpoint_before: before,
+        checkpoint: Arc::default(),
         other_bytes: files.other_bytes,
         aside: std::mem::take(&mut files.aside),
         next_number,
@@ -100,11 +99,9 @@ pub(crate) fn open(
     let goes_on = segments.last().filter(|_| same_epoch).map(|last| last.head.position(last.survey.end));
     let end = goes_on.unwrap_or(next_base);
     load_partitions(&mut book, &account, end);
-    if let Some(checkpoint) = checkpoint {
-        load_checkpoint(&mut book, &checkpoint, end)
-            .map_err(|error| DiskError::of("read", &checkpoint.name)(std::io::Error::other(error)))?;
-        book.checkpoint = Some(Arc::new(checkpoint));
-    }
+    load_checkpoint(&mut book, &checkpoint.stack, end)
+        .map_err(|error| DiskError::of("read", checkpoint.stack.name())(std::io::Error::other(error)))?;
+    book.checkpoint = Arc::new(checkpoint.stack);
     let ground = Ground { disk, options, clock, identity: recovery.identity, random, lock };
     let shared = assemble(ground, book, found.last_ranges);
     let surplus = shared.lend(dropped);
@@ -178,46 +175,28 @@ fn identity_of(files: &Files) -> Result<Option<u128>, OpenError> {
     Ok(Some(first.identity))
 }
 
-type Newest = (Option<Checkpoint>, Option<(String, u64)>);
-
-/// The newest sound checkpoint, and the next older file. Those that are not sound are noted, to be set aside.
-fn newest(
-    disk: &dyn Disk,
-    files: &mut Files,
-    patience: &Patience,
-    recovery: &mut Recovery,
-) -> Result<Newest, OpenError> {
-    let (mut checkpoint, mut before) = (None, None);
-    for (_, name, bytes) in &files.checkpoints {
-        if checkpoint.is_some() {
-            if before.is_none() {
-                before = Some((name.clone(), *bytes));
-            } else {
-                disk.remove(name).map_err(DiskError::of("remove", name))?;
-            }
-            continue;
+/// The newest checkpoint. What is not sound is noted, to be set aside.
+fn newest(disk: &dyn Disk, files: &mut Files, patience: &Patience, recovery: &mut Recovery) -> Result<Find, OpenError> {
+    let mut find = find(&files.checkpoints, |name| open_patiently(disk, name, patience));
+    for (name, bytes, error) in std::mem::take(&mut find.unsound) {
+        if let CheckpointError::Newer(version) = error {
+            return Err(OpenError::Newer { name, version });
         }
-        match open_patiently(disk, name, patience) {
-            Ok(sound) => checkpoint = Some(sound),
-            Err(CheckpointError::Newer(version)) => return Err(OpenError::Newer { name: name.clone(), version }),
-            Err(error) => {
-                recovery.checkpoints_refused.push(format!("{name}: {error}"));
-                files.other_bytes += *bytes;
-                match error {
-                    // It may be sound, and is left as it is.
-                    CheckpointError::Disk(_) => files.refused = Some(name.clone()),
-                    CheckpointError::Newer(_) | CheckpointError::Damaged(_) => files.unsound.push(name.clone()),
-                }
-            }
+        recovery.checkpoints_refused.push(format!("{name}: {error}"));
+        files.other_bytes += bytes;
+        match error {
+            // It may be sound, and is left as it is.
+            CheckpointError::Disk(_) => files.refused = Some(name),
+            CheckpointError::Newer(_) | CheckpointError::Damaged(_) => files.unsound.push(name),
         }
     }
-    Ok((checkpoint, before))
+    Ok(find)
 }
 
 /// A checkpoint that the disk refuses to read is asked for again.
-fn open_patiently(disk: &dyn Disk, name: &str, patience: &Patience) -> Result<Checkpoint, CheckpointError> {
+fn open_patiently(disk: &dyn Disk, name: &str, patience: &Patience) -> Result<Layer, CheckpointError> {
     loop {
-        match Checkpoint::open(disk, name, Access::Read, true) {
+        match Layer::open(disk, name, Access::Read, true) {
             Err(CheckpointError::Disk(_)) if patience.pause() => {}
             opened => return opened,
         }
@@ -228,20 +207,23 @@ fn open_patiently(disk: &dyn Disk, name: &str, patience: &Patience) -> Result<Ch
 fn unproved(
     log: &Log,
     recovery: &Recovery,
-    checkpoint: Option<&Checkpoint>,
+    checkpoint: &Find,
     first_commit: Option<Commit>,
     bad_batches: u64,
 ) -> Option<String> {
     if recovery.created {
         return None;
     }
-    let covered = checkpoint.map_or(Commit(0), |checkpoint| checkpoint.head.commit);
+    let covered = checkpoint.stack.covered();
     let last = log.account.commit.unwrap_or_default();
     if let Some(reason) = &log.unproved {
         return Some(reason.clone());
     }
     if covered > last {
         return Some(format!("the checkpoint knows commit {covered}, the log ends at {last}"));
+    }
+    if let Some(missing) = checkpoint.broken {
+        return Some(format!("the part of the checkpoint that ends with commit {missing} is missing or damaged"));
     }
     // What cold segments stand for held state as well, and no longer does.
     let cold = log.segments.iter().filter(|segment| segment.head.cold).map(|segment| segment.survey.last_commit).max();
@@ -310,7 +292,7 @@ fn load_partitions(book: &mut Book, account: &crate::scan::Account, end: Positio
 }
 
 /// Cursors and bounds of the checkpoint. Where it knows of more offsets than the log holds, the log has lost them.
-fn load_checkpoint(book: &mut Book, checkpoint: &Checkpoint, end: Position) -> Result<(), CheckpointError> {
+fn load_checkpoint(book: &mut Book, checkpoint: &Stack, end: Position) -> Result<(), CheckpointError> {
     let mut found = Found { cursors: std::mem::take(&mut book.cursors), ..Found::default() };
     checkpoint.scan(&[CURSOR], &mut |key, value| found.cursor(&key, &value))?;
     book.cursors = found.cursors;

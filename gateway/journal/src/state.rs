@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lamppost_event::{Commit, DeviceId, JournalStopped};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::CheckpointError;
 use crate::format::checkpoint::{MARK, USER, read_number};
 use crate::journal::{Mark, Marked};
 use crate::shared::Shared;
@@ -55,17 +55,15 @@ pub struct StateChanges {
 type Laid = BTreeMap<Bytes, Option<Bytes>>;
 
 impl Shared {
-    fn recent(&self, key: &[u8]) -> (Option<Option<Bytes>>, Option<Arc<Checkpoint>>) {
-        let book = hold(&self.book);
-        (book.recent(key), book.checkpoint.clone())
-    }
-
     pub(crate) fn durable_value(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         self.running()?;
-        match self.recent(key) {
-            (Some(value), _) => Ok(value),
-            (None, None) => Ok(None),
-            (None, Some(checkpoint)) => checkpoint.get(key).map_err(|error| StateError::Unreadable(error.to_string())),
+        let (recent, checkpoint) = {
+            let book = hold(&self.book);
+            (book.recent(key), Arc::clone(&book.checkpoint))
+        };
+        match recent {
+            Some(value) => Ok(value),
+            None => checkpoint.get(key).map_err(unreadable),
         }
     }
 
@@ -102,29 +100,12 @@ impl Shared {
                 let matching = range.take_while(|(key, _)| key.starts_with(prefix));
                 laid.extend(matching.map(|(key, (_, value))| (key.clone(), value.clone())));
             }
-            (laid, book.checkpoint.clone(), book.durable)
+            (laid, Arc::clone(&book.checkpoint), book.durable)
         };
-        let mut laid = laid.into_iter().peekable();
-        let mut give = |key: &[u8], value: Option<&Bytes>| {
-            if let Some(value) = value {
-                visit(key, value);
+        for change in checkpoint.merged(0, laid.into_iter(), prefix) {
+            if let (key, Some(value)) = change.map_err(unreadable)? {
+                visit(&key, &value);
             }
-        };
-        if let Some(checkpoint) = checkpoint {
-            let scanned = checkpoint.scan(prefix, &mut |key, value| {
-                let mut replaced = false;
-                while let Some((changed, new)) = laid.next_if(|(changed, _)| *changed <= key) {
-                    give(&changed, new.as_ref());
-                    replaced |= changed == key;
-                }
-                if !replaced {
-                    give(&key, Some(&value));
-                }
-            });
-            scanned.map_err(|error| StateError::Unreadable(error.to_string()))?;
-        }
-        for (key, value) in laid {
-            give(&key, value.as_ref());
         }
         Ok(commit)
     }
@@ -152,6 +133,10 @@ impl Shared {
         let changes = laid.into_iter().filter_map(|(key, value)| change(key, value.as_ref())).collect();
         Ok(StateChanges { changes, upto: book.durable })
     }
+}
+
+fn unreadable(error: CheckpointError) -> StateError {
+    StateError::Unreadable(error.to_string())
 }
 
 fn change(key: &Bytes, value: Option<&Bytes>) -> Option<StateChange> {

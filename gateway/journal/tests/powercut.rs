@@ -26,6 +26,7 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
         sum.given_up += report.given_up;
         sum.cursors_set += report.cursors_set;
         sum.alarms_asked += report.alarms_asked;
+        sum.layered += report.layered;
         sum.times_asked += report.times_asked;
         for (sum, count) in sum.phases.iter_mut().zip(report.phases) {
             *sum += count;
@@ -33,7 +34,7 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
     }
     println!("{sum:?}");
     assert!(sum.cuts > 4 * seeds() && sum.acknowledged > 100 * seeds() && sum.recycled > 0, "too tame: {sum:?}");
-    let exercised = [sum.given_up, sum.cursors_set, sum.alarms_asked, sum.times_asked];
+    let exercised = [sum.given_up, sum.cursors_set, sum.alarms_asked, sum.layered, sum.times_asked];
     assert!(exercised.iter().all(|count| *count > 0), "given up, set, alarms, times: {exercised:?}");
     let empty: Vec<_> = Phase::ALL.iter().zip(sum.phases).filter(|(_, count)| *count == 0).collect();
     assert!(empty.is_empty(), "no cuts in {empty:?}");

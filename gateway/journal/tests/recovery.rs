@@ -127,11 +127,11 @@ fn files_of_another_journal_and_of_a_newer_version_are_refused() {
     put(&bytes);
     assert!(matches!(opening(), Err(OpenError::Mixed { .. })));
     let mut newer = bytes;
-    newer[8] = 2;
+    newer[8] = 3;
     let crc = crc32c::crc32c(&newer[..4092]).to_le_bytes();
     newer[4092..4096].copy_from_slice(&crc);
     put(&newer);
-    assert!(matches!(opening(), Err(OpenError::Newer { version: 2, .. })));
+    assert!(matches!(opening(), Err(OpenError::Newer { version: 3, .. })));
 }
 
 /// The options of the `count`th opening: as `small_options`, with randomness of its own.

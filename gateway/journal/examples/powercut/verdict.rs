@@ -30,6 +30,7 @@ pub(crate) struct Verdict {
     given_up: u64,
     cursors_set: u64,
     alarms_asked: u64,
+    layered: u64,
     times_asked: u64,
     acknowledged: u64,
     acknowledged_lost: u64,
@@ -88,6 +89,7 @@ impl Verdict {
         self.given_up += report.given_up;
         self.cursors_set += report.cursors_set;
         self.alarms_asked += report.alarms_asked;
+        self.layered += report.layered;
         self.times_asked += report.times_asked;
         self.acknowledged += report.acknowledged;
         self.damage_named += report.named_lost;
@@ -116,6 +118,7 @@ impl Verdict {
             ("no event was given up", self.given_up),
             ("no cursor was set by hand", self.cursors_set),
             ("no alarm was offered while others had to wait", self.alarms_asked),
+            ("no checkpoint lay over another", self.layered),
             ("no time was looked up", self.times_asked),
         ];
         faults.extend(exercised.iter().filter(|(_, count)| *count == 0).map(|(what, _)| (*what).to_owned()));
@@ -160,7 +163,7 @@ impl Verdict {
         format!(
             "{{\"seeds\":{},\"cuts\":{},\"acknowledged\":{},\"acknowledged_lost\":{},\"out_of_order\":{},\"offset_reused\":{},\
              \"panics\":{},\"other_failures\":{},\"phases\":{{{phases}}},\"cuts_elsewhere\":{},\"recovery_again\":{},\
-             \"given_up\":{},\"cursors_set\":{},\"alarms_asked\":{},\"times_asked\":{},\
+             \"given_up\":{},\"cursors_set\":{},\"alarms_asked\":{},\"layered\":{},\"times_asked\":{},\
              \"damage_named\":{},\"damage_at_end\":{},\"control_no_flush\":{},\"control_no_padding\":{},\
              \"control_no_padding_no_garbage\":{},\"not_repeatable\":{},\"failed_seed\":{failed}}}",
             self.seeds,
@@ -176,6 +179,7 @@ impl Verdict {
             self.given_up,
             self.cursors_set,
             self.alarms_asked,
+            self.layered,
             self.times_asked,
             self.damage_named,
             self.damage_at_end,

@@ -1,17 +1,20 @@
-//! A checkpoint: the journal's state as of one commit, sorted by key. Written whole under a temporary name, flushed, renamed.
+//! A layer of a checkpoint: the journal's state as of one commit, or what of it changed since an earlier one, sorted by key.
+//! Written under a temporary name, flushed, renamed. The newest checkpoint is the newest layer, the one that it lies over, and
+//! so on down to one that lies over none. Of a key, the uppermost layer that has it counts.
 //!
 //! Little-endian:
 //!
 //! ```text
 //! 0    8   magic "LMPCKPT\n"
-//! 8    u16 version = 1
+//! 8    u16 version
 //! 10   6   zeros
 //! 16   u64 commit that it stands for
 //! 24   u64 epoch then
 //! 32   u128 identity of the journal
 //! 48       blocks, each at most about 4 KiB (one entry may be longer):
 //!            u32 length of the entries, u32 CRC32C of the entries,
-//!            entries: u32 key length, u32 value length, key, value; keys rise strictly
+//!            entries: u32 key length, u32 value length, key, value; keys rise strictly. A value length of 2^32 - 1 (from
+//!            version 2): no value follows, the key was removed
 //!          index: for each block u64 where it begins, u32 length of its first key, that key
 //!          tail, 40 bytes:
 //!            u64 where the index begins, u32 its length, u32 its CRC32C, u64 number of entries, u64 commit,
@@ -22,6 +25,7 @@
 //!
 //! | key | value |
 //! |---|---|
+//! | `b` | (from version 2) u64 commit of the layer beneath, u32 CRC32C at that one's end. A layer without it is whole |
 //! | `c`, u8 length, group, topic, 0, u16 partition (big-endian) | u64: a consumer group's next offset; u64, if not 0: how often it was set there by hand |
 //! | `m`, u8 length, device, u64 boot (big-endian) | u64: the highest sequence stored; u64: the commit that it came with |
 //! | `p`, topic, 0, u16 partition (big-endian) | u64 first offset kept, u64 next offset (only in checkpoints) |
@@ -39,6 +43,7 @@ pub(crate) const BLOCK_HEAD: usize = 8;
 /// A block is closed once it holds this much.
 pub(crate) const BLOCK_BYTES: usize = 4096;
 
+pub(crate) const UNDER: u8 = b'b';
 pub(crate) const CURSOR: u8 = b'c';
 pub(crate) const MARK: u8 = b'm';
 pub(crate) const PARTITION: u8 = b'p';
@@ -71,9 +76,9 @@ impl CheckpointHead {
             return Ok(None);
         }
         match fields.u16() {
-            Some(VERSION) => {}
+            Some(1..=VERSION) => {}
+            Some(0) | None => return Ok(None),
             Some(version) => return Err(version),
-            None => return Ok(None),
         }
         let mut rest = || {
             fields.bytes(6)?;
@@ -92,9 +97,12 @@ pub(crate) struct CheckpointTail {
     pub(crate) index_crc: u32,
     pub(crate) entries: u64,
     pub(crate) commit: Commit,
+    /// Of the head and the fields above.
+    pub(crate) seal: u32,
 }
 
 impl CheckpointTail {
+    /// The bytes; the seal is computed.
     pub(crate) fn encode(&self, head: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(TAIL);
         out.extend_from_slice(&self.index_at.to_le_bytes());
@@ -117,13 +125,53 @@ impl CheckpointTail {
             index_crc: fields.u32()?,
             entries: fields.u64()?,
             commit: Commit(fields.u64()?),
+            seal: fields.u32()?,
         };
-        let crc = crc32c::crc32c_append(crc32c::crc32c(head), body);
-        (fields.u32()? == crc).then_some(tail)
+        (tail.seal == crc32c::crc32c_append(crc32c::crc32c(head), body)).then_some(tail)
     }
 }
 
-/// Appends an entry to a block.
+/// The layer that another lies over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Under {
+    pub(crate) commit: Commit,
+    pub(crate) seal: u32,
+}
+
+impl Under {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        [&self.commit.0.to_le_bytes()[..], &self.seal.to_le_bytes()].concat()
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(value);
+        Some(Self { commit: Commit(fields.u64()?), seal: fields.u32()? })
+    }
+}
+
+/// In place of a value's length: the key was removed.
+const REMOVED: u32 = u32::MAX;
+
+/// Appends a change to a layer's block.
+pub(crate) fn put_change(out: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
+    match value {
+        Some(value) => put_entry(out, key, value),
+        None => {
+            out.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            out.extend_from_slice(&REMOVED.to_le_bytes());
+            out.extend_from_slice(key);
+        }
+    }
+}
+
+/// Takes a change off a layer's block.
+pub(crate) fn take_change<'a>(fields: &mut Fields<'a>) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    let (key, value) = (fields.u32()? as usize, fields.u32()?);
+    let key = fields.bytes(key)?;
+    Some((key, if value == REMOVED { None } else { Some(fields.bytes(value as usize)?) }))
+}
+
+/// Appends an entry.
 pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.extend_from_slice(&(key.len() as u32).to_le_bytes());
     out.extend_from_slice(&(value.len() as u32).to_le_bytes());
@@ -131,7 +179,7 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// Takes an entry off a block.
+/// Takes an entry off.
 pub(crate) fn take_entry<'a>(fields: &mut Fields<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let (key, value) = (fields.u32()? as usize, fields.u32()? as usize);
     Some((fields.bytes(key)?, fields.bytes(value)?))

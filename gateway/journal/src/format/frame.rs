@@ -348,7 +348,7 @@ impl Frame {
         }
         let mut fields = Fields::new(&bytes);
         fields.bytes(MAGIC.len())?;
-        if fields.u16()? != VERSION {
+        if !(1..=VERSION).contains(&fields.u16()?) {
             return None;
         }
         let kind = match fields.u8()? {

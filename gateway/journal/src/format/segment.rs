@@ -102,8 +102,10 @@ impl SegmentHead {
             return Err(HeadError::Damaged);
         }
         let version = fields.u16().ok_or(HeadError::Damaged)?;
-        if version != VERSION {
-            return Err(HeadError::Newer(version));
+        match version {
+            1..=VERSION => {}
+            0 => return Err(HeadError::Damaged),
+            newer => return Err(HeadError::Newer(newer)),
         }
         Self::fields(&mut fields).ok_or(HeadError::Damaged)
     }

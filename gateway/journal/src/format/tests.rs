@@ -1,4 +1,4 @@
-//! The bytes of format version 1, pinned, and what must hold for any bytes.
+//! The bytes of format version 2, pinned, and what must hold for any bytes.
 
 use bytes::Bytes;
 use lamppost_event::{
@@ -78,28 +78,32 @@ const HEAD: SegmentHead = SegmentHead {
 };
 
 #[test]
-fn a_segments_head_has_the_bytes_of_version_1() {
+fn a_segments_head_has_the_bytes_of_version_2() {
     let pages = HEAD.encode();
     assert_eq!(pages.len(), 8192);
     assert_eq!(pages[..4096], pages[4096..]);
     assert_eq!(
         hex(&pages[..80]),
-        "4c4d505345474d54010001000010000003000000000000000000003000000000000000010000000088776655443322\
+        "4c4d505345474d54020001000010000003000000000000000000003000000000000000010000000088776655443322\
          11e7e6e5e4e3e2e1e00102030405060708090a0b0c0d0e0f004d00000000000000"
             .replace(char::is_whitespace, "")
     );
-    assert_eq!(hex(&pages[4092..4096]), "be0637c0");
+    assert_eq!(hex(&pages[4092..4096]), "aa5d8155");
     assert_eq!(SegmentHead::decode(&pages), Ok(HEAD));
 }
 
 #[test]
 fn a_head_of_a_newer_version_is_told_from_a_damaged_one() {
     let mut page = HEAD.encode();
-    page[8] = 2;
-    assert_eq!(SegmentHead::decode(&page), Err(HeadError::Damaged));
-    let crc = crc32c::crc32c(&page[..4092]).to_le_bytes();
-    page[4092..4096].copy_from_slice(&crc);
-    assert_eq!(SegmentHead::decode(&page), Err(HeadError::Newer(2)));
+    let versions = [(1, Ok(HEAD)), (2, Ok(HEAD)), (3, Err(HeadError::Newer(3))), (0, Err(HeadError::Damaged))];
+    for (version, expected) in versions {
+        page[8] = version;
+        page[4092] ^= 1;
+        assert_eq!(SegmentHead::decode(&page), Err(HeadError::Damaged));
+        let crc = crc32c::crc32c(&page[..4092]).to_le_bytes();
+        page[4092..4096].copy_from_slice(&crc);
+        assert_eq!(SegmentHead::decode(&page), expected);
+    }
 }
 
 fn place(topic: &str, partition: u16) -> TopicPartition {
@@ -138,10 +142,10 @@ fn frame() -> Vec<u8> {
 }
 
 #[test]
-fn a_frame_has_the_bytes_of_version_1() {
+fn a_frame_has_the_bytes_of_version_2() {
     let frame = frame();
     assert_eq!(frame.len(), 4096);
-    let head = "4c4d504652414d45 0100 00 02 00000000 82010000 94610087 0020003000000000 4d00000000000000 e7e6e5e4e3e2e1e0 \
+    let head = "4c4d504652414d45 0200 00 02 00000000 82010000 c9f36162 0020003000000000 4d00000000000000 e7e6e5e4e3e2e1e0 \
         0900000000000000 8813000000000000 0068e5cf8b010000 ae000000 0300 0200 0100 0000 03000000 0000000000000000 \
         03616972 075f5f7374617465 056e6f697365 \
         0000 0100 2a00000000000000 03000000 6a000000 0100 0000 2a00000000000000 03000000 6a000000 \

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lamppost_journal::{Compression, Directory, Place, SegmentFile};
 
+use super::newer::known;
 use super::{Golden, goldens};
 
 /// What stands in the files of one version.
@@ -16,7 +17,7 @@ struct Contents {
     commits_max: u64,
 }
 
-fn contents(goldens: &[Golden]) -> Contents {
+fn contents(goldens: &[&Golden]) -> Contents {
     let mut contents = Contents::default();
     for golden in goldens {
         let (_top, folder) = golden.copy();
@@ -53,9 +54,33 @@ fn contents(goldens: &[Golden]) -> Contents {
 }
 
 #[test]
-fn everything_that_version_1_knows_is_in_its_golden_files() {
-    let goldens: Vec<Golden> = goldens().into_iter().filter(|golden| golden.version == 1).collect();
-    let contents = contents(&goldens);
+fn everything_that_version_1_knows_is_in_the_golden_files_of_each() {
+    let all = goldens();
+    for version in 1..=known(&all) {
+        let goldens: Vec<&Golden> = all.iter().filter(|golden| golden.version == version).collect();
+        holds_all_of_version_1(&goldens);
+    }
+}
+
+/// A checkpoint of version 2 may lie over another: its first entry says so.
+#[test]
+fn a_checkpoint_in_layers_is_in_the_golden_files_of_version_2() {
+    let goldens = goldens();
+    let closed = goldens.iter().find(|golden| golden.version == 2 && golden.ledger.closed).unwrap();
+    let layers =
+        closed.files.iter().filter(|(name, bytes)| name.starts_with("checkpoint-") && lies_over_another(bytes));
+    assert!(layers.count() >= 2);
+    let removed = closed.ledger.state.iter().filter(|(key, value)| key.starts_with("session/0") && value.is_none());
+    assert_eq!(removed.count(), 2);
+}
+
+fn lies_over_another(checkpoint: &[u8]) -> bool {
+    const FIRST_ENTRY: usize = 48 + 8;
+    checkpoint[FIRST_ENTRY..].starts_with(&[1, 0, 0, 0, 12, 0, 0, 0, b'b'])
+}
+
+fn holds_all_of_version_1(goldens: &[&Golden]) {
+    let contents = contents(goldens);
     let hot = ["data", "close", "footer", "copy", "last-copy", "none", "lz4", "zstd"].map(|kind| format!("hot {kind}"));
     let cold = ["data", "footer", "run", "zstd"].map(|kind| format!("cold {kind}"));
     assert_eq!(contents.kinds, hot.into_iter().chain(cold).collect(), "{contents:?}");

@@ -3,7 +3,7 @@
 //!
 //! *closed*: a gateway's life with a required group that is far behind. Its oldest segments have been recycled, others went cold, small cold
 //! ones were put together, a frame was damaged before it went cold, old traffic was given up, the power failed twice, the journal was
-//! opened with each kind of compression, and closed.
+//! opened with each kind of compression, and closed. Its last checkpoint lies in three layers.
 //!
 //! *cut*: a short one, of one segment, as it lay there after a power cut: a damaged frame in the middle, and a torn one at the end.
 #![allow(unreachable_pub, reason = "a module of a test")]
@@ -58,7 +58,7 @@ pub fn closed() -> Made {
     gateway.journal.close().unwrap();
     let mut gateway = gateway.again(4, Compression::None);
     gateway.work(4, &["alarms", "traffic"]);
-    gateway.hand.checkpoint().unwrap();
+    checkpoint_in_layers(&mut gateway);
     // Behind the last checkpoint, in the log alone.
     gateway.put("retained/street", None);
     gateway.put("retained/square", Some("on"));
@@ -67,6 +67,26 @@ pub fn closed() -> Made {
     gateway.cursor("audit", at("air", 1), 30, true);
     gateway.work(2, &["air"]);
     gateway.closed()
+}
+
+/// A checkpoint of much, and two of a little that changed since.
+fn checkpoint_in_layers(gateway: &mut Gateway) {
+    for number in 0..60 {
+        gateway.put(&format!("session/{number:02}"), Some(&format!("{number} ").repeat(80)));
+        if number % 30 == 29 {
+            gateway.commit();
+        }
+    }
+    gateway.hand.checkpoint().unwrap();
+    gateway.put("session/07", None);
+    gateway.put("session/08", Some("none"));
+    gateway.put("session/09", Some("one"));
+    gateway.commit();
+    gateway.hand.checkpoint().unwrap();
+    gateway.put("session/09", None);
+    gateway.put("session/10", Some("two"));
+    gateway.commit();
+    gateway.hand.checkpoint().unwrap();
 }
 
 /// Hours pass. Of the traffic, all that lies in finished segments goes.

@@ -12,6 +12,8 @@ use super::{Golden, files_in, goldens, put_files};
 const PAGE: usize = 4096;
 /// Where segments and checkpoints say their version.
 const VERSION_AT: usize = 8;
+/// Where frames say of what kind they are.
+const KIND_AT: usize = 10;
 
 /// Both heads of a segment say another version, and are sound.
 fn raise_segment(bytes: &mut [u8], version: u16) {
@@ -58,7 +60,8 @@ fn refused(golden: &Golden, name: &str, raise: fn(&mut [u8], u16), known: u16, l
     }
 }
 
-fn known(goldens: &[Golden]) -> u16 {
+/// The newest version.
+pub(super) fn known(goldens: &[Golden]) -> u16 {
     goldens.iter().map(|golden| golden.version).max().unwrap()
 }
 
@@ -121,8 +124,10 @@ fn a_sound_frame_of_a_newer_version_at_the_end_is_no_damage_but_refused() {
         // The last three frames and the close.
         let raise: fn(&mut [u8], u16) = |bytes, version| {
             let frames = (2 * PAGE..bytes.len()).step_by(PAGE).filter(|at| bytes[*at..].starts_with(b"LMPFRAME"));
-            let frames: Vec<usize> = frames.collect();
-            raise_frames(bytes, &frames[frames.len() - 4..], version);
+            // Behind the close may lie what the segment held before it was recycled.
+            let (mut frames, close): (Vec<usize>, u8) = (frames.collect(), 1);
+            let end = frames.iter().rposition(|at| bytes[at + KIND_AT] == close).unwrap() + 1;
+            raise_frames(bytes, &frames.drain(end - 4..end).collect::<Vec<_>>(), version);
         };
         refused(golden, name, raise, known(&goldens), &|_, _| {});
     }

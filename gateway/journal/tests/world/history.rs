@@ -14,6 +14,7 @@ use lamppost_journal::{Compression, Entropy, Hand, Journal, OpenError, Options, 
 use super::cursors::Ways;
 use super::dense::Dense;
 use super::model::{Failure, Model, Outcome, ensure};
+use super::state::State;
 use super::steps::{Reader, Reserve};
 use super::topics::Topics;
 use super::{HandClock, group, small_options};
@@ -61,6 +62,8 @@ pub struct Report {
     pub cursors_set: u64,
     /// Alarms that were offered, and had to be taken, while others had to wait.
     pub alarms_asked: u64,
+    /// Lives at whose end the checkpoint's files were more than a checkpoint and the one before it.
+    pub layered: u64,
     /// Times that were looked up.
     pub times_asked: u64,
     pub failure: Option<Failure>,
@@ -143,6 +146,7 @@ impl<'a> World<'a> {
         let required = if several { random.chance(7, 8) } else { random.chance(1, 2) };
         options.required = if required { vec![group()] } else { Vec::new() };
         options.quota_bytes += random.below(6) * options.segment_bytes;
+        let state = State::new(journaling == Journaling::Sound && random.chance(1, 3));
         Self {
             noise,
             dense: without_padding.then(|| Dense::new(&disk)),
@@ -153,7 +157,7 @@ impl<'a> World<'a> {
             behind: random.chance(1, 2),
             random,
             refused: 0,
-            model: Model { topics, required, ..Model::default() },
+            model: Model { topics, required, state, ..Model::default() },
             reader: Reader::default(),
             reserve: Reserve::default(),
             opening_ios: 40,
@@ -259,7 +263,7 @@ impl<'a> World<'a> {
         }
         model.check_marks(journal, &found, damaged)?;
         model.check_cursors(journal, &found, damaged)?;
-        model.check_state(journal, damaged)?;
+        model.state.check(journal, damaged)?;
         for (slot, first) in found.first.into_iter().enumerate() {
             let free = !model.required || damaged || model.topics.may_go(slot as u16);
             let passed = free || first <= model.cursors[slot].most();
@@ -289,6 +293,8 @@ impl<'a> World<'a> {
         }
         let stats = journal.stats();
         self.report.recycled += stats.recycled;
+        let checkpoints = self.disk.names().into_iter().filter(|name| name.starts_with("checkpoint-"));
+        self.report.layered += u64::from(checkpoints.count() > 2);
         self.report.given_up += stats.given_up.values().sum::<u64>();
         let end = self.random.below(8);
         if end > 4 && !self.disk.is_cut() {
@@ -319,7 +325,7 @@ impl<'a> World<'a> {
             if let Some(last) = last {
                 self.model.settle(last, journal.epoch(), self.clock.ms())?;
             }
-            self.model.state_durable = self.model.state_asked;
+            self.model.state.settle();
             // Cursors that found no room in the log go into a checkpoint; on a full disk they are not kept, and a little comes again.
             if self.disk.faults().capacity_bytes.is_none() {
                 self.model.cursors.iter_mut().for_each(Ways::settle);

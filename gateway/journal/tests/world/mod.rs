@@ -20,6 +20,7 @@ pub mod dense;
 pub mod history;
 pub mod hooked;
 pub mod model;
+pub mod state;
 pub mod steps;
 pub mod topics;
 

@@ -6,6 +6,7 @@ use lamppost_event::{Commit, Epoch, Gap, Offset, TopicPartition};
 use lamppost_journal::{Journal, ReadItem, ReadRecord};
 
 use super::cursors::Ways;
+use super::state::State;
 use super::topics::Topics;
 use super::{PARTITIONS, device, group, text_of};
 
@@ -98,8 +99,7 @@ pub struct Model {
     /// The highest sequence of each partition that was acknowledged.
     pub acknowledged_sequence: Each,
     pub cursors: [Ways; PARTITIONS as usize],
-    pub state_asked: u64,
-    pub state_durable: u64,
+    pub state: State,
     /// The first offset kept, as the journal last said before its end. Recovery gives up nothing.
     pub first: Each,
     pub acknowledged: u64,
@@ -235,16 +235,6 @@ impl Model {
         Ok(())
     }
 
-    pub fn check_state(&mut self, journal: &Journal, damaged: bool) -> Outcome {
-        let state = patient(|| journal.state_get(b"state"));
-        let state = if damaged { state.unwrap_or_default() } else { must(state)? };
-        let state = state.map_or(0, |value| String::from_utf8(value.to_vec()).unwrap().parse().unwrap());
-        let expected = self.state_durable..=self.state_asked;
-        ensure!(damaged || expected.contains(&state), "state {state} is not one of {expected:?}");
-        (self.state_durable, self.state_asked) = (state, state);
-        Ok(())
-    }
-
     pub fn check_cursors(&mut self, journal: &Journal, found: &Found, damaged: bool) -> Outcome {
         let resume = must(journal.resume(&group()))?;
         let mut cursors = Each::default();
@@ -360,7 +350,7 @@ impl Told {
 }
 
 /// Asks again when the disk refuses: it may have been busy.
-fn patient<T, E>(mut ask: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+pub fn patient<T, E>(mut ask: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     for _ in 0..3 {
         if let Ok(answer) = ask() {
             return Ok(answer);

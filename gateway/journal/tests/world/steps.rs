@@ -102,7 +102,7 @@ impl World<'_> {
             14..=16 => drop(hand.keep()),
             17 if !self.behind || self.random.chance(1, 6) => self.move_cursor(journal),
             17 if self.random.chance(1, 4) => self.set_cursor(journal),
-            17 | 18 => self.put_state(journal),
+            17 | 18 => self.model.state.put(journal, &mut self.random),
             19..=21 => self.read(journal)?,
             22 if self.random.chance(1, 3) => self.look_up_time(journal)?,
             22 => self.read_partition(journal)?,
@@ -199,7 +199,7 @@ impl World<'_> {
             if !alarms {
                 self.model.cursors.iter_mut().for_each(Ways::settle);
             }
-            self.model.state_durable = self.model.state_asked;
+            self.model.state.settle();
         }
         match journal.durable() {
             Ok(durable) => self.model.settle(durable, journal.epoch(), self.clock.ms()),
@@ -272,13 +272,6 @@ impl World<'_> {
             ensure!(!exact || early.is_none(), "what begins at {ms} ms begins at {next} in {slot}, of {early:?}");
         }
         Ok(())
-    }
-
-    fn put_state(&mut self, journal: &Journal) {
-        let value = self.model.state_asked + 1;
-        if journal.put_state(b"state", Some(value.to_string().into())).is_ok() {
-            self.model.state_asked = value;
-        }
     }
 
     /// A reader that goes on where it was: in order, and nothing before it is durable.
