@@ -7,66 +7,26 @@
 //!
 //! **Invariant:** offsets, epochs and the order in a partition stay; a gap stays between the events that it stood between.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lamppost_event::{Commit, Epoch, Gap, Now, Offset, Position, TopicPartition};
+use lamppost_event::{Commit, Gap, Position, TopicPartition};
 
-use crate::book::{Book, Lease, Ranges, Segment};
-use crate::disk::{DiskError, DiskFile};
-use crate::format::batch::{BatchBuilder, Compression, Compressor};
-use crate::format::footer::{Footer, Place};
-use crate::format::frame::{BatchEntry, BatchPart, Frame, FrameParts, Kind, Range, encode};
+use crate::book::{Book, Lease, Segment};
+use crate::cold::{Making, NotWritten};
+use crate::disk::DiskError;
+use crate::format::footer::Footer;
 use crate::format::segment::{FRAMES_AT, SegmentHead, cold_name};
-use crate::gather::Changes;
-use crate::keep::is_full;
-use crate::read::{ReadItem, ReadRecord, Stretch, internal, push_records, whole};
+use crate::read::{Stretch, whole};
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
 
-/// A run ends once its events come to this much, before compression: bounds the memory of who writes and who reads it.
-const RUN_BYTES: usize = 512 << 10;
 /// After there was no room for a cold segment, it is tried again only once something has gone, or after this.
 const PAUSE_MS: u64 = 60_000;
 /// So many small cold segments become one.
 const MERGED: usize = 8;
-/// Zstandard's level: what is written once and kept may take its time.
-const LEVEL: i32 = 3;
-
-/// The frames that are being put together.
-#[derive(Default)]
-struct Run {
-    batches: BTreeMap<TopicPartition, BatchBuilder>,
-    bytes: usize,
-    /// First commit, epoch, and time of the first frame.
-    begun: Option<(Commit, Epoch, Now)>,
-    last: Commit,
-    /// The last position that it stands for.
-    position: Position,
-}
-
-/// A cold segment on its way.
-struct Making<'a> {
-    file: &'a dyn DiskFile,
-    head: SegmentHead,
-    /// The most bytes that it may have.
-    room: u64,
-    /// What is left out.
-    out: &'a [TopicPartition],
-    at: u64,
-    run: Run,
-    /// The ranges of the frame before.
-    previous: Vec<Range>,
-    compressor: Compressor,
-    frame: Vec<u8>,
-    counts: [u64; 3],
-    ranges: Ranges,
-    /// What can't be read although its frame can.
-    unreadable: Vec<(Position, Gap)>,
-}
 
 /// Partitions that are left out of a segment that is written anew, and why.
 pub(crate) struct LeftOut {
@@ -137,11 +97,11 @@ impl Shared {
                 drop(stretches);
                 self.replace(numbers, segment, gaps).map(|()| true)
             }
-            Err(error) if is_full(&error.source) => {
+            Err(NotWritten::NotNow) => {
                 drop(self.disk.remove(&temporary));
                 Ok(false)
             }
-            Err(error) => Err(error),
+            Err(NotWritten::Disk(error)) => Err(error),
         }
     }
 
@@ -158,31 +118,31 @@ impl Shared {
         room: u64,
         temporary: &str,
         out: &LeftOut,
-    ) -> Result<(Segment, Vec<(Position, Gap)>), DiskError> {
-        let failed = |error| DiskError::of("write", temporary)(error);
-        let gone = || failed(io::ErrorKind::NotFound.into());
+    ) -> Result<(Segment, Vec<(Position, Gap)>), NotWritten> {
+        let failed = |what| move |error| NotWritten::of(DiskError::of(what, temporary)(error));
+        let gone = || failed("write")(io::ErrorKind::NotFound.into());
         let first = stretches.first().ok_or_else(gone)?.head();
-        let file = self.disk.create_zeroed(temporary, 0).map_err(DiskError::of("create", temporary))?;
+        let file = self.disk.create_zeroed(temporary, 0).map_err(failed("create"))?;
         let salt = hold(&self.random).next_u64();
         // Positions between two neighbours may be nobody's: those of a segment that was begun and not gone on with.
         let limit = stretches.last().map_or(first.limit(), |last| last.head().limit());
         let span = limit.0 - first.base.0;
         let head = SegmentHead { salt, virgin: false, cold: true, span, ..*first };
-        let mut making = Making::new(&*file, head, room, &out.places);
+        let mut making = Making::new(&*file, temporary, head, room, &out.places);
         let mut outcome = Ok(());
         for stretch in stretches {
             self.read_stretch(stretch, usize::MAX, &mut 0, &mut |frame, gaps| {
                 outcome = making.take(frame, &gaps);
                 outcome.is_ok()
             });
-            outcome.map_err(failed)?;
+            outcome?;
             outcome = Ok(());
         }
         // What a cold one keeps back now may be readable later; a hot one is kept under another name.
         let refused = |segment: &Segment| segment.refused && segment.lease.head.cold;
         let sources = stretches.iter().map(|stretch| stretch.head().number);
         if sources.clone().any(|number| hold(&self.book).segment(number).is_some_and(refused)) {
-            return Err(failed(io::ErrorKind::QuotaExceeded.into()));
+            return Err(NotWritten::NotNow);
         }
         let known = {
             let book = hold(&self.book);
@@ -200,11 +160,12 @@ impl Shared {
             };
             stretches.iter().filter_map(of).reduce(together)
         };
-        let (head, footer) = making.finish(known.ok_or_else(gone)?).map_err(failed)?;
-        file.flush().map_err(DiskError::of("flush", temporary))?;
+        let (head, footer) = making.finish(known.ok_or_else(gone)?)?;
+        file.flush().map_err(failed("flush"))?;
         let name = cold_name(head.number);
-        self.disk.rename(temporary, &name).map_err(DiskError::of("rename", temporary))?;
-        self.disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
+        self.disk.rename(temporary, &name).map_err(failed("rename"))?;
+        // From here on it counts: whatever fails now is a failure.
+        self.disk.flush_dir().map_err(|error| NotWritten::Disk(DiskError::of("flush the folder for", &name)(error)))?;
         count(&self.counters.bytes_written, head.bytes);
         count(&self.counters.cold_bytes, head.bytes);
         count(&self.counters.flushes, 1);
@@ -331,152 +292,4 @@ fn left_out(source: &Segment, out: &LeftOut) -> Vec<(Position, Gap)> {
         Some((position, Gap { at: at.clone(), from, to, reason: out.reason.to_owned() }))
     };
     out.places.iter().filter_map(gap).collect()
-}
-
-impl<'a> Making<'a> {
-    fn new(file: &'a dyn DiskFile, head: SegmentHead, room: u64, out: &'a [TopicPartition]) -> Self {
-        Self {
-            file,
-            head,
-            room,
-            out,
-            at: FRAMES_AT,
-            run: Run::default(),
-            previous: Vec::new(),
-            compressor: Compressor::of_level(LEVEL),
-            frame: Vec::new(),
-            counts: [0; 3],
-            ranges: Ranges::new(),
-            unreadable: Vec::new(),
-        }
-    }
-
-    /// Takes the next frame in, with the gaps before it. A gap in a partition ends a run that has events of that partition; so does
-    /// a jump. A frame with something that can't be read is a run of its own, with the gap behind it.
-    fn take(&mut self, frame: Option<&Frame>, gaps: &[Gap]) -> io::Result<()> {
-        let apart = gaps.iter().any(|gap| self.run.batches.contains_key(&gap.at));
-        let other = |frame: &Frame| {
-            let same = |(_, epoch, now): (Commit, Epoch, Now)| epoch == frame.epoch && now.boot == frame.now.boot;
-            !self.run.begun.is_none_or(same)
-        };
-        if apart || frame.is_some_and(other) || self.run.bytes >= RUN_BYTES {
-            self.end_run()?;
-        }
-        let Some(frame) = frame else { return Ok(()) };
-        let wanted = |entry: &&BatchEntry| !internal(&entry.at) && !self.out.contains(&entry.at);
-        let (mut records, mut unreadable) = (Vec::new(), Vec::new());
-        for entry in frame.batches.iter().filter(wanted) {
-            let mut items = Vec::new();
-            push_records(entry, frame.epoch, Offset(0), &mut items);
-            for item in items {
-                match item {
-                    ReadItem::Record(record) => records.push((&entry.at, record)),
-                    ReadItem::Gap(gap) => unreadable.push((frame.behind(), gap)),
-                }
-            }
-        }
-        let jumps = |(at, record): &(&TopicPartition, ReadRecord)| {
-            self.run.batches.get(*at).is_some_and(|builder| record.offset > builder.next())
-        };
-        let first_of_each = records
-            .iter()
-            .enumerate()
-            .filter(|(n, (at, _))| *n == 0 || records.get(n - 1).is_none_or(|before| before.0 != *at));
-        if !unreadable.is_empty() || first_of_each.map(|(_, record)| record).any(jumps) {
-            self.end_run()?;
-        }
-        self.run.begun.get_or_insert((frame.first, frame.epoch, frame.now));
-        (self.run.last, self.run.position) = (frame.commit, Position(frame.behind().0 - 1));
-        for (at, ReadRecord { offset, record, .. }) in records {
-            let builder = self.run.batches.entry(at.clone()).or_default();
-            if builder.count() == 0 {
-                builder.begin(offset, record.timestamp);
-            }
-            // What is there twice no reader is given twice.
-            if builder.next() == offset {
-                self.run.bytes += record.bytes();
-                builder.push(&record);
-            }
-        }
-        if !unreadable.is_empty() {
-            self.unreadable.append(&mut unreadable);
-            self.end_run()?;
-        }
-        Ok(())
-    }
-
-    fn end_run(&mut self) -> io::Result<()> {
-        let mut run = std::mem::take(&mut self.run);
-        let Some((first, epoch, now)) = run.begun else { return Ok(()) };
-        let (mut packed, mut parts) = (Vec::new(), Vec::new());
-        for (at, builder) in &mut run.batches {
-            let (base, count, start) = (builder.base(), builder.count(), packed.len());
-            self.compressor.compress(builder.finish(), Compression::Zstd, &mut packed);
-            parts.push((at, base, count, start..packed.len()));
-        }
-        let events = parts.iter().map(|(_, _, count, _)| count).sum();
-        let batches = parts.into_iter().map(|(at, base, count, place)| {
-            let bytes = packed.get(place).unwrap_or_default();
-            BatchPart { at, base, count, bytes }
-        });
-        let batches: Vec<BatchPart<'_>> = batches.collect();
-        let ranges = batches.iter().map(|batch| Range {
-            at: batch.at.clone(),
-            from: batch.base,
-            to: Offset(batch.base.0 + u64::from(batch.count)),
-        });
-        let ranges: Vec<Range> = ranges.collect();
-        let parts = FrameParts {
-            kind: Kind::Data,
-            run: Some(first),
-            position: run.position,
-            commit: run.last,
-            epoch,
-            now,
-            events,
-            batches,
-            previous: &self.previous,
-            body: &[],
-        };
-        encode(&mut self.frame, &parts, self.head.salt_at(self.at));
-        let frame = std::mem::take(&mut self.frame);
-        self.put(&frame)?;
-        self.counts = [self.counts[0] + 1, self.counts[1] + u64::from(events), self.counts[2] + frame.len() as u64];
-        for range in &ranges {
-            self.ranges.entry(range.at.clone()).or_insert((range.from, range.to)).1 = range.to;
-        }
-        (self.previous, self.frame) = (ranges, frame);
-        Ok(())
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.at + bytes.len() as u64 > self.room {
-            return Err(io::ErrorKind::QuotaExceeded.into());
-        }
-        self.file.write_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Writes what is left, the footer, and last the heads. `hot` is what the hot segment's footer says, or would.
-    fn finish(&mut self, mut hot: Footer) -> io::Result<(SegmentHead, Footer)> {
-        self.end_run()?;
-        hot.gaps.append(&mut self.unreadable);
-        let [frames, events, bytes] = self.counts;
-        let footer = Footer {
-            end: self.at,
-            frames,
-            events,
-            bytes,
-            state_from: hot.last_commit,
-            ranges: std::mem::take(&mut self.ranges),
-            state: Changes::new(),
-            ..hot
-        };
-        let (_, encoded) = footer.encode(&self.head, Place::Behind).ok_or(io::ErrorKind::QuotaExceeded)?;
-        self.put(&encoded)?;
-        let head = SegmentHead { bytes: self.at, first_commit: footer.first_commit, ..self.head };
-        self.file.write_at(&head.encode(), 0)?;
-        Ok((head, footer))
-    }
 }

@@ -18,6 +18,7 @@ mod assemble;
 mod book;
 mod boots;
 mod checkpoint;
+mod cold;
 mod commit;
 mod cool;
 mod disk;
