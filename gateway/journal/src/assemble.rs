@@ -82,6 +82,7 @@ pub(crate) fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> S
         cool_again_ms: AtomicU64::new(0),
         shed_again_ms: AtomicU64::new(0),
         expire_again_ms: AtomicU64::new(0),
+        weights: Mutex::default(),
         durable: AtomicU64::new(last.0),
         committed: Waiters::default(),
         room: Waiters::default(),

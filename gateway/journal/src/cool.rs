@@ -48,7 +48,8 @@ impl Shared {
         }
         // A little is left for making room by leaving something out of what is cold already.
         let slack = self.options.segment_bytes / 4;
-        let written = self.rewrite(&[head.number], slack, &LeftOut { places: Vec::new(), reason: "" })?;
+        let out = self.left_behind(head.number);
+        let written = self.counting(head.number, &out, || self.rewrite(&[head.number], slack, &out))?;
         if written {
             count(&self.counters.cooled, 1);
         } else {

@@ -1,4 +1,4 @@
-//! Giving events up before they are delivered: for their age, or for want of room. Only where the topic's policy allows it, the least
+//! Giving events up before they are delivered: for their age, for their topic's bound in bytes, or for want of room. Only where the topic's policy allows it, the least
 //! important first; counted, and told to readers as a gap.
 //!
 //! **Invariant:** ages are elapsed time, as far as the gateway ran: no jump of a clock makes an event older.
@@ -18,6 +18,7 @@ use crate::shared::Shared;
 use crate::waiting::hold;
 
 const TOO_OLD: &str = "given up: older than the topic keeps its events";
+const TOO_MUCH: &str = "given up: beyond the bytes that the topic keeps";
 const NO_ROOM: &str = "given up for want of room";
 
 /// After nothing could be given up, it is tried again only after this, or once something has gone.
@@ -35,23 +36,16 @@ struct Victim {
 }
 
 impl Shared {
-    /// Gives up what is older than its topic keeps it. True if something went.
+    /// Gives up what is older than its topic keeps it, and what is beyond its bytes. True if something went, or is better known.
     pub(crate) fn expire(&self) -> Result<bool, DiskError> {
-        let pausing = self.now_ms() < self.expire_again_ms.load(Ordering::Relaxed);
-        if pausing || self.options.policies.values().all(|policy| policy.keep_for.is_none()) {
+        if self.now_ms() < self.expire_again_ms.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let now = self.clock.now();
-        let victims: Vec<Victim> = {
-            let book = hold(&self.book);
-            let ages = ages(&book, now);
-            let sealed = book.segments.len().saturating_sub(1);
-            let expired = |(segment, age): (&Segment, &Duration)| {
-                let old = |topic: &Topic| self.options.policy(topic).keep_for.is_some_and(|keep| *age > keep);
-                victim(&book, segment, TOO_OLD, &old)
-            };
-            book.segments.iter().take(sealed).zip(&ages).filter_map(expired).take(VICTIMS_MAX).collect()
-        };
+        if self.has_bounds() && self.weigh() {
+            return Ok(true);
+        }
+        let mut victims = self.too_old();
+        victims.extend(self.too_much());
         let some = !victims.is_empty();
         for victim in victims {
             if self.give_up(victim)? {
@@ -62,6 +56,49 @@ impl Shared {
             self.expire_again_ms.store(self.now_ms() + PAUSE_MS, Ordering::Relaxed);
         }
         Ok(false)
+    }
+
+    fn too_old(&self) -> Vec<Victim> {
+        if self.options.policies.values().all(|policy| policy.keep_for.is_none()) {
+            return Vec::new();
+        }
+        let now = self.clock.now();
+        let book = hold(&self.book);
+        let ages = ages(&book, now);
+        let sealed = book.segments.len().saturating_sub(1);
+        let expired = |(segment, age): (&Segment, &Duration)| {
+            let old = |topic: &Topic| self.options.policy(topic).keep_for.is_some_and(|keep| *age > keep);
+            victim(&book, segment, TOO_OLD, &old)
+        };
+        book.segments.iter().take(sealed).zip(&ages).filter_map(expired).take(VICTIMS_MAX).collect()
+    }
+
+    fn too_much(&self) -> Vec<Victim> {
+        if !self.has_bounds() {
+            return Vec::new();
+        }
+        let book = hold(&self.book);
+        let surplus = |(number, topics): (u64, Vec<Topic>)| {
+            let segment = book.segment(number)?;
+            let victim = victim(&book, segment, TOO_MUCH, &|topic| topics.contains(topic))?;
+            // A hot one comes free without a cold byte once the required groups have passed it; until then its file is there anyway.
+            let pays = segment.lease.head.cold || self.options.required.is_empty();
+            (victim.wholly || pays).then_some(victim)
+        };
+        self.surplus(&book).beyond.into_iter().filter_map(surplus).take(VICTIMS_MAX).collect()
+    }
+
+    /// What is left out of a hot segment that is rewritten anyway: what is beyond its topic's bytes.
+    pub(crate) fn left_behind(&self, number: u64) -> LeftOut {
+        let mut out = LeftOut { places: Vec::new(), reason: TOO_MUCH };
+        if self.has_bounds() {
+            let book = hold(&self.book);
+            let beyond = self.surplus(&book).beyond.into_iter().find(|(other, _)| *other == number);
+            if let Some(((_, topics), segment)) = beyond.zip(book.segment(number)) {
+                out.places = segment.ranges.keys().filter(|at| topics.contains(&at.topic)).cloned().collect();
+            }
+        }
+        out
     }
 
     /// Gives up the oldest events of the least important topics that allow it. False if none does.
@@ -93,16 +130,30 @@ impl Shared {
     }
 
     fn give_up(&self, victim: Victim) -> Result<bool, DiskError> {
+        let (number, out) = (victim.number, &victim.out);
+        self.counting(
+            number,
+            out,
+            || if victim.wholly { self.recycle_first() } else { self.rewrite(&[number], 0, out) },
+        )
+    }
+
+    /// Counts what of that segment was not delivered, if it goes.
+    pub(crate) fn counting(
+        &self,
+        number: u64,
+        out: &LeftOut,
+        go: impl FnOnce() -> Result<bool, DiskError>,
+    ) -> Result<bool, DiskError> {
         let lost = {
             let book = hold(&self.book);
-            let segment = book.segments.iter().find(|segment| segment.lease.head.number == victim.number);
-            segment.map(|segment| self.undelivered(&book, segment, &victim.out.places)).unwrap_or_default()
+            book.segment(number).map(|segment| self.undelivered(&book, segment, &out.places)).unwrap_or_default()
         };
-        let gone = if victim.wholly { self.recycle_first()? } else { self.rewrite(&[victim.number], 0, &victim.out)? };
-        if gone && lost.values().any(|events| *events > 0) {
+        let gone = go()?;
+        if gone {
             let mut given_up = hold(&self.counters.given_up);
-            for (topic, events) in lost {
-                tracing::warn!(%topic, events, reason = victim.out.reason, "events were given up before they were delivered");
+            for (topic, events) in lost.into_iter().filter(|(_, events)| *events > 0) {
+                tracing::warn!(%topic, events, reason = out.reason, "events were given up before they were delivered");
                 *given_up.entry(topic).or_default() += events;
             }
         }

@@ -47,6 +47,7 @@ mod shared;
 pub mod sim;
 mod state;
 mod stats;
+mod surplus;
 mod sync;
 mod tail;
 mod threads;

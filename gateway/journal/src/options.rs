@@ -54,6 +54,11 @@ pub struct Policy {
     /// Events older than this are given up, delivered or not: a counted gap. In elapsed time, as far as the gateway ran: no jump of a
     /// clock makes an event older. They go with the segment that they are in.
     pub keep_for: Option<Duration>,
+    /// The newest so many bytes of the topic are kept at least; what is older is given up, delivered or not: a counted gap. Counted are
+    /// its batches as they lie on the disk, compressed or not. They go with the segment that they are in, and not before it has left the
+    /// hot tail (of [`Options::hot_segments_max`] segments) as long as there is a required group.
+    /// (Kafka's `retention.bytes`, of the whole topic and not of each partition.)
+    pub keep_bytes: Option<u64>,
 }
 
 /// How a journal is set up.

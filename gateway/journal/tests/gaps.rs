@@ -29,7 +29,8 @@ fn two_topics(seed: u64) -> Options {
     let of = |name| TopicOptions { topic: first_of(name).topic, partitions: 1, linger: None };
     options.topics = ["traffic", "energy"].map(of).into();
     let hour = Some(Duration::from_secs(3_600));
-    let bulk = Policy { priority: Priority::Bulk, when_full: WhenFull::GiveUpOldest, keep_for: hour };
+    let bulk =
+        Policy { priority: Priority::Bulk, when_full: WhenFull::GiveUpOldest, keep_for: hour, ..Policy::default() };
     options.policies = [(first_of("traffic").topic, bulk)].into();
     options.quota_bytes = 20 * options.segment_bytes;
     options.required = vec![group()];
@@ -199,6 +200,36 @@ fn what_was_given_up_before_events_that_were_written_anew_stays_told() {
         let (journal, hand, _) = open(seed);
         assert_eq!(gaps(&read_all(&journal)), before);
         drop((journal, hand));
+    }
+}
+
+#[test]
+fn a_gap_that_falls_out_with_its_segment_counts_as_recycled() {
+    let disk = SimDisk::new(1);
+    let (journal, hand) = given_up(&disk);
+    let is_traffic = |gap: &Gap| gap.at == first_of("traffic");
+    let told: Vec<Gap> = gaps(&read_all(&journal)).into_iter().filter(is_traffic).collect();
+    let (from, to) = (told[0].from, told[told.len() - 1].to);
+    assert_eq!((from, to), (Offset(0), Offset(100)));
+    journal.close().unwrap();
+    drop((journal, hand));
+    let (journal, hand, _) = open(&disk, &two_topics(2));
+    let bounds = |name| journal.partitions().into_iter().find(|bounds| bounds.at == first_of(name)).unwrap();
+    assert_eq!(bounds("traffic").first, from, "the gap is there, and tells of it");
+    for _ in 0..400 {
+        put(&journal, "energy");
+        hand.commit().unwrap();
+        commit_cursor(&journal, "traffic", 100);
+        commit_cursor(&journal, "energy", bounds("energy").next.0);
+        hand.keep().unwrap();
+    }
+    assert!(bounds("energy").first > Offset(300), "what carried the gap was not recycled: {:?}", bounds("energy"));
+    assert!(bounds("traffic").first >= to, "{:?}", bounds("traffic"));
+    let place = first_of("traffic");
+    let from_partition = journal.read_partition(&place.topic, place.partition, Offset(0), usize::MAX).unwrap().items;
+    for items in [read_all(&journal), from_partition] {
+        let lapped = gaps(&items).into_iter().filter(is_traffic).map(|gap| (gap.from, gap.to, gap.reason));
+        assert_eq!(lapped.collect::<Vec<_>>(), [(from, to, "recycled before it was read".to_owned())]);
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use lamppost_event::{Cursor, Group, Offset, Partition, Topic, TopicPartition};
 use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{
-    AppendError, Hand, Journal, Options, Policy, Priority, ReadItem, SplitMix64, TopicOptions, WhenFull,
+    AppendError, Hand, Journal, Options, Place, Policy, Priority, ReadItem, SegmentFile, SplitMix64, TopicOptions,
+    WhenFull,
 };
 use world::{HandClock, group, read_all, record, small_options};
 
@@ -25,7 +26,7 @@ fn options(seed: u64) -> Options {
     let mut options = small_options(seed);
     let of = |name: &&str| TopicOptions { topic: topic(name), partitions: 1, linger: None };
     options.topics = TOPICS.iter().map(of).collect();
-    let bulk = Policy { priority: Priority::Bulk, when_full: WhenFull::GiveUpOldest, keep_for: None };
+    let bulk = Policy { priority: Priority::Bulk, when_full: WhenFull::GiveUpOldest, ..Policy::default() };
     let alarm = Policy { priority: Priority::Alarm, ..Policy::default() };
     options.policies = [(topic("traffic"), bulk), (topic("alarms"), alarm)].into();
     options.quota_bytes = 12 * options.segment_bytes;
@@ -201,4 +202,105 @@ fn events_go_for_their_age_in_elapsed_time_only() {
     // Another boot: how long the gateway was off is not known, and makes nothing older.
     let first = site.journal.partitions().into_iter().find(|b| b.at.topic == topic("traffic")).unwrap().first;
     assert!(first >= Offset(gone));
+}
+
+/// What the topic's batches take in the journal's files: in cold segments, and in all.
+fn bytes_of(disk: &SimDisk, name: &str) -> (u64, u64) {
+    let (mut cold, mut all) = (0, 0);
+    for file in disk.names().into_iter().filter(|name| name.ends_with(".seg") && !name.starts_with("free-")) {
+        let segment = SegmentFile::open(disk, &file).unwrap();
+        let count = |place| {
+            let Place::Frame(frame) = place else { return Ok::<_, ()>(()) };
+            let bytes = frame.batches.iter().filter(|batch| batch.at.topic == topic(name));
+            let bytes: u64 = bytes.map(|batch| batch.bytes.len() as u64).sum();
+            all += bytes;
+            cold += if file.starts_with("cold-") { bytes } else { 0 };
+            Ok(())
+        };
+        segment.places(&mut { count }).unwrap();
+    }
+    (cold, all)
+}
+
+#[test]
+fn a_topic_keeps_the_newest_of_its_bytes_and_what_has_no_bound_outlives_it() {
+    let (mut options, disk) = (options(1), SimDisk::new(5));
+    let kept = options.segment_bytes;
+    options.quota_bytes = 20 * options.segment_bytes;
+    let bounded = Policy { keep_bytes: Some(kept), ..Policy::default() };
+    options.policies.insert(topic("traffic"), bounded);
+    let mut site = Site::new(disk.clone(), &options);
+    for n in 0..1_500 {
+        let taken = site.offer(if n % 30 == 0 { "energy" } else { "traffic" });
+        assert!(taken, "refused at {n}: {:?}", site.journal.stats());
+    }
+    while site.hand.keep().unwrap() {}
+    let found = site.account();
+    assert_eq!(found["energy"], (50, 0));
+    let (there, gone) = found["traffic"];
+    assert!(gone > 600 && there + gone == 1_450, "{found:?}");
+    assert_eq!(site.journal.stats().given_up, [(topic("traffic"), gone)].into(), "what is gone is counted");
+    let (cold, all) = bytes_of(&disk, "traffic");
+    assert!(all >= kept, "{all} bytes of {kept} that are to be kept at least");
+    // What is hot counts first; behind it no more than the segment in which the bound is reached.
+    assert!(cold <= kept.saturating_sub(all - cold) + options.segment_bytes, "{cold} bytes are cold, {all} in all");
+    drop((site.journal, site.hand));
+    disk.power_cut();
+    let mut after = Site::new(disk, &options);
+    while after.hand.keep().unwrap() {}
+    after.taken = site.taken;
+    assert_eq!(after.account(), found, "after a power cut no more is beyond the bound than before");
+}
+
+#[test]
+fn a_bound_in_bytes_costs_no_cold_byte_while_the_cluster_keeps_up() {
+    let mut options = options(1);
+    let bounded = Policy { keep_bytes: Some(1), ..Policy::default() };
+    options.policies.insert(topic("traffic"), bounded);
+    let mut site = Site::new(SimDisk::new(6), &options);
+    for n in 0..300 {
+        let name = ["energy", "traffic"][n % 2];
+        assert!(site.offer(name));
+        let at = TopicPartition { topic: topic(name), partition: Partition(0) };
+        // A segment behind: there is one before the last, beyond whose bound traffic is.
+        let next = Offset(site.taken[name].len().saturating_sub(9) as u64);
+        site.journal.commit_cursors(&group(), &[Cursor { at, next }]).unwrap();
+    }
+    let stats = site.journal.stats();
+    assert!(stats.recycled > 2, "{stats:?}");
+    assert_eq!((stats.cold_bytes_written, stats.given_up.len()), (0, 0), "{stats:?}");
+}
+
+#[test]
+fn what_is_beyond_the_bound_is_left_out_of_what_is_rewritten_anyway() {
+    let (mut options, disk) = (options(1), SimDisk::new(8));
+    options.policies.insert(topic("traffic"), Policy { keep_bytes: Some(1), ..Policy::default() });
+    let mut site = Site::new(disk.clone(), &options);
+    let (mut cold, mut cooled) = (0, 0);
+    for n in 0..300 {
+        assert!(site.offer(["energy", "traffic"][n % 2]));
+        let before = std::mem::replace(&mut cooled, site.journal.stats().cooled);
+        if cooled > before {
+            cold += bytes_of(&disk, "traffic").0;
+        }
+    }
+    assert!(cooled > 5 && cold == 0, "{cold} bytes were written in {cooled} cold segments, only to go again");
+    assert_eq!(site.account()["energy"], (150, 0));
+}
+
+#[test]
+fn without_a_cluster_a_bound_in_bytes_leaves_the_room_to_others() {
+    let first_energy = [None, Some(20_000)].map(|keep_bytes| {
+        let mut options = options(1);
+        options.required = Vec::new();
+        options.policies = [(topic("traffic"), Policy { keep_bytes, ..Policy::default() })].into();
+        let mut site = Site::new(SimDisk::new(7), &options);
+        for n in 0..3_000 {
+            assert!(site.offer(if n % 30 == 0 { "energy" } else { "traffic" }));
+        }
+        let (there, gone) = site.account()["energy"];
+        assert_eq!((there + gone, site.journal.stats().given_up.len()), (100, 0), "nobody was to have them");
+        gone
+    });
+    assert!(first_energy[0] > 30 && first_energy[1] == 0, "energy that had to go: {first_energy:?}");
 }

@@ -153,7 +153,7 @@ fn given_up_over(rounds: u32) {
     let mut options = options(3);
     let energy = Topic::user("energy").unwrap();
     options.topics.push(TopicOptions { topic: energy.clone(), partitions: 1, linger: None });
-    let bulk = Policy { priority: Priority::Bulk, when_full: WhenFull::GiveUpOldest, keep_for: None };
+    let bulk = Policy { priority: Priority::Bulk, when_full: WhenFull::GiveUpOldest, ..Policy::default() };
     options.policies = [(topic(), bulk)].into();
     let (journal, hand, _) = open(&disk, &options);
     let mut random = SplitMix64::new(7);

@@ -147,11 +147,53 @@ fn readers_do_not_turn_the_quota_into_hot_files() {
             }
             site.hand.keep().unwrap();
         }
-        let names = site.disk.names();
-        let files = names.iter().filter(|name| name.starts_with("hot-") || name.starts_with("free-")).count();
+        let (files, names) = (hot_files(&site.disk), site.disk.names());
         assert!(files <= hot_files_max, "slow reader {slow_reader}: {files} of at most {hot_files_max}: {names:?}");
         assert!(site.journal.stats().given_up.is_empty());
     }
+}
+
+/// Files of hot segments, and such as can become one.
+fn hot_files(disk: &SimDisk) -> usize {
+    disk.names().iter().filter(|name| name.starts_with("hot-") || name.starts_with("free-")).count()
+}
+
+#[test]
+fn for_a_segment_that_a_reader_holds_though_it_was_rewritten_there_is_one_more_and_no_more() {
+    let options = options(1);
+    let most = options.hot_segments_max();
+    let mut site = Site::new(options);
+    let mut n = 0;
+    while site.journal.stats().cooled < 3 {
+        assert!(site.offer(n));
+        site.hand.commit().unwrap();
+        site.hand.keep().unwrap();
+        n += 1;
+    }
+    while site.hand.keep().unwrap() {}
+    assert_eq!(hot_files(&site.disk), most);
+    let (keeper, journal, disk) = (Arc::clone(&site.hand), site.journal.clone(), site.disk.clone());
+    site.read_the_oldest(move |held| {
+        let before = journal.stats();
+        let (mut taken, mut rewritten) = (0, 0);
+        // All that is taken as long as the reader holds on: each is a commit, and so a page at least.
+        while try_append(&journal, 0, "event") {
+            taken += 1;
+            assert!(taken < 1_000, "the reader turns the quota into hot files: {:?}", disk.names());
+            keeper.commit().unwrap();
+            while keeper.keep().unwrap() {}
+            rewritten = journal.stats().cooled - before.cooled;
+        }
+        assert!(rewritten > 0 && hot(&disk).iter().any(|name| name == held), "nothing rewritten is held");
+        assert_eq!(
+            hot_files(&disk),
+            most + 1,
+            "{taken} were taken, {rewritten} segments rewritten: {:?}",
+            disk.names()
+        );
+    });
+    while site.hand.keep().unwrap() {}
+    assert!(site.offer(n), "room again, once the reader has gone");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lamppost_event::Topic;
 use lamppost_journal::{Policy, WhenFull};
 
+use crate::config::value::Size;
 use crate::config::{self, Config};
 use crate::wear::{self, Wear};
 
@@ -83,9 +84,12 @@ fn topics(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
             WhenFull::Refuse => "when full its senders wait",
             WhenFull::GiveUpOldest => "when full its oldest events go, delivered or not",
         };
-        let kept =
+        let aged =
             policy.keep_for.map_or_else(String::new, |keep| format!("; kept for {} h", keep.as_secs_f64() / 3600.0));
-        writeln!(out, "  topic     {topic}   priority {priority}; {full}{kept}")?;
+        let bounded = policy.keep_bytes.map_or_else(String::new, |bytes| {
+            format!("; kept up to {}, delivered or not, beside what is hot", Size(bytes))
+        });
+        writeln!(out, "  topic     {topic}   priority {priority}; {full}{aged}{bounded}")?;
     }
     Ok(())
 }
@@ -126,6 +130,12 @@ fn warnings(config: &Config) -> Vec<String> {
             "mqtt takes packets of {packet}, the journal events of {event}: what lies between is refused"
         ));
     }
+    let beyond = |policy: &Policy| policy.keep_bytes.is_some_and(|bytes| bytes >= config.journal.quota.0);
+    for (topic, _) in config.topics.iter().filter(|(_, settings)| beyond(&settings.policy)) {
+        let quota = config.journal.quota;
+        warnings
+            .push(format!("topic {topic}: keep_bytes is not below the quota of {quota}, so it will never be reached"));
+    }
     if !config.http.ip().is_loopback() {
         warnings.push(format!("http listens on {}: anyone who reaches it may read the metrics", config.http));
     }
@@ -138,9 +148,10 @@ mod tests {
 
     #[test]
     fn what_may_surprise_is_said() {
-        let config = config::parse("[mqtt]\nlisten = \"0.0.0.0:1883\"\n").unwrap();
+        let config = config::parse("[mqtt]\nlisten = \"0.0.0.0:1883\"\n[topics.air]\nkeep_bytes = \"1GiB\"\n").unwrap();
         let warnings = warnings(&config).join("\n");
         assert!(warnings.contains("0.0.0.0:1883") && warnings.contains("no [kafka]"), "{warnings}");
+        assert!(warnings.contains("topic air: keep_bytes is not below the quota of 256MiB"), "{warnings}");
     }
 
     #[test]
@@ -152,11 +163,11 @@ mod tests {
     #[test]
     fn what_may_become_of_events_is_said_and_dead_letters_are_alarms() {
         let mut out = Vec::new();
-        let text = "[topics.air]\npriority = \"bulk\"\nwhen_full = \"give-up-oldest\"\nkeep_for = \"7d\"\n";
+        let text = "[topics.air]\npriority = \"bulk\"\nwhen_full = \"give-up-oldest\"\nkeep_for = \"7d\"\nkeep_bytes = \"48MiB\"\n";
         describe(&config::parse(text).unwrap(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
-            text.contains("air   priority bulk; when full its oldest events go, delivered or not; kept for 168 h"),
+            text.contains("air   priority bulk; when full its oldest events go, delivered or not; kept for 168 h; kept up to 48MiB, delivered or not"),
             "{text}"
         );
         assert!(text.contains("dead-letters   priority alarm"), "{text}");

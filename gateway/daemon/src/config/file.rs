@@ -149,6 +149,7 @@ pub(super) struct Topic {
     pub(super) priority: Option<Spanned<super::Priority>>,
     pub(super) when_full: Option<super::WhenFull>,
     pub(super) keep_for: Option<Spanned<Span>>,
+    pub(super) keep_bytes: Option<Spanned<Size>>,
 }
 
 #[derive(Debug, Deserialize)]

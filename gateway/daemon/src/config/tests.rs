@@ -59,6 +59,7 @@ fn every_key_is_read() {
         priority = "bulk"
         when_full = "give-up-oldest"
         keep_for = "7d"
+        keep_bytes = "48MiB"
         [kafka]
         bootstrap = ["kafka-1:9092", "[::1]:9093"]
         compression = "lz4"
@@ -81,6 +82,7 @@ fn every_key_is_read() {
         priority: lamppost_journal::Priority::Bulk,
         when_full: lamppost_journal::WhenFull::GiveUpOldest,
         keep_for: Some(Duration::from_secs(7 * 86_400)),
+        keep_bytes: Some(48 << 20),
     };
     let settings = TopicSettings { partitions: Some(6), linger: Some(Duration::ZERO), policy };
     assert_eq!(config.topics.get(&Topic::new("air-quality").unwrap()), Some(&settings));
@@ -127,6 +129,8 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         ("[topics.air]\npriority = \"high\"\n".into(), ":2:12: ", "`alarm`"),
         ("[topics.air]\nwhen_full = \"drop\"\n".into(), ":2:13: ", "`give-up-oldest`"),
         ("[topics.air]\nkeep_for = \"10ms\"\n".into(), ":2:12: ", "1min or more"),
+        ("[topics.air]\nkeep_bytes = \"64KiB\"\n".into(), ":2:14: ", "1MiB or more"),
+        ("[topics.air]\nkeep_bytes = 64\n".into(), ":2:14: ", "text in double quotes"),
         ("[topics.dead-letters]\npriority = \"bulk\"\n".into(), ":2:12: ", "always \"alarm\""),
         ("[journal]\ncompression = \"gzip\"\n".into(), ":2:15: ", "`zstd`"),
         ("[journal]\nread_patience = 5\n".into(), ":2:17: ", "text in double quotes"),

@@ -8,9 +8,13 @@ use serde::Deserialize;
 
 use super::file;
 use super::problem::Problem;
+use super::value::Size;
 
 /// The least time that a topic's events may be kept for: they go by whole segments, so less means nothing.
 const KEEP_MIN: Duration = Duration::from_secs(60);
+
+/// The least bytes that a topic's events may be kept up to: for the same reason, the smallest segment there is.
+const KEEP_BYTES_MIN: Size = Size(1 << 20);
 
 /// What is set for one topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -101,10 +105,16 @@ pub(super) fn policy(topic: &Topic, settings: &file::Topic, problems: &mut Vec<P
     {
         problems.push(Problem::at(keep_for.span(), "kept for too short a time", "1min or more, as in \"7d\""));
     }
+    if let Some(keep_bytes) = &settings.keep_bytes
+        && *keep_bytes.get_ref() < KEEP_BYTES_MIN
+    {
+        problems.push(Problem::at(keep_bytes.span(), "too few bytes to keep", "1MiB or more, as in \"64MiB\""));
+    }
     let priority = if dead_letters { Some(Priority::Alarm) } else { settings.priority.as_ref().map(|p| *p.get_ref()) };
     Policy {
         priority: priority.map(Into::into).unwrap_or_default(),
         when_full: settings.when_full.map(Into::into).unwrap_or_default(),
         keep_for: settings.keep_for.as_ref().map(|span| span.get_ref().0),
+        keep_bytes: settings.keep_bytes.as_ref().map(|size| size.get_ref().0),
     }
 }

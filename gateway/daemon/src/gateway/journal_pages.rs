@@ -47,7 +47,7 @@ pub(super) fn journal(out: &mut Exposition, journal: &Journal, figures: Figures,
     out.counter("lamppost_journal_unreadable_total", "Frames that could not be read back.", &[], stats.unreadable);
     tiers(out, &stats);
     for (topic, events) in &stats.given_up {
-        let given_up = "Events given up before they were delivered: for want of room, or for their age.";
+        let given_up = "Events given up before they were delivered: for want of room, for their age, or beyond their topic's bytes.";
         out.counter("lamppost_journal_given_up_total", given_up, &[("topic", topic.as_str())], *events);
     }
     wear(out, &stats, now.0.saturating_sub(since.0));

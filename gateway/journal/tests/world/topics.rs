@@ -38,8 +38,12 @@ impl Topics {
         let place =
             |(name, partition): (&str, u16)| TopicPartition { topic: user(name), partition: Partition(partition) };
         let mut policies = BTreeMap::new();
-        let bulk =
-            Policy { priority: Priority::Bulk, when_full: WhenFull::GiveUpOldest, keep_for: keep_for(random, 3) };
+        let bulk = Policy {
+            priority: Priority::Bulk,
+            when_full: WhenFull::GiveUpOldest,
+            keep_for: keep_for(random, 3),
+            ..Policy::default()
+        };
         policies.insert(user("bulk"), bulk);
         policies.insert(user("air"), Policy { keep_for: keep_for(random, 5), ..Policy::default() });
         if alarms {
