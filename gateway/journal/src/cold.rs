@@ -15,6 +15,7 @@ use crate::format::segment::{FRAMES_AT, SegmentHead};
 use crate::gather::Changes;
 use crate::keep::is_full;
 use crate::read::{ReadItem, ReadRecord, internal, push_records};
+use crate::times::is_one_clock;
 
 /// A run ends once its events come to this much, before compression: bounds the memory of who writes and who reads it.
 const RUN_BYTES: usize = 512 << 10;
@@ -100,7 +101,8 @@ impl<'a> Making<'a> {
     pub(crate) fn take(&mut self, frame: Option<&Frame>, gaps: &[Gap]) -> Result<(), NotWritten> {
         let apart = gaps.iter().any(|gap| self.run.batches.contains_key(&gap.at));
         let other = |frame: &Frame| {
-            let same = |(_, epoch, now): (Commit, Epoch, Now)| epoch == frame.epoch && now.boot == frame.now.boot;
+            // A run has one time: that of its first frame. A clock that becomes right in it would be forgotten.
+            let same = |(_, epoch, now): (Commit, Epoch, Now)| epoch == frame.epoch && is_one_clock(&now, &frame.now);
             !self.run.begun.is_none_or(same)
         };
         if apart || frame.is_some_and(other) || self.run.bytes >= RUN_BYTES {

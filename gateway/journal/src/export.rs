@@ -1,12 +1,13 @@
 //! The log's batches as they lie on the disk, for who takes them elsewhere: they are Kafka's own.
 
 use bytes::Bytes;
-use lamppost_event::{BootId, ClockQuality, Epoch, Now, Offset, TopicPartition};
+use lamppost_event::{Epoch, Now, Offset, TopicPartition};
 
 use crate::format::batch::{BatchError, Compression};
 use crate::format::frame::{BatchEntry, Frame};
 use crate::inspect::Inspect;
 use crate::read::internal;
+use crate::times::{Times, is_told_by_its_ends};
 use crate::walk::{Frames, Step};
 
 /// A batch of the log: a Kafka `RecordBatch` v2, compressed or not.
@@ -80,39 +81,24 @@ impl Inspect {
         Ok(())
     }
 
-    /// Of each boot of which the log holds a frame that was written while the clock was right: the clocks of the first such frame of
-    /// the best quality. By it what that boot stamped before can be corrected ([`lamppost_event::EventTime::corrected`]). Reads only
-    /// the segments in which a clock may have become right.
+    /// What is known of the clocks of each boot in the log: by it times are corrected. Reads only the segments in which a clock may have
+    /// become right between the first frame and the last.
     #[must_use]
-    pub fn right_clocks(&self) -> Vec<Now> {
-        let mut clocks = Vec::new();
+    pub fn times(&self) -> Times {
+        let mut times = Times::default();
         for segment in self.surveyed() {
             let Some((first, last)) = segment.survey.span else { continue };
-            learn(&mut clocks, first);
-            // A clock that is right stays right, and between two frames of one boot there is no other boot.
-            if first.boot == last.boot && (first.quality == last.quality || knows(&clocks, last.boot, last.quality)) {
-                continue;
-            }
-            let mut frames = Frames::new(&*segment.file, &segment.head, segment.survey.end, segment.head.base);
-            while let Some(step) = frames.step() {
-                if let Step::Frame(frame, _) = step {
-                    learn(&mut clocks, frame.now);
+            times.learn(&first);
+            if !is_told_by_its_ends(&first, &last) {
+                let mut frames = Frames::new(&*segment.file, &segment.head, segment.survey.end, segment.head.base);
+                while let Some(step) = frames.step() {
+                    if let Step::Frame(frame, _) = step {
+                        times.learn(&frame.now);
+                    }
                 }
             }
-            learn(&mut clocks, last);
+            times.learn(&last);
         }
-        clocks
+        times
     }
-}
-
-fn knows(clocks: &[Now], boot: BootId, quality: ClockQuality) -> bool {
-    clocks.iter().any(|known| known.boot == boot && known.quality >= quality)
-}
-
-fn learn(clocks: &mut Vec<Now>, now: Now) {
-    if now.quality == ClockQuality::Unset || knows(clocks, now.boot, now.quality) {
-        return;
-    }
-    clocks.retain(|known| known.boot != now.boot);
-    clocks.push(now);
 }

@@ -373,9 +373,10 @@ impl Journal {
         self.shared().reset_cursors(group, cursors)
     }
 
-    /// Of each partition the first offset that was stored at `time` or later; its end if there is none. By the gateway's own clock,
-    /// corrected: what was stored by a clock that was wrong, and became right in the same boot, counts as of its right time. May lie a
-    /// little before (in a cold segment: up to one run), never behind. Reads up to one segment.
+    /// Of each partition the first offset that was stored at `time` or later; its end if there is none. By the rule of
+    /// [`crate::Times`]; what was stored by a clock that was never set counts as of the latest time that it may be of. May lie a
+    /// little before (in a cold segment: up to one run), never behind. Reads one segment, and those in which a clock may have become
+    /// right.
     ///
     /// # Errors
     /// [`JournalStopped`].

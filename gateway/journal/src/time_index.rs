@@ -1,55 +1,63 @@
-//! Finding a time: by the gateway's own clock as it is known now, also for what was stored while the clock was wrong.
-//!
-//! **Invariant:** a jump of the clock moves no event: within a boot the monotonic clock says what came first, and how far apart.
+//! Finding a time, by the rule of [`Times`], also for what was stored while the clock was wrong.
 
 use std::collections::BTreeMap;
 
-use lamppost_event::{ClockQuality, Cursor, JournalStopped, Now, Offset, TopicPartition, WallTime};
+use lamppost_event::{Cursor, JournalStopped, Now, Offset, TopicPartition, WallTime};
 
-use crate::book::Book;
+use crate::book::{Book, Segment};
 use crate::read::{Stretch, internal, whole};
 use crate::shared::Shared;
+use crate::times::{JUMP_MS, Times, is_told_by_its_ends};
 use crate::waiting::hold;
-
-/// Of each boot whose clock was right at some time, the wall time at its beginning, in ms.
-struct Boots(BTreeMap<u64, i64>);
-
-impl Boots {
-    fn of<'a>(times: impl Iterator<Item = &'a Now>) -> Self {
-        let right = times.filter(|now| now.quality == ClockQuality::Synced);
-        Self(right.map(|now| (now.boot.0, now.wall.0.saturating_sub_unsigned(now.monotonic.0))).collect())
-    }
-
-    fn corrected(&self, now: &Now) -> WallTime {
-        let began = self.0.get(&now.boot.0);
-        began.map_or(now.wall, |began| WallTime(began.saturating_add_unsigned(now.monotonic.0)))
-    }
-}
 
 impl Shared {
     pub(crate) fn offsets_at(&self, time: WallTime) -> Result<Vec<Cursor>, JournalStopped> {
         self.running()?;
-        let now = self.clock.now();
-        let (boots, found, mut next) = {
+        let times = self.times();
+        let (found, mut next) = {
             let book = hold(&self.book);
-            let spans = || book.segments.iter().filter_map(|segment| segment.span);
-            let times: Vec<Now> = spans().flat_map(|(first, last)| [first, last]).chain([now]).collect();
-            let boots = Boots::of(times.iter());
+            // A clock that was put right by less than a jump may have stored what is later before what is earlier.
+            let late = |(_, last): &(Now, Now)| times.between(last).1.0.saturating_add(JUMP_MS) >= time.0;
             // One whose time is not known may hold it.
-            let late = |(_, last): &(Now, Now)| boots.corrected(last) >= time;
             let index = book.segments.iter().position(|segment| segment.span.as_ref().is_none_or(late));
             let stretch = index.and_then(|index| book.segments.get(index)).map(|segment| whole(&book, segment));
-            let next = behind(&book, index.unwrap_or(book.segments.len()));
-            (boots, stretch, next)
+            (stretch, behind(&book, index.unwrap_or(book.segments.len())))
         };
         if let Some(stretch) = found {
-            next.extend(self.first_at(&stretch, time, &boots));
+            next.extend(self.first_at(&stretch, time, &times));
         }
         Ok(next.into_iter().map(|(at, next)| Cursor { at, next }).collect())
     }
 
+    /// What is known of the clocks, by the whole log and the clock as it is now. Reads the segments in which a clock may have
+    /// become right between the first frame and the last.
+    fn times(&self) -> Times {
+        let segments: Vec<((Now, Now), Option<Stretch>)> = {
+            let book = hold(&self.book);
+            let of = |segment: &Segment| {
+                let (first, last) = segment.span?;
+                let read = (!is_told_by_its_ends(&first, &last)).then(|| whole(&book, segment));
+                Some(((first, last), read))
+            };
+            book.segments.iter().filter_map(of).collect()
+        };
+        let mut times = Times::default();
+        for ((first, last), read) in segments {
+            times.learn(&first);
+            if let Some(stretch) = read {
+                self.read_stretch(&stretch, usize::MAX, &mut 0, &mut |frame, _| {
+                    frame.into_iter().for_each(|frame| times.learn(&frame.now));
+                    true
+                });
+            }
+            times.learn(&last);
+        }
+        times.learn(&self.clock.now());
+        times
+    }
+
     /// The first offsets of that time in a segment.
-    fn first_at(&self, stretch: &Stretch, time: WallTime, boots: &Boots) -> BTreeMap<TopicPartition, Offset> {
+    fn first_at(&self, stretch: &Stretch, time: WallTime, times: &Times) -> BTreeMap<TopicPartition, Offset> {
         let mut first: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
         // A run's time is that of its first frame: what it holds may be later, so the last one before the time counts as well.
         let (mut run, mut reached) = (BTreeMap::new(), false);
@@ -57,7 +65,7 @@ impl Shared {
             let Some(frame) = frame else { return true };
             let offsets = frame.batches.iter().filter(|entry| !internal(&entry.at));
             let offsets: BTreeMap<_, _> = offsets.map(|entry| (entry.at.clone(), entry.base)).collect();
-            reached |= boots.corrected(&frame.now) >= time;
+            reached |= times.between(&frame.now).1 >= time;
             if !reached {
                 run = if frame.is_run() { offsets } else { BTreeMap::new() };
                 return true;

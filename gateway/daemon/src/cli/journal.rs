@@ -37,8 +37,9 @@ pub(crate) enum JournalCommand {
     /// Print the last events, oldest first; --follow goes on as more arrive.
     #[command(after_help = "Example:\n  lamppost journal tail --topic air-quality -n 3 --follow")]
     Tail(Tail),
-    /// Print events from an offset or a time on. Times are right across jumps of the clock: what a clock that was not set yet stamped
-    /// is corrected by the time that passed until it was.
+    /// Print events from an offset or a time on. Times are right across jumps of the clock: within a boot of the machine they are by
+    /// the clock when it was at its best. Of a boot whose clock was never set, what may be of the time is printed. reset --to a
+    /// time goes by the same rule.
     #[command(after_help = "Examples:
   lamppost journal replay --from-time 2026-03-02T06:00:00Z --to-time 2026-03-02T07:00:00Z --topic air-quality
   lamppost journal replay --from-offset air-quality/0:1700 --from-offset air-quality/1:1650 --json")]

@@ -16,7 +16,7 @@ pub(super) fn replay(args: &Replay, out: &mut impl Write) -> anyhow::Result<()> 
     in_the_journal(args, &inspect.figures())?;
     let times = Times::of(&inspect);
     let timed = args.from_time.is_some() || args.to_time.is_some();
-    let mut without_time = 0_u64;
+    let mut in_doubt = 0_u64;
     // Where events are printed to a terminal, they are the progress.
     let mut progress = (!console::user_attended()).then(|| Progress::new("replaying"));
     let start = inspect.start();
@@ -33,9 +33,12 @@ pub(super) fn replay(args: &Replay, out: &mut impl Write) -> anyhow::Result<()> 
             if !wanted(args, &place, stored.offset) {
                 return Ok(());
             }
-            let time = times.corrected(&stored.event.time);
-            without_time += u64::from(timed && time.is_none());
-            if is_within(args, time) { event(&stored, &times, args.at.json, out) } else { Ok(()) }
+            let (earliest, latest) = times.between(&stored.event.time);
+            if !may_be_within(args, earliest, latest) {
+                return Ok(());
+            }
+            in_doubt += u64::from(timed && earliest != latest);
+            event(&stored, &times, args.at.json, out)
         }
         Fresh::Gap(missing) => match wanted_part(args, missing) {
             Some(missing) if !timed => gap(&missing, args.at.json, out),
@@ -47,10 +50,10 @@ pub(super) fn replay(args: &Replay, out: &mut impl Write) -> anyhow::Result<()> 
             gap(&missing, args.at.json, out)?;
         }
     }
-    if without_time > 0 {
+    if in_doubt > 0 {
         writeln!(
             std::io::stderr(),
-            "{without_time} events were left out: their clock was never set, so nobody knows when they came; --from-offset reaches them"
+            "{in_doubt} events may be of that time or not: their clock was never set, and all that is known is what came before and behind them"
         )?;
     }
     Ok(())
@@ -92,9 +95,7 @@ fn wanted_part(args: &Replay, gap: Gap) -> Option<Gap> {
     (topic && from < gap.to).then_some(Gap { from, ..gap })
 }
 
-fn is_within(args: &Replay, time: Option<WallTime>) -> bool {
-    match time {
-        Some(time) => args.from_time.is_none_or(|from| time >= from) && args.to_time.is_none_or(|to| time < to),
-        None => args.from_time.is_none() && args.to_time.is_none(),
-    }
+/// What may be of that time is: as for a group that is set to a time, nothing is passed over that may be.
+fn may_be_within(args: &Replay, earliest: WallTime, latest: WallTime) -> bool {
+    args.from_time.is_none_or(|from| latest >= from) && args.to_time.is_none_or(|to| earliest < to)
 }

@@ -12,37 +12,37 @@ use serde_json::{Map, Value, json};
 use super::{READ_BYTES, instant};
 use crate::gateway::event_item;
 
-/// By what times are corrected: for each boot, its clocks once they were right.
-pub(super) struct Times(Vec<Now>);
+/// By what times are corrected: the rule of the journal, by which it also finds a time ([`lamppost_journal::Times`]).
+pub(super) struct Times(lamppost_journal::Times);
+
+/// What the clocks said when an event was received.
+const fn moment(time: &EventTime) -> Now {
+    Now { wall: time.wall, monotonic: time.monotonic, boot: time.boot, quality: time.quality }
+}
 
 impl Times {
     pub(super) fn of(inspect: &Inspect) -> Self {
-        Self(inspect.right_clocks())
+        Self(inspect.times())
     }
 
     /// Where no log is known: times stay as they are.
-    pub(super) const fn none() -> Self {
-        Self(Vec::new())
+    pub(super) fn none() -> Self {
+        Self(lamppost_journal::Times::default())
     }
 
     /// When it really was, as far as that can be known.
     pub(super) fn corrected(&self, time: &EventTime) -> Option<WallTime> {
-        let right = self.0.iter().find(|now| now.boot == time.boot);
-        match right {
-            Some(now) => time.corrected(*now),
-            // With no better clock of that boot, a time stays as it is if it was a right one.
-            None => time.corrected(Now {
-                wall: time.wall,
-                monotonic: time.monotonic,
-                boot: time.boot,
-                quality: time.quality,
-            }),
-        }
+        self.0.of(&moment(time))
+    }
+
+    /// The earliest and the latest that it may have been.
+    pub(super) fn between(&self, time: &EventTime) -> (WallTime, WallTime) {
+        self.0.between(&moment(time))
     }
 
     /// The same for when a frame was written.
     pub(super) fn of_frame(&self, now: Now) -> Option<WallTime> {
-        self.corrected(&EventTime::received(now, None))
+        self.0.of(&now)
     }
 }
 
@@ -237,7 +237,9 @@ mod tests {
         };
         let right =
             Now { wall: WallTime(9_000), monotonic: Monotonic(500), boot: BootId(1), quality: ClockQuality::Synced };
-        let times = Times(vec![right]);
+        let mut known = lamppost_journal::Times::default();
+        known.learn(&right);
+        let times = Times(known);
         assert_eq!(times.corrected(&stamped(1, 3, 100, ClockQuality::Unset)), Some(WallTime(8_600)));
         assert_eq!(times.corrected(&stamped(2, 3, 100, ClockQuality::Unset)), None);
         assert_eq!(times.corrected(&stamped(2, 7_000, 100, ClockQuality::Holdover)), Some(WallTime(7_000)));
