@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use lamppost_event::{Arrival, Commit, DeviceId, Intake, JournalStopped, Refusal, Waiting};
-use lamppost_mqtt::{Counters, Front, Limits};
+use lamppost_mqtt::{Counters, Front, Limits, Listener, Rules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -129,7 +129,14 @@ fn status_kib(line: &str) -> u64 {
 async fn idle_connections(count: u64) -> Result<(), Box<dyn std::error::Error>> {
     let intake = Simulated::start(Duration::from_millis(2));
     let counters = Arc::new(Counters::default());
-    let front = Front::bind(([127, 0, 0, 1], 0).into(), Limits::default(), intake, Arc::clone(&counters)).await?;
+    let front = Front::bind(
+        vec![Listener::open(([127, 0, 0, 1], 0).into())],
+        Rules::default(),
+        Limits::default(),
+        intake,
+        Arc::clone(&counters),
+    )
+    .await?;
     let address = front.local_addr();
     let serving = tokio::spawn(front.run(std::future::pending()));
     let before = status_kib("VmRSS:");
@@ -159,7 +166,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let intake = Simulated::start(Duration::from_millis(commit_ms));
         let counters = Arc::new(Counters::default());
         let journal: Arc<dyn Intake> = intake.clone();
-        let front = Front::bind(([127, 0, 0, 1], 0).into(), limits, journal, Arc::clone(&counters)).await?;
+        let front = Front::bind(
+            vec![Listener::open(([127, 0, 0, 1], 0).into())],
+            Rules::default(),
+            limits,
+            journal,
+            Arc::clone(&counters),
+        )
+        .await?;
         let address = front.local_addr();
         let serving = tokio::spawn(front.run(std::future::pending()));
         let acks = Arc::new(AtomicU64::new(0));

@@ -16,6 +16,8 @@ pub(crate) struct Pending {
     pub(crate) bytes: usize,
     /// To go to subscribers once it is on disk.
     pub(crate) publication: Option<Publication>,
+    /// Not taken at all: the PUBACK that says so waits here for those before it.
+    pub(crate) refused: bool,
 }
 
 /// The queue. Invariant: nothing leaves it before its commit is on disk, nor before what came earlier.
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     fn pending(packet_id: u16) -> Pending {
-        Pending { packet_id: (packet_id != 0).then_some(packet_id), bytes: 10, publication: None }
+        Pending { packet_id: (packet_id != 0).then_some(packet_id), bytes: 10, publication: None, refused: false }
     }
 
     #[test]

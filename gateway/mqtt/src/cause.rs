@@ -16,6 +16,16 @@ pub enum Cause {
     ClientId,
     /// v5 enhanced authentication, which is not offered.
     Authentication,
+    /// A user name or password that is wrong or missing.
+    Credentials,
+    /// A client certificate that is missing or names nobody.
+    Certificate,
+    /// A client id other than the one that the certificate or user name stands for.
+    Identity,
+    /// A topic that this client may not publish to.
+    NotAuthorized,
+    /// A TLS handshake that failed.
+    Tls,
     /// More connections than allowed.
     Connections,
     /// A packet above the limit.
@@ -44,13 +54,18 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Malformed,
         Self::Protocol,
         Self::ConnectTimeout,
         Self::Version,
         Self::ClientId,
         Self::Authentication,
+        Self::Credentials,
+        Self::Certificate,
+        Self::Identity,
+        Self::NotAuthorized,
+        Self::Tls,
         Self::Connections,
         Self::PacketTooLarge,
         Self::EventTooLarge,
@@ -75,6 +90,11 @@ impl Cause {
             Self::Version => "version",
             Self::ClientId => "client_id",
             Self::Authentication => "authentication",
+            Self::Credentials => "credentials",
+            Self::Certificate => "certificate",
+            Self::Identity => "identity",
+            Self::NotAuthorized => "not_authorized",
+            Self::Tls => "tls",
             Self::Connections => "connections",
             Self::PacketTooLarge => "packet_too_large",
             Self::EventTooLarge => "event_too_large",
@@ -95,10 +115,12 @@ impl Cause {
     pub const fn reason(self) -> u8 {
         match self {
             Self::Malformed => 0x81,
-            Self::Protocol | Self::ConnectTimeout => 0x82,
+            Self::Protocol | Self::ConnectTimeout | Self::Tls => 0x82,
             Self::Version => 0x84,
             Self::ClientId => 0x85,
             Self::Authentication => 0x8C,
+            Self::Credentials => 0x86,
+            Self::Certificate | Self::Identity | Self::NotAuthorized => 0x87,
             Self::Connections | Self::RouterDied => 0x89,
             Self::PacketTooLarge | Self::EventTooLarge => 0x95,
             Self::QosTwo => 0x9B,

@@ -2,17 +2,19 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use lamppost_event::{Arrival, Commit, DeviceId, Intake, NameError, Refusal, Waiting};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::access::Rules;
 use crate::acks::Pending;
+use crate::admission::still_admitted;
 use crate::cause::Close;
 use crate::codec::{self, Qos, decode};
 use crate::counters::{Counters, Gauge, add};
@@ -20,8 +22,11 @@ use crate::durability::Durability;
 use crate::ending::end;
 use crate::fanout::Fanout;
 use crate::handshake::{Client, shake_hands};
+use crate::listener::Door;
+use crate::login::Login;
 use crate::registry::Registry;
 use crate::session::Effect;
+use crate::transport::Stream;
 use crate::wire::Wire;
 use crate::{Cause, Limits};
 
@@ -39,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) assigned: AtomicU64,
     pub(crate) random: RandomState,
+    pub(crate) rules: watch::Receiver<Arc<Rules>>,
+    pub(crate) login: Login,
 }
 
 impl Shared {
@@ -98,17 +105,18 @@ impl From<crate::fanout::LinkEnded> for Ending {
 pub(crate) type OpenGauge = Gauge<fn(&Counters) -> &AtomicU64>;
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, open: OpenGauge) {
+pub(crate) async fn serve(stream: Stream, peer: SocketAddr, door: Arc<Door>, shared: Arc<Shared>, open: OpenGauge) {
     let mut wire = Wire::new(stream, Arc::clone(&shared.counters));
-    let client = match shake_hands(&mut wire, &shared).await {
+    let client = match shake_hands(&mut wire, &door, &shared).await {
         Ok(client) => client,
         Err(close) => {
-            shared.counters.refuse(&close, "");
+            shared.counters.refuse(&close, &peer.to_string());
             return wire.finish().await;
         }
     };
     add(&shared.counters.clients_total, 1);
     tracing::debug!(client = client.session.device.as_str(), "connected");
+    drop(door);
     let durability = shared.durability.clone();
     let mut connection = Connection { shared, wire, client, durability, stalled: None };
     let ending = connection.converse().await.err().unwrap_or(Ending::Lost);
@@ -140,6 +148,7 @@ impl Connection {
     async fn converse(&mut self) -> Result<std::convert::Infallible, Ending> {
         let shared = Arc::clone(&self.shared);
         let mut stopping = shared.stopping.clone();
+        let mut rules = shared.rules.clone();
         let mut ticket = self.client.claim.ticket.clone();
         let mut room: Option<Waiting<'_, ()>> = None;
         let mut heard = Instant::now();
@@ -171,11 +180,12 @@ impl Connection {
                 () = ticket.superseded() => {
                     return Err(Close::new(Cause::TakenOver, "the same client id connected again").into());
                 }
+                _ = rules.changed() => self.look_again()?,
                 // Who waits for nothing is not woken by every commit.
                 _ = self.durability.changed(), if !self.client.session.acks.is_empty() => {
                     self.on_disk()?;
                 }
-                writable = self.wire.writable(), if !self.wire.output.is_empty() => writable?,
+                writable = self.wire.writable(), if self.wire.has_unsent() => writable?,
                 delivery = self.client.outbound.next(), if deliver => self.deliver(delivery?),
                 readable = self.wire.readable(), if read => {
                     readable?;
@@ -211,7 +221,11 @@ impl Connection {
             };
             let packet = decode(self.client.session.version, frame, &body).map_err(Close::from)?;
             let wanted = self.shared.fanout.wanted();
-            let effect = self.client.session.receive(packet, wanted, &mut self.wire.output)?;
+            let effect = self.client.session.receive(packet, wanted, &mut self.wire.output);
+            if let Some(denied) = self.client.session.take_denied() {
+                self.shared.counters.deny(&denied, self.client.session.device.as_str());
+            }
+            let effect = effect?;
             self.act(effect).await?;
         }
         Ok(())
@@ -264,6 +278,12 @@ impl Connection {
             Some(Stalled { arrival, pending, .. }) => self.offer(*arrival, pending),
             None => Ok(()),
         }
+    }
+
+    /// The passwords or rules were changed.
+    fn look_again(&mut self) -> Result<(), Close> {
+        let Client { session, outbound, login, .. } = &mut self.client;
+        still_admitted(&mut session.permissions, *login, &session.device, outbound, &self.shared)
     }
 
     /// Acknowledges what is on disk, and lets it go to subscribers. Returns whether there was any.

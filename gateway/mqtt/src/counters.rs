@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Cause;
+use crate::access::{Action, Denied};
 use crate::cause::Close;
 
 /// Counters and gauges of the front. All but those named `_now` only rise.
@@ -40,8 +41,12 @@ pub struct Counters {
     pub fanout_shed: AtomicU64,
     /// Messages that were stored and delivered, but not retained for lack of room.
     pub retained_refused: AtomicU64,
-    /// Subscriptions refused.
+    /// Subscriptions refused, for whatever reason.
     pub subscriptions_refused: AtomicU64,
+    /// Publishes that the rules do not allow. None of them was stored.
+    pub publishes_denied: AtomicU64,
+    /// Subscriptions that the rules do not allow.
+    pub subscriptions_denied: AtomicU64,
     /// Routers started after one died.
     pub router_restarts: AtomicU64,
     refusals: [AtomicU64; Cause::ALL.len()],
@@ -67,6 +72,22 @@ impl Counters {
             );
         } else {
             tracing::debug!(client, cause, reason, "connection refused or ended");
+        }
+    }
+}
+
+impl Counters {
+    /// Counts, and logs the first of its kind as a warning.
+    pub(crate) fn deny(&self, denied: &Denied, client: &str) {
+        let (counter, action) = match denied.action {
+            Action::Publish => (&self.publishes_denied, "publish"),
+            Action::Subscribe => (&self.subscriptions_denied, "subscribe"),
+        };
+        let topic = &*denied.topic;
+        if counter.fetch_add(denied.count, Ordering::Relaxed) == 0 {
+            tracing::warn!(client, action, topic, "not allowed by the rules; further ones are only counted");
+        } else {
+            tracing::debug!(client, action, topic, "not allowed by the rules");
         }
     }
 }

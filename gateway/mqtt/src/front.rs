@@ -3,11 +3,11 @@
 use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lamppost_event::Intake;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout_at};
@@ -15,8 +15,11 @@ use tokio::time::{Instant, interval, sleep, timeout_at};
 use crate::connection::{OpenGauge, Shared, serve};
 use crate::counters::{Gauge, add};
 use crate::fanout::Fanout;
+use crate::listener::Door;
+use crate::login::Login;
 use crate::registry::Registry;
-use crate::{Cause, Counters, Limits, cause::Close, durability};
+use crate::transport::Stream;
+use crate::{Cause, Counters, Keys, Limits, Listener, Rules, cause::Close, durability};
 
 /// How often remembered sessions are looked through for those that are over.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
@@ -42,6 +45,12 @@ pub enum BindError {
         /// Its name.
         limit: &'static str,
     },
+    /// There is nothing to listen on.
+    #[error("the MQTT server has no listener")]
+    NoListener,
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes to remember logins by")]
+    Random,
     /// The router's threads can't be started.
     #[error("the MQTT router does not start: {0}")]
     Router(#[source] std::io::Error),
@@ -49,33 +58,46 @@ pub enum BindError {
 
 /// The MQTT server. A PUBACK from it means: on disk.
 pub struct Front {
-    listener: TcpListener,
-    local_addr: SocketAddr,
+    listeners: Vec<(TcpListener, Arc<Door>)>,
+    local_addrs: Vec<SocketAddr>,
+    keys: Keys,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     durable: watch::Sender<durability::Durability>,
 }
 
 impl Front {
-    /// Listens on `listen` (port 0: a free one), and starts the router. Nothing is accepted before [`Front::run`].
+    /// Listens on all `listeners`, and starts the router. Nothing is accepted before [`Front::run`].
     ///
     /// # Errors
     /// [`BindError`].
     pub async fn bind(
-        listen: SocketAddr,
+        listeners: Vec<Listener>,
+        rules: Rules,
         limits: Limits,
         intake: Arc<dyn Intake>,
         counters: Arc<Counters>,
     ) -> Result<Self, BindError> {
         check(&limits)?;
-        let listened = |source| BindError::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(listened)?;
-        let local_addr = listener.local_addr().map_err(listened)?;
+        if listeners.is_empty() {
+            return Err(BindError::NoListener);
+        }
+        let mut bound = Vec::new();
+        let mut local_addrs = Vec::new();
+        for listener in &listeners {
+            let listened = |source| BindError::Listen { address: listener.address, source };
+            let socket = TcpListener::bind(listener.address).await.map_err(listened)?;
+            local_addrs.push(socket.local_addr().map_err(listened)?);
+            bound.push((socket, Arc::new(Door::new(listener))));
+        }
+        let login = Login::new(limits.verifications_max).ok_or(BindError::Random)?;
         let limits = Arc::new(limits);
         let fanout = Fanout::start(Arc::clone(&limits), Arc::clone(&counters)).map_err(BindError::Router)?;
         let (stop, stopping) = watch::channel(false);
         let (durable, watched) = watch::channel(durability::now(&*intake));
         let registry = Arc::new(Registry::new(limits.sessions_max, Arc::clone(&counters)));
+        let (changed, watched_rules) = watch::channel(Arc::new(rules));
+        let keys = Keys { doors: bound.iter().map(|(_, door)| Arc::clone(door)).collect(), rules: changed };
         let shared = Shared {
             limits,
             counters,
@@ -86,20 +108,35 @@ impl Front {
             stopping,
             assigned: AtomicU64::new(0),
             random: RandomState::new(),
+            rules: watched_rules,
+            login,
         };
-        Ok(Self { listener, local_addr, shared: Arc::new(shared), stop, durable })
+        Ok(Self { listeners: bound, local_addrs, keys, shared: Arc::new(shared), stop, durable })
     }
 
-    /// Where it listens.
+    /// Where the first listener listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        // `bind` took no empty list.
+        self.local_addrs.first().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// Where it listens, in the order of the listeners.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// By which certificates, passwords and rules are exchanged.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        self.keys.clone()
     }
 
     /// Serves until `shutdown` completes. Then it accepts no more, gives the acknowledgements that become due within the
     /// drain timeout, says DISCONNECT 0x8B (server shutting down) to v5 clients, and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, shared, stop, durable, .. } = self;
+        let Self { listeners, keys, shared, stop, durable, .. } = self;
         let follower = tokio::spawn(durability::follow(Arc::clone(&shared.intake), durable));
         let mut connections = JoinSet::new();
         let mut expiry = interval(EXPIRY_INTERVAL);
@@ -107,8 +144,8 @@ impl Front {
         loop {
             tokio::select! {
                 () = shutdown.as_mut() => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => accept(stream, peer, &shared, &mut connections),
+                (accepted, door) = next(&listeners) => match accepted {
+                    Ok((stream, peer)) => accept(stream, peer, door, &shared, &mut connections),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -118,17 +155,35 @@ impl Front {
                 _ = expiry.tick() => shared.registry.expire(Instant::now()),
             }
         }
-        drop(listener);
+        drop(listeners);
         stop.send_replace(true);
         let deadline = Instant::now() + shared.limits.drain_timeout + STOP_GRACE;
         while let Ok(Some(_)) = timeout_at(deadline, connections.join_next()).await {}
         connections.shutdown().await;
         shared.fanout.stop();
         follower.abort();
+        drop(keys);
     }
 }
 
-fn accept(stream: tokio::net::TcpStream, peer: SocketAddr, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
+/// The next connection of any listener. Safe to cancel.
+async fn next(listeners: &[(TcpListener, Arc<Door>)]) -> (std::io::Result<(TcpStream, SocketAddr)>, &Arc<Door>) {
+    // Where to begin changes, so that a busy listener does not starve the others.
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let turn = TURN.fetch_add(1, Ordering::Relaxed);
+    std::future::poll_fn(|context| {
+        for number in 0..listeners.len() {
+            let Some((listener, door)) = listeners.get((turn.wrapping_add(number)) % listeners.len()) else { continue };
+            if let std::task::Poll::Ready(accepted) = listener.poll_accept(context) {
+                return std::task::Poll::Ready((accepted, door));
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+fn accept(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
     let counters = &shared.counters;
     if counters.connections_now.load(Ordering::Relaxed) >= shared.limits.connections_max as u64 {
         counters.refuse(&Close::new(Cause::Connections, "as many connections as allowed"), &peer.to_string());
@@ -138,8 +193,12 @@ fn accept(stream: tokio::net::TcpStream, peer: SocketAddr, shared: &Arc<Shared>,
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "without TCP_NODELAY");
     }
+    let stream = match Stream::new(stream, door.tls().as_ref()) {
+        Ok(stream) => stream,
+        Err(error) => return counters.refuse(&Close::new(Cause::Tls, error.to_string()), &peer.to_string()),
+    };
     let open: OpenGauge = Gauge::up(Arc::clone(counters), |counters| &counters.connections_now);
-    connections.spawn(serve(stream, Arc::clone(shared), open));
+    connections.spawn(serve(stream, peer, Arc::clone(door), Arc::clone(shared), open));
 }
 
 fn check(limits: &Limits) -> Result<(), BindError> {
@@ -151,6 +210,7 @@ fn check(limits: &Limits) -> Result<(), BindError> {
         ("outgoing_bytes_max", limits.outgoing_bytes_max),
         ("topic_bytes_max", limits.topic_bytes_max),
         ("topic_levels_max", limits.topic_levels_max),
+        ("verifications_max", limits.verifications_max),
     ];
     match not_zero.iter().find(|(_, value)| *value == 0) {
         Some((limit, _)) => Err(BindError::Limit { limit }),

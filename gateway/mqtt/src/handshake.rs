@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use lamppost_event::DeviceId;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::admission::{Admitted, Proven, admit, certified};
 use crate::cause::Close;
 use crate::codec::{self, Accepted, Connect, DecodeError, Version, decode_connect};
 use crate::connection::Shared;
 use crate::durability::Durability;
+use crate::listener::Door;
 use crate::outbound::{Outbound, Reception};
 use crate::registry::Claim;
 use crate::session::{LastWill, Session};
@@ -30,6 +32,7 @@ pub(crate) struct Client {
     pub(crate) session_expiry: Duration,
     /// The client may be told reasons in words.
     pub(crate) explain: bool,
+    pub(crate) login: Option<Proven>,
 }
 
 /// What a CONNECT asks for, checked.
@@ -44,10 +47,15 @@ struct Introduction {
     /// The expiry is another than the client asked for.
     expiry_changed: bool,
     explain: bool,
+    login: Option<Proven>,
 }
 
-/// Reads CONNECT and answers it. A negative answer is left in the wire's output.
-pub(crate) async fn shake_hands(wire: &mut Wire, shared: &Shared) -> Result<Client, Close> {
+/// Sees TLS up, reads CONNECT and answers it. A negative answer is left in the wire's output.
+pub(crate) async fn shake_hands(wire: &mut Wire, door: &Door, shared: &Shared) -> Result<Client, Close> {
+    timeout(shared.limits.handshake_timeout, wire.secure())
+        .await
+        .map_err(|_| Close::new(Cause::ConnectTimeout, "no TLS handshake in time"))?
+        .map_err(|error| Close::new(Cause::Tls, format!("the TLS handshake failed: {error}")))?;
     let deadline = Instant::now() + shared.limits.connect_timeout;
     let (frame, body) = timeout_at(deadline, first_packet(wire, shared))
         .await
@@ -60,7 +68,14 @@ pub(crate) async fn shake_hands(wire: &mut Wire, shared: &Shared) -> Result<Clie
         }
     };
     let version = connect.version;
-    let introduction = introduce(&connect, shared).inspect_err(|close| {
+    let admitted = async {
+        let certified = certified(wire, door.entry)?;
+        admit(&connect, certified.as_ref(), door.entry, shared).await
+    };
+    let too_late = |_| Err(Close::new(Cause::ConnectTimeout, "the password could not be verified in time"));
+    let admitted = timeout_at(deadline, admitted).await.unwrap_or_else(too_late);
+    let introduction = admitted.and_then(|admitted| introduce(&connect, admitted, shared));
+    let introduction = introduction.inspect_err(|close| {
         codec::connack_refused(version, connack_code(version, close.cause), &close.detail, &mut wire.output);
     })?;
     Ok(let_in(introduction, wire, shared).await)
@@ -100,11 +115,13 @@ fn connack_code(version: Version, cause: Cause) -> u8 {
         (Version::V5, cause) => cause.reason(),
         (Version::V4, Cause::Version) => 0x01,
         (Version::V4, Cause::ClientId) => 0x02,
+        (Version::V4, Cause::Credentials) => 0x04,
+        (Version::V4, Cause::Certificate | Cause::Identity | Cause::NotAuthorized) => 0x05,
         (Version::V4, _) => 0x03,
     }
 }
 
-fn introduce(connect: &Connect<'_>, shared: &Shared) -> Result<Introduction, Close> {
+fn introduce(connect: &Connect<'_>, admitted: Admitted, shared: &Shared) -> Result<Introduction, Close> {
     if *shared.durability.borrow() == Durability::Stopped {
         return Err(Close::new(Cause::JournalStopped, "nothing can be stored now"));
     }
@@ -115,9 +132,14 @@ fn introduce(connect: &Connect<'_>, shared: &Shared) -> Result<Introduction, Clo
     if assigned && connect.version == Version::V4 && !connect.clean {
         return Err(Close::new(Cause::ClientId, "an empty client id needs a clean session"));
     }
-    let device = if assigned { shared.assign_client_id() } else { DeviceId::new(connect.client_id) };
+    let device = match admitted.client_id {
+        Some(client_id) => Ok(client_id),
+        None if assigned => shared.assign_client_id(),
+        None => DeviceId::new(connect.client_id),
+    };
     let device = device.map_err(|error| Close::new(Cause::ClientId, error.to_string()))?;
-    let session = Session::new(connect.version, device, shared.limits.clone());
+    let mut session = Session::new(connect.version, device, shared.limits.clone());
+    session.permissions = admitted.permissions;
     let will = connect.will.as_ref().map(|will| session.last_will(will)).transpose()?;
     let asked = asked_expiry(connect);
     let session_expiry = asked.min(shared.limits.session_expiry_max);
@@ -132,6 +154,7 @@ fn introduce(connect: &Connect<'_>, shared: &Shared) -> Result<Introduction, Clo
         expiry_changed: session_expiry != asked,
         // A reason in words must not make the packet larger than the client takes.
         explain: connect.problem_information && connect.packet_bytes_max.is_none_or(|bytes| bytes >= EXPLAIN_BYTES_MIN),
+        login: admitted.login,
     })
 }
 
@@ -157,7 +180,7 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
     let Introduction { session, assigned, clean, will, reception, silence_max, session_expiry, .. } = introduction;
     let mut claim = shared.registry.claim(&session.device).await;
     let resumed = match claim.resume() {
-        Some(outbound) if !clean && outbound.resumable().await => Some(outbound),
+        Some(outbound) if !clean && is_allowed(&outbound, &session) && outbound.resumable().await => Some(outbound),
         _ => None,
     };
     let accepted = Accepted {
@@ -173,5 +196,20 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
     codec::connack(session.version, &accepted, &mut wire.output);
     let mut outbound = resumed.unwrap_or_default();
     outbound.resume(reception, &mut wire.output);
-    Client { session, outbound, claim, reception, will, silence_max, session_expiry, explain: introduction.explain }
+    Client {
+        session,
+        outbound,
+        claim,
+        reception,
+        will,
+        silence_max,
+        session_expiry,
+        explain: introduction.explain,
+        login: introduction.login,
+    }
+}
+
+/// Who comes by another proof, or under other rules, does not get what was subscribed to before.
+fn is_allowed(outbound: &Outbound, session: &Session) -> bool {
+    outbound.filters().all(|filter| session.permissions.may_subscribe(&session.device, filter))
 }

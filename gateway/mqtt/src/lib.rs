@@ -10,14 +10,17 @@
 //! **Invariant:** nothing is acknowledged before its commit is on disk, and acknowledgements leave in order.
 //! **Invariant:** ingest waits for the journal only; never for the router, a subscriber or another client.
 //! **Invariant:** what a client can make grow has a bound in [`Limits`].
+//! **Invariant:** nobody comes in but by the [`Entry`] of a [`Listener`], and nothing is published or subscribed to but by the
+//! [`Rules`]; passwords and keys are never in a log line.
 //!
-//! Not served: QoS 2 (refused with its reason), shared subscriptions, enhanced authentication, user names (read and not
-//! looked at). Sessions and retained messages live in memory: after a start no session is present.
+//! Not served: QoS 2 (refused with its reason), shared subscriptions, enhanced authentication. Sessions and retained messages live in memory: after a start no session is present.
 
 #[cfg(test)]
 extern crate self as lamppost_mqtt;
 
+mod access;
 mod acks;
+mod admission;
 mod cause;
 mod codec;
 mod connection;
@@ -28,13 +31,19 @@ mod fanout;
 mod front;
 mod handshake;
 mod limits;
+mod listener;
+mod login;
 mod outbound;
 mod registry;
 mod session;
 mod topic;
+mod transport;
 mod wire;
 
+pub use access::{Acl, AclError, Entry, EntryError, IdentityError, IdentityFrom, Passwords, PasswordsError, Rules};
 pub use cause::Cause;
 pub use counters::Counters;
 pub use front::{BindError, Front};
 pub use limits::Limits;
+pub use listener::{Keys, Listener};
+pub use transport::{Tls, TlsError, TlsFiles};

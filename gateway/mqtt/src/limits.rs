@@ -30,8 +30,13 @@ pub struct Limits {
     pub topic_aliases_max: u16,
     /// Subscriptions of one client.
     pub subscriptions_max: usize,
-    /// How long a connection may take to send its CONNECT.
+    /// How long a connection may take for the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// How long a connection may take to send its CONNECT, and to be looked at, after that.
     pub connect_timeout: Duration,
+    /// Passwords that are verified at the same time. Each takes up to 64 MiB, as its hash says; 19 MiB with those that
+    /// `lamppost passwd` makes. Not 0.
+    pub verifications_max: usize,
     /// Sessions remembered while their clients are away. Above it, a session ends with its connection.
     pub sessions_max: usize,
     /// How long a session is remembered: v5 clients may ask for less; v3.1.1 clients can't.
@@ -67,7 +72,9 @@ impl Default for Limits {
             topic_levels_max: 32,
             topic_aliases_max: 16,
             subscriptions_max: 64,
+            handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
+            verifications_max: 2,
             sessions_max: 10_000,
             session_expiry_max: Duration::from_secs(24 * 3600),
             fanout_bytes_max: 8 * 1024 * 1024,

@@ -58,6 +58,11 @@ impl Outbound {
         }
     }
 
+    /// What is subscribed to.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &str> {
+        self.subscriptions.iter().map(|subscription| &*subscription.wish.filter)
+    }
+
     /// Subscribes, and returns a code for each filter.
     pub(crate) async fn subscribe(
         &mut self,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use lamppost_event::{Address, Arrival, Commit, ContentType, DeviceId, Origin, SourceKind};
 
+use crate::access::{Action, Denied, Permissions};
 use crate::acks::{Acks, Pending};
 use crate::cause::Close;
 use crate::codec::{self, Filter, Packet, Publish, PublishProperties, Qos, Version, Will};
@@ -62,6 +63,9 @@ pub(crate) struct Session {
     pub(crate) version: Version,
     pub(crate) device: DeviceId,
     pub(crate) acks: Acks,
+    pub(crate) permissions: Permissions,
+    /// Boxed: most clients try nothing that they may not.
+    denied: Option<Box<Denied>>,
     limits: Arc<Limits>,
     aliases: Vec<Option<Address>>,
     /// Most clients publish to one topic: it is parsed once.
@@ -70,7 +74,21 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(version: Version, device: DeviceId, limits: Arc<Limits>) -> Self {
-        Self { version, device, acks: Acks::default(), limits, aliases: Vec::new(), last_address: None }
+        Self {
+            version,
+            device,
+            acks: Acks::default(),
+            permissions: Permissions::default(),
+            denied: None,
+            limits,
+            aliases: Vec::new(),
+            last_address: None,
+        }
+    }
+
+    /// What the client has tried in vain since this was asked last.
+    pub(crate) fn take_denied(&mut self) -> Option<Box<Denied>> {
+        self.denied.take()
     }
 
     /// Whether another packet may be looked at. A v5 client that goes beyond its window is at fault, and is told so when
@@ -89,11 +107,13 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<Effect, Close> {
         match packet {
-            Packet::Publish(publish) => self.publish(&publish, fanout_wanted),
+            Packet::Publish(publish) => self.publish(&publish, fanout_wanted, out),
             Packet::PubAck(packet_id) => Ok(Effect::Delivered(packet_id)),
             Packet::Subscribe(subscribe) => {
-                let wish = |filter| self.wish(filter, subscribe.subscription_id);
-                let filters = subscribe.filters.into_iter().map(wish).collect();
+                let mut filters = Vec::with_capacity(subscribe.filters.len());
+                for filter in subscribe.filters {
+                    filters.push(self.wish(filter, subscribe.subscription_id));
+                }
                 Ok(Effect::Subscribe(SubscribeRequest { packet_id: subscribe.packet_id, filters }))
             }
             Packet::Unsubscribe(unsubscribe) => Ok(Effect::Unsubscribe {
@@ -120,8 +140,8 @@ impl Session {
         let mut pubacks = 0;
         self.acks.release(commit, |pending| {
             if let Some(packet_id) = pending.packet_id {
-                codec::puback(packet_id, out);
-                pubacks += 1;
+                codec::puback(packet_id, pending.refused, out);
+                pubacks += u64::from(!pending.refused);
             }
             if let Some(publication) = pending.publication {
                 publish(publication);
@@ -138,29 +158,62 @@ impl Session {
             _ => return Err(Close::new(Cause::QosTwo, "a will with QoS 2 is not served: use 0 or 1")),
         };
         let address = address(will.topic, &self.limits)?;
+        if !self.permissions.may_publish(&self.device, address.as_str()) {
+            return Err(Close::new(Cause::NotAuthorized, format!("a will for {:?} is not allowed", address.as_str())));
+        }
         let payload = Bytes::copy_from_slice(will.payload);
         let publication = self.publication(&address, &payload, qos, will.retain, &will.properties);
         Ok(LastWill {
-            pending: Pending { packet_id: None, bytes: payload.len(), publication: Some(publication) },
+            pending: Pending { packet_id: None, bytes: payload.len(), publication: Some(publication), refused: false },
             arrival: Box::new(self.arrival(address, payload, &will.properties)),
             qos,
             delay_s: will.properties.will_delay_s,
         })
     }
 
-    fn publish(&mut self, publish: &Publish<'_>, fanout_wanted: bool) -> Result<Effect, Close> {
+    fn publish(&mut self, publish: &Publish<'_>, fanout_wanted: bool, out: &mut BytesMut) -> Result<Effect, Close> {
         if publish.qos == Qos::AtLeastOnce && self.acks.unacknowledged() >= usize::from(self.limits.window) {
             let detail = format!("more than {} publishes without a PUBACK (Receive Maximum)", self.limits.window);
             return Err(Close::new(Cause::Window, detail));
         }
         let address = self.address(publish)?;
+        if !self.permissions.may_publish(&self.device, address.as_str()) {
+            return self.deny_publish(publish, &address, out);
+        }
         // Copied: a slice would keep the whole read buffer in memory for as long as the event waits.
         let payload = Bytes::copy_from_slice(publish.payload);
         let publication = (fanout_wanted || publish.retain)
             .then(|| self.publication(&address, &payload, publish.qos, publish.retain, &publish.properties));
         let packet_id = (publish.qos == Qos::AtLeastOnce).then_some(publish.packet_id);
-        let pending = Pending { packet_id, bytes: payload.len() + 64, publication };
+        let pending = Pending { packet_id, bytes: payload.len() + 64, publication, refused: false };
         Ok(Effect::Offer(Box::new(self.arrival(address, payload, &publish.properties)), pending))
+    }
+
+    /// A v5 client is told by the PUBACK, in its turn; what came with QoS 0 is dropped. In v3.1.1 a PUBACK can only mean "on
+    /// disk", so the connection ends [MQTT-3.3.5-2].
+    fn deny_publish(&mut self, publish: &Publish<'_>, address: &Address, out: &mut BytesMut) -> Result<Effect, Close> {
+        self.deny(Action::Publish, address.as_str());
+        if self.version == Version::V4 {
+            return Err(Close::new(
+                Cause::NotAuthorized,
+                format!("publishing to {:?} is not allowed", address.as_str()),
+            ));
+        }
+        match publish.qos {
+            Qos::AtLeastOnce if self.acks.is_empty() => codec::puback(publish.packet_id, true, out),
+            Qos::AtLeastOnce => {
+                let packet_id = Some(publish.packet_id);
+                // It waits for no commit of its own.
+                self.acks.push(Commit(0), Pending { packet_id, bytes: 64, publication: None, refused: true });
+            }
+            Qos::AtMostOnce => {}
+        }
+        Ok(Effect::None)
+    }
+
+    fn deny(&mut self, action: Action, topic: &str) {
+        let count = self.denied.take().filter(|denied| denied.action == action).map_or(0, |denied| denied.count) + 1;
+        self.denied = Some(Box::new(Denied { action, topic: topic.into(), count }));
     }
 
     fn address(&mut self, publish: &Publish<'_>) -> Result<Address, Close> {
@@ -231,12 +284,17 @@ impl Session {
         }
     }
 
-    fn wish(&self, filter: Filter<'_>, subscription_id: Option<u32>) -> Result<Wish, u8> {
-        let refused = |v5| if self.version == Version::V5 { v5 } else { 0x80 };
+    fn wish(&mut self, filter: Filter<'_>, subscription_id: Option<u32>) -> Result<Wish, u8> {
+        let version = self.version;
+        let refused = |v5| if version == Version::V5 { v5 } else { 0x80 };
         if filter.path.starts_with("$share/") {
             return Err(refused(0x9E));
         }
         topic::check_filter(filter.path, &self.limits).map_err(|_| refused(0x8F))?;
+        if !self.permissions.may_subscribe(&self.device, filter.path) {
+            self.deny(Action::Subscribe, filter.path);
+            return Err(refused(0x87));
+        }
         Ok(Wish {
             filter: filter.path.into(),
             qos: if filter.qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },

@@ -1,16 +1,16 @@
-//! The socket of a connection with what was read and not looked at, and what waits to be written.
+//! The stream of a connection with what was read and not looked at, and what waits to be written.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 
 use crate::codec::{DecodeError, Frame, frame};
 use crate::counters::{Counters, add};
+use crate::transport::Stream;
 
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -18,14 +18,14 @@ const READ_BYTES: usize = 16 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     pub(crate) output: BytesMut,
     counters: Arc<Counters>,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(stream: Stream, counters: Arc<Counters>) -> Self {
         Self { stream, input: BytesMut::new(), output: BytesMut::new(), counters }
     }
 
@@ -47,6 +47,16 @@ impl Wire {
         self.input.first().copied()
     }
 
+    /// Waits for the TLS handshake, if there is one.
+    pub(crate) async fn secure(&mut self) -> io::Result<()> {
+        self.stream.shake_hands(&mut self.input).await
+    }
+
+    /// The client's certificate, which was verified.
+    pub(crate) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.stream.certificate()
+    }
+
     /// Completes when there may be something to read. Safe to cancel.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
@@ -59,8 +69,7 @@ impl Wire {
 
     /// Reads what is there. `Ok(false)`: the peer is gone.
     pub(crate) fn fill(&mut self) -> io::Result<bool> {
-        self.input.reserve(READ_BYTES);
-        match self.stream.try_read_buf(&mut self.input) {
+        match self.stream.read(&mut self.input, READ_BYTES) {
             Ok(0) => Ok(false),
             Ok(count) => {
                 add(&self.counters.bytes_in, count as u64);
@@ -84,21 +93,26 @@ impl Wire {
     /// Writes what the socket takes now.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {
-            match self.stream.try_write(&self.output) {
+            match self.stream.write(&self.output) {
                 Ok(count) => {
                     add(&self.counters.bytes_out, count as u64);
                     self.output.advance(count);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        self.stream.flush().map(drop)
+    }
+
+    /// Whether something waits for the socket.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.output.is_empty() || self.stream.has_unsent()
     }
 
     /// Writes our last words as far as the socket takes them now, and ends our side. Never waits.
     pub(crate) async fn end_our_side(&mut self) {
-        if self.flush().is_ok() && self.output.is_empty() {
+        if self.flush().is_ok() && !self.has_unsent() {
             // A peer that is gone already needs no end.
             drop(self.stream.shutdown().await);
         }
@@ -108,12 +122,15 @@ impl Wire {
     /// destroy our last words on their way.
     pub(crate) async fn finish(mut self) {
         let last_words = async {
-            self.stream.write_all(&self.output).await?;
+            self.flush()?;
+            while self.has_unsent() {
+                self.writable().await?;
+                self.flush()?;
+            }
             self.stream.shutdown().await?;
-            let mut unread = [0; 4096];
             loop {
-                self.stream.readable().await?;
-                match self.stream.try_read(&mut unread) {
+                self.readable().await?;
+                match self.stream.discard() {
                     Ok(0) => return io::Result::Ok(()),
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

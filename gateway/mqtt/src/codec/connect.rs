@@ -3,7 +3,7 @@
 use super::properties::{Value, id, walk};
 use super::{DecodeError, Frame, PublishProperties, Reader, Version};
 
-/// A client's introduction. Its user name and password are read and not looked at yet.
+/// A client's introduction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Connect<'a> {
     pub(crate) version: Version,
@@ -20,6 +20,18 @@ pub(crate) struct Connect<'a> {
     pub(crate) packet_bytes_max: Option<u32>,
     pub(crate) problem_information: bool,
     pub(crate) authentication_method: Option<&'a str>,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) password: Option<Secret<'a>>,
+}
+
+/// What must not come into a log: its `Debug` tells nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Secret<'a>(pub(crate) &'a [u8]);
+
+impl std::fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// What is to be published should the client vanish.
@@ -68,6 +80,8 @@ pub(crate) fn decode_connect(frame: Frame, body: &[u8]) -> Result<Connect<'_>, D
         packet_bytes_max: None,
         problem_information: true,
         authentication_method: None,
+        user: None,
+        password: None,
     };
     if version == Version::V5 {
         read_properties(reader.block()?, &mut connect)?;
@@ -82,10 +96,10 @@ pub(crate) fn decode_connect(frame: Frame, body: &[u8]) -> Result<Connect<'_>, D
         connect.will = Some(Will { topic, payload, qos: (flags >> 3) & 3, retain: flags & 0x20 != 0, properties });
     }
     if flags & 0x80 != 0 {
-        reader.string()?;
+        connect.user = Some(reader.string()?);
     }
     if flags & 0x40 != 0 {
-        reader.binary()?;
+        connect.password = Some(Secret(reader.binary()?));
     }
     reader.finish("bytes after CONNECT")?;
     Ok(connect)

@@ -64,10 +64,13 @@ fn put_connack(version: Version, session_present: bool, reason: u8, properties: 
     }
 }
 
-/// PUBACK, always of success: what could not be stored is not acknowledged at all.
-pub(crate) fn puback(packet_id: u16, out: &mut BytesMut) {
-    out.put_slice(&[0x40, 2]);
+/// PUBACK: success, or (v5 only) 0x87, not authorized. What could not be stored is not acknowledged at all.
+pub(crate) fn puback(packet_id: u16, refused: bool, out: &mut BytesMut) {
+    out.put_slice(&[0x40, if refused { 3 } else { 2 }]);
     out.put_u16(packet_id);
+    if refused {
+        out.put_u8(0x87);
+    }
 }
 
 /// SUBACK with one code a filter.

@@ -18,7 +18,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use connect::{Connect, Will, decode_connect};
+pub(crate) use connect::{Connect, Secret, Will, decode_connect};
 pub(crate) use decode::{Filter, Publish, Subscribe, Unsubscribe, decode};
 pub(crate) use encode::{
     Accepted, Outgoing, connack, connack_refused, disconnect, pingresp, puback, publish, suback, unsuback,

@@ -8,12 +8,17 @@ use support::raw::{Raw, publish_v4, subscribe_v4};
 
 use super::*;
 
+fn open(address: SocketAddr) -> Vec<Listener> {
+    vec![Listener::open(address)]
+}
+
 #[tokio::test]
 async fn the_death_of_the_router_costs_no_ingest_and_heals() {
     let counters = Arc::new(Counters::default());
-    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let front = Front::bind(any_port, Limits::default(), HandIntake::automatic(), Arc::clone(&counters)).await.unwrap();
-    let (address, fanout) = (front.local_addr(), front.shared.fanout.clone());
+    let any_port = open(support::ANY_PORT);
+    let (rules, limits) = (Rules::default(), Limits::default());
+    let front = Front::bind(any_port, rules, limits, HandIntake::automatic(), Arc::clone(&counters)).await.unwrap();
+    let (address, fanout) = (front.local_addrs()[0], front.shared.fanout.clone());
     tokio::spawn(front.run(std::future::pending()));
     let mut subscriber = Raw::v5(address, "s").await;
     subscriber.send(&support::raw::subscribe_v5(1, "a", 0)).await;
@@ -43,15 +48,25 @@ async fn the_death_of_the_router_costs_no_ingest_and_heals() {
 async fn a_limit_of_0_is_refused_by_name() {
     let limits = Limits { window: 0, ..Limits::default() };
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let bound = Front::bind(any_port, limits, HandIntake::automatic(), Arc::default()).await;
+    let bound = Front::bind(open(any_port), Rules::default(), limits, HandIntake::automatic(), Arc::default()).await;
     assert!(matches!(bound.err(), Some(BindError::Limit { limit: "window" })));
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let first = Front::bind(any_port, Limits::default(), HandIntake::automatic(), Arc::default()).await.unwrap();
-    let second = Front::bind(first.local_addr(), Limits::default(), HandIntake::automatic(), Arc::default()).await;
+    let first =
+        Front::bind(open(any_port), Rules::default(), Limits::default(), HandIntake::automatic(), Arc::default())
+            .await
+            .unwrap();
+    let second = Front::bind(
+        open(first.local_addrs()[0]),
+        Rules::default(),
+        Limits::default(),
+        HandIntake::automatic(),
+        Arc::default(),
+    )
+    .await;
     let error = second.err().unwrap().to_string();
-    assert!(error.contains(&first.local_addr().to_string()), "{error}");
+    assert!(error.contains(&first.local_addrs()[0].to_string()), "{error}");
 }

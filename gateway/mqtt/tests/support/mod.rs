@@ -3,15 +3,19 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
 
+pub mod certificates;
 pub mod raw;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamppost_event::{Arrival, Commit, DeviceId, Intake, JournalStopped, Refusal, Waiting};
-use lamppost_mqtt::{Counters, Front, Limits};
+use lamppost_mqtt::{Counters, Front, Keys, Limits, Listener, Rules};
 use tokio::sync::{oneshot, watch};
+
+/// A free port of this machine.
+pub const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
 /// The test's journal. Every arrival is a commit of its own.
 pub struct HandIntake {
@@ -128,6 +132,8 @@ impl Intake for HandIntake {
 /// A running front.
 pub struct Running {
     pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
+    pub keys: Keys,
     pub intake: Arc<HandIntake>,
     pub counters: Arc<Counters>,
     stop: Option<oneshot::Sender<()>>,
@@ -136,15 +142,19 @@ pub struct Running {
 
 impl Running {
     pub async fn start(intake: Arc<HandIntake>, limits: Limits) -> Self {
+        Self::start_with(vec![Listener::open(ANY_PORT)], Rules::default(), intake, limits).await
+    }
+
+    pub async fn start_with(listeners: Vec<Listener>, rules: Rules, intake: Arc<HandIntake>, limits: Limits) -> Self {
         let counters = Arc::new(Counters::default());
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let front = Front::bind(any_port, limits, intake.clone(), counters.clone()).await.unwrap();
-        let address = front.local_addr();
+        let front = Front::bind(listeners, rules, limits, intake.clone(), counters.clone()).await.unwrap();
+        let (addresses, keys) = (front.local_addrs().to_vec(), front.keys());
+        let address = addresses[0];
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(front.run(async {
             drop(stopped.await);
         }));
-        Self { address, intake, counters, stop: Some(stop), task }
+        Self { address, addresses, keys, intake, counters, stop: Some(stop), task }
     }
 
     pub fn begin_stop(&mut self) {

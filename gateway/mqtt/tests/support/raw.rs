@@ -6,12 +6,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// What bytes go over.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 pub struct Raw {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
 }
 
 /// How long a test waits for what must come.
@@ -49,6 +54,25 @@ pub fn connect_v5(client_id: &str, clean: bool, properties: &[u8]) -> Vec<u8> {
     packet(0x10, &[&b"\0\x04MQTT\x05"[..], &flags, properties, &text(client_id)].concat())
 }
 
+/// CONNECT of v3.1.1 or v5 with what there is of user name, password and will topic.
+pub fn connect_as(
+    version: u8,
+    client_id: &str,
+    user: Option<&str>,
+    password: Option<&str>,
+    will: Option<&str>,
+) -> Vec<u8> {
+    let given = |part: Option<&str>, flag: u8| if part.is_some() { flag } else { 0 };
+    let flags = 2 | given(user, 0x80) | given(password, 0x40) | given(will, 0x0C);
+    let properties: &[u8] = if version == 5 { &[0] } else { &[] };
+    let mut body = [&b"\0\x04MQTT"[..], &[version, flags, 0, 60], properties, &text(client_id)].concat();
+    if let Some(topic) = will {
+        body.extend([properties, &text(topic), &text("gone")].concat());
+    }
+    [user, password].into_iter().flatten().for_each(|part| body.extend(text(part)));
+    packet(0x10, &body)
+}
+
 pub fn publish_v4(topic: &str, packet_id: u16, payload: &[u8]) -> Vec<u8> {
     let id = if packet_id == 0 { vec![] } else { packet_id.to_be_bytes().to_vec() };
     packet(if packet_id == 0 { 0x30 } else { 0x32 }, &[&text(topic)[..], &id, payload].concat())
@@ -70,7 +94,11 @@ pub fn subscribe_v5(packet_id: u16, filter: &str, options: u8) -> Vec<u8> {
 
 impl Raw {
     pub async fn open(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap() }
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream) }
     }
 
     /// Connects with v3.1.1 and is let in.

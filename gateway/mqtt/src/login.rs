@@ -1,0 +1,154 @@
+//! Passwords are verified here: off the runtime's threads, few at a time, and once for who comes often.
+//!
+//! **Invariant:** no more than `verifications_max` verifications run, each with the memory that the password file's bounds
+//! allow; all others wait, for no longer than their connection may take to come in.
+//! **Invariant:** a login is remembered under a keyed hash of user, password *and* the user's entry in the file, with a key
+//! that lives in this process alone: another password, or another entry, is another login.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ring::hmac;
+use ring::rand::SystemRandom;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::Cause;
+use crate::access::Passwords;
+use crate::cause::Close;
+use crate::codec::Secret;
+
+/// Logins that are remembered. 32 bytes each, twice.
+const REMEMBERED_MAX: usize = 16_384;
+
+type Mark = [u8; 32];
+
+/// Verifies, and remembers.
+pub(crate) struct Login {
+    key: hmac::Key,
+    permits: Arc<Semaphore>,
+    remembered: Mutex<Remembered>,
+}
+
+#[derive(Default)]
+struct Remembered {
+    marks: HashSet<Mark>,
+    order: VecDeque<Mark>,
+}
+
+impl Login {
+    /// `None`: the system gives no random bytes.
+    pub(crate) fn new(verifications_max: usize) -> Option<Self> {
+        Some(Self {
+            key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?,
+            permits: Arc::new(Semaphore::new(verifications_max.clamp(1, Semaphore::MAX_PERMITS))),
+            remembered: Mutex::default(),
+        })
+    }
+
+    /// Whether the password is the user's. The same words whether there is such a user or not.
+    pub(crate) async fn verify(&self, user: &str, secret: Secret<'_>, passwords: &Arc<Passwords>) -> Result<(), Close> {
+        let wrong = || Close::new(Cause::Credentials, format!("wrong user name or password, of the user {user:?}"));
+        if secret.0.len() > crate::access::PASSWORD_BYTES_MAX {
+            return Err(wrong());
+        }
+        let mark = self.mark(user, secret, passwords);
+        if mark.is_some_and(|mark| self.remembered().marks.contains(&mark)) {
+            return Ok(());
+        }
+        let busy = |_| Close::new(Cause::Credentials, "passwords can't be verified now");
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| busy(()))?;
+        let number = self.number(user);
+        let (user_too, password, passwords) = (user.to_owned(), secret.0.to_vec(), Arc::clone(passwords));
+        let verified = spawn_blocking(move || {
+            // Held until the work is done: a connection that gives up does not make room for the next.
+            let _permit = permit;
+            passwords.verify(&user_too, &password, number)
+        });
+        if !verified.await.map_err(|_| busy(()))? {
+            return Err(wrong());
+        }
+        if let Some(mark) = mark {
+            self.remembered().add(mark);
+        }
+        Ok(())
+    }
+
+    /// Stands for this user with this password and this entry.
+    fn mark(&self, user: &str, secret: Secret<'_>, passwords: &Passwords) -> Option<Mark> {
+        let hash = passwords.hash(user)?;
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in [user.as_bytes(), secret.0, hash.as_bytes()] {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+        context.sign().as_ref().try_into().ok()
+    }
+
+    /// The same for the same text, and not to be foretold.
+    pub(crate) fn number(&self, user: &str) -> u64 {
+        let tag = hmac::sign(&self.key, user.as_bytes());
+        tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Remembered {
+    fn add(&mut self, mark: Mark) {
+        if self.marks.insert(mark) {
+            self.order.push_back(mark);
+        }
+        if self.order.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.marks.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passwords() -> Arc<Passwords> {
+        Arc::new(Passwords::parse(&Passwords::entry("anna", b"secret").unwrap()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_verified_login_is_remembered_until_its_entry_is_another() {
+        let login = Login::new(1).unwrap();
+        let first = passwords();
+        login.verify("anna", Secret(b"secret"), &first).await.unwrap();
+        // With no permit left, only what is remembered is answered.
+        let all = login.permits.clone().acquire_owned().await.unwrap();
+        login.verify("anna", Secret(b"secret"), &first).await.unwrap();
+        let soon = std::time::Duration::from_millis(50);
+        for (user, password, passwords) in
+            [("anna", &b"Secret"[..], &first), ("bert", b"secret", &first), ("anna", b"secret", &passwords())]
+        {
+            let verified = tokio::time::timeout(soon, login.verify(user, Secret(password), passwords)).await;
+            assert!(verified.is_err(), "{user} {verified:?}");
+        }
+        drop(all);
+        for (user, password) in [("anna", &b"Secret"[..]), ("bert", b"secret"), ("anna", &[b'x'; 2000])] {
+            let close = login.verify(user, Secret(password), &first).await.unwrap_err();
+            assert_eq!(close.cause, Cause::Credentials);
+            assert!(!close.detail.contains("ecret"), "{}", close.detail);
+        }
+    }
+
+    #[test]
+    fn no_more_logins_are_remembered_than_allowed() {
+        let mut remembered = Remembered::default();
+        for number in 0..REMEMBERED_MAX as u64 + 10 {
+            let mut mark = [0; 32];
+            mark[..8].copy_from_slice(&number.to_le_bytes());
+            remembered.add(mark);
+            remembered.add(mark);
+        }
+        assert_eq!((remembered.marks.len(), remembered.order.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+    }
+}
