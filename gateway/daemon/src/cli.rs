@@ -33,7 +33,7 @@ Log lines go to standard error; RUST_LOG sets how much (for example RUST_LOG=lam
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the gateway until it is told to stop (SIGTERM, SIGINT).
+    /// Run the gateway until it is told to stop (SIGTERM, SIGINT). SIGHUP: read certificates, passwords and rules again.
     Run(ConfigArg),
     /// Check a configuration and say what it means: wear of the card, hours offline.
     Check(ConfigArg),
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Measure this gateway on this machine: durable acknowledgements, delivery, latency, memory, bytes written.
     Bench(Bench),
+    /// Make an entry of the MQTT password file. The password is asked for, or read as a line from standard input.
+    Passwd(Passwd),
     /// Look into a journal, take events out of it, repair it.
     Journal(Journal),
 }
@@ -54,7 +56,7 @@ impl Command {
         match self {
             Self::Demo(_) | Self::Audit(_) => true,
             Self::Journal(journal) => matches!(journal.command, JournalCommand::Verify(_)),
-            Self::Run(_) | Self::Check(_) | Self::Bench(_) => false,
+            Self::Run(_) | Self::Check(_) | Self::Bench(_) | Self::Passwd(_) => false,
         }
     }
 }
@@ -64,6 +66,18 @@ pub(crate) struct ConfigArg {
     /// The configuration file.
     #[arg(long, short, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Passwd {
+    /// The user's name.
+    pub(crate) user: String,
+    /// The password file; the user's entry in it is replaced or added. Without it, the entry is printed.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Take the user out of the file.
+    #[arg(long, requires = "file")]
+    pub(crate) delete: bool,
 }
 
 #[derive(Debug, Args)]

@@ -65,6 +65,12 @@ impl Keys {
         had
     }
 
+    /// Of each listener, when the certificate that it uses now expires, in seconds since 1970. `None`: it uses none.
+    #[must_use]
+    pub fn certificates_expire_unix_s(&self) -> Vec<Option<u64>> {
+        self.doors.iter().map(|door| door.tls().map(|tls| tls.expires_unix_s())).collect()
+    }
+
     /// What counts now.
     #[must_use]
     pub fn rules(&self) -> Arc<Rules> {

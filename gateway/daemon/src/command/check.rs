@@ -31,7 +31,10 @@ pub(crate) fn check(path: &Path, out: &mut impl Write) -> anyhow::Result<()> {
 fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "  gateway   {}   state in {}", config.gateway, config.state_dir.display())?;
     if let Some(mqtt) = &config.mqtt {
-        writeln!(out, "  mqtt      {}   up to {} connections", mqtt.listen, mqtt.connections_max)?;
+        for listener in &mqtt.listeners {
+            writeln!(out, "  mqtt      {}   {}", listener.listen, lets_in(listener))?;
+        }
+        writeln!(out, "            up to {} connections", mqtt.connections_max)?;
     }
     for serial in &config.serial {
         writeln!(out, "  serial    {}   {} at {} baud", serial.name, serial.port.display(), serial.baud)?;
@@ -71,6 +74,21 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
         "  (an estimate: whole pages of 4 KiB a commit, compression as measured on JSON telemetry, a card of {} TB written;\n   your card's data sheet is better, and what really is written is in the metrics and in lamppost journal ls)",
         wear::ENDURANCE_TBW
     )
+}
+
+/// Who comes in by a listener, in words.
+fn lets_in(listener: &config::Listener) -> String {
+    let how = if listener.tls.is_some() { "TLS" } else { "plain" };
+    let entry = listener.entry;
+    let who = match (entry.identity.is_some(), entry.password, entry.anonymous) {
+        (true, true, _) => "who has a certificate and a password",
+        (true, false, _) => "who has a certificate",
+        (false, true, true) => "everybody; who gives a user name has to prove it",
+        (false, true, false) => "who has a password",
+        (false, false, _) => "everybody",
+    };
+    let bound = if entry.client_id_is_user { "; the client id is the user name" } else { "" };
+    format!("{how}; lets in {who}{bound}")
 }
 
 /// What may become of the topics' events for want of room or for their age, where that is not the usual.
@@ -117,10 +135,8 @@ fn warnings(config: &Config) -> Vec<String> {
         warnings
             .push("there is no [kafka]: events stay in the journal, and the oldest make room for new ones".to_owned());
     }
-    if let Some(mqtt) = &config.mqtt
-        && !mqtt.listen.ip().is_loopback()
-    {
-        warnings.push(format!("mqtt listens on {}: anyone who reaches it may publish", mqtt.listen));
+    if let Some(mqtt) = &config.mqtt {
+        warnings.extend(crate::gateway::key_warnings(mqtt));
     }
     if let Some(mqtt) = &config.mqtt
         && mqtt.packet_max > config.journal.event_max
@@ -148,7 +164,10 @@ mod tests {
 
     #[test]
     fn what_may_surprise_is_said() {
-        let config = config::parse("[mqtt]\nlisten = \"0.0.0.0:1883\"\n[topics.air]\nkeep_bytes = \"1GiB\"\n").unwrap();
+        let config = config::parse(
+            "[mqtt]\nlisten = \"0.0.0.0:1883\"\nanonymous = true\n[topics.air]\nkeep_bytes = \"1GiB\"\n",
+        )
+        .unwrap();
         let warnings = warnings(&config).join("\n");
         assert!(warnings.contains("0.0.0.0:1883") && warnings.contains("no [kafka]"), "{warnings}");
         assert!(warnings.contains("topic air: keep_bytes is not below the quota of 256MiB"), "{warnings}");

@@ -3,4 +3,5 @@
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod journal;
+pub(crate) mod passwd;
 pub(crate) mod run;

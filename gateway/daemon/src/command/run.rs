@@ -19,6 +19,7 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let config = config::load(path)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let gateway = Gateway::start(&config, Buses::Real).await?;
     let mqtt = gateway.mqtt_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
     tracing::info!(gateway = %config.gateway, mqtt, http = %gateway.http_address(), "ready");
@@ -29,6 +30,7 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let ended = loop {
         tokio::select! {
             _ = heartbeat.tick() => beat(&gateway),
+            _ = hangup.recv() => gateway.read_keys_again(),
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             error = gateway.failed() => break Err(error),

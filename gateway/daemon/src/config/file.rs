@@ -73,7 +73,12 @@ impl Default for Journal {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Mqtt {
-    pub(super) listen: Listen,
+    pub(super) listen: Option<Spanned<Listen>>,
+    pub(super) anonymous: Option<Spanned<bool>>,
+    pub(super) passwords: Option<Spanned<PathBuf>>,
+    pub(super) acl: Option<Vec<Spanned<String>>>,
+    pub(super) acl_file: Option<Spanned<PathBuf>>,
+    pub(super) listener: Vec<MqttListener>,
     pub(super) connections_max: Whole<1, 100_000>,
     pub(super) packet_max: Spanned<Size>,
     pub(super) window: Whole<1, 65_535>,
@@ -82,10 +87,45 @@ pub(super) struct Mqtt {
 impl Default for Mqtt {
     fn default() -> Self {
         Self {
-            listen: Listen(SocketAddr::from(([127, 0, 0, 1], 1883))),
+            listen: None,
+            anonymous: None,
+            passwords: None,
+            acl: None,
+            acl_file: None,
+            listener: Vec::new(),
             connections_max: Whole(1000),
             packet_max: unplaced(Size(256 << 10)),
             window: Whole(64),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MqttListener {
+    pub(super) listen: Spanned<Listen>,
+    pub(super) anonymous: Option<Spanned<bool>>,
+    pub(super) certificate: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<PathBuf>>,
+    pub(super) client_ca: Option<Spanned<PathBuf>>,
+    pub(super) crl: Option<Spanned<PathBuf>>,
+    pub(super) identity: Option<Spanned<super::mqtt::Identity>>,
+    pub(super) password: Option<Spanned<bool>>,
+    pub(super) client_id_is_user: Option<Spanned<bool>>,
+}
+
+impl MqttListener {
+    pub(super) fn new(listen: Spanned<Listen>) -> Self {
+        Self {
+            listen,
+            anonymous: None,
+            certificate: None,
+            key: None,
+            client_ca: None,
+            crl: None,
+            identity: None,
+            password: None,
+            client_id_is_user: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! [`parse`] either returns a [`Config`] or every mistake it found, each with its line and its remedy.
 
 mod file;
+mod mqtt;
 mod problem;
 mod topic;
 pub(crate) mod value;
@@ -18,6 +19,7 @@ use lamppost_forward::Compression;
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
+pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
 use topic::policy;
 pub(crate) use topic::{Packing, Priority, TopicSettings, WhenFull};
@@ -48,15 +50,6 @@ pub(crate) struct Journal {
     pub(crate) event_max: Size,
     pub(crate) compression: Packing,
     pub(crate) read_patience: Duration,
-}
-
-/// The MQTT server.
-#[derive(Debug, Clone)]
-pub(crate) struct Mqtt {
-    pub(crate) listen: SocketAddr,
-    pub(crate) connections_max: usize,
-    pub(crate) packet_max: Size,
-    pub(crate) window: u16,
 }
 
 /// A serial port with a node that speaks the link.
@@ -130,6 +123,9 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     let file: file::File = toml::from_str(text).map_err(|error| vec![from_serde(&error)])?;
     let mut problems = Vec::new();
     check(&file, &mut problems);
+    if let Some(mqtt) = &file.mqtt {
+        mqtt::check(mqtt, &mut problems);
+    }
     let topics = topics(&file, &mut problems);
     if problems.is_empty() { Ok(convert(file, topics)) } else { Err(problems) }
 }
@@ -197,16 +193,9 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
             "lower `event_max`, or raise `segment`",
         );
     }
-    if let Some(mqtt) = &file.mqtt
-        && !(Size(256)..=Size(256 << 20)).contains(mqtt.packet_max.get_ref())
-    {
-        problem(mqtt.packet_max.span(), format!("packets of {}", mqtt.packet_max.get_ref()), "from 256B to 256MiB");
-    }
-    if let Some(mqtt) = &file.mqtt
-        && mqtt.listen.0 == file.http.listen.get_ref().0
-        && mqtt.listen.0.port() != 0
-    {
-        let what = format!("mqtt and http both listen on {}", mqtt.listen.0);
+    let http = file.http.listen.get_ref().0;
+    if http.port() != 0 && file.mqtt.iter().flat_map(mqtt::addresses).any(|address| address == http) {
+        let what = format!("mqtt and http both listen on {http}");
         problem(file.http.listen.span(), what, "give one of them another port");
     }
     if let Some(dir) = &file.gateway.state_dir
@@ -306,12 +295,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
             compression: file.journal.compression,
             read_patience: file.journal.read_patience.0,
         },
-        mqtt: file.mqtt.map(|mqtt| Mqtt {
-            listen: mqtt.listen.0,
-            connections_max: mqtt.connections_max.to(),
-            packet_max: mqtt.packet_max.into_inner(),
-            window: mqtt.window.to(),
-        }),
+        mqtt: file.mqtt.map(mqtt::convert),
         serial: file.serial.into_iter().map(convert_serial).collect(),
         i2c: file.i2c.into_iter().map(convert_i2c).collect(),
         routes: file.route.iter().map(rule).collect(),

@@ -32,9 +32,22 @@ fn every_key_is_read() {
         read_patience = "3s"
         [mqtt]
         listen = "0.0.0.0:1884"
+        anonymous = true
+        passwords = "/etc/lamppost/passwords"
+        acl = ["allow user:anna both #", "allow * publish city/%c/#"]
         connections_max = 10
         packet_max = "64KiB"
         window = 7
+        [[mqtt.listener]]
+        listen = "0.0.0.0:8883"
+        anonymous = false
+        certificate = "/etc/lamppost/server.crt"
+        key = "/etc/lamppost/server.key"
+        client_ca = "/etc/lamppost/clients.crt"
+        crl = "/etc/lamppost/clients.crl"
+        identity = "uri"
+        password = true
+        client_id_is_user = false
         [[serial]]
         name = "node"
         port = "/dev/ttyAMA0"
@@ -73,7 +86,10 @@ fn every_key_is_read() {
     let config = parse(text).unwrap();
     assert_eq!(config.gateway.as_str(), "post-17");
     assert_eq!((config.journal.quota, config.journal.linger), (Size(128 << 20), Duration::from_secs(2)));
-    assert_eq!(config.mqtt.as_ref().map(|mqtt| (mqtt.listen.port(), mqtt.window)), Some((1884, 7)));
+    assert_eq!(
+        config.mqtt.as_ref().map(|mqtt| (mqtt.listeners[0].listen.port(), mqtt.window, mqtt.listeners.len())),
+        Some((1884, 7, 2))
+    );
     assert_eq!((config.serial[0].baud, config.i2c[0].address, config.i2c[0].chip), (57_600, 0x76, Chip::Bme280));
     assert_eq!(config.i2c[0].device.as_str(), "post-17-air");
     assert_eq!((config.routes.len(), config.routes[0].decode), (1, lamppost_route::Decode::Json));

@@ -9,6 +9,7 @@ mod devices;
 mod figures;
 mod intake;
 mod journal_pages;
+mod keys;
 mod outlet;
 mod pages;
 mod setup;
@@ -34,6 +35,7 @@ use crate::http;
 use devices::{Devices, Fed};
 pub(crate) use figures::Figures;
 use intake::JournalIntake;
+pub(crate) use keys::warnings as key_warnings;
 use outlet::JournalOutlet;
 pub(crate) use outlet::item as event_item;
 use pages::Overview;
@@ -130,6 +132,11 @@ impl Gateway {
 
     pub(crate) fn mqtt_address(&self) -> Option<SocketAddr> {
         self.mqtt_address
+    }
+
+    /// Certificates, passwords and rules are read again.
+    pub(crate) fn read_keys_again(&self) {
+        self.sources.read_keys_again();
     }
 
     pub(crate) fn http_address(&self) -> SocketAddr {

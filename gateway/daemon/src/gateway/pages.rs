@@ -1,12 +1,13 @@
 //! What `/metrics` and `/healthz` show: the figures of all rooms, brought together.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lamppost_event::{Clock, Monotonic};
 use lamppost_forward::Counters as ForwardCounters;
 use lamppost_journal::Journal;
-use lamppost_mqtt::{Cause, Counters as MqttCounters};
+use lamppost_mqtt::{Cause, Counters as MqttCounters, Keys};
 use lamppost_serial::LinkStatus;
 
 use super::figures::{self, Figures};
@@ -76,6 +77,9 @@ impl Pages for Overview {
         intake(&mut out, &self.intake);
         if let Some(counters) = &self.seen.mqtt {
             mqtt(&mut out, counters);
+        }
+        if let Some((listeners, keys)) = &self.seen.mqtt_keys {
+            certificates(&mut out, listeners, keys);
         }
         for (name, status) in &self.seen.serial {
             serial(&mut out, name, status);
@@ -173,9 +177,21 @@ fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
         &[],
         read(&counters.router_restarts),
     );
+    let denied = "Publishes and subscriptions that the rules do not allow.";
+    out.counter("lamppost_mqtt_denied_total", denied, &[("action", "publish")], read(&counters.publishes_denied));
+    out.counter("lamppost_mqtt_denied_total", denied, &[("action", "subscribe")], read(&counters.subscriptions_denied));
     for cause in Cause::ALL {
         let refusals = "Connections refused or ended by the gateway.";
         out.counter("lamppost_mqtt_refusals_total", refusals, &[("cause", cause.as_str())], counters.refusals(cause));
+    }
+}
+
+fn certificates(out: &mut Exposition, listeners: &[SocketAddr], keys: &Keys) {
+    for (listener, expires_unix_s) in listeners.iter().zip(keys.certificates_expire_unix_s()) {
+        let Some(expires_unix_s) = expires_unix_s else { continue };
+        let what = "When the certificate in use expires, in seconds since 1970.";
+        let listener = listener.to_string();
+        out.level("lamppost_mqtt_certificate_expires_seconds", what, &[("listener", &listener)], expires_unix_s);
     }
 }
 

@@ -91,9 +91,14 @@ fn frame_bytes_max(config: &Config, usual: usize) -> usize {
     wanted.min(usize::try_from(journal.segment.0.saturating_sub(SEGMENT_HEAD_BYTES) / 4).unwrap_or(usize::MAX))
 }
 
-/// Whether the journal and the routes take the configuration: what concerns many values together.
+/// Whether the journal and the routes take the configuration, and the files that it names can be used: what concerns many values
+/// together.
 pub(crate) fn fits(config: &Config) -> anyhow::Result<()> {
     journal_options(config).check().context("the journal can't be set up so")?;
+    if let Some(mqtt) = &config.mqtt {
+        super::keys::listeners(mqtt)?;
+        super::keys::rules(mqtt)?;
+    }
     routes(config).map(drop)
 }
 

@@ -9,12 +9,14 @@ use anyhow::Context;
 use lamppost_event::{Intake, JournalStopped};
 use lamppost_i2c::model::ModelBus;
 use lamppost_i2c::{BusAddress, BusOpener, I2cCounters, I2cSource};
-use lamppost_mqtt::{Counters as MqttCounters, Front, Limits};
+use lamppost_mqtt::{Counters as MqttCounters, Front, Keys, Limits};
 use lamppost_serial::{LinkOptions, LinkSource, LinkStatus};
 use lamppost_units::Celsius;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::keys::{self, Watch};
 use super::supervise::{Fail, Stop, supervise};
 use crate::config::{self, Config};
 
@@ -38,6 +40,7 @@ pub(crate) enum Buses {
 #[derive(Clone, Default)]
 pub(crate) struct Seen {
     pub(crate) mqtt: Option<Arc<MqttCounters>>,
+    pub(crate) mqtt_keys: Option<(Vec<SocketAddr>, Keys)>,
     pub(crate) serial: Vec<(String, Arc<LinkStatus>)>,
     pub(crate) i2c: Vec<I2cSeen>,
 }
@@ -56,6 +59,7 @@ pub(crate) struct Sources {
     tasks: Mutex<Vec<JoinHandle<Result<(), JournalStopped>>>>,
     seen: Seen,
     mqtt_address: Option<SocketAddr>,
+    read_keys: Arc<Notify>,
 }
 
 impl Sources {
@@ -66,8 +70,13 @@ impl Sources {
         intake: &Arc<I>,
         fail: &Fail,
     ) -> anyhow::Result<Self> {
-        let mut sources =
-            Self { stop: Stop::new(), tasks: Mutex::default(), seen: Seen::default(), mqtt_address: None };
+        let mut sources = Self {
+            stop: Stop::new(),
+            tasks: Mutex::default(),
+            seen: Seen::default(),
+            mqtt_address: None,
+            read_keys: Arc::default(),
+        };
         let intake: Arc<dyn Intake> = intake.clone();
         if let Some(mqtt) = &config.mqtt {
             sources.start_mqtt(mqtt, &intake, fail).await?;
@@ -89,18 +98,24 @@ impl Sources {
             ..Limits::default()
         };
         let counters = Arc::new(MqttCounters::default());
-        let front = Front::bind(mqtt.listen, limits, intake.clone(), counters.clone()).await;
-        let front = front.with_context(|| {
-            format!(
-                "mqtt can't be served on {}; if another program listens there (ss -ltnp), change [mqtt] listen",
-                mqtt.listen
-            )
-        })?;
+        let (listeners, rules) = (keys::listeners(mqtt)?, keys::rules(mqtt)?);
+        for warning in keys::warnings(mqtt) {
+            tracing::warn!("{warning}");
+        }
+        let front = Front::bind(listeners, rules, limits, intake.clone(), counters.clone()).await;
+        let front = front.context(
+            "mqtt can't be served; if another program listens there (ss -ltnp), change `listen` in [mqtt] or its listeners",
+        )?;
         self.mqtt_address = Some(front.local_addr());
         self.seen.mqtt = Some(counters);
+        self.seen.mqtt_keys = Some((front.local_addrs().to_vec(), front.keys()));
+        let watch = Watch::new(mqtt.clone(), front.keys()).run(Arc::clone(&self.read_keys));
         let stopped = self.stop.stopped();
         self.keep(supervise("mqtt", fail, async move {
-            front.run(stopped).await;
+            tokio::select! {
+                () = front.run(stopped) => {}
+                () = watch => {}
+            }
             Ok(())
         }));
         Ok(())
@@ -134,6 +149,11 @@ impl Sources {
 
     fn keep(&self, task: JoinHandle<Result<(), JournalStopped>>) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    }
+
+    /// Certificates, passwords and rules are read again.
+    pub(crate) fn read_keys_again(&self) {
+        self.read_keys.notify_one();
     }
 
     pub(crate) fn seen(&self) -> Seen {
