@@ -28,6 +28,14 @@ pub enum Cause {
     Tls,
     /// More connections than allowed.
     Connections,
+    /// More connections of one address than allowed, or of more addresses than are remembered.
+    Address,
+    /// Connects of one address that come faster than allowed.
+    ConnectRate,
+    /// Not let in yet, and sent away to make room for later ones.
+    Coming,
+    /// A packet that was begun and not finished in time.
+    PacketTimeout,
     /// A packet above the limit.
     PacketTooLarge,
     /// An event above the journal's limit.
@@ -54,7 +62,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::Malformed,
         Self::Protocol,
         Self::ConnectTimeout,
@@ -67,6 +75,10 @@ impl Cause {
         Self::NotAuthorized,
         Self::Tls,
         Self::Connections,
+        Self::Address,
+        Self::ConnectRate,
+        Self::Coming,
+        Self::PacketTimeout,
         Self::PacketTooLarge,
         Self::EventTooLarge,
         Self::QosTwo,
@@ -96,6 +108,10 @@ impl Cause {
             Self::NotAuthorized => "not_authorized",
             Self::Tls => "tls",
             Self::Connections => "connections",
+            Self::Address => "address",
+            Self::ConnectRate => "connect_rate",
+            Self::Coming => "coming",
+            Self::PacketTimeout => "packet_timeout",
             Self::PacketTooLarge => "packet_too_large",
             Self::EventTooLarge => "event_too_large",
             Self::QosTwo => "qos_2",
@@ -115,13 +131,14 @@ impl Cause {
     pub const fn reason(self) -> u8 {
         match self {
             Self::Malformed => 0x81,
-            Self::Protocol | Self::ConnectTimeout | Self::Tls => 0x82,
+            Self::Protocol | Self::ConnectTimeout | Self::Tls | Self::PacketTimeout => 0x82,
             Self::Version => 0x84,
             Self::ClientId => 0x85,
             Self::Authentication => 0x8C,
             Self::Credentials => 0x86,
             Self::Certificate | Self::Identity | Self::NotAuthorized => 0x87,
-            Self::Connections | Self::RouterDied => 0x89,
+            Self::Connections | Self::Address | Self::Coming | Self::RouterDied => 0x89,
+            Self::ConnectRate => 0x9F,
             Self::PacketTooLarge | Self::EventTooLarge => 0x95,
             Self::QosTwo => 0x9B,
             Self::Window => 0x93,

@@ -15,15 +15,18 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::access::Rules;
 use crate::acks::Pending;
 use crate::admission::still_admitted;
+use crate::budget::{Budget, Share};
 use crate::cause::Close;
-use crate::codec::{self, Qos, decode};
+use crate::codec::{self, Packet, Qos, decode};
 use crate::counters::{Counters, Gauge, add};
+use crate::door::{Porch, Visit};
 use crate::durability::Durability;
 use crate::ending::end;
 use crate::fanout::Fanout;
 use crate::handshake::{Client, shake_hands};
 use crate::listener::Door;
 use crate::login::Login;
+use crate::pace::Pace;
 use crate::registry::Registry;
 use crate::session::Effect;
 use crate::transport::Stream;
@@ -32,6 +35,9 @@ use crate::{Cause, Limits};
 
 /// A full journal is asked again at least this often, should its sign of room be missed.
 pub(crate) const ROOM_POLL: Duration = Duration::from_millis(250);
+
+/// Longer than any connection.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -46,6 +52,11 @@ pub(crate) struct Shared {
     pub(crate) random: RandomState,
     pub(crate) rules: watch::Receiver<Arc<Rules>>,
     pub(crate) login: Login,
+    pub(crate) porch: Arc<Porch>,
+    /// Payload bytes that wait for the disk.
+    pub(crate) inflight: Arc<Budget>,
+    /// Bytes of packets that are not whole.
+    pub(crate) begun: Arc<Budget>,
 }
 
 impl Shared {
@@ -105,9 +116,22 @@ impl From<crate::fanout::LinkEnded> for Ending {
 pub(crate) type OpenGauge = Gauge<fn(&Counters) -> &AtomicU64>;
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(stream: Stream, peer: SocketAddr, door: Arc<Door>, shared: Arc<Shared>, open: OpenGauge) {
+pub(crate) async fn serve(
+    stream: Stream,
+    peer: SocketAddr,
+    door: Arc<Door>,
+    mut visit: Visit,
+    shared: Arc<Shared>,
+    open: OpenGauge,
+) {
     let mut wire = Wire::new(stream, Arc::clone(&shared.counters));
-    let client = match shake_hands(&mut wire, &door, &shared).await {
+    let handshake = async {
+        tokio::select! {
+            client = shake_hands(&mut wire, &door, &shared) => client,
+            close = visit.sent_away() => Err(close),
+        }
+    };
+    let client = match handshake.await {
         Ok(client) => client,
         Err(close) => {
             shared.counters.refuse(&close, &peer.to_string());
@@ -117,12 +141,15 @@ pub(crate) async fn serve(stream: Stream, peer: SocketAddr, door: Arc<Door>, sha
     add(&shared.counters.clients_total, 1);
     tracing::debug!(client = client.session.device.as_str(), "connected");
     drop(door);
+    visit.let_in();
     let durability = shared.durability.clone();
-    let mut connection = Connection { shared, wire, client, durability, stalled: None };
+    let (inflight, begun) = (Share::new(&shared.inflight), Share::new(&shared.begun));
+    let pace = Pace::new(&shared.limits, Instant::now());
+    let mut connection = Connection { shared, wire, client, durability, stalled: None, inflight, begun, pace };
     let ending = connection.converse().await.err().unwrap_or(Ending::Lost);
-    let Connection { shared, wire, client, durability, .. } = connection;
+    let Connection { shared, wire, client, durability, inflight, .. } = connection;
     let delayed_will = end(ending, wire, client, durability, &shared).await.close().await;
-    drop(open);
+    drop((open, visit, inflight));
     if let Some(delayed) = delayed_will {
         delayed.publish(&shared).await;
     }
@@ -141,6 +168,9 @@ struct Connection {
     client: Client,
     durability: watch::Receiver<Durability>,
     stalled: Option<Stalled>,
+    inflight: Share,
+    begun: Share,
+    pace: Option<Box<Pace>>,
 }
 
 impl Connection {
@@ -161,8 +191,21 @@ impl Connection {
             }
             self.wire.flush()?;
             let output_low = self.wire.output.len() < shared.limits.outgoing_bytes_max;
-            let held_back = self.stalled.is_some() || !self.client.session.may_read();
-            let read = !held_back && output_low;
+            self.inflight.set(self.client.session.acks.bytes());
+            self.begun.set(self.wire.held());
+            let crowded = !self.inflight.is_open();
+            let pause = self.pace.as_mut().and_then(|pace| pace.wait(Instant::now()));
+            let held_back = self.stalled.is_some() || !self.client.session.may_read() || crowded || pause.is_some();
+            // A packet goes on while there is room for all that are begun; its time runs on.
+            let squeezed = self.wire.held() > 0 && !self.begun.is_open();
+            let read = !held_back && output_low && !squeezed;
+            if held_back || !output_low {
+                self.wire.bear_with();
+            }
+            let unfinished = self.wire.begun().map(|begun| begun + shared.limits.packet_timeout);
+            if unfinished.is_some_and(|late| self.client.silence_max.is_none() || late < silence.deadline()) {
+                silence.as_mut().reset(unfinished.unwrap_or(heard));
+            }
             let deliver = output_low && self.client.outbound.may_deliver(self.client.reception);
             if read {
                 self.wire.rest();
@@ -199,8 +242,14 @@ impl Connection {
                     self.offer_again()?;
                     heard = Instant::now();
                 }
-                () = silence.as_mut(), if self.client.silence_max.is_some() => {
-                    let silence_max = self.client.silence_max.unwrap_or_default();
+                () = self.inflight.opened(), if crowded => {}
+                () = self.begun.opened(), if squeezed => {}
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+                () = silence.as_mut(), if self.client.silence_max.is_some() || unfinished.is_some() => {
+                    if unfinished.is_some_and(|late| late <= Instant::now()) {
+                        return Err(Close::new(Cause::PacketTimeout, "a packet was begun and not finished in time").into());
+                    }
+                    let silence_max = self.client.silence_max.unwrap_or(FOR_EVER);
                     if held_back {
                         // It is us who do not listen: a PINGREQ may wait unread.
                         heard = Instant::now();
@@ -216,10 +265,16 @@ impl Connection {
     /// Takes as many packets as are there and may be taken.
     async fn work(&mut self) -> Result<(), Ending> {
         while self.stalled.is_none() && self.client.session.may_read() {
+            if self.pace.as_mut().is_some_and(|pace| pace.wait(Instant::now()).is_some()) {
+                return Ok(());
+            }
             let Some((frame, body)) = self.wire.frame(self.shared.limits.packet_bytes_max).map_err(Close::from)? else {
                 return Ok(());
             };
             let packet = decode(self.client.session.version, frame, &body).map_err(Close::from)?;
+            if let (Some(pace), Packet::Publish(_)) = (&mut self.pace, &packet) {
+                pace.charge(body.len(), Instant::now());
+            }
             let wanted = self.shared.fanout.wanted();
             let effect = self.client.session.receive(packet, wanted, &mut self.wire.output);
             if let Some(denied) = self.client.session.take_denied() {

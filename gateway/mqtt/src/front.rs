@@ -12,11 +12,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
+use crate::budget::Budget;
 use crate::connection::{OpenGauge, Shared, serve};
 use crate::counters::{Gauge, add};
+use crate::door::Porch;
 use crate::fanout::Fanout;
 use crate::listener::Door;
 use crate::login::Login;
+use crate::pace::Bucket;
 use crate::registry::Registry;
 use crate::transport::Stream;
 use crate::{Cause, Counters, Keys, Limits, Listener, Rules, cause::Close, durability};
@@ -93,6 +96,8 @@ impl Front {
         let login = Login::new(limits.verifications_max).ok_or(BindError::Random)?;
         let limits = Arc::new(limits);
         let fanout = Fanout::start(Arc::clone(&limits), Arc::clone(&counters)).map_err(BindError::Router)?;
+        let porch = Porch::new(Arc::clone(&limits));
+        let (inflight, begun) = (Budget::new(limits.inflight_bytes_max), Budget::new(limits.begun_bytes_max));
         let (stop, stopping) = watch::channel(false);
         let (durable, watched) = watch::channel(durability::now(&*intake));
         let registry = Arc::new(Registry::new(limits.sessions_max, Arc::clone(&counters)));
@@ -110,6 +115,9 @@ impl Front {
             random: RandomState::new(),
             rules: watched_rules,
             login,
+            porch,
+            inflight,
+            begun,
         };
         Ok(Self { listeners: bound, local_addrs, keys, shared: Arc::new(shared), stop, durable })
     }
@@ -141,11 +149,18 @@ impl Front {
         let mut connections = JoinSet::new();
         let mut expiry = interval(EXPIRY_INTERVAL);
         let mut shutdown = std::pin::pin!(shutdown);
+        let per_s = shared.limits.connects_per_s;
+        let mut connects = Bucket::new(per_s, per_s, Instant::now());
         loop {
+            let pause = if per_s == 0 { None } else { connects.wait(Instant::now()) };
             tokio::select! {
                 () = shutdown.as_mut() => break,
-                (accepted, door) = next(&listeners) => match accepted {
-                    Ok((stream, peer)) => accept(stream, peer, door, &shared, &mut connections),
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+                (accepted, door) = next(&listeners), if pause.is_none() => match accepted {
+                    Ok((stream, peer)) => {
+                        connects.charge(1, Instant::now());
+                        accept(stream, peer, door, &shared, &mut connections);
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -189,6 +204,10 @@ fn accept(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, shared: &Arc<Sh
         counters.refuse(&Close::new(Cause::Connections, "as many connections as allowed"), &peer.to_string());
         return;
     }
+    let visit = match shared.porch.knock(peer, Instant::now()) {
+        Ok(visit) => visit,
+        Err(close) => return counters.refuse(&close, &peer.to_string()),
+    };
     add(&counters.connections_total, 1);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "without TCP_NODELAY");
@@ -198,7 +217,7 @@ fn accept(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, shared: &Arc<Sh
         Err(error) => return counters.refuse(&Close::new(Cause::Tls, error.to_string()), &peer.to_string()),
     };
     let open: OpenGauge = Gauge::up(Arc::clone(counters), |counters| &counters.connections_now);
-    connections.spawn(serve(stream, peer, Arc::clone(door), Arc::clone(shared), open));
+    connections.spawn(serve(stream, peer, Arc::clone(door), visit, Arc::clone(shared), open));
 }
 
 fn check(limits: &Limits) -> Result<(), BindError> {
@@ -211,6 +230,12 @@ fn check(limits: &Limits) -> Result<(), BindError> {
         ("topic_bytes_max", limits.topic_bytes_max),
         ("topic_levels_max", limits.topic_levels_max),
         ("verifications_max", limits.verifications_max),
+        ("connections_per_address_max", limits.connections_per_address_max),
+        ("coming_max", limits.coming_max),
+        ("coming_per_address_max", limits.coming_per_address_max),
+        ("connect_bytes_max", limits.connect_bytes_max),
+        ("inflight_bytes_max", limits.inflight_bytes_max),
+        ("begun_bytes_max", limits.begun_bytes_max),
     ];
     match not_zero.iter().find(|(_, value)| *value == 0) {
         Some((limit, _)) => Err(BindError::Limit { limit }),

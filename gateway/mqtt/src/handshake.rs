@@ -87,7 +87,7 @@ async fn first_packet(wire: &mut Wire, shared: &Shared) -> Result<(codec::Frame,
         if wire.peek().is_some_and(|header| header != 0x10) {
             return Err(Close::new(Cause::Malformed, "the first byte is not that of a CONNECT"));
         }
-        if let Some(packet) = wire.frame(shared.limits.packet_bytes_max)? {
+        if let Some(packet) = wire.frame(shared.limits.packet_bytes_max.min(shared.limits.connect_bytes_max))? {
             return Ok(packet);
         }
         let gone = || Close::new(Cause::Protocol, "gone before its CONNECT was whole");

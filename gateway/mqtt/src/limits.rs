@@ -30,6 +30,30 @@ pub struct Limits {
     pub topic_aliases_max: u16,
     /// Subscriptions of one client.
     pub subscriptions_max: usize,
+    /// Connections of one address (IPv6: of one /64).
+    pub connections_per_address_max: usize,
+    /// Connects in a second, in all. What comes faster waits in the system's queue. 0: no limit.
+    pub connects_per_s: u64,
+    /// Connects of one address in a second; ten seconds' worth may come at once. What comes faster is closed. 0: no limit.
+    pub connects_per_s_per_address: u64,
+    /// Connections that have not been let in yet, in all. For one more, the one that has been at it the longest goes. Not 0.
+    pub coming_max: usize,
+    /// Connections of one address that have not been let in yet. Not 0.
+    pub coming_per_address_max: usize,
+    /// The limits by address do not concern connections from this machine.
+    pub trust_loopback: bool,
+    /// A whole CONNECT, in bytes: what somebody who has proven nothing yet can make the gateway hold.
+    pub connect_bytes_max: usize,
+    /// How long a packet may take from its first byte to its last, while it is read from.
+    pub packet_timeout: Duration,
+    /// Publishes that one client is read in a second; one second's worth may come at once. 0: no limit.
+    pub publishes_per_s: u64,
+    /// Bytes of publishes that one client is read in a second; one second's worth may come at once. 0: no limit.
+    pub bytes_per_s: u64,
+    /// Payload bytes of all connections that may wait for the disk. Above it nobody is read from. Not 0.
+    pub inflight_bytes_max: usize,
+    /// Bytes of all connections' packets that are not whole yet. Above it, what is begun goes on only as others end. Not 0.
+    pub begun_bytes_max: usize,
     /// How long a connection may take for the TLS handshake.
     pub handshake_timeout: Duration,
     /// How long a connection may take to send its CONNECT, and to be looked at, after that.
@@ -72,6 +96,18 @@ impl Default for Limits {
             topic_levels_max: 32,
             topic_aliases_max: 16,
             subscriptions_max: 64,
+            connections_per_address_max: usize::MAX,
+            connects_per_s: 2_000,
+            connects_per_s_per_address: 100,
+            coming_max: 512,
+            coming_per_address_max: 128,
+            trust_loopback: true,
+            connect_bytes_max: 64 * 1024,
+            packet_timeout: Duration::from_secs(30),
+            publishes_per_s: 0,
+            bytes_per_s: 0,
+            inflight_bytes_max: 32 * 1024 * 1024,
+            begun_bytes_max: 16 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             verifications_max: 2,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rustls::pki_types::CertificateDer;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::codec::{DecodeError, Frame, frame};
 use crate::counters::{Counters, add};
@@ -14,6 +14,8 @@ use crate::transport::Stream;
 
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
+/// What is copied into a buffer of its own rather than keeping one that was read into.
+const SMALL_BYTES: usize = 512;
 /// How long a peer may take to take our last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -22,11 +24,13 @@ pub(crate) struct Wire {
     input: BytesMut,
     pub(crate) output: BytesMut,
     counters: Arc<Counters>,
+    /// Since when a packet is there that is not whole.
+    begun: Option<Instant>,
 }
 
 impl Wire {
     pub(crate) fn new(stream: Stream, counters: Arc<Counters>) -> Self {
-        Self { stream, input: BytesMut::new(), output: BytesMut::new(), counters }
+        Self { stream, input: BytesMut::new(), output: BytesMut::new(), counters, begun: None }
     }
 
     /// A whole packet at the front of what was read.
@@ -35,11 +39,34 @@ impl Wire {
             Ok(frame) => {
                 let mut packet = self.input.split_to(frame.end);
                 packet.advance(frame.body);
+                self.begun = None;
                 Ok(Some((frame, packet)))
             }
             // No room is made for what was only announced: it grows with what comes.
-            Err(_) => Ok(None),
+            Err(_) => {
+                if self.begun.is_none() && !self.input.is_empty() {
+                    self.begun = Some(Instant::now());
+                }
+                Ok(None)
+            }
         }
+    }
+
+    /// Since when a packet is there that is not whole.
+    pub(crate) fn begun(&self) -> Option<Instant> {
+        self.begun
+    }
+
+    /// It is us who do not read: the packet's time begins anew.
+    pub(crate) fn bear_with(&mut self) {
+        if self.begun.is_some() {
+            self.begun = Some(Instant::now());
+        }
+    }
+
+    /// Bytes of a packet that is not whole.
+    pub(crate) fn held(&self) -> usize {
+        self.input.len()
     }
 
     /// The first byte that was not looked at.
@@ -82,8 +109,9 @@ impl Wire {
 
     /// An idle connection keeps no buffers.
     pub(crate) fn rest(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
+        if self.input.len() <= SMALL_BYTES {
+            // Of a packet that is hardly begun no more than that is kept.
+            self.input = BytesMut::from(self.input.as_ref());
         }
         if self.output.is_empty() {
             self.output = BytesMut::new();
