@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lamppost_event::{Commit, Gap, Position, TopicPartition};
+use lamppost_event::{Gap, Position, TopicPartition};
 
 use crate::book::{Book, Lease, Segment};
 use crate::cold::{Making, NotWritten};

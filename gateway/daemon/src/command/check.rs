@@ -164,10 +164,9 @@ mod tests {
 
     #[test]
     fn what_may_surprise_is_said() {
-        let config = config::parse(
-            "[mqtt]\nlisten = \"0.0.0.0:1883\"\nanonymous = true\n[topics.air]\nkeep_bytes = \"1GiB\"\n",
-        )
-        .unwrap();
+        let config =
+            config::parse("[mqtt]\nlisten = \"0.0.0.0:1883\"\nanonymous = true\n[topics.air]\nkeep_bytes = \"1GiB\"\n")
+                .unwrap();
         let warnings = warnings(&config).join("\n");
         assert!(warnings.contains("0.0.0.0:1883") && warnings.contains("no [kafka]"), "{warnings}");
         assert!(warnings.contains("topic air: keep_bytes is not below the quota of 256MiB"), "{warnings}");
