@@ -1,5 +1,6 @@
 //! Names, parsed once: whoever holds one holds a valid one. Cloning is a reference count.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -46,8 +47,21 @@ pub enum NameError {
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $bytes_max:literal, $allowed:literal, $fits:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, PartialEq, Eq, Hash)]
         pub struct $name(Arc<str>);
+
+        impl Ord for $name {
+            /// By the text; clones of one name need not be looked at.
+            fn cmp(&self, other: &Self) -> Ordering {
+                if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
 
         impl $name {
             /// The longest allowed, in bytes.

@@ -4,18 +4,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lamppost_event::{Commit, Epoch, Group, JournalStopped, Now, Offset, Position, StoredRecord, TopicPartition};
 
 use crate::book::{FreeFile, Lease, Reach, Segment};
-use crate::disk::{DiskError, DiskFile};
-use crate::format::batch::{BatchBuilder, Compression, Compressor};
+use crate::disk::DiskError;
+use crate::format::batch::BatchBuilder;
 use crate::format::checkpoint::{CURSOR, cursor_key};
-use crate::format::frame::{BatchPart, FrameParts, Kind, Range, encode_head};
+use crate::format::frame::{BatchPart, FrameParts, Kind, Range, encode_head, head_bytes};
 use crate::format::segment::{FRAMES_AT, SegmentHead, hot_name};
 use crate::format::{PAGE, padded};
 use crate::gather::{Changes, Sealed};
+use crate::packing::{Packing, moment};
 use crate::shared::{STATE_SLOT, Shared};
 use crate::stats::count;
 use crate::waiting::hold;
@@ -37,7 +39,9 @@ pub(crate) struct Writer {
     pub(crate) used: Vec<BatchBuilder>,
     pub(crate) frame: Vec<u8>,
     pub(crate) state: BatchBuilder,
-    pub(crate) compressor: Compressor,
+    pub(crate) packing: Packing,
+    /// What the last frame's write and flush took.
+    pub(crate) disk_time: Duration,
 }
 
 static ZEROS: [u8; PAGE] = [0; PAGE];
@@ -45,14 +49,15 @@ static ZEROS: [u8; PAGE] = [0; PAGE];
 type Written = Vec<(Group, TopicPartition, Reach)>;
 
 impl Shared {
-    /// Writes what has gathered, and the cursors that moved. True if there was something.
-    pub(crate) fn commit_step(&self) -> Result<bool, JournalStopped> {
+    /// Writes what has gathered, and the cursors that moved. True if there was something. `slept` is how long the writer had nothing to
+    /// do before; `None` if time is to decide nothing.
+    pub(crate) fn commit_step(&self, slept: Option<Duration>) -> Result<bool, JournalStopped> {
         let mut writer = hold(&self.writer);
         // Under the lock: nothing is written behind a close frame.
         self.running()?;
         let Some((mut sealed, cursors)) = self.seal(&mut writer) else { return Ok(false) };
         self.room.wake();
-        match self.write(&mut writer, &mut sealed) {
+        match self.write(&mut writer, &mut sealed, slept) {
             Ok(rolled) => self.publish(&mut writer, sealed, rolled, &cursors),
             Err(error) => return Err(self.stop(error.to_string())),
         }
@@ -76,25 +81,27 @@ impl Shared {
     }
 
     /// True if it went into a new segment.
-    fn write(&self, writer: &mut Writer, sealed: &mut Sealed) -> Result<bool, DiskError> {
-        // What fills no more than a page either way is left readable as it is.
-        let compression = if sealed.bytes <= PAGE { Compression::None } else { self.options.compression };
-        let mut compressor = std::mem::take(&mut writer.compressor);
-        let mut batches = Vec::with_capacity(sealed.batches.len() + 1);
-        for (slot, builder) in &mut sealed.batches {
-            let Some(at) = self.slots.get(*slot) else { continue };
-            let (base, count) = (builder.base(), builder.count());
-            batches.push(BatchPart { at, base, count, bytes: builder.finish_packed(compression, &mut compressor) });
-        }
+    fn write(&self, writer: &mut Writer, sealed: &mut Sealed, slept: Option<Duration>) -> Result<bool, DiskError> {
         let mut state = std::mem::take(&mut writer.state);
-        if let Some(at) = self.slots.get(STATE_SLOT).filter(|_| !sealed.state.is_empty()) {
+        let mut gathered: Vec<(usize, &mut BatchBuilder)> =
+            sealed.batches.iter_mut().map(|(slot, builder)| (*slot, builder)).collect();
+        if !sealed.state.is_empty() {
             fill_state(&mut state, writer.state_next, &sealed.state, self.clock.now().wall);
             writer.state_next = state.next();
-            let (base, count) = (state.base(), state.count());
-            batches.push(BatchPart { at, base, count, bytes: state.finish_packed(compression, &mut compressor) });
+            gathered.push((STATE_SLOT, &mut state));
         }
-        let rolled = self.write_frame(writer, Kind::Data, sealed.commit, sealed.events, batches)?;
-        (writer.state, writer.compressor) = (state, compressor);
+        let (places, mut builders): (Vec<&TopicPartition>, Vec<&mut BatchBuilder>) =
+            gathered.into_iter().filter_map(|(slot, builder)| Some((self.slots.get(slot)?, builder))).unzip();
+        let mut packing = std::mem::take(&mut writer.packing);
+        let head = head_bytes(places.iter().copied(), &writer.previous);
+        packing.pack(head, &mut builders, self.options.compression, slept);
+        let parts = places.into_iter().zip(builders).enumerate().map(|(number, (at, builder))| {
+            let (base, count) = (builder.base(), builder.count());
+            BatchPart { at, base, count, bytes: packing.packed(number).unwrap_or_else(|| builder.finish()) }
+        });
+        let rolled = self.write_frame(writer, Kind::Data, sealed.commit, sealed.events, parts.collect())?;
+        packing.written(writer.disk_time);
+        (writer.state, writer.packing) = (state, packing);
         Ok(rolled)
     }
 
@@ -143,21 +150,18 @@ impl Shared {
         pieces.push(frame.as_slice());
         pieces.extend(parts.batches.iter().map(|batch| batch.bytes));
         pieces.push(ZEROS.get(..padded(length) - length).unwrap_or_default());
+        let begun = moment();
         writer.lease.file.write_pieces_at(&pieces, writer.at).map_err(|e| DiskError::of("write", &name())(e))?;
-        self.timed_flush(&*writer.lease.file).map_err(|e| DiskError::of("flush", &name())(e))?;
+        let written = moment();
+        writer.lease.file.flush().map_err(|e| DiskError::of("flush", &name())(e))?;
+        let flushed = moment();
+        writer.disk_time = flushed - begun;
+        self.counters.flush_times.add(flushed - written);
+        count(&self.counters.flushes, 1);
         writer.at += bytes;
         count(&self.counters.bytes_written, bytes);
         writer.frame = frame;
         Ok(rolled)
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a flush is measured in microseconds; nothing is decided by it")]
-    fn timed_flush(&self, file: &dyn DiskFile) -> std::io::Result<()> {
-        let start = std::time::Instant::now();
-        file.flush()?;
-        self.counters.flush_times.add(start.elapsed());
-        count(&self.counters.flushes, 1);
-        Ok(())
     }
 
     /// Goes on to a prepared segment.
@@ -239,7 +243,10 @@ impl Shared {
         {
             let mut book = hold(&self.book);
             for range in &writer.previous {
-                book.partitions.entry(range.at.clone()).or_default().next = range.to;
+                match book.partitions.get_mut(&range.at) {
+                    Some(kept) => kept.next = range.to,
+                    None => book.partitions.entry(range.at.clone()).or_default().next = range.to,
+                }
             }
             for (key, value) in sealed.state.iter().filter(|(key, _)| key.first() != Some(&CURSOR)) {
                 book.learn(sealed.commit, key, value.as_ref());
@@ -255,8 +262,10 @@ impl Shared {
                 segment.extent = writer.at;
                 segment.last_commit = sealed.commit;
                 for range in &writer.previous {
-                    let entry = segment.ranges.entry(range.at.clone()).or_insert((range.from, range.to));
-                    entry.1 = range.to;
+                    match segment.ranges.get_mut(&range.at) {
+                        Some(entry) => entry.1 = range.to,
+                        None => drop(segment.ranges.insert(range.at.clone(), (range.from, range.to))),
+                    }
                 }
             }
         }
@@ -275,7 +284,7 @@ impl Shared {
 
     /// Writes the frame that proves a clean end, behind all that has gathered. Nothing more is taken since `closing` was set.
     pub(crate) fn close_step(&self) -> Result<(), JournalStopped> {
-        while self.commit_step()? {}
+        while self.commit_step(None)? {}
         if hold(&self.book).cursors_since.is_some() {
             // No room was left for them in the log. Without room for a checkpoint either, a little is delivered again.
             let _one_at_a_time = hold(&self.keeping);

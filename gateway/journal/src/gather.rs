@@ -77,8 +77,6 @@ pub(crate) struct Sealed {
     pub(crate) events: u32,
     /// Key, value and header bytes of the events.
     pub(crate) event_bytes: u64,
-    /// Bytes of the frame, at most.
-    pub(crate) bytes: usize,
     /// A new segment was reckoned with.
     pub(crate) roll: bool,
 }
@@ -257,8 +255,8 @@ impl Gathering {
         }
         let state = Arc::new(std::mem::take(&mut self.state));
         self.in_flight = Some(Arc::clone(&state));
-        let (commit, events, event_bytes, bytes) = (self.commit, self.events, self.event_bytes, self.bytes);
-        let sealed = Sealed { commit, batches, state, events, event_bytes, bytes, roll };
+        let (commit, events, event_bytes) = (self.commit, self.events, self.event_bytes);
+        let sealed = Sealed { commit, batches, state, events, event_bytes, roll };
         self.commit = self.commit.next();
         let touched = sealed.batches.iter().filter_map(|(index, _)| places.get(*index));
         self.bytes = FRAME_HEAD + STATE_BATCH + ranges_cost(touched);

@@ -36,6 +36,7 @@ mod keep;
 mod open;
 mod options;
 mod pace;
+mod packing;
 mod places;
 mod random;
 mod read;

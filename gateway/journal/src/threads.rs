@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lamppost_event::JournalStopped;
 
+use crate::packing::moment;
 use crate::shared::Shared;
 use crate::sync::{Builder, JoinHandle, sleep};
 use crate::waiting::hold;
@@ -37,6 +38,7 @@ impl Drop for Alarm<'_> {
 
 fn write(shared: &Shared) {
     let _alarm = Alarm { shared, of: "the writer" };
+    let mut slept = Duration::ZERO;
     loop {
         // All is looked at under the lock that is slept on: who changes something takes it before waking.
         let gather = hold(&shared.gather);
@@ -46,11 +48,13 @@ fn write(shared: &Shared) {
         let cursors_since = hold(&shared.book).cursors_since;
         if let Some(wait) = shared.until_due(&gather, cursors_since) {
             // Woken early or late: looked at again either way.
+            let since = moment();
             drop(shared.wake_writer.wait_timeout(gather, wait));
+            slept += since.elapsed();
             continue;
         }
         drop(gather);
-        match shared.commit_step() {
+        match shared.commit_step(Some(std::mem::take(&mut slept))) {
             Ok(true) => {}
             // Cursors that no room is left for: a checkpoint will take them.
             Ok(false) => sleep(Duration::from_millis(20)),
@@ -95,7 +99,7 @@ impl Hand {
     /// # Errors
     /// [`JournalStopped`].
     pub fn commit(&self) -> Result<bool, JournalStopped> {
-        self.shared.commit_step()
+        self.shared.commit_step(None)
     }
 
     /// Does the upkeep that is due: checkpoint, recycling, growing. False if nothing was.

@@ -43,6 +43,8 @@ const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
 const ATTRIBUTES_AT: usize = 21;
 const ATTRIBUTES_CODEC: i16 = 0b111;
+/// From so many bytes on, joining their CRC to another is less work than reading them again.
+const JOIN_MIN: usize = 4096;
 
 /// Why bytes are not a batch that this program reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,18 +66,28 @@ pub enum BatchError {
     Packed,
 }
 
-/// The CRC32C of some bytes with a batch behind them, from the batch's own CRC, which must hold, and without reading its records.
+/// The CRC32C of some bytes with a batch behind them, from the batch's own CRC, which must hold, and without reading its
+/// records where there are many.
 pub(crate) fn crc_behind(front: u32, batch: &[u8]) -> u32 {
     let (head, covered) = batch.split_at_checked(CRC_FROM).unwrap_or((batch, &[]));
     let own = head.get(CRC_AT..).and_then(|field| field.first_chunk()).map_or(0, |field| u32::from_be_bytes(*field));
     debug_assert_eq!(own, crc32c::crc32c(covered), "the batch's own CRC holds");
+    if covered.len() < JOIN_MIN {
+        return crc32c::crc32c_append(front, batch);
+    }
     join(crc32c::crc32c_append(front, head), own, covered.len())
 }
 
 /// Fills length, attributes and CRC of a batch in, from what else is there.
 fn seal(batch: &mut [u8], compression: Compression) {
+    seal_with(batch, compression, |batch| crc32c::crc32c(batch.get(CRC_FROM..).unwrap_or_default()));
+}
+
+/// The same, with a CRC that is reckoned otherwise from the batch whose other fields are there.
+fn seal_with(batch: &mut [u8], compression: Compression, crc: impl FnOnce(&[u8]) -> u32) {
     patch(batch, LENGTH_AT, &((batch.len() - LENGTH_BEHIND) as i32).to_be_bytes());
     patch(batch, ATTRIBUTES_AT, &i16::from(compression.code()).to_be_bytes());
-    let crc = crc32c::crc32c(batch.get(CRC_FROM..).unwrap_or_default());
+    let crc = crc(batch);
+    debug_assert_eq!(crc, crc32c::crc32c(batch.get(CRC_FROM..).unwrap_or_default()), "the CRC is that of the bytes");
     patch(batch, CRC_AT, &crc.to_be_bytes());
 }

@@ -121,6 +121,17 @@ impl<'a> Names<'a> {
     }
 }
 
+/// What stands before the batches of a frame, in bytes.
+pub(crate) fn head_bytes<'a>(batches: impl Iterator<Item = &'a TopicPartition>, previous: &'a [Range]) -> usize {
+    let (mut names, mut entries) = (Names::default(), 0);
+    for at in batches.chain(previous.iter().map(|range| &range.at)) {
+        names.index(&at.topic);
+        entries += 1;
+    }
+    let names: usize = names.0.iter().map(|name| 1 + name.as_str().len()).sum();
+    FRAME_HEAD + names + ENTRY * entries
+}
+
 /// Writes a whole frame with its padding into `out` (which is cleared first).
 pub(crate) fn encode(out: &mut Vec<u8>, parts: &FrameParts<'_>, salt: u64) {
     put_head(out, parts);
@@ -138,6 +149,11 @@ pub(crate) fn encode_head(out: &mut Vec<u8>, parts: &FrameParts<'_>, salt: u64) 
     put_head(out, parts);
     let batches = parts.batches.iter().map(|batch| batch.bytes.len()).sum::<usize>();
     let length = out.len() + batches + parts.body.len();
+    debug_assert_eq!(
+        out.len(),
+        head_bytes(parts.batches.iter().map(|batch| batch.at), parts.previous),
+        "what was reckoned"
+    );
     patch(out, LENGTH_AT, &(length as u32).to_le_bytes());
     let crc = parts.batches.iter().fold(crc_of(out, salt), |crc, batch| crc_behind(crc, batch.bytes));
     let crc = crc32c::crc32c_append(crc, parts.body);

@@ -2,8 +2,12 @@
 
 use lamppost_event::{Offset, StoredRecord, WallTime};
 
-use super::{BATCH_HEAD, Compression, Compressor, seal};
+use super::{BATCH_HEAD, CRC_FROM, Compression, Compressor, JOIN_MIN, seal, seal_with};
+use crate::format::crc::join;
 use crate::format::fields::{patch, put_varint, varint_bytes};
+
+/// Records are taken into the CRC by so many bytes at least: still in the processor's nearest cache, and not by ones and twos.
+const CRC_STRIDE: usize = 4096;
 
 /// A batch being gathered. Reused: clearing keeps the memory.
 #[derive(Debug, Default)]
@@ -13,6 +17,9 @@ pub(crate) struct BatchBuilder {
     count: u32,
     timestamp_base: i64,
     timestamp_max: i64,
+    /// The CRC32C of the records before byte `crc_to`: what is left to do once the batch is finished does not grow with it.
+    crc: u32,
+    crc_to: usize,
 }
 
 /// What a record would append to a batch as it stands.
@@ -34,6 +41,7 @@ impl BatchBuilder {
         self.bytes.resize(BATCH_HEAD, 0);
         (self.base, self.count) = (base, 0);
         (self.timestamp_base, self.timestamp_max) = (timestamp.0, timestamp.0);
+        (self.crc, self.crc_to) = (0, BATCH_HEAD);
     }
 
     pub(crate) const fn base(&self) -> Offset {
@@ -100,27 +108,48 @@ impl BatchBuilder {
         debug_assert_eq!(out.len() - start, cost.body, "a record's length is known before it is written");
         self.count += 1;
         self.timestamp_max = self.timestamp_max.max(record.timestamp.0);
+        if self.bytes.len() - self.crc_to >= CRC_STRIDE {
+            self.catch_up();
+        }
+    }
+
+    /// Takes the records that are not in the CRC yet into it.
+    fn catch_up(&mut self) {
+        self.crc = crc32c::crc32c_append(self.crc, self.bytes.get(self.crc_to..).unwrap_or_default());
+        self.crc_to = self.bytes.len();
+    }
+
+    /// The batch's bytes as it stands.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Fills the head in and gives the whole batch.
     pub(crate) fn finish(&mut self) -> &[u8] {
         self.fill_head();
-        seal(&mut self.bytes, Compression::None);
+        if self.bytes.len() < BATCH_HEAD + JOIN_MIN {
+            seal(&mut self.bytes, Compression::None);
+            return &self.bytes;
+        }
+        self.catch_up();
+        let (records, count) = (self.crc, self.bytes.len() - BATCH_HEAD);
+        seal_with(&mut self.bytes, Compression::None, |batch| {
+            let head = batch.get(CRC_FROM..BATCH_HEAD).unwrap_or_default();
+            join(crc32c::crc32c(head), records, count)
+        });
         &self.bytes
     }
 
-    /// The same, with its records compressed if that makes it smaller. Until it begins anew it can't be finished again.
-    pub(crate) fn finish_packed(&mut self, compression: Compression, compressor: &mut Compressor) -> &[u8] {
+    /// Appends the whole batch to `out` with its records compressed, if that makes it smaller, and says whether it does.
+    pub(crate) fn pack_to(&mut self, out: &mut Vec<u8>, compression: Compression, compressor: &mut Compressor) -> bool {
         self.fill_head();
-        let records = self.bytes.get(BATCH_HEAD..).unwrap_or_default();
-        let Some(packed) = compressor.pack(records, compression) else {
-            seal(&mut self.bytes, Compression::None);
-            return &self.bytes;
-        };
-        self.bytes.truncate(BATCH_HEAD);
-        self.bytes.extend_from_slice(packed);
-        seal(&mut self.bytes, compression);
-        &self.bytes
+        let (head, records) = self.bytes.split_at_checked(BATCH_HEAD).unwrap_or_default();
+        let Some(packed) = compressor.pack(records, compression) else { return false };
+        let start = out.len();
+        out.extend_from_slice(head);
+        out.extend_from_slice(packed);
+        seal(out.get_mut(start..).unwrap_or_default(), compression);
+        true
     }
 
     fn fill_head(&mut self) {
