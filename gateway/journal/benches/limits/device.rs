@@ -3,8 +3,6 @@
 
 use std::path::Path;
 
-use lamppost_journal::{Compression, Options};
-
 use crate::Outcome;
 use crate::arguments::Arguments;
 use crate::card::{Card, Pace};
@@ -16,7 +14,7 @@ const CARD_BYTES: u64 = 1 << 30;
 const WINDOWS: usize = 7;
 const WINDOW_COMMITS: usize = 40;
 
-/// Measures `flushes_per_commit`, `device_bytes_ratio_64`, `device_bytes_ratio_1024` and `compressed_bytes_ratio_1024`.
+/// Measures `flushes_per_commit`, `device_bytes_ratio_64` and `device_bytes_ratio_1024`.
 pub(crate) fn measure(arguments: &Arguments, card: &Path, pool: &[Report], figures: &mut Figures) -> Outcome<()> {
     let dir = arguments.dir.join("device");
     fresh(&dir)?;
@@ -29,16 +27,11 @@ pub(crate) fn measure(arguments: &Arguments, card: &Path, pool: &[Report], figur
     figures.put("flushes_per_commit", flushes.iter().copied().fold(0.0, f64::max));
     println!("Bytes that reach the device, 4 partitions; segments made beforehand and recycled meanwhile:");
     let commits = if arguments.quick { (600, 120) } else { (4000, 600) };
-    let small = bytes(&card, (64, commits.0), Compression::None, pool)?;
+    let small = bytes(&card, (64, commits.0), pool)?;
     figures.put("device_bytes_ratio_64", small.device / small.paged);
     figures.put("device_bytes_over_records_64", small.device / small.records);
-    let large = bytes(&card, (1024, commits.1), Compression::None, pool)?;
+    let large = bytes(&card, (1024, commits.1), pool)?;
     figures.put("device_bytes_ratio_1024", large.device / large.records);
-    let lz4 = bytes(&card, (1024, commits.1), Compression::Lz4, pool)?;
-    figures.put("compressed_bytes_ratio_1024_lz4", lz4.device / lz4.records);
-    let zstd = bytes(&card, (1024, commits.1), Compression::Zstd, pool)?;
-    figures.put("compressed_bytes_ratio_1024", zstd.device / zstd.records);
-    println!("  compressed_bytes_ratio_1024 is with zstd");
     drop(card);
     Ok(std::fs::remove_dir_all(dir)?)
 }
@@ -74,12 +67,9 @@ struct Bytes {
     paged: f64,
 }
 
-fn bytes(card: &Card, (batch, commits): (usize, usize), compression: Compression, pool: &[Report]) -> Outcome<Bytes> {
+fn bytes(card: &Card, (batch, commits): (usize, usize), pool: &[Report]) -> Outcome<Bytes> {
     let folder = card.folder.join("bytes");
-    // A device keeps to its partition, as by its key: what is alike is compressed together.
-    let spread = if compression == Compression::None { Spread::InTurn } else { Spread::ByDevice };
-    let options = Options { compression, ..options(4)? };
-    let mut log = Log::with_threads(&folder, options, pool, spread)?;
+    let mut log = Log::with_threads(&folder, options(4)?, pool, Spread::InTurn)?;
     log.settle()?;
     let (before, stats) = (card.settled()?, log.journal.stats());
     let took = log.run(batch, commits)?;
@@ -90,7 +80,7 @@ fn bytes(card: &Card, (batch, commits): (usize, usize), compression: Compression
         paged: took.paged_bytes as f64,
     };
     println!(
-        "  batch {batch}, compression {compression:?}: {commits} commits, {} segments recycled, {} checkpoints: {:.0} bytes reached the \
+        "  batch {batch}: {commits} commits, {} segments recycled, {} checkpoints: {:.0} bytes reached the \
          device for {:.0} of keys, values and headers ({:.0} in whole pages); the journal wrote {} to its files",
         now.recycled - stats.recycled,
         now.checkpoints - stats.checkpoints,

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lamppost_journal::{Compression, Directory, Disk, Options};
+use lamppost_journal::{Directory, Disk, Options};
 
 use crate::Outcome;
 use crate::arguments::Arguments;
@@ -48,21 +48,20 @@ struct Contender<'a> {
     log: Log<'a>,
     ratios: Vec<f64>,
     split: u64,
+    /// Bytes of events, and of the files.
+    bytes: [u64; 2],
 }
 
 impl<'a> Contender<'a> {
-    fn all(folder: &Path, batch: usize, pool: &'a [Report]) -> Outcome<Vec<Self>> {
-        let entrant = |suffix, log| Self { suffix, log, ratios: Vec::new(), split: 0 };
+    fn all(folder: &Path, pool: &'a [Report]) -> Outcome<Vec<Self>> {
+        let entrant = |suffix, log| Self { suffix, log, ratios: Vec::new(), split: 0, bytes: [0; 2] };
         let mut all = vec![
             entrant("", Log::with_threads(&folder.join("threads"), options(4)?, pool, Spread::InTurn)?),
             entrant("_by_hand", Log::by_hand(&folder.join("hand"), options(4)?, pool, Spread::InTurn)?),
         ];
-        if batch >= 1024 {
-            for (suffix, compression) in [("_lz4", Compression::Lz4), ("_zstd", Compression::Zstd)] {
-                let options = Options { compression, ..options(4)? };
-                all.push(entrant(suffix, Log::with_threads(&folder.join(suffix), options, pool, Spread::ByDevice)?));
-            }
-        }
+        let shipped = Options { compression: Options::default().compression, ..options(4)? };
+        let folder = folder.join("shipped");
+        all.push(entrant("_shipped", Log::with_threads(&folder, shipped, pool, Spread::ByDevice)?));
         Ok(all)
     }
 }
@@ -77,7 +76,7 @@ fn measure_batch(
     let folder = arguments.dir.join(format!("floor-{batch}"));
     fresh(&folder)?;
     println!("  making the segments beforehand, until they are recycled");
-    let mut contenders = Contender::all(&folder, batch, pool)?;
+    let mut contenders = Contender::all(&folder, pool)?;
     contenders.iter_mut().try_for_each(|contender| contender.log.settle())?;
     contenders[0].log.run(batch, 100)?;
     let mut floor = Floor::new(&folder)?;
@@ -88,13 +87,16 @@ fn measure_batch(
             bare.add(floor.run(batch, slice)?);
             for (contender, took) in contenders.iter_mut().zip(&mut took) {
                 contender.log.prepare((slice + 1) * batch);
+                let written = contender.log.journal.stats().bytes_written;
                 took.add(contender.log.run(batch, slice)?);
+                contender.bytes[1] += contender.log.journal.stats().bytes_written - written;
             }
         }
         let mut line = format!("  round {number} of {rounds}, events/s: floor {:.0}", bare.events_per_s());
         for (contender, took) in contenders.iter_mut().zip(took) {
             contender.ratios.push(took.events_per_s() / bare.events_per_s());
             contender.split += took.split;
+            contender.bytes[0] += took.bytes as u64;
             line += &format!(", journal{} {:.0}", contender.suffix.replace('_', " "), took.events_per_s());
         }
         println!("{line}");
@@ -104,6 +106,8 @@ fn measure_batch(
             println!("  {} commits too many: the journal had no room in the middle of a batch", contender.split);
         }
         figures.put_rounds(&format!("floor_ratio_{batch}{}", contender.suffix), &contender.ratios);
+        let [events, files] = contender.bytes.map(|bytes| bytes as f64);
+        println!("    wrote {:.3} bytes for each of keys, values and headers", files / events);
     }
     if arguments.detail {
         where_the_time_goes(&mut contenders[0].log, &mut floor, batch)?;

@@ -9,7 +9,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use lamppost_event::{Commit, Partition, StoredRecord, Topic};
-use lamppost_journal::{AppendError, Directory, Hand, Journal, Options, TopicOptions};
+use lamppost_journal::{AppendError, Compression, Directory, Hand, Journal, Options, TopicOptions};
 
 use crate::clock::MachineClock;
 use crate::telemetry::Report;
@@ -26,6 +26,7 @@ pub(crate) fn options(partitions: u16) -> Outcome<Options> {
         topics: vec![TopicOptions { topic: topic()?, partitions, linger: None }],
         linger: Duration::from_secs(3600),
         linger_bytes: usize::MAX,
+        compression: Compression::None,
         ..Options::default()
     };
     options.quota_bytes = options.quota_min() + (SEGMENTS - 4) * options.segment_bytes;
@@ -58,6 +59,8 @@ pub(crate) struct Log<'a> {
     at: usize,
     bytes: usize,
     paged_bytes: usize,
+    /// Commits before the first frame that was watched.
+    before: u64,
 }
 
 /// What a stretch of writing took.
@@ -93,19 +96,7 @@ impl<'a> Log<'a> {
         let (disk, topic, partitions) = Self::parts(folder, &options)?;
         let watch = Arc::clone(&disk.watch);
         let (journal, _) = Journal::open(disk, options, Arc::new(MachineClock::new()))?;
-        Ok(Self {
-            journal,
-            watch,
-            hand: None,
-            topic,
-            partitions,
-            spread,
-            pool,
-            ready: Vec::new().into_iter(),
-            at: 0,
-            bytes: 0,
-            paged_bytes: 0,
-        })
+        Self::new(journal, None, watch, (topic, partitions), (pool, spread))
     }
 
     /// Opens without threads: the producer commits, and its upkeep is not counted.
@@ -113,18 +104,31 @@ impl<'a> Log<'a> {
         let (disk, topic, partitions) = Self::parts(folder, &options)?;
         let watch = Arc::clone(&disk.watch);
         let (journal, hand, _) = Journal::open_by_hand(disk, options, Arc::new(MachineClock::new()))?;
+        Self::new(journal, Some(hand), watch, (topic, partitions), (pool, spread))
+    }
+
+    fn new(
+        journal: Journal,
+        hand: Option<Hand>,
+        watch: Arc<Watch>,
+        (topic, partitions): (Topic, u16),
+        (pool, spread): (&'a [Report], Spread),
+    ) -> Outcome<Self> {
+        let before = journal.durable()?.0.wrapping_sub(watch.frames());
+        let ready = Vec::new().into_iter();
         Ok(Self {
             journal,
             watch,
-            hand: Some(hand),
+            hand,
             topic,
             partitions,
             spread,
             pool,
-            ready: Vec::new().into_iter(),
+            ready,
             at: 0,
             bytes: 0,
             paged_bytes: 0,
+            before,
         })
     }
 
@@ -180,8 +184,8 @@ impl<'a> Log<'a> {
         let last = self.gather(batch)?;
         self.journal.commit_now();
         self.wait_for(Commit(last.0.saturating_sub(1)))?;
-        while self.journal.stats().gathered_bytes > 0 {
-            // Not so often that the writer would not get at the lock.
+        // Looked at without the journal's locks: who takes them again and again is measured as well.
+        while self.before.wrapping_add(self.watch.frames()) < last.0 {
             (0..100).for_each(|_| std::hint::spin_loop());
             std::thread::yield_now();
         }

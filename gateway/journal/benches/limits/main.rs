@@ -16,6 +16,7 @@ mod cache;
 mod card;
 mod clock;
 mod cold;
+mod compressed;
 mod device;
 mod figures;
 mod floor;
@@ -88,6 +89,7 @@ fn measure(arguments: &Arguments) -> Outcome<Figures> {
     }
     if let Some(card) = programs.card.as_deref().filter(|_| arguments.wants("device")) {
         device::measure(arguments, card, &pool, &mut figures)?;
+        compressed::measure(arguments, card, &pool, &mut figures)?;
     }
     if let (Some(card), Some(peers)) = (&programs.card, &programs.peers) {
         peers::measure(arguments, card, peers, &pool, &mut figures)?;

@@ -4,13 +4,14 @@
 //! An engine that keeps a log beside tables writes everything twice at least: to the log at once, to the tables later. A round is too short for
 //! that to happen of itself in its due measure, so it is asked for at the end of each round and counts (`..._ratio_N`); the
 //! ratios without it are given beside (`..._commits_alone`). Compactions beyond that first time are never waited for, nothing is ever deleted,
-//! and the engines have their defaults: all of which spares them what the journal does within its time.
+//! and the engines have their defaults: all of which spares them what the journal does within its time. The journal is as it is shipped but for
+//! when a commit begins (`..._plain`: without its compression). All get the same records in the same order, an event's partition by its device.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use lamppost_journal::{Compression, Options};
+use lamppost_journal::Options;
 
 use crate::Outcome;
 use crate::arguments::Arguments;
@@ -36,22 +37,27 @@ pub(crate) fn measure(
     fresh(&dir)?;
     let card = Card::put_up(card, &dir, CARD_BYTES, Pace::Sd)?;
     println!("Other engines as the log, on a modelled card (5 ms a flush, 0.4 ms a write, 15 MB/s):");
-    println!("  making the segments of three journals beforehand, until they are recycled");
+    println!("  making the segments of four journals beforehand, until they are recycled");
     let mut peers = Peers::start(program, arguments.seed)?;
     let open = |name: &str, options, spread| Log::with_threads(&card.folder.join(name), options, pool, spread);
-    let zstd = Options { compression: Compression::Zstd, ..options(4)? };
+    let shipped = |partitions| {
+        Ok::<_, crate::Failed>(Options { compression: Options::default().compression, ..options(partitions)? })
+    };
     let mut journals = Journals {
-        four: open("journal", options(4)?, Spread::InTurn)?,
-        zstd: open("journal-zstd", zstd, Spread::ByDevice)?,
-        many: open("journal-32", options(32)?, Spread::InTurn)?,
+        shipped: open("journal", shipped(4)?, Spread::ByDevice)?,
+        plain: open("journal-plain", options(4)?, Spread::ByDevice)?,
+        four: open("journal-4", shipped(4)?, Spread::InTurn)?,
+        many: open("journal-32", shipped(32)?, Spread::InTurn)?,
         floor: Floor::new(&card.folder)?,
     };
-    journals.four.settle()?;
-    journals.zstd.settle()?;
-    journals.many.settle()?;
+    for journal in [&mut journals.shipped, &mut journals.plain, &mut journals.four, &mut journals.many] {
+        journal.settle()?;
+    }
     for (batch, commits) in [(64, 100), (1024, 60)] {
-        journals.four.run(batch, 2)?;
-        journals.floor.take_frames(&card.folder.join("journal"), batch)?;
+        journals.plain.run(batch, 2)?;
+        // Once round for what the journal tries out.
+        journals.shipped.run(batch, 10)?;
+        journals.floor.take_frames(&card.folder.join("journal-plain"), batch)?;
         against_engines(&mut peers, &card.folder, &mut journals, (batch, commits), figures)?;
     }
     against_files(&mut peers, &card.folder, &mut journals, figures)?;
@@ -61,8 +67,9 @@ pub(crate) fn measure(
 
 /// What the engines are compared with.
 struct Journals<'a> {
+    shipped: Log<'a>,
+    plain: Log<'a>,
     four: Log<'a>,
-    zstd: Log<'a>,
     many: Log<'a>,
     floor: Floor,
 }
@@ -82,23 +89,24 @@ fn against_engines(
     (batch, commits): (usize, usize),
     figures: &mut Figures,
 ) -> Outcome<()> {
-    let (mut floor, mut plain, mut zstd, mut engines) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut floor, mut shipped, mut plain, mut engines) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 1..=ROUNDS {
         floor.push(journals.floor.run(batch, commits)?.events_per_s());
-        plain.push(journals.four.run(batch, commits)?.events_per_s());
-        zstd.push(journals.zstd.run(batch, commits)?.events_per_s());
-        let speeds = ENGINES.iter().map(|engine| peers.round(engine, &card.join(engine), 4, batch, commits));
+        shipped.push(journals.shipped.run(batch, commits)?.events_per_s());
+        plain.push(journals.plain.run(batch, commits)?.events_per_s());
+        let speeds =
+            ENGINES.iter().map(|engine| peers.round(engine, &card.join(engine), (4, "device"), batch, commits));
         engines.push(speeds.collect::<Outcome<Vec<Speed>>>()?);
-        let [floor, plain, zstd] = [&floor, &plain, &zstd].map(|speeds| speeds[number - 1]);
+        let [floor, shipped, plain] = [&floor, &shipped, &plain].map(|speeds| speeds[number - 1]);
         let mut line = format!("  batch {batch}, round {number} of {ROUNDS}, events/s: floor {floor:.0}, ");
-        line += &format!("journal {plain:.0}, journal zstd {zstd:.0}");
+        line += &format!("journal {shipped:.0}, journal plain {plain:.0}");
         for (engine, speed) in ENGINES.iter().zip(&engines[number - 1]) {
             line += &format!(", {engine} {:.0} ({:.0})", speed.whole, speed.alone);
         }
         println!("{line}");
     }
     println!("  the engines: with the work that their commits put off; in brackets: over their commits alone");
-    for (suffix, journal) in [("", &plain), ("_zstd", &zstd)] {
+    for (suffix, journal) in [("", &shipped), ("_plain", &plain)] {
         figures.put_rounds(&format!("card_floor_ratio_{batch}{suffix}"), &over(journal, floor.iter().copied()));
         let (mut least, mut least_alone) = (f64::INFINITY, f64::INFINITY);
         for (index, engine) in ENGINES.iter().enumerate() {
@@ -123,7 +131,7 @@ fn against_files(peers: &mut Peers, card: &Path, journals: &mut Journals<'_>, fi
     let (mut files_ratios, mut partition_ratios) = (Vec::new(), Vec::new());
     for number in 1..=ROUNDS {
         let (four, many) = (journals.four.run(64, 60)?.events_per_s(), journals.many.run(64, 60)?.events_per_s());
-        let files = peers.round("files", &card.join("files"), 32, 64, 3)?.alone;
+        let files = peers.round("files", &card.join("files"), (32, "turns"), 64, 3)?.alone;
         println!(
             "  round {number} of {ROUNDS}, events/s: journal with 4 partitions {four:.0}, with 32 {many:.0}, files {files:.0}"
         );
@@ -151,9 +159,16 @@ impl Peers {
         Ok(Self { child, input, output, seed })
     }
 
-    fn round(&mut self, engine: &str, folder: &Path, partitions: u16, batch: usize, commits: usize) -> Outcome<Speed> {
+    fn round(
+        &mut self,
+        engine: &str,
+        folder: &Path,
+        (partitions, spread): (u16, &str),
+        batch: usize,
+        commits: usize,
+    ) -> Outcome<Speed> {
         let input = self.input.as_mut().ok_or("the peers have no input")?;
-        writeln!(input, "{engine} {} {partitions} {batch} {commits} {}", folder.display(), self.seed)?;
+        writeln!(input, "{engine} {} {partitions} {spread} {batch} {commits} {}", folder.display(), self.seed)?;
         input.flush()?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;

@@ -21,6 +21,7 @@ pub(crate) struct Watch {
     writer: [AtomicU64; 3],
     others: [AtomicU64; 3],
     calls: [AtomicU64; 3],
+    frames: AtomicU64,
 }
 
 impl Watch {
@@ -43,6 +44,11 @@ impl Watch {
     /// What the keeper has spent in all of them.
     pub(crate) fn keeper(&self) -> Duration {
         Duration::from_nanos(self.others.iter().map(|time| time.load(Ordering::Relaxed)).sum())
+    }
+
+    /// How many frames were begun to be written.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Acquire)
     }
 
     /// How many such calls there were.
@@ -121,6 +127,11 @@ impl DiskFile for WatchedFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.watch.over(Call::Write, || self.file.write_at(bytes, at))
+    }
+
+    fn write_pieces_at(&self, pieces: &[&[u8]], at: u64) -> io::Result<()> {
+        self.watch.frames.fetch_add(1, Ordering::Release);
+        self.watch.over(Call::Write, || self.file.write_pieces_at(pieces, at))
     }
 
     fn flush(&self) -> io::Result<()> {

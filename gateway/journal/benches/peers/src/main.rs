@@ -1,7 +1,9 @@
 //! Other engines used as the log, told what to do over stdin: one line, one round. For the journal's benchmark, which starts it.
 //!
 //! ```text
-//! ENGINE FOLDER PARTITIONS BATCH COMMITS SEED      in: a round of COMMITS durable commits of BATCH events each
+//! ENGINE FOLDER PARTITIONS SPREAD BATCH COMMITS SEED
+//!                                                  in: a round of COMMITS durable commits of BATCH events each; by SPREAD an event's
+//!                                                  partition is that of its `device`, or they take `turns`
 //! seconds SECONDS EVENTS DEFERRED                  out: how long they took; how long the engine then took to bring what it had
 //!                                                  put off (its memory tables, its WAL) to where it stays
 //! failed TEXT                                      or out
@@ -65,8 +67,13 @@ fn main() -> Outcome<()> {
 impl Peers {
     fn round(&mut self, line: &str) -> Outcome<String> {
         let words: Vec<&str> = line.split(' ').collect();
-        let [name, folder, partitions, batch, commits, seed] = words[..] else {
-            return Err(format!("six words are expected, not {line:?}").into());
+        let [name, folder, partitions, spread, batch, commits, seed] = words[..] else {
+            return Err(format!("seven words are expected, not {line:?}").into());
+        };
+        let by_device = match spread {
+            "device" => true,
+            "turns" => false,
+            other => return Err(format!("there is no spread {other:?}").into()),
         };
         let (partitions, batch, commits) = (partitions.parse::<u16>()?, batch.parse::<usize>()?, commits.parse()?);
         let seed = seed.parse()?;
@@ -83,7 +90,7 @@ impl Peers {
         };
         let start = Instant::now();
         for _ in 0..commits {
-            let entries = open.gather(pool, batch);
+            let entries = open.gather(pool, batch, by_device);
             open.engine.commit(&entries)?;
         }
         let (seconds, start) = (start.elapsed().as_secs_f64(), Instant::now());
@@ -94,13 +101,14 @@ impl Peers {
 }
 
 impl Open {
-    /// The next events, spread over the partitions in turn, as the journal gets them.
-    fn gather<'a>(&mut self, pool: &'a [Report], batch: usize) -> Vec<Entry<'a>> {
+    /// The next events, spread over the partitions as the journal gets them.
+    fn gather<'a>(&mut self, pool: &'a [Report], batch: usize, by_device: bool) -> Vec<Entry<'a>> {
         let mut entries = Vec::with_capacity(batch);
         for _ in 0..batch {
-            let partition = self.next % self.offsets.len();
-            let record = &pool[self.next % pool.len()].record;
-            entries.push(Entry { partition: partition as u16, offset: self.offsets[partition], record });
+            let report = &pool[self.next % pool.len()];
+            let partition = if by_device { report.device } else { self.next } % self.offsets.len();
+            let (offset, record) = (self.offsets[partition], &report.record);
+            entries.push(Entry { partition: partition as u16, offset, record });
             self.offsets[partition] += 1;
             self.next += 1;
         }
