@@ -17,9 +17,10 @@ use crate::format::frame::{BatchPart, FrameParts, Kind, Range, encode_head, head
 use crate::format::segment::{FRAMES_AT, SegmentHead, hot_name};
 use crate::format::{PAGE, padded};
 use crate::gather::{Changes, Sealed};
-use crate::packing::{Packing, moment};
+use crate::packing::Packing;
 use crate::shared::{STATE_SLOT, Shared};
 use crate::stats::count;
+use crate::sync::moment;
 use crate::waiting::hold;
 
 /// The segment being written to, and what the next frame needs.

@@ -92,7 +92,8 @@ pub struct Options {
     /// How long a disk that refuses to read is asked again, before what it keeps back is called a gap: at opening, and of each
     /// place that a reader comes to. What is called a gap may be sound, and consumers pass over it for good.
     pub read_patience: Duration,
-    /// How batches are compressed on the disk. A commit that fits into one page is not: it would take no less.
+    /// How batches are compressed on the disk: those of a commit that takes fewer pages then, and that nobody waits behind meanwhile, or
+    /// that is on the disk about as soon (the disk keeps four fifths of its speed at least). By [`crate::Hand`] no time is looked at.
     pub compression: Compression,
     /// How many openings in a row may fail because the disk refuses to read where the end of the log may be. Then the journal opens
     /// without what it can't read: it is reported, the epoch changes, and the file is kept under another name once it is recycled.
@@ -118,7 +119,7 @@ impl Default for Options {
             boots_max: BOOTS_MAX,
             read_patience: Duration::from_secs(10),
             refusals_max: 5,
-            compression: Compression::None,
+            compression: Compression::Zstd,
             entropy: Entropy::System,
         }
     }

@@ -8,10 +8,11 @@
 //! What would save no whole page is left as it is, and not tried again at once.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::format::batch::{BatchBuilder, Compression, Compressor};
 use crate::format::{PAGE, padded};
+use crate::sync::moment;
 
 /// After so many commits one behind the other it is tried out again.
 const CYCLE: u32 = 1024;
@@ -97,12 +98,6 @@ struct Current {
     compared: bool,
     packed: bool,
     packing: Duration,
-}
-
-/// The time, for what takes microseconds. Nothing but this module's choice depends on it.
-#[expect(clippy::disallowed_methods, reason = "the clock that is handed in counts milliseconds")]
-pub(crate) fn moment() -> Instant {
-    Instant::now()
 }
 
 /// See the module.

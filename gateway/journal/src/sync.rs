@@ -20,3 +20,18 @@ pub(crate) use shuttle::{
 
 #[cfg(shuttle)]
 mod model;
+
+/// The time, for what takes microseconds: figures, and whether it pays to compress. Nothing else is decided by it.
+#[cfg(not(shuttle))]
+#[expect(clippy::disallowed_methods, reason = "the clock that is handed in counts milliseconds")]
+pub(crate) fn moment() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// Under shuttle it stands still: what is chosen there repeats.
+#[cfg(shuttle)]
+#[expect(clippy::disallowed_methods, reason = "any one moment will do")]
+pub(crate) fn moment() -> std::time::Instant {
+    static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    *FIRST.get_or_init(std::time::Instant::now)
+}

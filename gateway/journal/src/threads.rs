@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use lamppost_event::JournalStopped;
 
-use crate::packing::moment;
 use crate::shared::Shared;
-use crate::sync::{Builder, JoinHandle, sleep};
+use crate::sync::{Builder, JoinHandle, moment, sleep};
 use crate::waiting::hold;
 
 /// The keeper looks for work at least this often.

@@ -50,11 +50,14 @@ struct Contender<'a> {
     split: u64,
     /// Bytes of events, and of the files.
     bytes: [u64; 2],
+    /// What the writer spent in calls to the disk, and all that the rounds took.
+    disk: [Duration; 2],
 }
 
 impl<'a> Contender<'a> {
     fn all(folder: &Path, pool: &'a [Report]) -> Outcome<Vec<Self>> {
-        let entrant = |suffix, log| Self { suffix, log, ratios: Vec::new(), split: 0, bytes: [0; 2] };
+        let entrant =
+            |suffix, log| Self { suffix, log, ratios: Vec::new(), split: 0, bytes: [0; 2], disk: [Duration::ZERO; 2] };
         let mut all = vec![
             entrant("", Log::with_threads(&folder.join("threads"), options(4)?, pool, Spread::InTurn)?),
             entrant("_by_hand", Log::by_hand(&folder.join("hand"), options(4)?, pool, Spread::InTurn)?),
@@ -63,6 +66,19 @@ impl<'a> Contender<'a> {
         let folder = folder.join("shipped");
         all.push(entrant("_shipped", Log::with_threads(&folder, shipped, pool, Spread::ByDevice)?));
         Ok(all)
+    }
+
+    fn run(&mut self, batch: usize, commits: usize) -> Outcome<Took> {
+        let in_disk = |log: &Log<'_>| Call::ALL.map(|call| log.watch.writer(call)).iter().sum::<Duration>();
+        let (written, before) = (self.log.journal.stats().bytes_written, in_disk(&self.log));
+        let took = self.log.run(batch, commits)?;
+        let written = self.log.journal.stats().bytes_written - written;
+        self.bytes = [self.bytes[0] + took.bytes as u64, self.bytes[1] + written];
+        // With threads one more went ahead.
+        let flushed = if self.suffix == "_by_hand" { commits } else { commits + 1 };
+        let in_disk = (in_disk(&self.log) - before).mul_f64(commits as f64 / flushed as f64);
+        self.disk = [self.disk[0] + in_disk, self.disk[1] + took.elapsed];
+        Ok(took)
     }
 }
 
@@ -87,16 +103,13 @@ fn measure_batch(
             bare.add(floor.run(batch, slice)?);
             for (contender, took) in contenders.iter_mut().zip(&mut took) {
                 contender.log.prepare((slice + 1) * batch);
-                let written = contender.log.journal.stats().bytes_written;
-                took.add(contender.log.run(batch, slice)?);
-                contender.bytes[1] += contender.log.journal.stats().bytes_written - written;
+                took.add(contender.run(batch, slice)?);
             }
         }
         let mut line = format!("  round {number} of {rounds}, events/s: floor {:.0}", bare.events_per_s());
         for (contender, took) in contenders.iter_mut().zip(took) {
             contender.ratios.push(took.events_per_s() / bare.events_per_s());
             contender.split += took.split;
-            contender.bytes[0] += took.bytes as u64;
             line += &format!(", journal{} {:.0}", contender.suffix.replace('_', " "), took.events_per_s());
         }
         println!("{line}");
@@ -107,7 +120,9 @@ fn measure_batch(
         }
         figures.put_rounds(&format!("floor_ratio_{batch}{}", contender.suffix), &contender.ratios);
         let [events, files] = contender.bytes.map(|bytes| bytes as f64);
-        println!("    wrote {:.3} bytes for each of keys, values and headers", files / events);
+        figures.put(format!("floor_ratio_{batch}{}_bytes_written", contender.suffix), files / events);
+        let [disk, whole] = contender.disk.map(|time| time.as_secs_f64());
+        figures.put(format!("floor_ratio_{batch}{}_in_disk_calls", contender.suffix), disk / whole);
     }
     if arguments.detail {
         where_the_time_goes(&mut contenders[0].log, &mut floor, batch)?;
@@ -119,7 +134,7 @@ fn measure_batch(
 /// The writer's calls beside the same calls of the floor.
 fn where_the_time_goes(log: &mut Log<'_>, floor: &mut Floor, batch: usize) -> Outcome<()> {
     const COMMITS: usize = 400;
-    let calls = [Call::Write, Call::Flush, Call::Folder];
+    let calls = Call::ALL;
     let look = |log: &Log<'_>| (calls.map(|call| log.watch.writer(call)), calls.map(|call| log.watch.calls(call)));
     let (before, keeper) = (look(log), log.watch.keeper());
     log.prepare((COMMITS + 1) * batch);

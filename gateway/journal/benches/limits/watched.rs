@@ -15,6 +15,10 @@ pub(crate) enum Call {
     Folder,
 }
 
+impl Call {
+    pub(crate) const ALL: [Self; 3] = [Self::Write, Self::Flush, Self::Folder];
+}
+
 /// Nanoseconds and calls of the writer's thread (by name, or by hand of whoever called), and of the others.
 #[derive(Default)]
 pub(crate) struct Watch {

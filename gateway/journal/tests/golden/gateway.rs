@@ -72,6 +72,7 @@ fn options() -> Options {
         topics: [("air", 3), ("traffic", 1), ("alarms", 1)].map(of).into(),
         policies: [(topic("traffic"), aging), (topic("alarms"), alarm)].into(),
         required: vec![Group::new("cluster").unwrap()],
+        compression: Compression::None,
         ..Options::default()
     }
 }

@@ -13,7 +13,9 @@ use lamppost_event::{
     TopicPartition, WallTime,
 };
 use lamppost_journal::sim::SimDisk;
-use lamppost_journal::{Entropy, Hand, Journal, Mark, Options, ReadItem, ReadRecord, Recovery, TopicOptions};
+use lamppost_journal::{
+    Compression, Entropy, Hand, Journal, Mark, Options, ReadItem, ReadRecord, Recovery, TopicOptions,
+};
 
 pub mod cursors;
 pub mod dense;
@@ -93,6 +95,8 @@ pub fn small_options(seed: u64) -> Options {
         checkpoint_bytes: 4096,
         entropy: Entropy::Seed(seed),
         read_patience: Duration::ZERO,
+        // Sizes and texts are looked at as they come; tests/compression.rs and the histories choose others.
+        compression: Compression::None,
         topics: vec![TopicOptions { topic: topic(), partitions: PARTITIONS, linger: None }],
         ..Options::default()
     };
