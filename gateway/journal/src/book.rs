@@ -120,6 +120,8 @@ pub(crate) struct Book {
     /// By rising number; the last is written to.
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) free: Vec<FreeFile>,
+    /// Bytes of a prepared file that is being made a segment: it is in neither list, and counts.
+    pub(crate) rolling: u64,
     /// By the position of the frame that showed them.
     pub(crate) gaps: BTreeMap<Position, Vec<Gap>>,
     pub(crate) cursors: BTreeMap<Group, BTreeMap<TopicPartition, CursorEntry>>,
@@ -249,10 +251,16 @@ impl Book {
         self.segments.iter().find(|segment| segment.lease.head.number == number)
     }
 
+    /// The segment that was begun is written to from here on.
+    pub(crate) fn begin(&mut self, segment: Segment) {
+        self.rolling = 0;
+        self.segments.push_back(segment);
+    }
+
     /// Files of hot segments and such as can become one.
     pub(crate) fn hot_files(&self) -> usize {
         let hot = self.segments.iter().filter(|segment| !segment.lease.head.cold).count();
-        hot + self.free.len() + self.retiring.len()
+        hot + self.free.len() + self.retiring.len() + usize::from(self.rolling > 0)
     }
 
     /// Bytes of all files.
@@ -260,7 +268,7 @@ impl Book {
         let live = self.segments.iter().chain(&self.retiring);
         let hot: u64 = live.map(|segment| segment.lease.head.bytes).sum();
         let checkpoint = self.checkpoint.bytes() + self.checkpoint.replaced_bytes();
-        hot + self.free.len() as u64 * segment_bytes + checkpoint + self.other_bytes
+        hot + self.free.len() as u64 * segment_bytes + self.rolling + checkpoint + self.other_bytes
     }
 
     /// The segment that holds `position`, or the first behind it, and all behind that.

@@ -173,7 +173,7 @@ impl Shared {
         let sealed = {
             let mut book = hold(&self.book);
             let sealed = book.segments.back().map(|last| last.lease.head.number);
-            book.segments.push_back(segment);
+            book.begin(segment);
             sealed
         };
         // Only now: a segment with a footer is never the last.
@@ -205,6 +205,7 @@ impl Shared {
         let (free, number, base) = {
             let mut book = hold(&self.book);
             let free = book.free.pop();
+            book.rolling = self.options.segment_bytes;
             let (number, base) = (book.next_number, book.next_base);
             book.next_number += 1;
             book.next_base = Position(base.0 + self.options.segment_bytes);

@@ -93,6 +93,7 @@ pub(crate) fn open(
         next_number,
         next_base,
         known_holes: BTreeSet::new(),
+        rolling: 0,
         retiring: Vec::new(),
     };
     // Where what comes next will be told of.

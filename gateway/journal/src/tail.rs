@@ -129,7 +129,7 @@ impl Shared {
                 }
             } else {
                 let segment = self.begin_segment(Commit(recovery.commit.0 + 1), recovery.epoch)?;
-                hold(&self.book).segments.push_back(segment);
+                hold(&self.book).begin(segment);
             }
             let mut book = hold(&self.book);
             for segment in segments.into_iter().rev() {
@@ -220,7 +220,7 @@ impl Shared {
             // What is known to be missing behind the log's old end comes behind the copies.
             self.move_gaps(lease.head.base, lease.head.position(segment.end - 1));
         }
-        hold(&self.book).segments.push_back(segment);
+        hold(&self.book).begin(segment);
         Ok(first.map_or(last.survey.end, |note| note.at))
     }
 
