@@ -12,7 +12,7 @@ pub(crate) const USAGE: &str = "\
 cargo bench -p lamppost-journal -- [--quick] [--only PART,...] [--without device,peers] [--dir DIR] [--seed N]
     [--to-the-end] [--detail]
 
-  --quick      few and small rounds, without peers: a look whether all of it works, under a minute
+  --quick      few and small rounds, without peers: a look whether all of it works, two minutes
   --only       only these parts: floor, device, peers, reading, stored, cold
   --without    leaves out what this machine can't measure: device (needs root, /dev/fuse, a loop device), peers
   --dir        a folder on the disk to be measured (otherwise the build's own)
