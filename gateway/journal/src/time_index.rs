@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use lamppost_event::{Cursor, JournalStopped, Now, Offset, TopicPartition, WallTime};
+use lamppost_event::{Cursor, JournalStopped, Now, Offset, Position, TopicPartition, WallTime};
 
 use crate::book::{Book, Segment};
+use crate::format::frame::Frame;
 use crate::read::{Stretch, internal, whole};
 use crate::shared::Shared;
 use crate::times::{JUMP_MS, Times, is_told_by_its_ends};
@@ -14,19 +15,31 @@ impl Shared {
     pub(crate) fn offsets_at(&self, time: WallTime) -> Result<Vec<Cursor>, JournalStopped> {
         self.running()?;
         let times = self.times();
-        let (found, mut next) = {
-            let book = hold(&self.book);
-            // A clock that was put right by less than a jump may have stored what is later before what is earlier.
-            let late = |(_, last): &(Now, Now)| times.between(last).1.0.saturating_add(JUMP_MS) >= time.0;
-            // One whose time is not known may hold it.
-            let index = book.segments.iter().position(|segment| segment.span.as_ref().is_none_or(late));
-            let stretch = index.and_then(|index| book.segments.get(index)).map(|segment| whole(&book, segment));
-            (stretch, behind(&book, index.unwrap_or(book.segments.len())))
-        };
-        if let Some(stretch) = found {
-            next.extend(self.first_at(&stretch, time, &times));
+        // A clock that was put right by less than a jump may have stored what is later before what is earlier.
+        let late = |(_, last): &(Now, Now)| times.between(last).1.0.saturating_add(JUMP_MS) >= time.0;
+        let (mut from, mut search) = (Position(0), Search::new(&times, time));
+        loop {
+            let (found, mut next) = {
+                let book = hold(&self.book);
+                // One whose time is not known may hold it.
+                let may =
+                    |segment: &Segment| segment.lease.head.limit() > from && segment.span.as_ref().is_none_or(late);
+                let index = book.segments.iter().position(may).unwrap_or(book.segments.len());
+                (book.segments.get(index).map(|segment| whole(&book, segment)), behind(&book, index))
+            };
+            if let Some(stretch) = found {
+                self.read_stretch(&stretch, usize::MAX, &mut 0, &mut |frame, _| {
+                    frame.into_iter().for_each(|frame| search.take(frame));
+                    true
+                });
+                if !search.reached {
+                    from = stretch.head().limit();
+                    continue;
+                }
+            }
+            next.extend(search.first());
+            return Ok(next.into_iter().map(|(at, next)| Cursor { at, next }).collect());
         }
-        Ok(next.into_iter().map(|(at, next)| Cursor { at, next }).collect())
     }
 
     /// What is known of the clocks, by the whole log and the clock as it is now. Reads the segments in which a clock may have
@@ -55,30 +68,43 @@ impl Shared {
         times.learn(&self.clock.now());
         times
     }
+}
 
-    /// The first offsets of that time in a segment.
-    fn first_at(&self, stretch: &Stretch, time: WallTime, times: &Times) -> BTreeMap<TopicPartition, Offset> {
-        let mut first: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
-        // A run's time is that of its first frame: what it holds may be later, so the last one before the time counts as well.
-        let (mut run, mut reached) = (BTreeMap::new(), false);
-        self.read_stretch(stretch, usize::MAX, &mut 0, &mut |frame, _| {
-            let Some(frame) = frame else { return true };
-            let offsets = frame.batches.iter().filter(|entry| !internal(&entry.at));
-            let offsets: BTreeMap<_, _> = offsets.map(|entry| (entry.at.clone(), entry.base)).collect();
-            reached |= times.between(&frame.now).1 >= time;
-            if !reached {
-                run = if frame.is_run() { offsets } else { BTreeMap::new() };
-                return true;
-            }
-            for (at, base) in std::mem::take(&mut run).into_iter().chain(offsets) {
-                first.entry(at).or_insert(base);
-            }
-            true
-        });
-        for (at, base) in run {
-            first.entry(at).or_insert(base);
+type Offsets = BTreeMap<TopicPartition, Offset>;
+
+/// For the first offsets of a time, frame by frame.
+struct Search<'a> {
+    times: &'a Times,
+    time: WallTime,
+    /// Those of the run just before. A run's time is that of its first frame: what it holds may be later.
+    run: Offsets,
+    first: Offsets,
+    reached: bool,
+}
+
+impl<'a> Search<'a> {
+    const fn new(times: &'a Times, time: WallTime) -> Self {
+        Self { times, time, run: Offsets::new(), first: Offsets::new(), reached: false }
+    }
+
+    fn take(&mut self, frame: &Frame) {
+        let offsets = frame.batches.iter().filter(|entry| !internal(&entry.at));
+        let offsets: Offsets = offsets.map(|entry| (entry.at.clone(), entry.base)).collect();
+        self.reached |= self.times.between(&frame.now).1 >= self.time;
+        if !self.reached {
+            self.run = if frame.is_run() { offsets } else { Offsets::new() };
+            return;
         }
-        first
+        for (at, base) in std::mem::take(&mut self.run).into_iter().chain(offsets) {
+            self.first.entry(at).or_insert(base);
+        }
+    }
+
+    fn first(mut self) -> Offsets {
+        for (at, base) in std::mem::take(&mut self.run) {
+            self.first.entry(at).or_insert(base);
+        }
+        self.first
     }
 }
 

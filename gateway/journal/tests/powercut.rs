@@ -28,14 +28,20 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
         sum.alarms_asked += report.alarms_asked;
         sum.layered += report.layered;
         sum.times_asked += report.times_asked;
+        sum.boots_without_time += report.boots_without_time;
+        sum.others_moved += report.others_moved;
+        sum.slow_reads += report.slow_reads;
+        sum.beyond_bytes += report.beyond_bytes;
         for (sum, count) in sum.phases.iter_mut().zip(report.phases) {
             *sum += count;
         }
     }
     println!("{sum:?}");
     assert!(sum.cuts > 4 * seeds() && sum.acknowledged > 100 * seeds() && sum.recycled > 0, "too tame: {sum:?}");
-    let exercised = [sum.given_up, sum.cursors_set, sum.alarms_asked, sum.layered, sum.times_asked];
-    assert!(exercised.iter().all(|count| *count > 0), "given up, set, alarms, times: {exercised:?}");
+    let asked = [sum.given_up, sum.cursors_set, sum.alarms_asked, sum.layered, sum.times_asked];
+    assert!(asked.iter().all(|count| *count > 0), "given up, set, alarms, layers, times: {asked:?}");
+    let met = [sum.boots_without_time, sum.others_moved, sum.slow_reads, sum.beyond_bytes];
+    assert!(met.iter().all(|count| *count > 0), "boots without time, other groups, slow reads, beyond: {met:?}");
     let empty: Vec<_> = Phase::ALL.iter().zip(sum.phases).filter(|(_, count)| *count == 0).collect();
     assert!(empty.is_empty(), "no cuts in {empty:?}");
 }

@@ -9,10 +9,12 @@
 //! The last line is one JSON object: `seeds`, `cuts`, `acknowledged` (events), `acknowledged_lost`, `out_of_order`, `offset_reused`,
 //! `panics`, `other_failures`; `phases` with the cuts in each, `cuts_elsewhere` (in a read, in making a free segment, or between
 //! two I/Os), `recovery_again` (cuts in the recovery from a cut in a recovery); `given_up` (events of topics that allow it, all named by a
-//! gap), `cursors_set` (by hand), `alarms_asked` (offered while others had to wait), `layered` (lives that left a checkpoint
-//! in layers), `times_asked`; `damage_named` and `damage_at_end` (events that
+//! gap), `cursors_set` (by hand), `alarms_asked` (offered while others had to wait), `layered` (lives that left a
+//! checkpoint in layers), `times_asked`, `boots_without_time` (starts of a machine
+//! whose clock is not set), `others_moved` (cursors of a second group), `slow_reads` (in which the keeper did something), `beyond_bytes` (gaps of
+//! topics with a bound in bytes, as often as an opening met them); `damage_named` and `damage_at_end` (events that
 //! misdirected writes and stale reads cost, named as a gap or lying at the log's end); the controls, and `failed_seed`. Exits
-//! with 1 if anything was lost, if no cut fell in one of the phases, if one of those five is 0, or if a control was not caught.
+//! with 1 if anything was lost, if no cut fell in one of the phases, if one of those from `given_up` on is 0, or if a control was not caught.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool speaks to its user")]
 #![allow(
     clippy::unwrap_used,

@@ -32,6 +32,10 @@ pub(crate) struct Verdict {
     alarms_asked: u64,
     layered: u64,
     times_asked: u64,
+    boots_without_time: u64,
+    others_moved: u64,
+    slow_reads: u64,
+    beyond_bytes: u64,
     acknowledged: u64,
     acknowledged_lost: u64,
     out_of_order: u64,
@@ -91,6 +95,10 @@ impl Verdict {
         self.alarms_asked += report.alarms_asked;
         self.layered += report.layered;
         self.times_asked += report.times_asked;
+        self.boots_without_time += report.boots_without_time;
+        self.others_moved += report.others_moved;
+        self.slow_reads += report.slow_reads;
+        self.beyond_bytes += report.beyond_bytes;
         self.acknowledged += report.acknowledged;
         self.damage_named += report.named_lost;
         self.damage_at_end += report.end_lost;
@@ -120,6 +128,10 @@ impl Verdict {
             ("no alarm was offered while others had to wait", self.alarms_asked),
             ("no checkpoint lay over another", self.layered),
             ("no time was looked up", self.times_asked),
+            ("no machine started without the time", self.boots_without_time),
+            ("no cursor of another group was moved", self.others_moved),
+            ("the keeper met no reader", self.slow_reads),
+            ("nothing was beyond its topic's bytes", self.beyond_bytes),
         ];
         faults.extend(exercised.iter().filter(|(_, count)| *count == 0).map(|(what, _)| (*what).to_owned()));
         if !self.not_repeatable.is_empty() {
@@ -164,6 +176,7 @@ impl Verdict {
             "{{\"seeds\":{},\"cuts\":{},\"acknowledged\":{},\"acknowledged_lost\":{},\"out_of_order\":{},\"offset_reused\":{},\
              \"panics\":{},\"other_failures\":{},\"phases\":{{{phases}}},\"cuts_elsewhere\":{},\"recovery_again\":{},\
              \"given_up\":{},\"cursors_set\":{},\"alarms_asked\":{},\"layered\":{},\"times_asked\":{},\
+             \"boots_without_time\":{},\"others_moved\":{},\"slow_reads\":{},\"beyond_bytes\":{},\
              \"damage_named\":{},\"damage_at_end\":{},\"control_no_flush\":{},\"control_no_padding\":{},\
              \"control_no_padding_no_garbage\":{},\"not_repeatable\":{},\"failed_seed\":{failed}}}",
             self.seeds,
@@ -181,6 +194,10 @@ impl Verdict {
             self.alarms_asked,
             self.layered,
             self.times_asked,
+            self.boots_without_time,
+            self.others_moved,
+            self.slow_reads,
+            self.beyond_bytes,
             self.damage_named,
             self.damage_at_end,
             control(self.no_flush_caught),

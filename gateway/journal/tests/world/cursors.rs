@@ -1,4 +1,23 @@
-//! Where a group may go on in a partition after the power has failed.
+//! Groups, and where each may go on in a partition after the power has failed.
+
+use lamppost_event::Group;
+
+use super::PARTITIONS;
+
+/// A group of consumers.
+#[derive(Debug, Clone)]
+pub struct Follower {
+    pub group: Group,
+    /// Nothing that it has not passed may be recycled.
+    pub required: bool,
+    pub cursors: [Ways; PARTITIONS as usize],
+}
+
+impl Follower {
+    pub fn new(group: Group, required: bool) -> Self {
+        Self { group, required, cursors: <[Ways; PARTITIONS as usize]>::default() }
+    }
+}
 
 /// Between two settings by hand a cursor only goes forward: from the place it was set to, to the one that was asked for last. What it
 /// was when it last became durable begins the first of these ways, and what was asked since may be there or not.

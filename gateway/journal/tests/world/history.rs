@@ -8,16 +8,19 @@
 
 use std::sync::Arc;
 
+use lamppost_event::Group;
 use lamppost_journal::sim::{Faults, Phase, SimDisk};
 use lamppost_journal::{Compression, Entropy, Hand, Journal, OpenError, Options, Recovery, SplitMix64};
 
-use super::cursors::Ways;
+use super::clocks::{Clocks, Machine};
+use super::cursors::{Follower, Ways};
 use super::dense::Dense;
+use super::hooked::{Hooked, Hooks};
 use super::model::{Failure, Model, Outcome, ensure};
 use super::state::State;
 use super::steps::{Reader, Reserve};
 use super::topics::Topics;
-use super::{HandClock, group, small_options};
+use super::{group, small_options};
 
 /// Which journal it is the history of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,14 @@ pub struct Report {
     pub layered: u64,
     /// Times that were looked up.
     pub times_asked: u64,
+    /// Starts of the machine without the time.
+    pub boots_without_time: u64,
+    /// Cursors of another group that were moved.
+    pub others_moved: u64,
+    /// Reads in which the keeper did something.
+    pub slow_reads: u64,
+    /// Gaps that a topic's bound in bytes made, as often as an opening met them.
+    pub beyond_bytes: u64,
     pub failure: Option<Failure>,
     /// Of all files at the end, and of the I/Os.
     pub digest: (u32, u64),
@@ -84,18 +95,21 @@ pub fn run(journaling: Journaling, report: &mut Report) {
     let digest = (world.disk.digest(), world.disk.ios());
     let model = &world.model;
     let (acknowledged, named_lost, end_lost) = (model.acknowledged, model.named_lost, model.end_lost);
+    report.beyond_bytes = model.beyond;
     (report.acknowledged, report.named_lost, report.end_lost) = (acknowledged, named_lost, end_lost);
     (report.failure, report.digest) = (outcome.err(), digest);
 }
 
-type Open = (Journal, Hand);
+type Open = (Journal, Arc<Hand>);
 
 pub(super) struct World<'a> {
     pub(super) disk: SimDisk,
     /// The disk that takes the padding out.
     pub(super) dense: Option<Dense>,
     pub(super) options: Options,
-    pub(super) clock: Arc<HandClock>,
+    pub(super) clock: Arc<Clocks>,
+    /// Where readers are met; none where padding is taken out.
+    pub(super) hooks: Option<Arc<Hooks>>,
     pub(super) random: SplitMix64,
     pub(super) trouble: Trouble,
     /// The required group's cursors hardly move.
@@ -145,6 +159,17 @@ impl<'a> World<'a> {
         }
         let required = if several { random.chance(7, 8) } else { random.chance(1, 2) };
         options.required = if required { vec![group()] } else { Vec::new() };
+        let mut followers = vec![Follower::new(group(), required)];
+        let mut machine = Machine::Steady;
+        if journaling == Journaling::Sound {
+            machine =
+                [Machine::Steady, Machine::Steady, Machine::Forgetful, Machine::Confused][random.below(4) as usize];
+            if random.chance(1, 3) {
+                let (other, required) = (Group::new("other").unwrap(), required && random.chance(1, 2));
+                options.required.extend(required.then(|| other.clone()));
+                followers.push(Follower::new(other, required));
+            }
+        }
         options.quota_bytes += random.below(6) * options.segment_bytes;
         let state = State::new(journaling == Journaling::Sound && random.chance(1, 3));
         Self {
@@ -152,12 +177,13 @@ impl<'a> World<'a> {
             dense: without_padding.then(|| Dense::new(&disk)),
             disk,
             options,
-            clock: HandClock::new(),
+            clock: Clocks::new(machine),
+            hooks: None,
             trouble,
             behind: random.chance(1, 2),
             random,
             refused: 0,
-            model: Model { topics, required, state, ..Model::default() },
+            model: Model { topics, required, followers, state, ..Model::default() },
             reader: Reader::default(),
             reserve: Reserve::default(),
             opening_ios: 40,
@@ -166,8 +192,9 @@ impl<'a> World<'a> {
     }
 
     fn lives(&mut self) -> Outcome {
-        let (policies, required) = (self.options.policies.clone(), self.model.required);
-        self.say(|| format!("required {required}, {policies:?}"));
+        let (policies, required) = (self.options.policies.clone(), self.options.required.clone());
+        let machine = self.clock.machine();
+        self.say(|| format!("{machine:?} machine, required {required:?}, {policies:?}"));
         for life in 0..LIVES {
             self.life(life)?;
         }
@@ -195,6 +222,7 @@ impl<'a> World<'a> {
             self.report.phases[slot] += 1;
         }
         self.disk.power_cut();
+        self.report.boots_without_time += u64::from(self.clock.reboot(&mut self.random));
     }
 
     /// Opens, with the power failing now and then while it does, and compares.
@@ -209,7 +237,11 @@ impl<'a> World<'a> {
             let before = self.disk.ios();
             let opened = match &self.dense {
                 Some(dense) => Journal::open_by_hand(Arc::new(dense.clone()), self.options.clone(), self.clock.clone()),
-                None => Journal::open_by_hand(Arc::new(self.disk.clone()), self.options.clone(), self.clock.clone()),
+                None => {
+                    let (hooked, hooks) = Hooked::new(&self.disk);
+                    self.hooks = Some(hooks);
+                    Journal::open_by_hand(hooked, self.options.clone(), self.clock.clone())
+                }
             };
             if self.disk.is_cut() {
                 // It may even have opened: what failed may have been something that can be left.
@@ -226,7 +258,7 @@ impl<'a> World<'a> {
                     self.opening_ios = self.disk.ios() - before;
                     self.report.opened += 1;
                     self.compare(&journal, &recovery)?;
-                    return Ok((journal, hand));
+                    return Ok((journal, Arc::new(hand)));
                 }
                 Err(error) => self.refused_to_open(error, &mut refusals)?,
             }
@@ -266,7 +298,7 @@ impl<'a> World<'a> {
         model.state.check(journal, damaged)?;
         for (slot, first) in found.first.into_iter().enumerate() {
             let free = !model.required || damaged || model.topics.may_go(slot as u16);
-            let passed = free || first <= model.cursors[slot].most();
+            let passed = free || first <= model.passed(slot);
             ensure!(passed, "{slot} was recycled up to {first}, beyond the required cursor");
         }
         model.pending.clear();
@@ -328,7 +360,7 @@ impl<'a> World<'a> {
             self.model.state.settle();
             // Cursors that found no room in the log go into a checkpoint; on a full disk they are not kept, and a little comes again.
             if self.disk.faults().capacity_bytes.is_none() {
-                self.model.cursors.iter_mut().for_each(Ways::settle);
+                self.model.followers.iter_mut().flat_map(|follower| &mut follower.cursors).for_each(Ways::settle);
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use lamppost_journal::{
     Compression, Entropy, Hand, Journal, Mark, Options, ReadItem, ReadRecord, Recovery, TopicOptions,
 };
 
+pub mod clocks;
 pub mod cursors;
 pub mod dense;
 pub mod history;

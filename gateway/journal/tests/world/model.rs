@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lamppost_event::{Commit, Epoch, Gap, Offset, TopicPartition};
+use lamppost_event::{Commit, Epoch, Gap, Offset, Topic, TopicPartition};
 use lamppost_journal::{Journal, ReadItem, ReadRecord};
 
-use super::cursors::Ways;
+use super::cursors::Follower;
 use super::state::State;
-use super::topics::Topics;
-use super::{PARTITIONS, device, group, text_of};
+use super::topics::{Topics, is_beyond_bytes};
+use super::{PARTITIONS, device, text_of};
 
 /// How a promise was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,12 @@ pub struct Model {
     pub next_sequence: Each,
     /// The highest sequence of each partition that was acknowledged.
     pub acknowledged_sequence: Each,
-    pub cursors: [Ways; PARTITIONS as usize],
+    pub followers: Vec<Follower>,
+    /// What the topic of an event had been given up to it, and each topic until now, in bytes as they may lie on the disk, at most.
+    pub weight_upto: HashMap<Key, u64>,
+    pub weight: HashMap<Topic, u64>,
+    /// Gaps that a topic's bound in bytes made, as often as they were met.
+    pub beyond: u64,
     pub state: State,
     /// The first offset kept, as the journal last said before its end. Recovery gives up nothing.
     pub first: Each,
@@ -188,6 +193,7 @@ impl Model {
                             told.gap(slot, &gap);
                             found.gaps.push((slot, gap.from.0, gap.to.0));
                         }
+                        self.beyond += u64::from(is_beyond_bytes(&gap.reason));
                         if !self.topics.explains(&gap) {
                             found.damage.push(format!("{gap:?}"));
                         }
@@ -236,14 +242,18 @@ impl Model {
     }
 
     pub fn check_cursors(&mut self, journal: &Journal, found: &Found, damaged: bool) -> Outcome {
-        let resume = must(journal.resume(&group()))?;
+        (0..self.followers.len()).try_for_each(|index| self.check_follower(index, journal, found, damaged))
+    }
+
+    fn check_follower(&mut self, index: usize, journal: &Journal, found: &Found, damaged: bool) -> Outcome {
+        let resume = must(journal.resume(&self.followers[index].group))?;
         let mut cursors = Each::default();
         for cursor in &resume.cursors {
             let Some(slot) = self.topics.slot(&cursor.at) else { continue };
             cursors[usize::from(slot)] = cursor.next.0;
         }
         for (slot, next) in cursors.into_iter().enumerate() {
-            let ways = &mut self.cursors[slot];
+            let ways = &mut self.followers[index].cursors[slot];
             ensure!(damaged || ways.may_be(next), "the cursor of {slot} is {next}, not on one of {ways:?}");
             ways.found(next);
         }
@@ -261,13 +271,35 @@ impl Model {
         Ok(())
     }
 
+    /// Takes note of an event that was appended just now.
+    pub fn appended(&mut self, key: Key, bytes: usize, now_ms: u64) {
+        self.appended_ms.insert(key, now_ms);
+        let weight = self.weight.entry(self.topics.at(key.0).topic.clone()).or_default();
+        // Key, header, and what a record and a batch of its own cost.
+        *weight += bytes as u64 + 160;
+        self.weight_upto.insert(key, *weight);
+    }
+
+    /// What its topic was given after it, at most.
+    fn newer(&self, key: Key) -> u64 {
+        let all = self.weight.get(&self.topics.at(key.0).topic).copied().unwrap_or_default();
+        all - self.weight_upto.get(&key).copied().unwrap_or_default()
+    }
+
+    /// What all required groups may have passed.
+    pub fn passed(&self, slot: usize) -> u64 {
+        let required = self.followers.iter().filter(|follower| follower.required);
+        required.map(|follower| follower.cursors[slot].most()).min().unwrap_or(u64::MAX)
+    }
+
     /// Whether an event may be gone without damage.
     fn may_be_gone(&self, key: Key, now_ms: u64) -> bool {
         let (slot, policy) = (usize::from(key.0), self.topics.policy(key.0));
-        let recycled = key.1 < self.first[slot] && (!self.required || key.1 < self.cursors[slot].most());
+        let recycled = key.1 < self.first[slot] && key.1 < self.passed(slot);
         let for_room = self.required && self.topics.may_make_room(key.0);
         let age_ms = self.appended_ms.get(&key).map_or(0, |appended| now_ms - appended);
-        recycled || for_room || policy.keep_for.is_some_and(|keep| u128::from(age_ms) > keep.as_millis())
+        let beyond = policy.keep_bytes.is_some_and(|keep| self.newer(key) >= keep);
+        recycled || for_room || beyond || policy.keep_for.is_some_and(|keep| u128::from(age_ms) > keep.as_millis())
     }
 
     /// What was acknowledged is there, or something says that it is not, and it may be so.

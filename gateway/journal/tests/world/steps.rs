@@ -1,15 +1,18 @@
 //! The steps of a [`super::history`]: what is done to the journal, and to the disk below it, while it is open.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use lamppost_event::{Cursor, Offset, Position, WallTime};
+use lamppost_event::{Cursor, Offset, Position};
 use lamppost_journal::sim::{Phase, Times};
 use lamppost_journal::{AppendError, Hand, Journal, ReadItem};
 
+use super::clocks::{Clocks, Machine};
 use super::cursors::Ways;
 use super::history::{Trouble, World};
 use super::model::{Each, Event, Key, Outcome, Told, Wrong, ensure, fail};
-use super::{PARTITIONS, group, mark, record};
+use super::{PARTITIONS, mark, record};
 
 /// A journal that stays full for so many appends gets its cursors moved.
 const REFUSED_MAX: u32 = 12;
@@ -93,7 +96,7 @@ impl World<'_> {
         self.disk.fail_reads(name, at..at + 1 + self.random.below(6000), times);
     }
 
-    pub(super) fn step(&mut self, open: &(&Journal, &Hand)) -> Outcome {
+    pub(super) fn step(&mut self, open: &(&Journal, &Arc<Hand>)) -> Outcome {
         let (journal, hand) = *open;
         self.more_trouble();
         match self.random.below(24) {
@@ -103,6 +106,7 @@ impl World<'_> {
             17 if !self.behind || self.random.chance(1, 6) => self.move_cursor(journal),
             17 if self.random.chance(1, 4) => self.set_cursor(journal),
             17 | 18 => self.model.state.put(journal, &mut self.random),
+            19 if self.random.chance(1, 3) => self.read_slowly(journal, hand)?,
             19..=21 => self.read(journal)?,
             22 if self.random.chance(1, 3) => self.look_up_time(journal)?,
             22 => self.read_partition(journal)?,
@@ -111,7 +115,7 @@ impl World<'_> {
         }
         if self.refused >= REFUSED_MAX {
             self.refused = 0;
-            (0..PARTITIONS).for_each(|_| self.move_cursor(journal));
+            (0..PARTITIONS * self.model.followers.len() as u16).for_each(|_| self.move_cursor(journal));
         }
         // Some of what waits, waits for seconds or a minute.
         let leap = self.random.chance(1, 40);
@@ -141,7 +145,7 @@ impl World<'_> {
                 Ok(appended) => {
                     let key = (partition, appended.offset.0);
                     self.model.pending.push((appended.commit, key, Event::of(&text)));
-                    self.model.appended_ms.insert(key, self.clock.ms());
+                    self.model.appended(key, text.len(), self.clock.ms());
                     self.model.next_sequence[slot] += 1;
                     self.refused = 0;
                     self.taken(partition, text.len());
@@ -197,7 +201,7 @@ impl World<'_> {
         if hand.commit() == Ok(true) {
             // A commit takes all cursors along, in histories as small as these; but what is kept for alarms is for alarms alone.
             if !alarms {
-                self.model.cursors.iter_mut().for_each(Ways::settle);
+                self.model.followers.iter_mut().flat_map(|follower| &mut follower.cursors).for_each(Ways::settle);
             }
             self.model.state.settle();
         }
@@ -211,24 +215,33 @@ impl World<'_> {
         let Some((slot, first, end)) = self.some_bounds(journal) else { return };
         let next = first + self.random.below(end - first + 1);
         let cursor = Cursor { at: self.model.topics.at(slot as u16).clone(), next: Offset(next) };
-        if journal.commit_cursors(&group(), &[cursor]).is_ok() {
-            self.model.cursors[slot].go(next);
-            self.say(|| format!("the cursor of {slot} goes to {next}"));
+        let index = self.some_follower();
+        let follower = &mut self.model.followers[index];
+        if journal.commit_cursors(&follower.group, &[cursor]).is_ok() {
+            follower.cursors[slot].go(next);
+            self.report.others_moved += u64::from(index > 0);
+            self.say(|| format!("cursor {index} of {slot} goes to {next}"));
         }
     }
 
     /// An operator sets the group back, or forth, maybe to where there is nothing.
     fn set_cursor(&mut self, journal: &Journal) {
         let Some((slot, first, end)) = self.some_bounds(journal) else { return };
+        let index = self.some_follower();
         // One that hardly moves is not set forth either, or there would be no full journals.
-        let most = if self.behind { self.model.cursors[slot].most().min(end) } else { end + 5 };
+        let most = if self.behind { self.model.followers[index].cursors[slot].most().min(end) } else { end + 5 };
         let next = (first + self.random.below(most.saturating_sub(first) + 1)).saturating_sub(self.random.below(4));
         let cursor = Cursor { at: self.model.topics.at(slot as u16).clone(), next: Offset(next) };
-        if journal.reset_cursors(&group(), &[cursor]).is_ok() {
-            self.say(|| format!("the cursor of {slot} is set to {next}, of {first}..{end}"));
+        let follower = &mut self.model.followers[index];
+        if journal.reset_cursors(&follower.group, &[cursor]).is_ok() {
+            follower.cursors[slot].set(next.clamp(first, end));
             self.report.cursors_set += 1;
-            self.model.cursors[slot].set(next.clamp(first, end));
+            self.say(|| format!("cursor {index} of {slot} is set to {next}, of {first}..{end}"));
         }
+    }
+
+    fn some_follower(&mut self) -> usize {
+        self.random.below(self.model.followers.len() as u64) as usize
     }
 
     /// Of some slot.
@@ -245,12 +258,13 @@ impl World<'_> {
         // At the time of an event, or one ms later: that is where it matters.
         let of_event = some.and_then(|key| self.model.appended_ms.get(&key)).map(|ms| ms + self.random.below(2));
         let ms = of_event.unwrap_or_else(|| self.random.below(self.clock.ms() + 20));
-        let Ok(cursors) = journal.offsets_at(WallTime(1_700_000_000_000 + ms as i64)) else { return Ok(()) };
-        if self.trouble != Trouble::None || self.disk.is_cut() {
+        let Ok(cursors) = journal.offsets_at(Clocks::wall(ms)) else { return Ok(()) };
+        let machine = self.clock.machine();
+        if self.trouble != Trouble::None || self.disk.is_cut() || machine == Machine::Confused {
             return Ok(());
         }
         self.report.times_asked += 1;
-        let (model, exact) = (&self.model, !self.disk.has("cold-"));
+        let (model, exact) = (&self.model, machine == Machine::Steady && !self.disk.has("cold-"));
         for (slot, first, end) in model.bounds(journal) {
             let at = model.topics.at(slot as u16);
             let next = cursors.iter().find(|cursor| cursor.at == *at).map_or(0, |cursor| cursor.next.0);
@@ -272,6 +286,24 @@ impl World<'_> {
             ensure!(!exact || early.is_none(), "what begins at {ms} ms begins at {next} in {slot}, of {early:?}");
         }
         Ok(())
+    }
+
+    /// The keeper comes by while the reader holds on to a segment.
+    fn read_slowly(&mut self, journal: &Journal, hand: &Arc<Hand>) -> Outcome {
+        let Some(hooks) = self.hooks.clone() else { return self.read(journal) };
+        let (keeper, mut times, met) = (Arc::clone(hand), 1 + self.random.below(4), Arc::new(AtomicBool::new(false)));
+        let meets = Arc::clone(&met);
+        *hooks.on_read.lock().unwrap() = Some(Box::new(move |_, _, _| {
+            for _ in 0..std::mem::take(&mut times) {
+                // What becomes of a journal that stops is seen at the next step.
+                meets.fetch_or(keeper.keep() == Ok(true), Ordering::Relaxed);
+            }
+            Ok(())
+        }));
+        let read = self.read(journal);
+        *hooks.on_read.lock().unwrap() = None;
+        self.report.slow_reads += u64::from(met.load(Ordering::Relaxed));
+        read
     }
 
     /// A reader that goes on where it was: in order, and nothing before it is durable.

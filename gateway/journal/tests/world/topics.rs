@@ -30,8 +30,17 @@ fn keep_for(random: &mut SplitMix64, one_in: u64) -> Option<Duration> {
     random.chance(1, one_in).then(|| Duration::from_millis(4_000 + random.below(30_000)))
 }
 
+fn keep_bytes(random: &mut SplitMix64, one_in: u64) -> Option<u64> {
+    random.chance(1, one_in).then(|| 5_000 + random.below(60_000))
+}
+
+fn when_full(random: &mut SplitMix64, give_up_one_in: u64) -> WhenFull {
+    if random.chance(1, give_up_one_in) { WhenFull::GiveUpOldest } else { WhenFull::Refuse }
+}
+
 impl Topics {
-    /// Two or three topics: bulk that may go, another that has to stay (or only goes for its age), and maybe alarms.
+    /// Two or three topics: bulk that may go, another that has to stay (or goes for its age or size, or for want of room once no bulk is
+    /// left), and maybe alarms.
     pub fn draw(random: &mut SplitMix64) -> Self {
         let alarms = random.chance(2, 3);
         let names: [(&str, u16); 3] = [("bulk", 0), ("air", 0), if alarms { ("alarms", 0) } else { ("air", 1) }];
@@ -42,12 +51,19 @@ impl Topics {
             priority: Priority::Bulk,
             when_full: WhenFull::GiveUpOldest,
             keep_for: keep_for(random, 3),
-            ..Policy::default()
+            keep_bytes: keep_bytes(random, 3),
         };
         policies.insert(user("bulk"), bulk);
-        policies.insert(user("air"), Policy { keep_for: keep_for(random, 5), ..Policy::default() });
+        let air = Policy {
+            priority: Priority::Normal,
+            when_full: when_full(random, 4),
+            keep_for: keep_for(random, 5),
+            keep_bytes: keep_bytes(random, 5),
+        };
+        policies.insert(user("air"), air);
         if alarms {
-            policies.insert(user("alarms"), Policy { priority: Priority::Alarm, ..Policy::default() });
+            let when_full = when_full(random, 4);
+            policies.insert(user("alarms"), Policy { priority: Priority::Alarm, when_full, ..Policy::default() });
         }
         Self { places: names.map(place).to_vec(), policies }
     }
@@ -93,7 +109,8 @@ impl Topics {
 
     /// Whether its events may be given up before they are delivered.
     pub fn may_go(&self, slot: u16) -> bool {
-        self.may_make_room(slot) || self.policy(slot).keep_for.is_some()
+        let policy = self.policy(slot);
+        self.may_make_room(slot) || policy.keep_for.is_some() || policy.keep_bytes.is_some()
     }
 
     /// Whether a gap says something that may be, without damage.
@@ -102,8 +119,14 @@ impl Topics {
         match gap.reason.as_str() {
             reason if reason.contains("recycled") => true,
             reason if reason.contains("for want of room") => self.may_make_room(slot),
+            reason if is_beyond_bytes(reason) => self.policy(slot).keep_bytes.is_some(),
             reason if reason.contains("older than") => self.policy(slot).keep_for.is_some(),
             _ => false,
         }
     }
+}
+
+/// Whether a gap is there for its topic's bound in bytes.
+pub fn is_beyond_bytes(reason: &str) -> bool {
+    reason.contains("beyond the bytes")
 }
