@@ -19,8 +19,8 @@ use crate::walk::{Frames, Patience, Step};
 /// What a reader comes upon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadItem {
-    /// A stored event. Where a segment has been made denser since the last read, some that this reader has had come again first:
-    /// skip what is below its own place.
+    /// A stored event. Where a segment has been made denser since the last read, or during this one, some that this reader has had come
+    /// again first: skip what is below its own place.
     Record(ReadRecord),
     /// A hole. It may begin below what this reader has had already, or lie there wholly (what could not be read once and is
     /// read now): skip what is below its own place.

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use lamppost_event::{Offset, Partition, Position, Topic, TopicPartition};
+use lamppost_event::{
+    BootId, ClockQuality, Monotonic, Now, Offset, Partition, Position, Topic, TopicPartition, WallTime,
+};
 use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{
     AppendError, Compression, Hand, Inspect, Journal, Options, Place, Policy, Priority, ReadItem, SegmentFile,
@@ -188,4 +190,6 @@ fn given_up_over(rounds: u32) {
     for partition in figures.partitions {
         assert_eq!(next[&partition.at], partition.next, "{}", partition.at);
     }
+    let unset = Now { wall: WallTime(5), monotonic: Monotonic(5), boot: BootId(7), quality: ClockQuality::Unset };
+    assert_eq!(inspect.times().of(&unset), Some(WallTime(1_700_000_000_005)), "by what the frames say of their boot");
 }

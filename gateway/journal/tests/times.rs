@@ -95,12 +95,11 @@ fn who_looks_into_the_files_goes_by_the_same_rule() {
     let inspect = Inspect::open(Arc::new(disk)).unwrap();
     let times = inspect.times();
     let mut batches = Vec::new();
-    inspect
-        .batches(&mut |_, _| (), &mut |batch| {
-            batches.push(batch);
-            Ok::<(), ()>(())
-        })
-        .unwrap();
+    let mut take = |batch| {
+        batches.push(batch);
+        Ok::<(), ()>(())
+    };
+    inspect.batches(&mut |_, _| (), &mut take).unwrap();
     assert_eq!(batches.len() as i64, EVENTS);
     for minute in 0..EVENTS {
         let time = WallTime(NOON + minute * MINUTE);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lamppost_event::{Cursor, Offset, Position};
+use lamppost_event::{Cursor, Offset, Position, TopicPartition};
 use lamppost_journal::sim::{Phase, Times};
 use lamppost_journal::{AppendError, Hand, Journal, ReadItem};
 
@@ -107,7 +107,7 @@ impl World<'_> {
             17 if self.random.chance(1, 4) => self.set_cursor(journal),
             17 | 18 => self.model.state.put(journal, &mut self.random),
             19 if self.random.chance(1, 3) => self.read_slowly(journal, hand)?,
-            19..=21 => self.read(journal)?,
+            19..=21 => self.read(journal, false)?,
             22 if self.random.chance(1, 3) => self.look_up_time(journal)?,
             22 => self.read_partition(journal)?,
             _ if self.random.chance(1, 3) => drop(hand.checkpoint()),
@@ -290,7 +290,7 @@ impl World<'_> {
 
     /// The keeper comes by while the reader holds on to a segment.
     fn read_slowly(&mut self, journal: &Journal, hand: &Arc<Hand>) -> Outcome {
-        let Some(hooks) = self.hooks.clone() else { return self.read(journal) };
+        let Some(hooks) = self.hooks.clone() else { return self.read(journal, false) };
         let (keeper, mut times, met) = (Arc::clone(hand), 1 + self.random.below(4), Arc::new(AtomicBool::new(false)));
         let meets = Arc::clone(&met);
         *hooks.on_read.lock().unwrap() = Some(Box::new(move |_, _, _| {
@@ -300,14 +300,14 @@ impl World<'_> {
             }
             Ok(())
         }));
-        let read = self.read(journal);
+        let read = self.read(journal, true);
         *hooks.on_read.lock().unwrap() = None;
         self.report.slow_reads += u64::from(met.load(Ordering::Relaxed));
         read
     }
 
     /// A reader that goes on where it was: in order, and nothing before it is durable.
-    fn read(&mut self, journal: &Journal) -> Outcome {
+    fn read(&mut self, journal: &Journal, slowly: bool) -> Outcome {
         let Reader { at, had, mut told } = self.reader;
         // What has become cold is read again from the beginning of its run.
         let cold = self.disk.has("cold-");
@@ -321,6 +321,10 @@ impl World<'_> {
         for item in chunk.items {
             match item {
                 ReadItem::Record(record) => {
+                    // A segment that was made denser meanwhile is read again from the beginning of a run.
+                    let at = TopicPartition { topic: record.topic.clone(), partition: record.partition };
+                    let slot = self.model.topics.slot(&at).filter(|_| slowly).map(usize::from);
+                    slot.into_iter().for_each(|slot| next[slot] = next[slot].min(record.offset.0));
                     let (key, event) = self.model.follow(&mut next, &record)?;
                     let whole = told.event(key) || self.damaged();
                     ensure!(whole, "{key:?} was read, and nothing told of what is missing before it");
