@@ -128,6 +128,9 @@ pub trait DiskFile: Send + Sync {
 
     /// Asks that the next reads come from the device and not from the page cache. Best effort.
     fn forget_cache(&self);
+
+    /// Says that these bytes will be read soon: the disk may fetch those of many files at once. Changes nothing of what is read.
+    fn will_read(&self, _at: u64, _bytes: u64) {}
 }
 
 /// A disk operation failed.

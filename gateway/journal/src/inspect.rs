@@ -14,8 +14,9 @@ use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key,
 use crate::format::footer::Footer;
 use crate::format::frame::{BatchEntry, Frame};
 use crate::format::segment::SegmentHead;
-use crate::read::{ReadChunk, ReadItem, internal, push_records};
-use crate::recover::{Files, OpenError, Surveyed, Visit, list, read_log};
+use crate::item::{ReadItem, push_records};
+use crate::read::{ReadChunk, internal};
+use crate::recover::{Copies, Files, OpenError, Surveyed, Visit, list, read_log};
 use crate::scan::Account;
 use crate::shared::STATE_TOPIC;
 use crate::walk::{Frames, Patience, Step};
@@ -224,7 +225,7 @@ impl Inspect {
 
     fn read_segments(&mut self, files: Files, patience: &Patience) {
         let mut looked = Looked { cursors: &mut self.cursors, bad: &mut Vec::new() };
-        let log = read_log(files.live, patience, &mut looked);
+        let log = read_log(files.live, Copies::Count, patience, &mut looked);
         let spans = || log.segments.iter().filter_map(|segment| segment.survey.span);
         self.span = spans().next().zip(spans().next_back()).map(|((first, _), (_, last))| (first, last));
         (self.account, self.segments, self.closed, self.tail) = (log.account, log.segments, log.clean, log.unproved);

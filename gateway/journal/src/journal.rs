@@ -11,6 +11,7 @@ use lamppost_event::{
 
 use crate::disk::Disk;
 use crate::format::checkpoint::{mark_key, mark_value, read_number, user_key};
+use crate::item::{ItemInPlace, ReadOn};
 use crate::options::Options;
 use crate::read::{PartitionBounds, PartitionChunk, ReadChunk, internal};
 use crate::recover::{OpenError, Recovery};
@@ -399,6 +400,20 @@ impl Journal {
     /// [`JournalStopped`].
     pub fn read(&self, from: Position, bytes_max: usize) -> Result<ReadChunk, JournalStopped> {
         self.shared().read(from, bytes_max)
+    }
+
+    /// The same, event by event, each where it lies in memory: for who wants to look at many and keep few. `visit` is called with no
+    /// lock held, but holds up the segment that is read.
+    ///
+    /// # Errors
+    /// [`JournalStopped`].
+    pub fn read_in_place(
+        &self,
+        from: Position,
+        bytes_max: usize,
+        mut visit: impl FnMut(ItemInPlace<'_>),
+    ) -> Result<ReadOn, JournalStopped> {
+        self.shared().read_in_place(from, bytes_max, &mut visit)
     }
 
     /// Reads one partition from an offset on. Looks through the segment that holds the offset from its beginning.

@@ -14,7 +14,8 @@ use crate::found::Found;
 use crate::options::Options;
 use crate::random::SplitMix64;
 use crate::read::internal;
-use crate::recover::{Files, Log, OpenError, REFUSALS, Recovery, list, read_log};
+use crate::recover::{Copies, Files, Log, OpenError, REFUSALS, Recovery, Surveyed, list, read_log};
+use crate::scan::Note;
 use crate::shared::Shared;
 use crate::waiting::hold;
 use crate::walk::Patience;
@@ -48,11 +49,13 @@ pub(crate) fn open(
     let live = std::mem::take(&mut files.live);
     let first_commit = live.first().map(|(head, ..)| head.first_commit);
     let limit = live.iter().map(|(head, ..)| (head.number + 1, head.limit())).max();
-    let mut log = read_log(live.clone(), &patience, &mut found);
+    // Their segment comes free again once they have been written anew into another.
+    let copies = if files.free.is_empty() { Copies::GiveWay } else { Copies::Count };
+    let mut log = read_log(live.clone(), copies, &patience, &mut found);
     if make_originals_durable(&log)? {
         // What the disk holds now, and not what was in memory.
         found = Found::behind(since);
-        log = read_log(live, &patience, &mut found);
+        log = read_log(live, copies, &patience, &mut found);
     }
     if let Some((name, version)) = log.newer {
         return Err(OpenError::Newer { name, version });
@@ -118,15 +121,17 @@ pub(crate) fn open(
     Ok((shared, recovery))
 }
 
-/// Copies that an earlier recovery wrote are dropped where their originals are still there. The last of those may only be in the page
-/// cache, and never have been flushed: the copy is all that the disk has of it. True if there was something to flush.
+/// Copies that an earlier recovery wrote are dropped where their originals are still there. Of those, the last of each segment may only be
+/// in the page cache, and never have been flushed: the copy is all that the disk has of it. True if there was something to flush.
 fn make_originals_durable(log: &Log) -> Result<bool, OpenError> {
-    let copies = log.dropped.iter().any(|segment| !segment.survey.frames.is_empty());
-    let Some(last) = log.segments.last().filter(|_| copies) else { return Ok(false) };
-    last.file.flush().map_err(DiskError::of("flush", &last.name))?;
-    // After a flush that failed, what the cache says proves nothing: it is read again past it.
-    last.file.forget_cache();
-    Ok(true)
+    let copies: Vec<Note> = log.dropped.iter().flat_map(|segment| segment.survey.frames.iter().copied()).collect();
+    let holds = |segment: &&Surveyed| copies.iter().any(|copy| segment.survey.holds(std::slice::from_ref(copy)));
+    for segment in log.segments.iter().filter(holds) {
+        segment.file.flush().map_err(DiskError::of("flush", &segment.name))?;
+        // After a flush that failed, what the cache says proves nothing: it is read again past it.
+        segment.file.forget_cache();
+    }
+    Ok(!copies.is_empty())
 }
 
 /// Refused is not damaged. A disk that is asked again later may answer; one that never does must not keep the journal shut for ever.

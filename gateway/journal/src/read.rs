@@ -1,46 +1,20 @@
 //! Reading: durable frames only, in the order of the log, gaps where something is missing.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use lamppost_event::{
-    Cursor, Epoch, Gap, Group, JournalStopped, Offset, Partition, Position, Resume, StoredRecord, Topic, TopicPartition,
-};
+use lamppost_event::{Cursor, Gap, Group, JournalStopped, Offset, Position, Resume, TopicPartition};
 
 use crate::book::{Book, Lease, Ranges, Segment};
-use crate::format::frame::{BatchEntry, Frame};
+use crate::format::frame::Frame;
 use crate::format::segment::{FRAMES_AT, SegmentHead};
+use crate::item::{ItemInPlace, ReadItem, ReadOn, each_record, push_records};
 use crate::scan::Account;
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
 use crate::walk::{Frames, Patience, Step};
-
-/// What a reader comes upon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReadItem {
-    /// A stored event. Where a segment has been made denser since the last read, or during this one, some that this reader has had come
-    /// again first: skip what is below its own place.
-    Record(ReadRecord),
-    /// A hole. It may begin below what this reader has had already, or lie there wholly (what could not be read once and is
-    /// read now): skip what is below its own place.
-    Gap(Gap),
-}
-
-/// A stored event with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadRecord {
-    /// Its topic.
-    pub topic: Topic,
-    /// Its partition.
-    pub partition: Partition,
-    /// Its offset there.
-    pub offset: Offset,
-    /// The journal's epoch when it was stored.
-    pub epoch: Epoch,
-    /// What was stored.
-    pub record: StoredRecord,
-}
 
 /// What one read gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,40 +82,61 @@ pub(crate) fn internal(at: &TopicPartition) -> bool {
 
 impl Shared {
     pub(crate) fn read(&self, from: Position, bytes_max: usize) -> Result<ReadChunk, JournalStopped> {
-        let chunk = self.read_chunk(from, bytes_max);
+        // At once, and not doubled again and again: most of the time went into that.
+        let mut items = Vec::with_capacity((bytes_max / EVENT_BYTES).min(ITEMS_MAX));
+        let on = self.read_in_place(from, bytes_max, &mut |item| items.push(item.keep()))?;
+        Ok(ReadChunk { items, next: on.next, caught_up: on.caught_up })
+    }
+
+    pub(crate) fn read_in_place(
+        &self,
+        from: Position,
+        bytes_max: usize,
+        visit: &mut impl FnMut(ItemInPlace<'_>),
+    ) -> Result<ReadOn, JournalStopped> {
+        let on = self.visit(from, bytes_max, visit);
         // What was held while it was read may be what the keeper waits for.
         let waiting = !hold(&self.book).retiring.is_empty();
         if waiting || !hold(&self.gather).has_room(false) {
             self.ask_keeper();
         }
-        chunk
+        on
     }
 
-    fn read_chunk(&self, from: Position, bytes_max: usize) -> Result<ReadChunk, JournalStopped> {
+    fn visit(
+        &self,
+        from: Position,
+        bytes_max: usize,
+        visit: &mut impl FnMut(ItemInPlace<'_>),
+    ) -> Result<ReadOn, JournalStopped> {
         self.running()?;
-        let (mut items, mut next, mut bytes) = (Vec::new(), from, 0);
+        let (mut next, mut bytes, any) = (from, 0, Cell::new(false));
+        let mut visit = |item: ItemInPlace<'_>| {
+            any.set(true);
+            visit(item);
+        };
         loop {
-            let stretch = {
+            let (lapped, stretch) = {
                 // One look: what is published between two of them would be jumped over.
                 let book = hold(&self.book);
-                items.extend(lapped(&book, next));
-                match stretch(&book, next) {
-                    Some(stretch) => stretch,
-                    None => return Ok(ReadChunk { items, next: next.max(book.end), caught_up: true }),
-                }
+                let stretch = stretch(&book, next).ok_or_else(|| next.max(book.end));
+                (lapped(&book, next), stretch)
             };
-            // At once, and not doubled again and again: most of the time went into that.
-            items.reserve((bytes_max / EVENT_BYTES).min(ITEMS_MAX));
+            lapped.into_iter().for_each(|gap| visit(ItemInPlace::Gap(gap)));
+            let stretch = match stretch {
+                Ok(stretch) => stretch,
+                Err(next) => return Ok(ReadOn { next, caught_up: true }),
+            };
             next = self.read_stretch(&stretch, bytes_max, &mut bytes, &mut |frame, gaps| {
-                items.extend(gaps.into_iter().map(ReadItem::Gap));
+                gaps.into_iter().for_each(|gap| visit(ItemInPlace::Gap(gap)));
                 if let Some(frame) = frame {
                     let entries = frame.batches.iter().filter(|entry| !internal(&entry.at));
-                    entries.for_each(|entry| push_records(entry, frame.epoch, Offset(0), &mut items));
+                    entries.for_each(|entry| each_record(entry, frame.epoch, Offset(0), &mut visit));
                 }
                 true
             });
-            if bytes >= bytes_max && !items.is_empty() {
-                return Ok(ReadChunk { items, next, caught_up: next >= stretch.journal_end });
+            if bytes >= bytes_max && any.get() {
+                return Ok(ReadOn { next, caught_up: next >= stretch.journal_end });
             }
         }
     }
@@ -157,7 +152,7 @@ impl Shared {
         let head = &stretch.lease.head;
         let mut gaps = stretch.gaps.clone();
         let mut patience = Patience::new(self.options.read_patience);
-        let mut frames = Frames::new(&*stretch.lease.file, head, stretch.end, stretch.from);
+        let mut frames = Frames::new(&*stretch.lease.file, head, stretch.end, stretch.from).limited(bytes_max);
         // Gaps before this position have been told.
         let (mut hole, mut told) = (None, stretch.from);
         while let Some(step) = frames.step() {
@@ -359,16 +354,13 @@ impl Shared {
 }
 
 /// What fell out before `from` could be read.
-fn lapped(book: &Book, from: Position) -> Vec<ReadItem> {
+fn lapped(book: &Book, from: Position) -> Vec<Gap> {
     let first = book.segments.front().map_or(Position(0), |segment| segment.lease.head.base);
     if from >= first {
         return Vec::new();
     }
     let gone = book.partitions.iter().filter(|(at, kept)| !internal(at) && kept.first > Offset(0));
-    gone.map(|(at, kept)| {
-        ReadItem::Gap(Gap { at: at.clone(), from: Offset(0), to: kept.first, reason: LAPPED.to_owned() })
-    })
-    .collect()
+    gone.map(|(at, kept)| Gap { at: at.clone(), from: Offset(0), to: kept.first, reason: LAPPED.to_owned() }).collect()
 }
 
 /// The stretch to read at `from`, with the gaps to be told on the way. Segments without one sound frame are passed over.
@@ -441,30 +433,6 @@ fn take_frames(stretch: &Stretch, bytes: Range<u64>, account: &mut Account) {
     while let Some(step) = frames.step() {
         if let Step::Frame(frame, _) = step {
             account.take(&frame, None);
-        }
-    }
-}
-
-pub(crate) fn push_records(entry: &BatchEntry, epoch: Epoch, from: Offset, items: &mut Vec<ReadItem>) {
-    let at = &entry.at;
-    let unreadable = |from: Offset, error: &dyn std::fmt::Display| {
-        ReadItem::Gap(Gap { at: at.clone(), from, to: entry.next(), reason: error.to_string() })
-    };
-    let batch = match entry.batch() {
-        Ok(batch) => batch,
-        Err(error) => return items.push(unreadable(entry.base, &error)),
-    };
-    let mut next = entry.base;
-    for record in batch.records() {
-        match record {
-            Ok((offset, record)) => {
-                next = offset.next();
-                if offset >= from {
-                    let (topic, partition) = (at.topic.clone(), at.partition);
-                    items.push(ReadItem::Record(ReadRecord { topic, partition, offset, epoch, record }));
-                }
-            }
-            Err(error) => return items.push(unreadable(next, &error)),
         }
     }
 }

@@ -3,7 +3,9 @@
 //! 1. The newest sound checkpoint is taken.
 //! 2. The segments are taken by number: sealed ones at their footer's word, the last one (and any without a sound footer)
 //!    by going through it, past the cache. What a footer does not know, readers come upon.
-//! 3. A last segment that holds only copies whose originals are still there is dropped: an earlier recovery did not get further.
+//! 3. A last segment that holds only copies: if the set is complete, and there is a free segment to go on in, they count, as what they
+//!    were copied from did until then: that need not be read again. Else, where the originals are still there, it is dropped: an
+//!    earlier recovery did not get further.
 //! 4. Only a clean-close frame proves the end of the log. After any other end a new epoch begins, even if nothing is wrong to
 //!    see: a last frame that was destroyed can look like one that was never written. Stored frames keep the epoch they had.
 //! 5. With a new epoch, the last frames are written anew into a fresh segment, whose head holds the epoch, and flushed: what is
@@ -27,7 +29,7 @@ use crate::format::frame::Frame;
 use crate::format::segment::{HeadError, SegmentHead, cold_name, hot_name, number_in};
 use crate::format::{PAGE, VERSION};
 use crate::options::OptionsError;
-use crate::scan::{Account, Damage, Note, Survey, has_own_frame, survey};
+use crate::scan::{Account, Damage, Holds, Note, Survey, holds, survey};
 use crate::walk::{Patience, TRIES};
 
 /// Why a journal can't be opened.
@@ -172,6 +174,7 @@ pub(crate) fn list(
         other_bytes: 0,
         number_max: None,
     };
+    let mut opened = Vec::new();
     let mut entries = disk.list().map_err(DiskError::of("list", &disk.place()))?;
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     for entry in entries {
@@ -188,16 +191,10 @@ pub(crate) fn list(
                 Err(error) if access == Access::Read && error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(DiskError::of("open", &name)(error).into()),
             };
-            match read_head(&*file, &name, patience)? {
-                Read::Head(head) if head.bytes <= entry.bytes => files.live.push((head, name, file)),
-                read => {
-                    if matches!(read, Read::Refused) {
-                        files.refused = Some(name.clone());
-                    }
-                    files.headless.push(name);
-                    files.other_bytes += entry.bytes;
-                }
-            }
+            // All heads and footers at once: one after the other, each would wait for the disk.
+            file.will_read(0, PAGE as u64);
+            file.will_read(entry.bytes.saturating_sub(PAGE as u64), PAGE as u64);
+            opened.push((name, entry.bytes, file));
         } else if number_in(&name, "free-").is_some() {
             if segment_bytes == Some(entry.bytes) {
                 let file = disk.open(&name, access).map_err(DiskError::of("open", &name))?;
@@ -215,6 +212,18 @@ pub(crate) fn list(
             files.other_bytes += entry.bytes;
             if name.starts_with("damaged-") {
                 files.aside.push((name, entry.bytes));
+            }
+        }
+    }
+    for (name, bytes, file) in opened {
+        match read_head(&*file, &name, patience)? {
+            Read::Head(head) if head.bytes <= bytes => files.live.push((head, name, file)),
+            read => {
+                if matches!(read, Read::Refused) {
+                    files.refused = Some(name.clone());
+                }
+                files.headless.push(name);
+                files.other_bytes += bytes;
             }
         }
     }
@@ -349,11 +358,20 @@ pub(crate) trait Visit {
     fn frame(&mut self, frame: &Frame);
 }
 
+/// What becomes of a last segment that holds a complete set of copies and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copies {
+    /// They count, as if something had been written since.
+    Count,
+    /// The originals do, where they are still there: the segment can be used again.
+    GiveWay,
+}
+
 /// Takes all segments in, in their order.
-pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn Visit) -> Log {
+pub(crate) fn read_log(live: Vec<Headed>, copies: Copies, patience: &Patience, visit: &mut dyn Visit) -> Log {
     let mut account = Account::default();
     let mut segments: Vec<Surveyed> = Vec::new();
-    let from = last_own(&live, patience);
+    let from = last_own(&live, copies, patience);
     let begins: Vec<Commit> = live.iter().map(|(head, ..)| head.first_commit).collect();
     for (index, (head, name, file)) in live.into_iter().enumerate() {
         let wanted = index < from || head.cold;
@@ -370,7 +388,10 @@ pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn V
                 survey
             }
             None => {
-                file.forget_cache();
+                if index < from {
+                    // Of the others this was asked before their first frame was looked at.
+                    file.forget_cache();
+                }
                 survey(&*file, &head, next, patience, &mut account, &mut |frame| visit.frame(frame))
             }
         };
@@ -382,8 +403,9 @@ pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn V
     let mut trace = None;
     // From the end back to the segment that holds the last frame.
     while let Some(last) = segments.pop_if(|last| last.survey.is_only_copies()) {
-        let originals = segments.last().is_some_and(|before| before.survey.holds(&last.survey.frames));
-        let needed = !last.survey.frames.is_empty() && (segments.is_empty() || !originals);
+        // Not all need be in the segment before: that may itself hold copies, one of them damaged by now.
+        let held = |copy: &Note| segments.iter().any(|before| before.survey.holds(std::slice::from_ref(copy)));
+        let needed = !last.survey.frames.iter().all(held);
         if needed {
             segments.push(last);
             break;
@@ -406,12 +428,21 @@ pub(crate) fn read_log(live: Vec<Headed>, patience: &Patience, visit: &mut dyn V
 }
 
 /// The last segment with a frame of its own: it and those behind it have to be gone through, whatever a footer says.
-fn last_own(live: &[Headed], patience: &Patience) -> usize {
-    let own = |(head, _, file): &Headed| {
+fn last_own(live: &[Headed], copies: Copies, patience: &Patience) -> usize {
+    let own = |index: &usize| {
+        let Some((head, _, file)) = live.get(*index) else { return false };
         file.forget_cache();
-        head.cold || has_own_frame(&**file, head, patience) == Some(true)
+        // Where all of a segment was copied, it is still to be given free.
+        let before = index.checked_sub(1).and_then(|before| live.get(before));
+        let ends_before = || before.is_some_and(|(before, ..)| before.first_commit < head.first_commit);
+        head.cold
+            || match holds(&**file, head, patience) {
+                Holds::Own => true,
+                Holds::Copies { complete } => complete && copies == Copies::Count && ends_before(),
+                Holds::Nothing => false,
+            }
     };
-    live.iter().rposition(own).unwrap_or(0)
+    (0..live.len()).rev().find(own).unwrap_or(0)
 }
 
 /// A complete set of copies stands for the originals in the segment before; and so does an incomplete one that has all that is left
@@ -458,11 +489,12 @@ fn replace_originals(before: &mut Surveyed, after: &Surveyed, account: &mut Acco
     }
 }
 
-/// The frames to write anew: all of the last segment if they are few, so that the segment comes free; else the last one.
+/// The frames to write anew: all of the last segment if they are few, so that the segment comes free; else the last one. Copies that
+/// nothing was written behind need not have been flushed: all of them.
 pub(crate) fn tail_of(last: &Surveyed) -> &[Note] {
     let notes = last.survey.frames.as_slice();
     let bytes: u64 = notes.iter().map(|note| note.bytes).sum();
-    if bytes <= (last.head.bytes / 16).max(4 * PAGE as u64) {
+    if bytes <= (last.head.bytes / 16).max(4 * PAGE as u64) || last.survey.is_only_copies() {
         notes
     } else {
         notes.get(notes.len().saturating_sub(1)..).unwrap_or_default()

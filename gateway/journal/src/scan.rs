@@ -347,27 +347,41 @@ pub(crate) fn survey(
     survey
 }
 
-/// Whether a segment holds a frame that is no copy; `None` if it holds nothing at all of its present life. Reads up to the first such frame.
-pub(crate) fn has_own_frame(file: &dyn DiskFile, head: &SegmentHead, patience: &Patience) -> Option<bool> {
+/// What a segment holds of its present life, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Nothing,
+    /// No frame but copies, or none at all. `complete`: nothing is missing from the segment's first commit up to the last copy that a recovery
+    /// wrote.
+    Copies {
+        complete: bool,
+    },
+    /// A frame that is no copy.
+    Own,
+}
+
+/// Reads up to the first frame that is no copy.
+pub(crate) fn holds(file: &dyn DiskFile, head: &SegmentHead, patience: &Patience) -> Holds {
     let mut walk = Walk::new(file, head, head.bytes).with(patience);
     let (mut at, mut blank) = (FRAMES_AT, true);
+    // The copy that has to come next, as long as none is missing.
+    let (mut next, mut complete) = (Some(head.first_commit), false);
     while at < head.bytes {
-        match walk.look(at) {
-            Look::Frame(frame) if matches!(frame.kind, Kind::Data | Kind::Close) && !frame.is_copy() => {
-                return Some(true);
-            }
-            Look::Frame(frame) => {
-                blank = false;
-                at += frame.padded();
-            }
-            Look::Foreign => at += PAGE as u64,
-            Look::Trace | Look::Unreadable => {
-                blank = false;
-                at += PAGE as u64;
-            }
+        let look = walk.look(at);
+        blank &= matches!(look, Look::Foreign);
+        let Look::Frame(frame) = look else {
+            at += PAGE as u64;
+            next = None;
+            continue;
+        };
+        at += frame.padded();
+        if matches!(frame.kind, Kind::Data | Kind::Close) && !frame.is_copy() {
+            return Holds::Own;
         }
+        next = next.filter(|next| *next == frame.commit && frame.is_copy()).map(Commit::next);
+        complete |= next.is_some() && frame.is_last_copy();
     }
-    (!blank).then_some(false)
+    if blank { Holds::Nothing } else { Holds::Copies { complete } }
 }
 
 impl Survey {

@@ -11,7 +11,7 @@ use crate::format::footer::Footer;
 use crate::format::frame::Frame;
 use crate::format::segment::{FRAMES_AT, SegmentHead};
 use crate::inspect::{Inspect, Looked};
-use crate::recover::{Log, OpenError, Surveyed, Visit, list, read_log};
+use crate::recover::{Copies, Log, OpenError, Surveyed, Visit, list, read_log};
 use crate::scan::Damage;
 use crate::walk::{Look, Patience, Walk};
 
@@ -61,7 +61,7 @@ impl Inspect {
         let mut bad = Vec::new();
         let looked = Looked { cursors: &mut cursors, bad: &mut bad };
         let mut full = Full { looked, done: 0, progress: &mut |done| progress(done.min(total / 2), total) };
-        let log = read_log(files.live, &patience, &mut full);
+        let log = read_log(files.live, Copies::Count, &patience, &mut full);
         let mut problems = self.known_problems(&log, &bad);
         let mut done = total / 2;
         for segment in &log.segments {

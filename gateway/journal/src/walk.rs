@@ -3,16 +3,22 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use lamppost_event::Position;
 
 use crate::disk::DiskFile;
 use crate::format::PAGE;
 use crate::format::frame::{Frame, Front, Kind, cold_front, front};
 use crate::format::segment::{FRAMES_AT, SegmentHead};
+use crate::memory::Memory;
 
-/// How much is read at a time. Small enough that an allocator gives it from memory that it has at hand.
-const WINDOW: usize = 64 * 1024;
+/// How much is read at a time, about: as much as stays in a processor's own cache until it has been looked at.
+const WINDOW_MAX: usize = 256 * 1024;
+/// How much at first: often one frame is all that is wanted. Each further time it is twice as much.
+const WINDOW_MIN: usize = 16 * 1024;
+/// Read beyond what is known to be there: the front of the frame behind, which says how long that one is.
+const SLACK: usize = 2 * PAGE;
+static ZEROS: [u8; PAGE] = [0; PAGE];
 /// How often a read that the disk refuses is tried alone. Some errors pass (a bus reset, a card that was busy).
 pub(crate) const TRIES: usize = 3;
 /// The first pause before a refused read is tried again; each further one is twice as long.
@@ -62,16 +68,33 @@ pub(crate) struct Walk<'a> {
     head: &'a SegmentHead,
     /// Nothing is read from here on.
     end: u64,
+    /// Nothing is read ahead from here on.
+    ahead: u64,
     patience: Option<&'a Patience>,
     window: Bytes,
     window_at: u64,
+    /// What the last frame took: the next one will, about.
+    stride: usize,
+    /// How much to read the next time.
+    reach: usize,
     /// The version of a sound frame that was met, newer than known.
     pub(crate) newer: Option<u16>,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) const fn new(file: &'a dyn DiskFile, head: &'a SegmentHead, end: u64) -> Self {
-        Self { file, head, end, patience: None, window: Bytes::new(), window_at: 0, newer: None }
+        Self {
+            file,
+            head,
+            end,
+            ahead: end,
+            patience: None,
+            window: Bytes::new(),
+            window_at: 0,
+            stride: PAGE,
+            reach: WINDOW_MIN,
+            newer: None,
+        }
     }
 
     /// What the disk refuses is tried again while there is patience left.
@@ -92,7 +115,7 @@ impl<'a> Walk<'a> {
             };
         }
         match front(&page, self.head.position(at), self.head.base, room) {
-            Front::Foreign if self.head.virgin && page.iter().any(|byte| *byte != 0) => Look::Trace,
+            Front::Foreign if self.head.virgin && *page != ZEROS => Look::Trace,
             Front::Foreign => Look::Foreign,
             Front::Trace => Look::Trace,
             Front::Length(length) => self.frame(at, length),
@@ -103,7 +126,10 @@ impl<'a> Walk<'a> {
         let Some(bytes) = self.bytes(at, length) else { return Look::Unreadable };
         let salt = self.head.salt_at(at);
         match Frame::decode(bytes.clone(), salt) {
-            Some(frame) => Look::Frame(Box::new(frame)),
+            Some(frame) => {
+                self.stride = length.next_multiple_of(PAGE);
+                Look::Frame(Box::new(frame))
+            }
             None => {
                 self.newer = self.newer.or(Frame::newer(&bytes, salt));
                 Look::Trace
@@ -118,8 +144,8 @@ impl<'a> Walk<'a> {
         }
         let left = usize::try_from(self.end.checked_sub(at)?).unwrap_or(usize::MAX);
         // A large window may fail for one bad sector in it: then only what is asked for is tried, a few times.
-        let alone = length.div_ceil(PAGE).saturating_mul(PAGE).min(left);
-        let mut sizes = std::iter::once(WINDOW.max(length).min(left)).chain([alone; TRIES]);
+        let alone = length.next_multiple_of(PAGE).min(left);
+        let mut sizes = std::iter::once(self.window_for(at, alone).min(left)).chain([alone; TRIES]);
         let found = sizes.find_map(|size| self.fetch(at, size).and_then(|()| self.cut(at, length)));
         if found.is_some() || alone < length {
             return found;
@@ -132,10 +158,25 @@ impl<'a> Walk<'a> {
         None
     }
 
+    /// How much to read where at least `needed` bytes are wanted: whole frames, if those that come are like the last one.
+    fn window_for(&self, at: u64, needed: usize) -> usize {
+        let stride = self.stride.max(needed);
+        let frames = (self.reach / stride).max(1);
+        let ahead = usize::try_from(self.ahead.saturating_sub(at)).unwrap_or(usize::MAX);
+        (frames * stride).min(ahead).max(needed).saturating_add(SLACK)
+    }
+
+    /// Reads `size` bytes from `at` on; what the window has of them already is not read again.
     fn fetch(&mut self, at: u64, size: usize) -> Option<()> {
-        let mut buffer = BytesMut::zeroed(size);
-        self.file.read_at(&mut buffer, at).ok()?;
-        (self.window, self.window_at) = (buffer.freeze(), at);
+        let begin = at.checked_sub(self.window_at).and_then(|begin| usize::try_from(begin).ok());
+        let known = begin.and_then(|begin| self.window.get(begin..)).unwrap_or_default();
+        let known = known.get(..size).unwrap_or(known);
+        self.reach = (2 * self.reach).min(WINDOW_MAX);
+        let mut memory = Memory::of(size);
+        let (front, rest) = memory.bytes().split_at_mut_checked(known.len())?;
+        front.copy_from_slice(known);
+        self.file.read_at(rest, at + front.len() as u64).ok()?;
+        (self.window, self.window_at) = (memory.share(), at);
         Some(())
     }
 
@@ -170,6 +211,13 @@ impl<'a> Frames<'a> {
         // In a cold segment places and positions differ: its frames say which positions they stand for.
         let at = if head.cold { FRAMES_AT } else { place };
         Self { walk: Walk::new(file, head, end), from, at }
+    }
+
+    /// Reads ahead as if `bytes` were wanted.
+    pub(crate) fn limited(mut self, bytes: usize) -> Self {
+        self.walk.reach = bytes.clamp(WINDOW_MIN, WINDOW_MAX);
+        self.walk.ahead = self.at.saturating_add(bytes as u64).min(self.walk.end);
+        self
     }
 
     /// Looks there next.

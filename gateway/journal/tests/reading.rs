@@ -166,3 +166,41 @@ fn a_segment_without_one_sound_frame_does_not_hide_those_behind_it() {
     }
     assert_eq!(next, count, "everything is told of, to the end");
 }
+
+#[test]
+fn an_event_in_place_says_what_the_one_that_is_kept_says_also_once_its_memory_could_be_used_again() {
+    for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+        let disk = SimDisk::new(1);
+        let mut options = small_options(1);
+        (options.compression, options.quota_bytes) = (compression, 4 << 20);
+        let (journal, hand, _) = open(&disk, &options);
+        let wanted: Vec<String> = (0..2000).map(|count| format!("{count} {}", "x".repeat(count % 300))).collect();
+        for texts in wanted.chunks(20) {
+            for text in texts {
+                append(&journal, 0, text);
+            }
+            hand.commit().unwrap();
+            hand.keep().unwrap();
+        }
+        let (mut from, mut kept, mut in_place) = (Position(0), Vec::new(), Vec::new());
+        loop {
+            let on = journal
+                .read_in_place(from, 10_000, |item| {
+                    let ItemInPlace::Record(record) = &item else { panic!("{item:?}") };
+                    assert_eq!((record.topic, record.partition, record.key), (&topic(), Partition(0), &b"key"[..]));
+                    assert_eq!((record.offset.0 as usize, record.header), (in_place.len(), &b"header"[..]));
+                    assert_eq!((record.epoch, record.timestamp), (journal.epoch(), WallTime(1_700_000_000_000)));
+                    in_place.push(String::from_utf8(record.value.unwrap().to_vec()).unwrap());
+                    kept.push(item.keep());
+                })
+                .unwrap();
+            from = on.next;
+            if on.caught_up {
+                break;
+            }
+        }
+        assert_eq!(in_place, wanted, "{compression:?}");
+        assert_eq!(texts(&kept), wanted, "{compression:?}");
+        assert_eq!(read_all(&journal), kept, "{compression:?}");
+    }
+}

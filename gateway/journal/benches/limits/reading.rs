@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use lamppost_event::Position;
-use lamppost_journal::{Journal, ReadItem};
+use lamppost_journal::{ItemInPlace, Journal, ReadChunk, ReadItem, ReadOn};
 
 use crate::Outcome;
 use crate::arguments::Arguments;
@@ -18,7 +18,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// What the bare files are read by.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Measures `read_ratio`, with the files in the page cache and not.
+/// Measures `read_ratio`: from the disk and from the page cache, each event kept or looked at in place, everything in turns.
 pub(crate) fn measure(arguments: &Arguments, pool: &[Report], figures: &mut Figures) -> Outcome<()> {
     let (segments, rounds) = if arguments.quick { (4, 3) } else { (16, 9) };
     println!("Reading back, {segments} segments written in commits of 1024:");
@@ -30,24 +30,32 @@ pub(crate) fn measure(arguments: &Arguments, pool: &[Report], figures: &mut Figu
     while (log.journal.stats().segments_used as u64) < segments {
         log.run(1024, 16)?;
     }
-    let (mut warm, mut cold) = (Vec::new(), Vec::new());
+    let mut rates = [(); 6].map(|()| Vec::new());
     for number in 1..=rounds {
-        load_pages(&folder)?;
-        let (bare, journal) = (bare_mb_per_s(&folder)?, journal_mb_per_s(&log.journal)?);
-        warm.push(journal / bare);
-        drop_pages(&folder)?;
-        let bare_cold = bare_mb_per_s(&folder)?;
-        drop_pages(&folder)?;
-        let journal_cold = journal_mb_per_s(&log.journal)?;
-        cold.push(journal_cold / bare_cold);
+        let mut round = Vec::new();
+        for prepare in [drop_pages, load_pages] {
+            prepare(&folder)?;
+            let bare = bare_mb_per_s(&folder)?;
+            prepare(&folder)?;
+            let kept = mb_per_s(&log.journal, kept)?;
+            prepare(&folder)?;
+            let in_place = mb_per_s(&log.journal, in_place)?;
+            round.extend([bare, kept, in_place]);
+        }
+        let [bare, kept, in_place, bare_cached, kept_cached, in_place_cached] = round[..] else { break };
         println!(
-            "  round {number} of {rounds}, MB/s: in the page cache: files {bare:.0}, journal {journal:.0}; \
-             from the disk: files {bare_cold:.0}, journal {journal_cold:.0}"
+            "  round {number} of {rounds}, MB/s: from the disk: files {bare:.0}, journal {kept:.0}, in place {in_place:.0}; in the page \
+             cache: files {bare_cached:.0}, journal {kept_cached:.0}, in place {in_place_cached:.0}"
         );
+        rates.iter_mut().zip(round).for_each(|(rates, rate)| rates.push(rate));
     }
-    println!("  read_ratio is with all files in the page cache, where the disk hides nothing");
-    figures.put_rounds("read_ratio", &warm);
-    figures.put_rounds("read_ratio_from_disk", &cold);
+    let [bare, kept, in_place, bare_cached, kept_cached, in_place_cached] = &rates;
+    let over = |rates: &[f64], bare: &[f64]| rates.iter().zip(bare).map(|(rate, bare)| rate / bare).collect::<Vec<_>>();
+    println!("  read_ratio is in place and with the page cache empty");
+    figures.put_rounds("read_ratio", &over(in_place, bare));
+    figures.put_rounds("read_ratio_kept", &over(kept, bare));
+    figures.put_rounds("read_ratio_cached", &over(in_place_cached, bare_cached));
+    figures.put_rounds("read_ratio_kept_cached", &over(kept_cached, bare_cached));
     drop(log);
     Ok(std::fs::remove_dir_all(folder)?)
 }
@@ -63,15 +71,14 @@ fn bare_mb_per_s(folder: &Path) -> Outcome<f64> {
 }
 
 /// By the journal's positions: nothing was recycled, so they are the bytes from its beginning.
-fn journal_mb_per_s(journal: &Journal) -> Outcome<f64> {
+fn mb_per_s(journal: &Journal, read: fn(&Journal, Position) -> Outcome<(u64, ReadOn)>) -> Outcome<f64> {
     let start = Instant::now();
     let (mut at, mut events) = (Position(0), 0_u64);
     loop {
-        let chunk = journal.read(at, CHUNK_BYTES)?;
-        let records = chunk.items.iter().filter(|item| matches!(item, ReadItem::Record(_)));
-        events += records.map(std::hint::black_box).count() as u64;
-        at = chunk.next;
-        if chunk.caught_up {
+        let (more, on) = read(journal, at)?;
+        events += more;
+        at = on.next;
+        if on.caught_up {
             break;
         }
     }
@@ -81,4 +88,23 @@ fn journal_mb_per_s(journal: &Journal) -> Outcome<f64> {
         return Err(format!("read {events} events of {stored}").into());
     }
     Ok(at.0 as f64 / 1e6 / elapsed.as_secs_f64())
+}
+
+/// Each event an object of its own, as the forwarder wants it.
+fn kept(journal: &Journal, at: Position) -> Outcome<(u64, ReadOn)> {
+    let ReadChunk { items, next, caught_up } = journal.read(at, CHUNK_BYTES)?;
+    let records = items.iter().filter(|item| matches!(item, ReadItem::Record(_)));
+    Ok((records.map(std::hint::black_box).count() as u64, ReadOn { next, caught_up }))
+}
+
+/// Each event where it lies.
+fn in_place(journal: &Journal, at: Position) -> Outcome<(u64, ReadOn)> {
+    let mut events = 0;
+    let on = journal.read_in_place(at, CHUNK_BYTES, |item| {
+        if let ItemInPlace::Record(record) = &item {
+            std::hint::black_box(record);
+            events += 1;
+        }
+    })?;
+    Ok((events, on))
 }

@@ -149,4 +149,8 @@ impl DiskFile for WatchedFile {
     fn forget_cache(&self) {
         self.file.forget_cache();
     }
+
+    fn will_read(&self, at: u64, bytes: u64) {
+        self.file.will_read(at, bytes);
+    }
 }

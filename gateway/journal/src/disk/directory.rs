@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,6 +182,10 @@ impl DiskFile for RealFile {
     fn forget_cache(&self) {
         // Best effort: a file system without advice reads from its cache, which the rewritten tail allows for.
         let _done = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed).is_ok();
+    }
+
+    fn will_read(&self, at: u64, bytes: u64) {
+        let _done = rustix::fs::fadvise(&self.0, at, NonZeroU64::new(bytes), rustix::fs::Advice::WillNeed).is_ok();
     }
 }
 

@@ -33,7 +33,7 @@ use super::fields::patch;
 pub(crate) use builder::{BatchBuilder, Cost};
 pub use compression::Compression;
 pub(crate) use compression::Compressor;
-pub(crate) use reader::Batch;
+pub(crate) use reader::{Batch, RecordView};
 
 /// What a batch costs beside its records.
 pub(crate) const BATCH_HEAD: usize = 61;

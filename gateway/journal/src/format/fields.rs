@@ -15,18 +15,21 @@ impl<'a> Fields<'a> {
         self.rest
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (front, rest) = self.rest.split_at_checked(count)?;
         self.rest = rest;
         Some(front)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (front, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
         Some(*front)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
@@ -64,13 +67,19 @@ impl<'a> Fields<'a> {
     }
 
     /// Kafka's varint: zigzag, base 128, least significant group first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn varint(&mut self) -> Option<i64> {
-        if let [first @ 0..0x80, rest @ ..] = self.rest {
-            self.rest = rest;
-            return Some(unzigzag(u64::from(*first)));
+        match self.rest {
+            [first @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Some(unzigzag(u64::from(*first)))
+            }
+            [first, second @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Some(unzigzag(u64::from(*first & 0x7f) | u64::from(*second) << 7))
+            }
+            _ => self.long_varint(),
         }
-        self.long_varint()
     }
 
     fn long_varint(&mut self) -> Option<i64> {

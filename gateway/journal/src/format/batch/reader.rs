@@ -60,82 +60,110 @@ impl Batch {
 
     /// The records with their offsets. Ends after the first error. Compressed ones are decompressed here, all at once, into memory
     /// of their own; the records of others share the batch's.
-    pub(crate) fn records(&self) -> Records {
-        let (base, timestamp_base, left) = (self.base.0, self.timestamp_base, self.count);
+    pub(crate) fn records(&self) -> impl Iterator<Item = Result<(Offset, StoredRecord), BatchError>> {
+        let unpacked = self.unpack();
+        let (mut at, mut left, mut failed) = (0, unpacked.count, unpacked.failed);
+        std::iter::from_fn(move || {
+            let mut fields = Fields::new(unpacked.bytes.get(at..)?);
+            if failed.is_none() && left > 0 {
+                left -= 1;
+                if let Some(view) = unpacked.record(&mut fields) {
+                    at = unpacked.bytes.len() - fields.rest().len();
+                    return Some(Ok((view.offset, view.stored(&unpacked.bytes))));
+                }
+                failed = Some(BatchError::Field("records"));
+            }
+            let error = failed.take().or_else(|| (!fields.rest().is_empty()).then_some(BatchError::Field("end")));
+            // Nothing comes after an error.
+            (at, left) = (unpacked.bytes.len(), 0);
+            error.map(Err)
+        })
+    }
+
+    /// The records' bytes, to be looked at in place.
+    pub(crate) fn unpack(&self) -> Unpacked {
+        let (base, timestamp_base, count) = (self.base.0, self.timestamp_base, self.count);
         let stored = self.bytes.slice(BATCH_HEAD.min(self.bytes.len())..);
         let (bytes, failed) = match unpack(stored, self.compression) {
             Ok(bytes) => (bytes, None),
             Err(error) => (Bytes::new(), Some(error)),
         };
-        Records { base, timestamp_base, left, bytes, at: 0, failed }
+        Unpacked { base, timestamp_base, count, bytes, failed }
     }
 }
 
-/// See [`Batch::records`].
-pub(crate) struct Records {
+/// The bytes of a batch's records, decompressed.
+pub(crate) struct Unpacked {
     base: u64,
     timestamp_base: i64,
-    left: u32,
-    bytes: Bytes,
-    /// Where in `bytes` the next record begins.
-    at: usize,
+    count: u32,
+    pub(crate) bytes: Bytes,
     failed: Option<BatchError>,
 }
 
-impl Iterator for Records {
-    type Item = Result<(Offset, StoredRecord), BatchError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(error) = self.failed.take() {
-            return Some(Err(self.end(error)));
+impl Unpacked {
+    /// The records with their offsets, up to the first that can't be read.
+    #[inline]
+    pub(crate) fn each(&self, visit: &mut impl FnMut(RecordView<'_>)) -> Result<(), BatchError> {
+        if let Some(error) = self.failed {
+            return Err(error);
         }
-        if self.left == 0 {
-            let clean = self.at == self.bytes.len();
-            return (!clean).then(|| Err(self.end(BatchError::Field("end"))));
+        let mut fields = Fields::new(&self.bytes);
+        for _ in 0..self.count {
+            visit(self.record(&mut fields).ok_or(BatchError::Field("records"))?);
         }
-        self.left -= 1;
-        Some(self.record().ok_or_else(|| self.end(BatchError::Field("records"))))
-    }
-}
-
-impl Records {
-    /// Nothing comes after this.
-    fn end(&mut self, error: BatchError) -> BatchError {
-        (self.left, self.at) = (0, self.bytes.len());
-        error
+        if fields.rest().is_empty() { Ok(()) } else { Err(BatchError::Field("end")) }
     }
 
-    fn record(&mut self) -> Option<(Offset, StoredRecord)> {
-        let mut fields = Fields::new(self.bytes.get(self.at..)?);
+    #[inline(always)]
+    fn record<'a>(&self, fields: &mut Fields<'a>) -> Option<RecordView<'a>> {
         let length = usize::try_from(fields.varint()?).ok()?;
         let mut body = Fields::new(fields.bytes(length)?);
-        let next = self.bytes.len() - fields.rest().len();
         let _attributes = body.u8()?;
         let timestamp = self.timestamp_base.wrapping_add(body.varint()?);
         let offset = self.base.checked_add(u64::try_from(body.varint()?).ok()?)?;
-        let key = self.piece(&mut body)?.unwrap_or_default();
-        let value = self.piece(&mut body)?;
-        let mut header = Bytes::new();
+        let key = piece(&mut body)?.unwrap_or_default();
+        let value = piece(&mut body)?;
+        let mut header = &[][..];
         for _ in 0..body.varint()? {
-            let name = self.piece(&mut body)??;
-            let content = self.piece(&mut body)?;
+            let name = piece(&mut body)??;
+            let content = piece(&mut body)?;
             if name == StoredRecord::HEADER_KEY.as_bytes() {
                 header = content.unwrap_or_default();
             }
         }
-        let record = StoredRecord { timestamp: WallTime(timestamp), key, value, header };
-        let whole = body.rest().is_empty();
-        self.at = next;
-        whole.then_some((Offset(offset), record))
+        let (offset, timestamp) = (Offset(offset), WallTime(timestamp));
+        body.rest().is_empty().then_some(RecordView { offset, timestamp, key, value, header })
     }
+}
 
-    /// `Some(None)` is a length of -1: none.
-    fn piece(&self, body: &mut Fields<'_>) -> Option<Option<Bytes>> {
-        let length = body.varint()?;
-        if length == -1 {
-            return Some(None);
-        }
-        let piece = body.bytes(usize::try_from(length).ok()?)?;
-        Some(Some(self.bytes.slice_ref(piece)))
+/// A record, where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RecordView<'a> {
+    pub(crate) offset: Offset,
+    pub(crate) timestamp: WallTime,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: Option<&'a [u8]>,
+    /// What the header `lp` holds; empty for none.
+    pub(crate) header: &'a [u8],
+}
+
+impl RecordView<'_> {
+    /// As a record of its own that shares the memory of `bytes`, which it lies in.
+    #[inline]
+    pub(crate) fn stored(&self, bytes: &Bytes) -> StoredRecord {
+        let share = |piece: &[u8]| bytes.slice_ref(piece);
+        let (key, value, header) = (share(self.key), self.value.map(share), share(self.header));
+        StoredRecord { timestamp: self.timestamp, key, value, header }
     }
+}
+
+/// `Some(None)` is a length of -1: none.
+#[inline(always)]
+fn piece<'a>(body: &mut Fields<'a>) -> Option<Option<&'a [u8]>> {
+    let length = body.varint()?;
+    if length == -1 {
+        return Some(None);
+    }
+    Some(Some(body.bytes(usize::try_from(length).ok()?)?))
 }
