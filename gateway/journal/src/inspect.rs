@@ -122,10 +122,17 @@ pub struct Inspect {
     tail: Option<String>,
 }
 
+/// A batch that can't be read, in a frame that is sound.
+pub(crate) struct BadBatch {
+    pub(crate) position: Position,
+    pub(crate) commit: Commit,
+    pub(crate) what: String,
+}
+
 /// What looking takes from the log as it goes through it.
 pub(crate) struct Looked<'a> {
     pub(crate) cursors: &'a mut Reaches,
-    pub(crate) bad: &'a mut Vec<(Position, String)>,
+    pub(crate) bad: &'a mut Vec<BadBatch>,
 }
 
 impl Looked<'_> {
@@ -156,7 +163,8 @@ impl Visit for Looked<'_> {
     fn frame(&mut self, frame: &Frame) {
         for entry in &frame.batches {
             if let Err(error) = self.batch(entry) {
-                self.bad.push((frame.position, format!("{}: {error}", entry.at)));
+                let (position, commit, what) = (frame.position, frame.commit, format!("{}: {error}", entry.at));
+                self.bad.push(BadBatch { position, commit, what });
             }
         }
     }

@@ -8,9 +8,9 @@ use lamppost_event::{Gap, Position};
 use crate::disk::Access;
 use crate::format::PAGE;
 use crate::format::footer::Footer;
-use crate::format::frame::Frame;
+use crate::format::frame::{Frame, Kind};
 use crate::format::segment::{FRAMES_AT, SegmentHead};
-use crate::inspect::{Inspect, Looked};
+use crate::inspect::{BadBatch, Inspect, Looked};
 use crate::recover::{Copies, Log, OpenError, Surveyed, Visit, list, read_log};
 use crate::scan::Damage;
 use crate::walk::{Look, Patience, Walk};
@@ -82,7 +82,7 @@ impl Inspect {
     }
 
     /// What was found wrong as a whole.
-    fn known_problems(&self, log: &Log, bad_batches: &[(Position, String)]) -> Vec<Problem> {
+    fn known_problems(&self, log: &Log, bad_batches: &[BadBatch]) -> Vec<Problem> {
         let whole = |name: &String, what: &str| Problem {
             name: name.clone(),
             byte: 0,
@@ -97,16 +97,27 @@ impl Inspect {
                 problems.push(problem(segment, at, "a frame out of the commit sequence".to_owned()));
             }
             let inside = |position: &Position| *position >= segment.head.base && *position < segment.head.limit();
-            for (position, what) in bad_batches.iter().filter(|(position, _)| inside(position)) {
-                problems.push(problem(segment, position.0 - segment.head.base.0, what.clone()));
+            for bad in bad_batches.iter().filter(|bad| inside(&bad.position)) {
+                let (what, place) =
+                    (bad.what.clone(), segment.survey.frames.iter().find(|note| note.commit == bad.commit));
+                problems.push(problem(segment, place.map_or(FRAMES_AT, |note| note.at), what));
             }
             for damage in log.account.damage.iter().filter(|damage| inside(&damage.position)) {
                 let what = format!("commits {} up to {} are missing", damage.from, damage.to);
-                problems.push(problem(segment, damage.position.0 - segment.head.base.0, what));
+                problems.push(problem(segment, begins(segment, damage), what));
             }
         }
         problems
     }
+}
+
+/// The byte where what is missing should begin. In a cold segment no position names a byte.
+fn begins(segment: &Surveyed, damage: &Damage) -> u64 {
+    if !segment.head.cold {
+        return damage.position.0.saturating_sub(segment.head.base.0);
+    }
+    let before = segment.survey.frames.iter().rev().find(|note| note.commit < damage.from);
+    before.map_or(FRAMES_AT, |note| note.at + note.bytes)
 }
 
 /// Goes through everything, footers or not.
@@ -132,11 +143,15 @@ impl Visit for Full<'_, '_> {
 
 /// A frame must stand at each place where one should be.
 fn verify_places(segment: &Surveyed, problems: &mut Vec<Problem>, progress: &mut dyn FnMut(u64)) {
-    let (head, end) = (&segment.head, segment.survey.end);
+    let head = &segment.head;
+    // A cold one was written whole: it is full of frames to its end.
+    let end = if head.cold { head.bytes } else { segment.survey.end };
     let mut walk = Walk::new(&*segment.file, head, end);
     let mut at = FRAMES_AT;
     while at < end {
         let step = match walk.look(at) {
+            // Behind a footer there is only where it begins.
+            Look::Frame(frame) if frame.kind == Kind::Footer => end - at,
             Look::Frame(frame) => frame.padded(),
             look => {
                 let what = match look {

@@ -211,3 +211,24 @@ fn an_opening_reads_the_last_segment_and_the_footers_of_the_others() {
     let read = *read.lock().unwrap();
     assert!(read < bound, "{read} bytes were read of {segments} files, {bound} would do");
 }
+
+#[test]
+fn verification_names_the_place_of_damage_in_a_cold_segment_within_its_file() {
+    let disk = SimDisk::new(5);
+    let (journal, hand, _) = open(&disk, &options(1));
+    fill(&journal, &hand, 1200);
+    journal.close().unwrap();
+    let names = cold(&disk);
+    assert!(names.len() > 1, "{names:?}");
+    for name in names {
+        // The first frame of each.
+        let byte = 8192;
+        disk.flip(&name, byte as usize + 300, 0xff);
+        let verified = Inspect::open(Arc::new(disk.clone())).unwrap().verify(&mut |_, _| {}).unwrap();
+        let (files, problems) = (disk.contents(), &verified.problems);
+        assert!(problems.iter().any(|of| of.name == name && of.byte == byte), "{name}: {problems:?}");
+        assert!(problems.iter().any(|of| of.what.contains("missing")), "{name}: {problems:?}");
+        assert!(problems.iter().all(|of| of.byte < files[&of.name].len() as u64), "{name}: {problems:?}");
+        disk.flip(&name, byte as usize + 300, 0xff);
+    }
+}
