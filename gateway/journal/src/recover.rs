@@ -19,7 +19,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use lamppost_event::{Commit, Epoch, Gap, Position};
 
 use crate::book::{FreeFile, Segment};
@@ -486,26 +485,5 @@ fn replace_originals(before: &mut Surveyed, after: &Surveyed, account: &mut Acco
         if let Some(range) = before.survey.ranges.get_mut(at) {
             range.1 = range.1.min(*from);
         }
-    }
-}
-
-/// The frames to write anew: all of the last segment if they are few, so that the segment comes free; else the last one. Copies that
-/// nothing was written behind need not have been flushed: all of them.
-pub(crate) fn tail_of(last: &Surveyed) -> &[Note] {
-    let notes = last.survey.frames.as_slice();
-    let bytes: u64 = notes.iter().map(|note| note.bytes).sum();
-    if bytes <= (last.head.bytes / 16).max(4 * PAGE as u64) || last.survey.is_only_copies() {
-        notes
-    } else {
-        notes.get(notes.len().saturating_sub(1)..).unwrap_or_default()
-    }
-}
-
-/// The bytes of a frame, checked again as they are read.
-pub(crate) fn frame_bytes(last: &Surveyed, note: &Note) -> Option<Bytes> {
-    let mut walk = crate::walk::Walk::new(&*last.file, &last.head, last.head.bytes);
-    match walk.look(note.at) {
-        crate::walk::Look::Frame(frame) => Some(frame.bytes),
-        _ => None,
     }
 }

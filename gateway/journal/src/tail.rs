@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use lamppost_event::{Commit, Position};
 
 use crate::book::{FreeFile, Segment};
@@ -11,7 +12,8 @@ use crate::format::PAGE;
 use crate::format::frame::{Kind, copy_to, reopen_to};
 use crate::format::segment::{FRAMES_AT, SegmentHead, free_name, hot_name};
 use crate::gather::Space;
-use crate::recover::{OpenError, Recovery, Surveyed, frame_bytes, tail_of};
+use crate::recover::{OpenError, Recovery, Surveyed};
+use crate::scan::Note;
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
@@ -257,5 +259,26 @@ fn limit_ranges(last: &mut Surveyed, copies: &VecDeque<Segment>) {
         if let Some(range) = last.survey.ranges.get_mut(at) {
             range.1 = range.1.min(*from);
         }
+    }
+}
+
+/// The frames to write anew: all of the last segment if they are few, so that the segment comes free; else the last one. Copies that
+/// nothing was written behind need not have been flushed: all of them.
+fn tail_of(last: &Surveyed) -> &[Note] {
+    let notes = last.survey.frames.as_slice();
+    let bytes: u64 = notes.iter().map(|note| note.bytes).sum();
+    if bytes <= (last.head.bytes / 16).max(4 * PAGE as u64) || last.survey.is_only_copies() {
+        notes
+    } else {
+        notes.get(notes.len().saturating_sub(1)..).unwrap_or_default()
+    }
+}
+
+/// The bytes of a frame, checked again as they are read.
+fn frame_bytes(last: &Surveyed, note: &Note) -> Option<Bytes> {
+    let mut walk = Walk::new(&*last.file, &last.head, last.head.bytes);
+    match walk.look(note.at) {
+        Look::Frame(frame) => Some(frame.bytes),
+        _ => None,
     }
 }
