@@ -13,8 +13,9 @@ use crate::format::footer::{Footer, Place};
 use crate::format::frame::{BatchEntry, BatchPart, Frame, FrameParts, Kind, Range, encode};
 use crate::format::segment::{FRAMES_AT, SegmentHead};
 use crate::gather::Changes;
+use crate::item::{ReadItem, ReadRecord, push_records};
 use crate::keep::is_full;
-use crate::read::{ReadItem, ReadRecord, internal, push_records};
+use crate::read::internal;
 use crate::times::is_one_clock;
 
 /// A run ends once its events come to this much, before compression: bounds the memory of who writes and who reads it.

@@ -98,13 +98,14 @@ impl Inspect {
             }
             let inside = |position: &Position| *position >= segment.head.base && *position < segment.head.limit();
             for bad in bad_batches.iter().filter(|bad| inside(&bad.position)) {
-                let (what, place) =
-                    (bad.what.clone(), segment.survey.frames.iter().find(|note| note.commit == bad.commit));
-                problems.push(problem(segment, place.map_or(FRAMES_AT, |note| note.at), what));
+                let place = segment.survey.frames.iter().find(|note| note.commit == bad.commit);
+                let byte = place.map_or(FRAMES_AT, |note| note.at);
+                problems.push(Problem { position: bad.position, ..problem(segment, byte, bad.what.clone()) });
             }
             for damage in log.account.damage.iter().filter(|damage| inside(&damage.position)) {
                 let what = format!("commits {} up to {} are missing", damage.from, damage.to);
-                problems.push(problem(segment, begins(segment, damage), what));
+                let position = damage.position;
+                problems.push(Problem { position, ..problem(segment, begins(segment, damage), what) });
             }
         }
         problems
