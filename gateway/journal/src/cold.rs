@@ -213,6 +213,8 @@ impl<'a> Making<'a> {
     pub(crate) fn finish(&mut self, mut hot: Footer) -> Result<(SegmentHead, Footer), NotWritten> {
         self.end_run()?;
         hot.gaps.append(&mut self.unreadable);
+        // Readers and openings are told of them in this order: one before the earlier one's place would look like more that is missing.
+        hot.gaps.sort_by_key(|(position, gap)| (*position, gap.from));
         let [frames, events, bytes] = self.counts;
         let footer = Footer {
             end: self.at,
@@ -229,5 +231,54 @@ impl<'a> Making<'a> {
         let head = SegmentHead { bytes: self.at, first_commit: footer.first_commit, ..self.head };
         self.write(&head.encode(), 0)?;
         Ok((head, footer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lamppost_event::{Partition, Topic};
+
+    use super::*;
+    use crate::disk::{Access, Disk};
+    use crate::sim::SimDisk;
+
+    #[test]
+    fn gaps_at_one_place_are_told_in_the_order_of_their_offsets() {
+        let disk = SimDisk::new(1);
+        let file = disk.create_zeroed("cold", 0).unwrap();
+        let head = SegmentHead {
+            number: 1,
+            base: Position(0),
+            bytes: 0,
+            salt: 7,
+            epoch: Epoch(1),
+            identity: 2,
+            first_commit: Commit(1),
+            virgin: false,
+            cold: true,
+            span: 100_000,
+        };
+        let at = TopicPartition { topic: Topic::user("bulk").unwrap(), partition: Partition(0) };
+        let gap = |from, to| {
+            let gap = Gap { at: at.clone(), from: Offset(from), to: Offset(to), reason: "given up".to_owned() };
+            (Position(99_999), gap)
+        };
+        let footer = Footer {
+            first_commit: Commit(1),
+            last_commit: Commit(9),
+            end: FRAMES_AT,
+            frames: 0,
+            events: 0,
+            bytes: 0,
+            state_from: Commit(9),
+            epoch: Epoch(1),
+            span: None,
+            ranges: Ranges::new(),
+            gaps: vec![gap(161, 182), gap(140, 161)],
+            state: Changes::new(),
+        };
+        let (head, _) = Making::new(&*file, "cold", head, 1 << 20, &[]).finish(footer).ok().unwrap();
+        let read = Footer::read(&*disk.open("cold", Access::Read).unwrap(), &head).unwrap();
+        assert_eq!(read.gaps, [gap(140, 161), gap(161, 182)]);
     }
 }

@@ -226,7 +226,9 @@ impl Shared {
             let known =
                 book.gaps.values().flatten().any(|old| old.at == gap.at && old.from <= gap.from && gap.to <= old.to);
             if !known {
-                book.gaps.entry(position).or_default().push(gap);
+                let told = book.gaps.entry(position).or_default();
+                told.push(gap);
+                told.sort_by_key(|gap| gap.from);
             }
         }
         if book.known_holes.len() >= KNOWN_HOLES_MAX {

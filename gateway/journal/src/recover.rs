@@ -233,6 +233,12 @@ pub(crate) fn list(
     Ok(files)
 }
 
+/// The heads are those of a segment before the one that the file is named after. A file gets its heads before its name: they were written to
+/// another place, or not at all, and what stands there was recycled.
+fn is_behind(head: &SegmentHead, name: &str) -> bool {
+    number_in(name, "hot-").or_else(|| number_in(name, "cold-")).is_some_and(|number| head.number < number)
+}
+
 /// Of two files that say they are the same segment, only the one that is named after it is; the other was put there by somebody. (A file
 /// whose name alone is wrong was being begun anew.)
 fn set_copies_apart(files: &mut Files) {
@@ -240,8 +246,12 @@ fn set_copies_apart(files: &mut Files) {
         |(head, name, _): &Headed| *name == if head.cold { cold_name(head.number) } else { hot_name(head.number) };
     let segment = |(head, ..): &Headed| (head.identity, head.number, head.cold);
     let right: BTreeSet<(u128, u64, bool)> = files.live.iter().filter(|file| named(file)).map(segment).collect();
-    let copy = |file: &mut Headed| !named(file) && right.contains(&segment(file));
-    for (head, name, _) in files.live.extract_if(.., copy) {
+    let ours: BTreeSet<u128> = right.iter().map(|(identity, ..)| *identity).collect();
+    let apart = |file: &mut Headed| {
+        let (head, name, _) = &*file;
+        !named(file) && (right.contains(&segment(file)) || (ours.contains(&head.identity) && is_behind(head, name)))
+    };
+    for (head, name, _) in files.live.extract_if(.., apart) {
         files.headless.push(name);
         files.other_bytes += head.bytes;
     }

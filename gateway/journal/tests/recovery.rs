@@ -134,6 +134,47 @@ fn files_of_another_journal_and_of_a_newer_version_are_refused() {
     assert!(matches!(opening(), Err(OpenError::Newer { version: 3, .. })));
 }
 
+#[test]
+fn a_segment_whose_new_heads_never_reached_it_is_not_taken_for_the_one_that_its_file_held_before() {
+    let disk = SimDisk::new(1);
+    let (journal, hand, first) = open(&disk, &small_options(1));
+    let fill = |journal: &Journal, hand: &Hand, until: &dyn Fn() -> bool| {
+        while !until() {
+            if journal.append(&topic(), Partition(0), record(&"x".repeat(900)), None).is_err() {
+                hand.keep().unwrap();
+            }
+            hand.commit().unwrap();
+            hand.keep().unwrap();
+        }
+    };
+    let oldest = hot(&disk)[0].clone();
+    let heads = disk.contents()[&oldest][..8192].to_vec();
+    // The file was given on and lies elsewhere by now.
+    fill(&journal, &hand, &|| !disk.has(&oldest));
+    let last = hot(&disk).pop().unwrap();
+    fill(&journal, &hand, &|| hot(&disk).pop().unwrap() != last);
+    append(&journal, 0, "in the last segment");
+    hand.commit().unwrap();
+    let kept = journal.partitions()[0].clone();
+    drop((journal, hand));
+    disk.process_killed();
+    let last = hot(&disk).pop().unwrap();
+    let file = lamppost_journal::Disk::open(&disk, &last, lamppost_journal::Access::Write).unwrap();
+    file.write_at(&heads, 0).unwrap();
+    file.flush().unwrap();
+    let (journal, _hand, second) = open(&disk, &small_options(2));
+    assert_eq!(second.set_aside, [last], "{second:?}");
+    assert!(second.unproved.is_some() && second.epoch != first.epoch && second.damage.is_empty(), "{second:?}");
+    let read = read_all(&journal);
+    let events = read.iter().filter_map(|item| match item {
+        ReadItem::Record(record) => Some(record.offset),
+        ReadItem::Gap(_) => None,
+    });
+    let events: Vec<Offset> = events.collect();
+    assert!(events.windows(2).all(|pair| pair[0].next() == pair[1]), "{events:?}");
+    assert!(events[0] == kept.first && events.len() > 20, "{events:?} of {kept:?}");
+}
+
 /// The options of the `count`th opening: as `small_options`, with randomness of its own.
 fn opening(count: u64) -> Options {
     Options { quota_bytes: 2 * small_options(1).quota_min(), ..small_options(1000 + count) }
