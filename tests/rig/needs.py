@@ -57,6 +57,7 @@ NEEDS = {
     "mosquitto-clients": Need(
         ("mosquitto-clients",), lambda: _program("mosquitto_pub")() and _program("mosquitto_sub")()
     ),
+    "openssl": Need(("openssl",), _program("openssl")),
     "node": Need(("nodejs", "npm"), lambda: _program("node")() and _program("npm")()),
     "qemu-arm": Need(("qemu-system-arm",), _program("qemu-system-arm")),
     "thumb": Need((*_RUST, "lld"), _thumb),

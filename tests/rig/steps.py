@@ -45,12 +45,13 @@ class Step:
 
 
 _PYTEST = "cd tests && ../target/rig/venv/bin/python -m pytest -s"
-_STORIES_NEED = ("c", "python", "java", "maven", "mosquitto-clients", "node", "qemu-arm", "thumb")
+_STORIES_NEED = ("c", "python", "java", "maven", "mosquitto-clients", "openssl", "node", "qemu-arm", "thumb")
 _STORIES_SPARE = {"qemu": ("qemu-arm", "thumb"), "mqttjs": ("node",), "mosquitto": ("mosquitto-clients",)}
 _CARD = "cd tests/rig/card && CARGO_TARGET_DIR=../../../target/card cargo"
 _FUZZED = ("frame", "batch", "checkpoint", "recovery")
+_FUZZED_MQTT = ("connect", "session", "certificate")
 _FUZZ = (
-    'cd gateway/journal/fuzz && PATH="$PWD/../../../target/rig/fuzz/bin:$PATH" cargo fuzz run --sanitizer none '
+    'cd gateway/{}/fuzz && PATH="$PWD/../../../target/rig/fuzz/bin:$PATH" cargo fuzz run --sanitizer none '
     "--target-dir ../../../target/fuzz {} -- -max_total_time=60 -timeout=20 {}"
 )
 _PEERS = "cd gateway/journal/benches/peers && CARGO_TARGET_DIR=../../../../target/peers cargo"
@@ -161,14 +162,16 @@ STEPS = (
     ),
     Step(
         "fuzz",
-        "a minute of fuzzing for each way that bytes come into the journal",
+        "a minute of fuzzing for each way that bytes come into the journal and the MQTT front",
         (
             "cargo install --locked --quiet --root target/rig/fuzz cargo-fuzz@0.13.2",
             "cargo run --locked -p lamppost-journal --example fuzz_seeds -- gateway/journal/fuzz/corpus",
             *(
-                _FUZZ.format(target, "-max_len=160 -len_control=0" if target == "recovery" else "-max_len=16384")
+                _FUZZ.format("journal", target, "-max_len=160 -len_control=0" if target == "recovery" else "-max_len=16384")
                 for target in _FUZZED
             ),
+            "cargo run --locked -p lamppost-mqtt --features fuzzing --example fuzz_seeds -- gateway/mqtt/fuzz/corpus",
+            *(_FUZZ.format("mqtt", target, "-max_len=1024") for target in _FUZZED_MQTT),
         ),
         needs=("c",),
         tier="all",

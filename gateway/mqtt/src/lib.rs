@@ -31,6 +31,9 @@ mod durability;
 mod ending;
 mod fanout;
 mod front;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod limits;
 mod listener;
