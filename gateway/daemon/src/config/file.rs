@@ -79,6 +79,7 @@ pub(super) struct Mqtt {
     pub(super) acl: Option<Vec<Spanned<String>>>,
     pub(super) acl_file: Option<Spanned<PathBuf>>,
     pub(super) listener: Vec<MqttListener>,
+    pub(super) limits: MqttLimits,
     pub(super) connections_max: Whole<1, 100_000>,
     pub(super) packet_max: Spanned<Size>,
     pub(super) window: Whole<1, 65_535>,
@@ -93,6 +94,7 @@ impl Default for Mqtt {
             acl: None,
             acl_file: None,
             listener: Vec::new(),
+            limits: MqttLimits::default(),
             connections_max: Whole(1000),
             packet_max: unplaced(Size(256 << 10)),
             window: Whole(64),
@@ -112,6 +114,25 @@ pub(super) struct MqttListener {
     pub(super) identity: Option<Spanned<super::mqtt::Identity>>,
     pub(super) password: Option<Spanned<bool>>,
     pub(super) client_id_is_user: Option<Spanned<bool>>,
+}
+
+/// What one client and all of them together may use. A limit that is not written is the front's own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MqttLimits {
+    pub(super) publishes_per_s: Option<Whole<0, 1_000_000>>,
+    pub(super) bytes_per_s: Option<Size>,
+    pub(super) connections_per_address: Option<Whole<1, 100_000>>,
+    pub(super) connects_per_s: Option<Whole<0, 100_000>>,
+    pub(super) connects_per_s_per_address: Option<Whole<0, 100_000>>,
+    pub(super) coming: Option<Whole<1, 100_000>>,
+    pub(super) coming_per_address: Option<Whole<1, 100_000>>,
+    pub(super) handshake: Option<Span>,
+    pub(super) connect: Option<Span>,
+    pub(super) packet: Option<Span>,
+    pub(super) inflight: Option<Spanned<Size>>,
+    pub(super) begun: Option<Spanned<Size>>,
+    pub(super) verifications: Option<Whole<1, 16>>,
 }
 
 impl MqttListener {

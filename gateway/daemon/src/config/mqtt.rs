@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lamppost_mqtt::{Acl, Entry, IdentityFrom};
+use lamppost_mqtt::{Acl, Entry, IdentityFrom, Limits};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::file;
 use super::problem::Problem;
-use super::value::Size;
+use super::value::{Size, Whole};
 
 /// The MQTT server.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub(crate) struct Mqtt {
     pub(crate) connections_max: usize,
     pub(crate) packet_max: Size,
     pub(crate) window: u16,
+    /// All other bounds of the front, with what is written in `[mqtt.limits]`.
+    pub(crate) limits: Limits,
 }
 
 /// Where the rules about topics stand.
@@ -104,6 +106,14 @@ pub(super) fn check(mqtt: &file::Mqtt, problems: &mut Vec<Problem>) {
     for line in mqtt.acl.iter().flatten() {
         if let Err(error) = one_rule(line.get_ref()) {
             problems.push(Problem::at(line.span(), error, "as in \"allow * publish city/%c/#\""));
+        }
+    }
+    for size in [&mqtt.limits.inflight, &mqtt.limits.begun].into_iter().flatten() {
+        // Less than the largest packet could bring everything to a stand.
+        let (bytes, packet_max) = (*size.get_ref(), *mqtt.packet_max.get_ref());
+        if bytes < packet_max {
+            let what = format!("{bytes} for all connections do not hold one packet of {packet_max}");
+            problems.push(Problem::at(size.span(), what, "raise it, or lower `packet_max`"));
         }
     }
     let mut addresses = Vec::new();
@@ -190,6 +200,32 @@ pub(super) fn convert(mqtt: file::Mqtt) -> Mqtt {
         connections_max: mqtt.connections_max.to(),
         packet_max: mqtt.packet_max.into_inner(),
         window: mqtt.window.to(),
+        limits: limits(&mqtt.limits),
+    }
+}
+
+fn limits(written: &file::MqttLimits) -> Limits {
+    let bytes = |size: &Spanned<Size>| usize::try_from(size.get_ref().0).unwrap_or(usize::MAX);
+    let usual = Limits::default();
+    Limits {
+        publishes_per_s: written.publishes_per_s.map_or(usual.publishes_per_s, Whole::to),
+        bytes_per_s: written.bytes_per_s.map_or(usual.bytes_per_s, |size| size.0),
+        connections_per_address_max: written
+            .connections_per_address
+            .map_or(usual.connections_per_address_max, Whole::to),
+        connects_per_s: written.connects_per_s.map_or(usual.connects_per_s, Whole::to),
+        connects_per_s_per_address: written
+            .connects_per_s_per_address
+            .map_or(usual.connects_per_s_per_address, Whole::to),
+        coming_max: written.coming.map_or(usual.coming_max, Whole::to),
+        coming_per_address_max: written.coming_per_address.map_or(usual.coming_per_address_max, Whole::to),
+        handshake_timeout: written.handshake.map_or(usual.handshake_timeout, |span| span.0),
+        connect_timeout: written.connect.map_or(usual.connect_timeout, |span| span.0),
+        packet_timeout: written.packet.map_or(usual.packet_timeout, |span| span.0),
+        inflight_bytes_max: written.inflight.as_ref().map_or(usual.inflight_bytes_max, bytes),
+        begun_bytes_max: written.begun.as_ref().map_or(usual.begun_bytes_max, bytes),
+        verifications_max: written.verifications.map_or(usual.verifications_max, Whole::to),
+        ..usual
     }
 }
 
@@ -216,6 +252,8 @@ fn listener(written: &file::MqttListener, passwords: bool) -> Listener {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::{Config, Problems, parse};
     use super::*;
 
@@ -285,6 +323,31 @@ mod tests {
     }
 
     #[test]
+    fn every_limit_is_read_and_what_is_not_written_is_the_fronts_own() {
+        let text = "[mqtt.limits]\npublishes_per_s = 1\nbytes_per_s = \"2B\"\nconnections_per_address = 3\nconnects_per_s = 4\n\
+                    connects_per_s_per_address = 5\ncoming = 6\ncoming_per_address = 7\nhandshake = \"8s\"\nconnect = \"9s\"\n\
+                    packet = \"10s\"\ninflight = \"11MiB\"\nbegun = \"12MiB\"\nverifications = 13\n";
+        let expected = Limits {
+            publishes_per_s: 1,
+            bytes_per_s: 2,
+            connections_per_address_max: 3,
+            connects_per_s: 4,
+            connects_per_s_per_address: 5,
+            coming_max: 6,
+            coming_per_address_max: 7,
+            handshake_timeout: Duration::from_secs(8),
+            connect_timeout: Duration::from_secs(9),
+            packet_timeout: Duration::from_secs(10),
+            inflight_bytes_max: 11 << 20,
+            begun_bytes_max: 12 << 20,
+            verifications_max: 13,
+            ..Limits::default()
+        };
+        assert_eq!(parse(text).unwrap().mqtt.unwrap().limits, expected);
+        assert_eq!(parse("[mqtt]\n").unwrap().mqtt.unwrap().limits, Limits::default());
+    }
+
+    #[test]
     fn what_does_not_fit_together_is_shown_where_it_stands() {
         let on = "[[mqtt.listener]]\nlisten = \"127.0.0.1:8883\"\n";
         for (text, place, remedy) in [
@@ -302,6 +365,8 @@ mod tests {
             (format!("{on}certificate = \"c\"\nkey = \"/k\"\n"), ":3:15: ", "begins with /"),
             ("[mqtt]\npasswords = \"p\"\n".into(), ":2:13: ", "begins with /"),
             (format!("[mqtt]\nanonymous = true\n{on}"), ":2:13: ", "[[mqtt.listener]]"),
+            ("[mqtt.limits]\ninflight = \"1KiB\"\n".into(), ":2:12: ", "packet_max"),
+            ("[mqtt.limits]\npublishes_per_s = -1\n".into(), ":2:19: ", "from 0 to"),
             ("[mqtt]\nacl = [\"allow all\"]\n".into(), ":2:8: ", "allow * publish"),
             ("[mqtt]\nacl = [\"\"]\n".into(), ":2:8: ", "allow * publish"),
             ("[mqtt]\nacl = []\nacl_file = \"/a\"\n".into(), ":3:12: ", "keep one"),

@@ -95,7 +95,7 @@ impl Sources {
             connections_max: mqtt.connections_max,
             packet_bytes_max: usize::try_from(mqtt.packet_max.0).unwrap_or(usize::MAX),
             window: mqtt.window,
-            ..Limits::default()
+            ..mqtt.limits.clone()
         };
         let counters = Arc::new(MqttCounters::default());
         let (listeners, rules) = (keys::listeners(mqtt)?, keys::rules(mqtt)?);
