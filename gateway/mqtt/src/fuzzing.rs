@@ -145,6 +145,9 @@ pub fn certificate(data: &[u8]) -> bool {
     names.iter().any(Result::is_ok)
 }
 
+/// Packets: header and body of each.
+type Stream = &'static [(u8, &'static [u8])];
+
 /// Inputs to begin with: the target's name and the bytes.
 #[must_use]
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
@@ -155,7 +158,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         b"\0\x04MQTT\x05\xee\0\x3c\x05\x11\0\0\0\x09\0\x01d\0\0\x01t\0\x02by\0\x01d\0\x03pwd",
         b"\0\x04MQTT\x05\x02\0\x3c\x0f\x21\0\x05\x27\0\0\x20\0\x26\0\x01k\0\x01v\0\x01d",
     ];
-    let sessions: [(u8, &[(u8, &[u8])]); 7] = [
+    let sessions: [(u8, Stream); 7] = [
         (0, &[(0x32, b"\0\x05own/d\0\x01x")]),
         (1, &[(0x32, b"\0\x05own/d\0\x01\0x"), (0x32, b"\0\x05own/e\0\x02\0y"), (0x32, b"\0\x05own/d\0\x03\0z")]),
         (0x0d, &[(0x32, b"\0\x05own/d\0\x01\x03\x23\0\x01x"), (0x32, b"\0\0\0\x02\x03\x23\0\x01y")]),

@@ -53,7 +53,7 @@ impl Login {
             return Err(wrong());
         }
         let mark = self.mark(user, secret, passwords);
-        if mark.is_some_and(|mark| self.remembered().marks.contains(&mark)) {
+        if self.remembered().marks.contains(&mark) {
             return Ok(());
         }
         let busy = |_| Close::new(Cause::Credentials, "passwords can't be verified now");
@@ -68,21 +68,22 @@ impl Login {
         if !verified.await.map_err(|_| busy(()))? {
             return Err(wrong());
         }
-        if let Some(mark) = mark {
-            self.remembered().add(mark);
-        }
+        self.remembered().add(mark);
         Ok(())
     }
 
-    /// Stands for this user with this password and this entry.
-    fn mark(&self, user: &str, secret: Secret<'_>, passwords: &Passwords) -> Option<Mark> {
-        let hash = passwords.hash(user)?;
+    /// Stands for this user with this password and this entry. Made for who is not there as well, so that it takes as long.
+    fn mark(&self, user: &str, secret: Secret<'_>, passwords: &Passwords) -> Mark {
+        let hash = passwords.hash(user).unwrap_or_default();
         let mut context = hmac::Context::with_key(&self.key);
         for part in [user.as_bytes(), secret.0, hash.as_bytes()] {
             context.update(&(part.len() as u64).to_le_bytes());
             context.update(part);
         }
-        context.sign().as_ref().try_into().ok()
+        let mut mark = Mark::default();
+        // HMAC-SHA256 has 32 bytes.
+        mark.copy_from_slice(context.sign().as_ref());
+        mark
     }
 
     /// The same for the same text, and not to be foretold.
