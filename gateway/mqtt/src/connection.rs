@@ -246,7 +246,8 @@ impl Connection {
                 () = self.begun.opened(), if squeezed => {}
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
                 () = silence.as_mut(), if self.client.silence_max.is_some() || unfinished.is_some() => {
-                    if unfinished.is_some_and(|late| late <= Instant::now()) {
+                    let listening = !held_back && output_low;
+                    if listening && unfinished.is_some_and(|late| late <= Instant::now()) {
                         return Err(Close::new(Cause::PacketTimeout, "a packet was begun and not finished in time").into());
                     }
                     let silence_max = self.client.silence_max.unwrap_or(FOR_EVER);

@@ -87,17 +87,20 @@ async fn a_packet_that_is_begun_and_trickles_ends_its_connection_only() {
 
 #[tokio::test]
 async fn a_packet_that_waits_for_us_is_given_its_time_anew() {
-    let limits = Limits { packet_timeout: Duration::from_millis(300), window: 1, ..Limits::default() };
+    let limits = Limits { packet_timeout: Duration::from_millis(300), inflight_bytes_max: 1_000, ..Limits::default() };
     let front = Running::start(HandIntake::by_hand(), limits).await;
-    let mut client = Raw::v4(front.address, "d").await;
-    let second = publish_v4("a", 2, b"y");
-    client.send(&[&publish_v4("a", 1, b"x")[..], &second[..4]].concat()).await;
+    let (mut client, mut other) = (Raw::v4(front.address, "d").await, Raw::v4(front.address, "other").await);
+    let packet = publish_v4("a", 1, b"y");
+    client.send(&packet[..4]).await;
+    sleep(Duration::from_millis(100)).await;
+    other.send(&publish_v4("a", 1, &[b'x'; 2_000])).await;
     front.intake.arrived(1).await;
-    // The window is full, so nothing is read for longer than a packet may take.
-    sleep(Duration::from_millis(500)).await;
+    // Too much waits for the disk. This is read still, and then nothing for longer than a packet may take.
+    client.send(&packet[4..5]).await;
+    sleep(Duration::from_millis(1_200)).await;
     front.intake.release(1);
-    assert_eq!(client.receive().await, [0x40, 2, 0, 1]);
-    client.send(&second[4..]).await;
+    assert_eq!(other.receive().await, [0x40, 2, 0, 1]);
+    client.send(&packet[5..]).await;
     front.intake.arrived(2).await;
 }
 

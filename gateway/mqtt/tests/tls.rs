@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 const BOTH: &[&tokio_rustls::rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
@@ -57,6 +59,22 @@ async fn both_versions_of_tls_carry_events_of_any_size() {
     assert_eq!(sizes, [0, 1, 5_000, 16_000, 0, 1, 5_000, 16_000]);
     // The plain listener stands beside it.
     drop(Raw::v4(front.addresses[1], "plain").await);
+}
+
+#[tokio::test]
+async fn a_connect_that_comes_with_the_end_of_the_handshake_is_heard() {
+    let authority = Authority::new();
+    let tls = server(&authority.issue("gateway", 1, Term::Now), None, None).unwrap();
+    let front = front(tls, Entry::OPEN, Limits::default()).await;
+    for version in [&TLS13, &TLS12] {
+        let connector = client(&authority, None, &[version]);
+        let tcp = TcpStream::connect(front.address).await.unwrap();
+        let connect = connect_as(4, "eager", None, None, None);
+        let early = |tls: &mut tokio_rustls::rustls::ClientConnection| tls.writer().write_all(&connect).unwrap();
+        let stream =
+            connector.connect_with(ServerName::IpAddress(front.address.ip().into()), tcp, early).await.unwrap();
+        assert_eq!(Raw::over(stream).receive().await, [0x20, 2, 0, 0], "{version:?}");
+    }
 }
 
 #[tokio::test]
