@@ -53,7 +53,7 @@ async fn measure(count: usize, tls: bool) -> f64 {
     let program = std::env::current_exe().unwrap();
     let mut child = Command::new(program).args(["0", "serve"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let addresses: [SocketAddr; 2] = [(); 2].map(|()| lines.next().unwrap().parse().unwrap());
+    let [plain, secured] = [(); 2].map(|()| lines.next().unwrap().parse::<SocketAddr>().unwrap());
     let connector = connector(&lines.next().unwrap().replace('|', "\n"));
     let mut held: Vec<Box<dyn Stream>> = Vec::new();
     let mut before = 0;
@@ -62,7 +62,7 @@ async fn measure(count: usize, tls: bool) -> f64 {
         if number == 100 {
             before = resident_kib(child.id());
         }
-        let tcp = TcpStream::connect(addresses[usize::from(tls)]).await.unwrap();
+        let tcp = TcpStream::connect(if tls { secured } else { plain }).await.unwrap();
         let mut stream: Box<dyn Stream> = if tls {
             let name = ServerName::try_from("127.0.0.1").unwrap();
             Box::new(connector.connect(name, tcp).await.unwrap())

@@ -1,6 +1,7 @@
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpSocket;
 
+#[expect(clippy::duplicate_mod, reason = "the front's tests have it as well")]
 #[path = "../../tests/support/certificates.rs"]
 mod certificates;
 
