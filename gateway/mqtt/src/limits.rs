@@ -58,8 +58,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long a connection may take to send its CONNECT, and to be looked at, after that.
     pub connect_timeout: Duration,
-    /// Passwords that are verified at the same time. Each takes up to 64 MiB, as its hash says; 19 MiB with those that
-    /// `lamppost passwd` makes. Not 0.
+    /// Passwords that are verified at the same time. Each keeps the memory that its hash names, up to 64 MiB; 19 MiB
+    /// with those that `lamppost passwd` makes. Not 0.
     pub verifications_max: usize,
     /// Sessions remembered while their clients are away. Above it, a session ends with its connection.
     pub sessions_max: usize,
@@ -110,7 +110,7 @@ impl Default for Limits {
             begun_bytes_max: 16 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
-            verifications_max: 2,
+            verifications_max: 1,
             sessions_max: 10_000,
             session_expiry_max: Duration::from_secs(24 * 3600),
             fanout_bytes_max: 8 * 1024 * 1024,

@@ -6,7 +6,7 @@
 //! that lives in this process alone: another password, or another entry, is another login.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::Cause;
-use crate::access::Passwords;
+use crate::access::{Memory, Passwords};
 use crate::cause::Close;
 use crate::codec::Secret;
 
@@ -27,6 +27,8 @@ type Mark = [u8; 32];
 pub(crate) struct Login {
     key: hmac::Key,
     permits: Arc<Semaphore>,
+    /// Of verifications that have ended: no more than there are permits.
+    memories: Arc<Mutex<Vec<Memory>>>,
     remembered: Mutex<Remembered>,
 }
 
@@ -42,6 +44,7 @@ impl Login {
         Some(Self {
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?,
             permits: Arc::new(Semaphore::new(verifications_max.clamp(1, Semaphore::MAX_PERMITS))),
+            memories: Arc::default(),
             remembered: Mutex::default(),
         })
     }
@@ -60,10 +63,14 @@ impl Login {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| busy(()))?;
         let number = self.number(user);
         let (user_too, password, passwords) = (user.to_owned(), secret.0.to_vec(), Arc::clone(passwords));
+        let memories = Arc::clone(&self.memories);
         let verified = spawn_blocking(move || {
             // Held until the work is done: a connection that gives up does not make room for the next.
             let _permit = permit;
-            passwords.verify(&user_too, &password, number)
+            let mut memory = lock(&memories).pop().unwrap_or_default();
+            let verified = passwords.verify(&user_too, &password, number, &mut memory);
+            lock(&memories).push(memory);
+            verified
         });
         if !verified.await.map_err(|_| busy(()))? {
             return Err(wrong());
@@ -92,9 +99,13 @@ impl Login {
         tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        lock(&self.remembered)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Remembered {

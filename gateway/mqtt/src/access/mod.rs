@@ -23,7 +23,7 @@ pub use passwords::{EntryError, Passwords, PasswordsError};
 
 pub(crate) use acl::{Action, Guest};
 pub(crate) use identity::identity;
-pub(crate) use passwords::PASSWORD_BYTES_MAX;
+pub(crate) use passwords::{Memory, PASSWORD_BYTES_MAX};
 
 use crate::Cause;
 use crate::cause::Close;

@@ -10,9 +10,9 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::{Output, PasswordHash};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// The memory that one verification may take, in KiB.
@@ -29,6 +29,10 @@ const USER_BYTES_MAX: usize = 256;
 pub(crate) const PASSWORD_BYTES_MAX: usize = 1024;
 /// Users in a file.
 const USERS_MAX: usize = 100_000;
+
+/// What a verification works in. Kept from one to the next: the allocator would keep a copy of it for each thread that had one.
+#[derive(Default)]
+pub(crate) struct Memory(Vec<Block>);
 
 /// Users and their hashes. Its `Debug` tells their number only.
 #[derive(Clone, Default)]
@@ -135,22 +139,24 @@ impl Passwords {
     }
 
     /// Whether the password is the user's. Takes as long whether there is such a user or not: who is not there is given the
-    /// cost that `number` (the same for the same name) picks of those that occur. Blocks for tens of milliseconds.
-    pub(crate) fn verify(&self, user: &str, password: &[u8], number: u64) -> bool {
+    /// cost that `number` (the same for the same name) picks of those that occur. Blocks for tens of milliseconds. `memory`
+    /// grows to what is needed and is worth keeping.
+    pub(crate) fn verify(&self, user: &str, password: &[u8], number: u64, memory: &mut Memory) -> bool {
         let known = self.hash(user).and_then(|hash| PasswordHash::new(hash).ok());
-        match known {
-            Some(hash) => hasher(Params::DEFAULT).verify_password(password, &hash).is_ok(),
-            None => {
-                let count = self.costs.len().max(1) as u64;
-                let picked = usize::try_from(number % count).unwrap_or(0);
-                let cost = self.costs.get(picked).cloned().unwrap_or(Params::DEFAULT);
-                let mut unseen = vec![0; cost.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN)];
-                // Only the time counts.
-                let hashed = hasher(cost).hash_password_into(password, &[0; SALT_BYTES], &mut unseen);
-                std::hint::black_box((hashed.is_ok(), unseen));
-                false
-            }
+        let unknown = || {
+            let picked = usize::try_from(number % self.costs.len().max(1) as u64).unwrap_or(0);
+            self.costs.get(picked).cloned().unwrap_or(Params::DEFAULT)
+        };
+        let cost = known.as_ref().and_then(|hash| Params::try_from(hash).ok()).unwrap_or_else(unknown);
+        let salt = known.as_ref().and_then(|hash| hash.salt.as_ref()).map_or(&[0; SALT_BYTES][..], AsRef::as_ref);
+        let mut output = vec![0; cost.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN)];
+        if memory.0.len() < cost.block_count() {
+            memory.0.resize(cost.block_count(), Block::new());
         }
+        let hashed = hasher(cost).hash_password_into_with_memory(password, salt, &mut output, memory.0.as_mut_slice());
+        let output = std::hint::black_box(Output::new(&output));
+        // Outputs are compared in constant time.
+        hashed.is_ok() && output.is_ok_and(|output| known.and_then(|hash| hash.hash).is_some_and(|is| is == output))
     }
 }
 
@@ -206,25 +212,31 @@ mod tests {
 
     #[test]
     fn an_entry_that_was_made_here_is_verified_here() {
+        let mut memory = Memory::default();
         let line = Passwords::entry("anna", b"correct horse").unwrap();
         assert!(line.starts_with("anna:$argon2id$v=19$m=19456,t=2,p=1$"), "{line}");
         assert_ne!(line, Passwords::entry("anna", b"correct horse").unwrap(), "the salt is the same");
         let passwords = Passwords::parse(&format!("# people\n\n{line}\n")).unwrap();
         assert_eq!(passwords.len(), 1);
-        assert!(passwords.verify("anna", b"correct horse", 0));
-        assert!(!passwords.verify("anna", b"battery staple", 0));
-        assert!(!passwords.verify("bert", b"correct horse", 0));
+        assert!(passwords.verify("anna", b"correct horse", 0, &mut memory));
+        assert!(!passwords.verify("anna", b"battery staple", 0, &mut memory));
+        assert!(!passwords.verify("bert", b"correct horse", 0, &mut memory));
+        assert!(passwords.verify("anna", b"correct horse", 0, &mut memory), "what was there before is left in it");
     }
 
     #[test]
     fn who_is_not_there_costs_what_one_who_is_there_does() {
+        let mut memory = Memory::default();
         let text = format!("{}\n{}", cheap("anna", "a"), Passwords::entry("bert", b"b").unwrap());
         let passwords = Passwords::parse(&text).unwrap();
         let mut costs: Vec<_> = passwords.costs.iter().map(Params::m_cost).collect();
         costs.sort_unstable();
         assert_eq!(costs, [8, 19_456]);
-        assert!(!passwords.verify("nobody", b"", 0) && !passwords.verify("nobody", b"a", u64::MAX));
-        assert!(!Passwords::default().verify("nobody", b"a", 7));
+        assert!(
+            !passwords.verify("nobody", b"", 0, &mut memory)
+                && !passwords.verify("nobody", b"a", u64::MAX, &mut memory)
+        );
+        assert!(!Passwords::default().verify("nobody", b"a", 7, &mut memory));
     }
 
     #[test]
