@@ -27,6 +27,7 @@ Examples:
   lamppost check --config lamppost.toml    is it right, and what does it cost the card?
   lamppost run --config lamppost.toml      the gateway
   lamppost journal ls --dir /var/lib/lamppost/journal
+  lamppost publish --topic cmd/pump-7/valve --retain open
   lamppost audit --bootstrap kafka-1:9092 --ledger sender.jsonl
 
 Log lines go to standard error; RUST_LOG sets how much (for example RUST_LOG=lamppost=debug).";
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Measure this gateway on this machine: durable acknowledgements, delivery, latency, memory, bytes written.
     Bench(Bench),
+    /// Publish one message through the gateway's MQTT server: a command or a setting for devices. Returns once it is on the gateway's
+    /// disk, from where it reaches subscribed devices, those that are away when they come back.
+    Publish(Publish),
     /// Make an entry of the MQTT password file. The password is asked for, or read as a line from standard input.
     Passwd(Passwd),
     /// Look into a journal, take events out of it, repair it.
@@ -56,7 +60,7 @@ impl Command {
         match self {
             Self::Demo(_) | Self::Audit(_) => true,
             Self::Journal(journal) => matches!(journal.command, JournalCommand::Verify(_)),
-            Self::Run(_) | Self::Check(_) | Self::Bench(_) | Self::Passwd(_) => false,
+            Self::Run(_) | Self::Check(_) | Self::Bench(_) | Self::Passwd(_) | Self::Publish(_) => false,
         }
     }
 }
@@ -111,6 +115,46 @@ pub(crate) struct Audit {
     /// Print the verdict as one line of JSON, the last on standard output.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The MQTT topic. The gateway stores the message as an event, and its routes lead it to a topic of the cluster, as any other.
+    #[arg(long, short, value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// The payload; an empty one with --retain removes the retained message.
+    #[arg(required_unless_present_any = ["file", "stdin"], conflicts_with_all = ["file", "stdin"])]
+    pub(crate) payload: Option<String>,
+    /// Take the payload from a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "stdin")]
+    pub(crate) file: Option<PathBuf>,
+    /// Take the payload from standard input.
+    #[arg(long)]
+    pub(crate) stdin: bool,
+    /// Keep it for devices that subscribe later; the next one with this topic replaces it.
+    #[arg(long, short)]
+    pub(crate) retain: bool,
+    /// 1: wait until it is on the gateway's disk; only this reaches devices that are away. 0: send it and don't wait.
+    #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub(crate) qos: u8,
+    /// After so many seconds it is no longer delivered. By default always.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) expires: Option<u32>,
+    /// The payload's media type.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
+    /// Where the gateway is. By default what the configuration says.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) to: Option<String>,
+    /// The gateway's configuration, to see where it listens.
+    #[arg(long, short, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub(crate) config: PathBuf,
+    /// The MQTT client id, which is the event's device.
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+    /// How long to wait for everything, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Args)]

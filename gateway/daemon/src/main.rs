@@ -88,6 +88,7 @@ fn dispatch(command: &Command) -> anyhow::Result<bool> {
         Command::Audit(args) => command::audit::run(args, &mut out),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, &mut out)).map(|()| true),
         Command::Passwd(args) => command::passwd::run(args, &mut out).map(|()| true),
+        Command::Publish(args) => runtime()?.block_on(command::publish::run(args, &mut out)).map(|()| true),
         Command::Journal(args) => command::journal::run(args, &mut out),
     }
 }

@@ -1,4 +1,4 @@
-//! What all rooms of the gateway share: the event, its identity and times, and the two contracts through which
+//! What all rooms of the gateway share: the event, its identity and times, and the contracts through which
 //! events enter and leave the journal. No I/O, no clock, no runtime.
 //!
 //! Glossary (the words of ARCHITECTURE.md, as types):
@@ -15,6 +15,7 @@
 //! | the journal's incarnation, part of every outward id | [`Epoch`] |
 //! | how sources hand over | [`Intake`] |
 //! | how consumers read | [`Outlet`] |
+//! | what a source remembers over a restart | [`Notes`] |
 
 mod arrival;
 mod flow;
@@ -22,6 +23,7 @@ pub mod header;
 mod id;
 mod murmur2;
 mod names;
+mod notes;
 mod place;
 mod record;
 mod time;
@@ -34,6 +36,7 @@ pub use flow::{
 pub use id::{EventId, ParseEventIdError};
 pub use murmur2::{murmur2, partition_of};
 pub use names::{Address, ContentType, DeviceId, GatewayId, Group, NameError, Topic};
+pub use notes::{NoteRefusal, Notes, NotesUnreadable};
 pub use place::{Commit, Epoch, Offset, Partition, Position, TopicPartition};
 pub use record::{RecordError, StoredRecord, decode_event, encode_event};
 pub use time::{BootId, Clock, ClockQuality, EventTime, Monotonic, Now, WallTime};

@@ -11,8 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use lamppost_event::{Arrival, Commit, DeviceId, Intake, JournalStopped, Refusal, Waiting};
-use lamppost_mqtt::{Counters, Front, Limits, Listener, Rules};
+use bytes::Bytes;
+use lamppost_event::{
+    Arrival, BootId, Clock, ClockQuality, Commit, DeviceId, Intake, JournalStopped, Monotonic, NoteRefusal, Notes,
+    NotesUnreadable, Now, Refusal, Waiting, WallTime,
+};
+use lamppost_mqtt::{Counters, Front, Ground, Limits, Listener, Rules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -79,6 +83,32 @@ impl Intake for Simulated {
     }
 }
 
+/// Nothing is remembered: no session here outlives its connection.
+impl Notes for Simulated {
+    fn put(&self, _: &[u8], _: Option<Bytes>) -> Result<Commit, NoteRefusal> {
+        Ok(Commit(self.gathering.load(Relaxed)))
+    }
+
+    fn bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
+    fn visit(&self, _: &[u8], _: &mut dyn FnMut(&[u8], &Bytes)) -> Result<(), NotesUnreadable> {
+        Ok(())
+    }
+}
+
+impl Clock for Simulated {
+    fn now(&self) -> Now {
+        let (wall, monotonic) = (WallTime(0), Monotonic(0));
+        Now { wall, monotonic, boot: BootId(1), quality: ClockQuality::Unset }
+    }
+}
+
+fn ground(simulated: &Arc<Simulated>) -> Ground {
+    Ground { intake: simulated.clone(), notes: simulated.clone(), clock: simulated.clone() }
+}
+
 /// One client that keeps `window` publishes under way until `until`.
 async fn client(
     address: SocketAddr,
@@ -133,7 +163,7 @@ async fn idle_connections(count: u64) -> Result<(), Box<dyn std::error::Error>> 
         vec![Listener::open(([127, 0, 0, 1], 0).into())],
         Rules::default(),
         Limits::default(),
-        intake,
+        ground(&intake),
         Arc::clone(&counters),
     )
     .await?;
@@ -165,12 +195,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let limits = Limits { window: 128, ..Limits::default() };
         let intake = Simulated::start(Duration::from_millis(commit_ms));
         let counters = Arc::new(Counters::default());
-        let journal: Arc<dyn Intake> = intake.clone();
         let front = Front::bind(
             vec![Listener::open(([127, 0, 0, 1], 0).into())],
             Rules::default(),
             limits,
-            journal,
+            ground(&intake),
             Arc::clone(&counters),
         )
         .await?;

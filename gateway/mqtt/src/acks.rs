@@ -3,19 +3,22 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use lamppost_event::Commit;
 
-use crate::fanout::Publication;
+use crate::message::Message;
 
-/// A taken publish.
+/// A taken publish, or another answer that waits for the disk.
 #[derive(Debug)]
 pub(crate) struct Pending {
     /// To be acknowledged; `None` for QoS 0 and wills.
     pub(crate) packet_id: Option<u16>,
     /// Payload bytes, counted against the connection's bound.
     pub(crate) bytes: usize,
+    /// Another answer (SUBACK, UNSUBACK), encoded; else empty.
+    pub(crate) answer: Bytes,
     /// To go to subscribers once it is on disk.
-    pub(crate) publication: Option<Publication>,
+    pub(crate) message: Option<Message>,
     /// Not taken at all: the PUBACK that says so waits here for those before it.
     pub(crate) refused: bool,
 }
@@ -66,14 +69,17 @@ impl Acks {
     /// The client is gone: nobody is to be told.
     pub(crate) fn forget_packet_ids(&mut self) {
         self.unacknowledged = 0;
-        self.queue.iter_mut().for_each(|(_, pending)| pending.packet_id = None);
+        self.queue.iter_mut().for_each(|(_, pending)| {
+            pending.packet_id = None;
+            pending.answer = Bytes::new();
+        });
     }
 
-    /// Takes out what may go to subscribers, of what will never be seen on disk by this connection.
+    /// Takes out what might go to subscribers, of what will never be seen on disk by this connection. Returns how many.
     pub(crate) fn abandon(&mut self) -> usize {
-        let publications = self.queue.drain(..).filter(|(_, pending)| pending.publication.is_some()).count();
+        let messages = self.queue.drain(..).filter(|(_, pending)| pending.message.is_some()).count();
         *self = Self::default();
-        publications
+        messages
     }
 }
 
@@ -82,7 +88,8 @@ mod tests {
     use super::*;
 
     fn pending(packet_id: u16) -> Pending {
-        Pending { packet_id: (packet_id != 0).then_some(packet_id), bytes: 10, publication: None, refused: false }
+        let packet_id = (packet_id != 0).then_some(packet_id);
+        Pending { packet_id, bytes: 10, answer: Bytes::new(), message: None, refused: false }
     }
 
     #[test]

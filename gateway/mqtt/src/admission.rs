@@ -65,7 +65,7 @@ pub(crate) fn still_admitted(
         return Err(Close::new(Cause::Credentials, "the user's password has been changed or taken away"));
     }
     permissions.renew(Arc::clone(&rules.acl));
-    match outbound.filters().find(|filter| !permissions.may_subscribe(device, filter)) {
+    match outbound.filters().iter().find(|filter| !permissions.may_subscribe(device, filter)) {
         Some(filter) => {
             Err(Close::new(Cause::NotAuthorized, format!("the subscription to {filter:?} is allowed no more")))
         }

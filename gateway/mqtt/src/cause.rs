@@ -36,6 +36,8 @@ pub enum Cause {
     Coming,
     /// A packet that was begun and not finished in time.
     PacketTimeout,
+    /// No room to remember one more session.
+    SessionsFull,
     /// A packet above the limit.
     PacketTooLarge,
     /// An event above the journal's limit.
@@ -62,7 +64,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in order of their numbers.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Malformed,
         Self::Protocol,
         Self::ConnectTimeout,
@@ -79,6 +81,7 @@ impl Cause {
         Self::ConnectRate,
         Self::Coming,
         Self::PacketTimeout,
+        Self::SessionsFull,
         Self::PacketTooLarge,
         Self::EventTooLarge,
         Self::QosTwo,
@@ -112,6 +115,7 @@ impl Cause {
             Self::ConnectRate => "connect_rate",
             Self::Coming => "coming",
             Self::PacketTimeout => "packet_timeout",
+            Self::SessionsFull => "sessions_full",
             Self::PacketTooLarge => "packet_too_large",
             Self::EventTooLarge => "event_too_large",
             Self::QosTwo => "qos_2",
@@ -147,7 +151,7 @@ impl Cause {
             Self::KeepAlive => 0x8D,
             Self::TakenOver => 0x8E,
             // Quota exceeded, not "server unavailable": that one is for CONNACK only.
-            Self::JournalStopped => 0x97,
+            Self::JournalStopped | Self::SessionsFull => 0x97,
             Self::ShuttingDown => 0x8B,
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use lamppost_event::{Arrival, Commit, DeviceId, Intake, NameError, Refusal, Waiting};
+use bytes::{Bytes, BytesMut};
+use lamppost_event::{Clock, Commit, DeviceId, Intake, NameError, Waiting};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -26,9 +26,13 @@ use crate::fanout::Fanout;
 use crate::handshake::{Client, shake_hands};
 use crate::listener::Door;
 use crate::login::Login;
+use crate::outbound::Answer;
 use crate::pace::Pace;
 use crate::registry::Registry;
-use crate::session::Effect;
+use crate::retained::Retained;
+use crate::session::{Effect, Offer};
+use crate::sessions::Sessions;
+use crate::storing::Storing;
 use crate::transport::Stream;
 use crate::wire::Wire;
 use crate::{Cause, Limits};
@@ -44,7 +48,10 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) intake: Arc<dyn Intake>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fanout: Fanout,
+    pub(crate) sessions: Sessions,
+    pub(crate) retained: Retained,
     pub(crate) registry: Arc<Registry>,
     pub(crate) durability: watch::Receiver<Durability>,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -66,20 +73,24 @@ impl Shared {
         DeviceId::new(&format!("auto-{:016x}", self.random.hash_one(number)))
     }
 
-    /// Offers to the journal. `Ok(Err(_))`: it is full now.
-    pub(crate) fn offer(&self, arrival: Arrival, qos: Qos) -> Result<Result<Commit, Box<Arrival>>, Close> {
-        match self.intake.offer(arrival) {
-            Ok(commit) => {
-                add(
-                    if qos == Qos::AtMostOnce { &self.counters.publishes_qos0 } else { &self.counters.publishes_qos1 },
-                    1,
-                );
-                Ok(Ok(commit))
-            }
-            Err(Refusal::Full(arrival)) => Ok(Err(arrival)),
-            Err(refusal @ Refusal::TooLarge { .. }) => Err(Close::new(Cause::EventTooLarge, refusal.to_string())),
-            Err(Refusal::Stopped(stopped)) => Err(Close::new(Cause::JournalStopped, stopped.to_string())),
+    /// Forgets what is over.
+    pub(crate) fn tidy(&self) {
+        self.registry.tidy();
+        self.sessions.tidy();
+        self.retained.tidy(self.durable_now());
+    }
+
+    /// How far the journal is on disk, as far as is known here.
+    pub(crate) fn durable_now(&self) -> Commit {
+        match *self.durability.borrow() {
+            Durability::Reached(commit) => commit,
+            Durability::Stopped => Commit(0),
         }
+    }
+
+    /// Whether anybody subscribes to anything.
+    fn is_anybody_listening(&self) -> bool {
+        self.fanout.wanted() || self.sessions.are_any_waiting()
     }
 }
 
@@ -155,10 +166,11 @@ pub(crate) async fn serve(
     }
 }
 
-/// An arrival that the journal had no room for.
+/// A publish that the journal had no room for.
 struct Stalled {
-    arrival: Box<Arrival>,
-    pending: Pending,
+    storing: Storing,
+    packet_id: Option<u16>,
+    bytes: usize,
     _gauge: Gauge<fn(&Counters) -> &AtomicU64>,
 }
 
@@ -180,6 +192,7 @@ impl Connection {
         let mut stopping = shared.stopping.clone();
         let mut rules = shared.rules.clone();
         let mut ticket = self.client.claim.ticket.clone();
+        let kept = Arc::clone(&self.client.outbound.kept);
         let mut room: Option<Waiting<'_, ()>> = None;
         let mut heard = Instant::now();
         let mut silence = std::pin::pin!(sleep_until(heard + self.client.silence_max.unwrap_or_default()));
@@ -189,7 +202,11 @@ impl Connection {
             if !self.client.session.acks.is_empty() && self.on_disk()? {
                 continue;
             }
+            self.send();
             self.wire.flush()?;
+            if self.wire.output.is_empty() && self.client.outbound.can_send(shared.durable_now()) {
+                continue;
+            }
             let output_low = self.wire.output.len() < shared.limits.outgoing_bytes_max;
             self.inflight.set(self.client.session.acks.bytes());
             self.begun.set(self.wire.held());
@@ -206,7 +223,9 @@ impl Connection {
             if unfinished.is_some_and(|late| self.client.silence_max.is_none() || late < silence.deadline()) {
                 silence.as_mut().reset(unfinished.unwrap_or(heard));
             }
-            let deliver = output_low && self.client.outbound.may_deliver(self.client.reception);
+            let deliver = output_low && self.client.outbound.may_deliver();
+            let waits =
+                !self.client.session.acks.is_empty() || self.client.outbound.waits_for_disk(shared.durable_now());
             if read {
                 self.wire.rest();
             }
@@ -215,6 +234,7 @@ impl Connection {
             } else if room.is_none() {
                 room = Some(shared.intake.room());
             }
+            let mut router_died = None;
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => {
@@ -225,11 +245,15 @@ impl Connection {
                 }
                 _ = rules.changed() => self.look_again()?,
                 // Who waits for nothing is not woken by every commit.
-                _ = self.durability.changed(), if !self.client.session.acks.is_empty() => {
+                _ = self.durability.changed(), if waits => {
                     self.on_disk()?;
                 }
                 writable = self.wire.writable(), if self.wire.has_unsent() => writable?,
-                delivery = self.client.outbound.next(), if deliver => self.deliver(delivery?),
+                () = kept.wake.notified(), if kept.durable => {}
+                delivery = self.client.outbound.next(), if deliver => match delivery {
+                    Ok(delivery) => self.deliver(delivery),
+                    Err(ended) => router_died = Some(ended),
+                },
                 readable = self.wire.readable(), if read => {
                     readable?;
                     if !self.wire.fill()? {
@@ -239,7 +263,7 @@ impl Connection {
                 }
                 () = wait_for_room(&mut room), if self.stalled.is_some() => {
                     room = None;
-                    self.offer_again()?;
+                    self.store_again()?;
                     heard = Instant::now();
                 }
                 () = self.inflight.opened(), if crowded => {}
@@ -260,6 +284,9 @@ impl Connection {
                     silence.as_mut().reset(heard + silence_max);
                 }
             }
+            if let Some(ended) = router_died {
+                self.link_again(ended).await?;
+            }
         }
     }
 
@@ -276,8 +303,9 @@ impl Connection {
             if let (Some(pace), Packet::Publish(_)) = (&mut self.pace, &packet) {
                 pace.charge(body.len(), Instant::now());
             }
-            let wanted = self.shared.fanout.wanted();
-            let effect = self.client.session.receive(packet, wanted, &mut self.wire.output);
+            let wanted = self.shared.is_anybody_listening();
+            let now = || self.shared.clock.now().monotonic;
+            let effect = self.client.session.receive(packet, wanted, now, &mut self.wire.output);
             if let Some(denied) = self.client.session.take_denied() {
                 self.shared.counters.deny(&denied, self.client.session.device.as_str());
             }
@@ -288,25 +316,31 @@ impl Connection {
     }
 
     async fn act(&mut self, effect: Effect) -> Result<(), Ending> {
-        let Self { client, shared, wire, .. } = self;
+        let Self { client, shared, .. } = self;
         let version = client.session.version;
         match effect {
             Effect::None => {}
-            Effect::Offer(arrival, pending) => self.offer(*arrival, pending)?,
-            Effect::Delivered(packet_id) => {
-                client.outbound.delivered(packet_id, client.reception, &mut wire.output);
+            Effect::Offer(offer) => {
+                let Offer { arrival, packet_id, message } = *offer;
+                let qos = if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+                let storing = Storing::new(arrival, qos, message);
+                let bytes = storing.bytes();
+                self.store(storing, packet_id, bytes)?;
             }
+            Effect::Delivered(packet_id) => client.outbound.delivered(packet_id, shared),
             Effect::Subscribe(request) => {
                 let packet_id = request.packet_id;
-                let subscribing =
-                    client.outbound.subscribe(request, version, shared.limits.subscriptions_max, &shared.fanout);
-                let codes = subscribing.await?;
+                let Answer { codes, commit } = client.outbound.subscribe(request, shared).await?;
                 add(&shared.counters.subscriptions_refused, codes.iter().filter(|code| **code >= 0x80).count() as u64);
-                codec::suback(version, packet_id, &codes, &mut wire.output);
+                let mut answer = BytesMut::new();
+                codec::suback(version, packet_id, &codes, &mut answer);
+                self.answer(answer, commit);
             }
             Effect::Unsubscribe { packet_id, filters } => {
-                let codes = client.outbound.unsubscribe(&filters)?;
-                codec::unsuback(version, packet_id, &codes, &mut wire.output);
+                let Answer { codes, commit } = client.outbound.unsubscribe(&filters, shared)?;
+                let mut answer = BytesMut::new();
+                codec::unsuback(version, packet_id, &codes, &mut answer);
+                self.answer(answer, commit);
             }
             Effect::Leave { with_will, session_expiry_s } => {
                 return Err(Ending::Left { with_will, session_expiry_s });
@@ -315,23 +349,25 @@ impl Connection {
         Ok(())
     }
 
-    fn offer(&mut self, arrival: Arrival, pending: Pending) -> Result<(), Ending> {
-        let qos = if pending.packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
-        match self.shared.offer(arrival, qos)? {
-            Ok(commit) => self.client.session.taken(commit, pending),
-            Err(arrival) => {
+    fn store(&mut self, mut storing: Storing, packet_id: Option<u16>, bytes: usize) -> Result<(), Ending> {
+        match storing.attempt(&self.shared)? {
+            Some((commit, message)) => {
+                let answer = Bytes::new();
+                self.client.session.taken(commit, Pending { packet_id, bytes, answer, message, refused: false });
+            }
+            None => {
                 add(&self.shared.counters.stalls, 1);
                 let which: fn(&Counters) -> &AtomicU64 = |counters| &counters.stalled_now;
                 let gauge = Gauge::up(Arc::clone(&self.shared.counters), which);
-                self.stalled = Some(Stalled { arrival, pending, _gauge: gauge });
+                self.stalled = Some(Stalled { storing, packet_id, bytes, _gauge: gauge });
             }
         }
         Ok(())
     }
 
-    fn offer_again(&mut self) -> Result<(), Ending> {
+    fn store_again(&mut self) -> Result<(), Ending> {
         match self.stalled.take() {
-            Some(Stalled { arrival, pending, .. }) => self.offer(*arrival, pending),
+            Some(Stalled { storing, packet_id, bytes, .. }) => self.store(storing, packet_id, bytes),
             None => Ok(()),
         }
     }
@@ -342,17 +378,44 @@ impl Connection {
         still_admitted(&mut session.permissions, *login, &session.device, outbound, &self.shared)
     }
 
+    /// Gives an answer, at once or when what it promises is on disk.
+    fn answer(&mut self, answer: BytesMut, commit: Option<Commit>) {
+        match commit {
+            None => self.wire.output.extend_from_slice(&answer),
+            Some(commit) => {
+                let (bytes, answer) = (answer.len() + 64, answer.freeze());
+                self.client
+                    .session
+                    .taken(commit, Pending { packet_id: None, bytes, answer, message: None, refused: false });
+            }
+        }
+    }
+
     /// Acknowledges what is on disk, and lets it go to subscribers. Returns whether there was any.
     fn on_disk(&mut self) -> Result<bool, Close> {
         let durability = *self.durability.borrow_and_update();
         acknowledge(durability, &mut self.client, &self.shared, &mut self.wire.output)
     }
 
-    fn deliver(&mut self, delivery: crate::fanout::Delivery) {
-        let Client { outbound, session, reception, .. } = &mut self.client;
-        if outbound.deliver(delivery, &session.device, *reception, &mut self.wire.output) {
-            add(&self.shared.counters.delivered, 1);
+    /// Sends what is queued for the session.
+    fn send(&mut self) {
+        let (durable, now) = (self.shared.durable_now(), &self.shared.clock);
+        if self.client.outbound.can_send(durable) {
+            self.client.outbound.send(durable, now.now().monotonic, &self.shared, &mut self.wire.output);
         }
+    }
+
+    fn deliver(&mut self, delivery: crate::fanout::Delivery) {
+        let now = self.shared.clock.now().monotonic;
+        self.client.outbound.deliver(delivery, now, &self.shared, &mut self.wire.output);
+    }
+
+    /// The router died. A remembered session goes on with the next one: nothing that it was promised went through it.
+    async fn link_again(&mut self, ended: crate::fanout::LinkEnded) -> Result<(), Ending> {
+        if !self.client.outbound.kept.durable {
+            return Err(ended.into());
+        }
+        Ok(self.client.outbound.link_again(&self.shared.fanout).await?)
     }
 }
 
@@ -366,7 +429,7 @@ pub(crate) fn acknowledge(
     match durability {
         Durability::Reached(commit) => {
             let bytes_before = client.session.acks.bytes();
-            let pubacks = client.session.durable(commit, out, |publication| shared.fanout.publish(publication));
+            let pubacks = client.session.durable(commit, out, |message| shared.fanout.publish(message));
             add(&shared.counters.pubacks, pubacks);
             Ok(pubacks > 0 || client.session.acks.bytes() < bytes_before)
         }

@@ -15,7 +15,9 @@ pub struct Counters {
     pub connections_total: AtomicU64,
     /// Clients that were sent a positive CONNACK.
     pub clients_total: AtomicU64,
-    /// Sessions remembered for clients that are away (a gauge).
+    /// Sessions that outlive their connections (a gauge).
+    pub sessions_now: AtomicU64,
+    /// Of those, sessions of clients that are away (a gauge).
     pub sessions_away_now: AtomicU64,
     /// QoS 0 publishes offered to the journal, wills among them.
     pub publishes_qos0: AtomicU64,
@@ -41,6 +43,14 @@ pub struct Counters {
     pub fanout_shed: AtomicU64,
     /// Messages that were stored and delivered, but not retained for lack of room.
     pub retained_refused: AtomicU64,
+    /// Retained messages (a gauge).
+    pub retained_now: AtomicU64,
+    /// QoS 1 messages that wait for remembered sessions (a gauge).
+    pub queued_now: AtomicU64,
+    /// Messages that were not queued for a session for lack of room there.
+    pub queue_shed: AtomicU64,
+    /// Sessions ended for want of room: those that had been away longest.
+    pub sessions_evicted: AtomicU64,
     /// Subscriptions refused, for whatever reason.
     pub subscriptions_refused: AtomicU64,
     /// Publishes that the rules do not allow. None of them was stored.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lamppost_event::Commit;
+use lamppost_event::{Commit, DeviceId};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -13,15 +13,18 @@ use crate::connection::{Ending, ROOM_POLL, Shared, acknowledge};
 use crate::counters::add;
 use crate::durability::Durability;
 use crate::handshake::Client;
+use crate::message::Message;
 use crate::registry::Ticket;
 use crate::session::LastWill;
+use crate::storing::Storing;
 use crate::wire::Wire;
 
 /// A will that waits for its delay [MQTT-3.1.3-9].
 pub(crate) struct DelayedWill {
-    will: LastWill,
-    delay: Duration,
-    ticket: Ticket,
+    pub(crate) device: DeviceId,
+    pub(crate) will: LastWill,
+    pub(crate) delay: Duration,
+    pub(crate) ticket: Ticket,
 }
 
 /// What is left of a connection when its client may be let in again.
@@ -77,11 +80,11 @@ pub(crate) async fn end(
     }
     let delayed = delayed.map(|will| {
         let delay = Duration::from_secs(will.delay_s.into()).min(expiry);
-        DelayedWill { will, delay, ticket: client.claim.ticket.clone() }
+        let device = client.session.device.clone();
+        shared.sessions.note_will(&device, u32::try_from(delay.as_secs()).unwrap_or(u32::MAX), &will.message);
+        DelayedWill { device, will, delay, ticket: client.claim.ticket.clone() }
     });
-    if !expiry.is_zero() {
-        client.claim.leave(client.outbound, Instant::now() + expiry);
-    }
+    shared.sessions.leave(&client.outbound.kept, expiry);
     Afterwards { wire, delayed }
 }
 
@@ -134,14 +137,20 @@ async fn drain(
 
 /// Stores a will by the way of all events. `None`: it never can be.
 async fn store(will: LastWill, shared: &Shared) -> Option<(Commit, Pending)> {
-    let mut arrival = will.arrival;
+    let expires = will.expiry_s.map(|seconds| Message::expires(shared.clock.now().monotonic, seconds));
+    let message = Message { expires, ..will.message };
+    let mut storing = Storing::new(*will.arrival, message.qos, Some(message));
+    let bytes = storing.bytes();
     loop {
-        match shared.offer(*arrival, will.qos) {
-            Ok(Ok(commit)) => {
+        match storing.attempt(shared) {
+            Ok(Some((commit, message))) => {
                 add(&shared.counters.wills, 1);
-                return Some((commit, will.pending));
+                return Some((
+                    commit,
+                    Pending { packet_id: None, bytes, answer: bytes::Bytes::new(), message, refused: false },
+                ));
             }
-            Ok(Err(back)) => arrival = back,
+            Ok(None) => {}
             Err(close) => {
                 tracing::debug!(reason = close.detail, "a will could not be stored");
                 add(&shared.counters.wills_dropped, 1);
@@ -156,15 +165,17 @@ impl DelayedWill {
     /// Stores it when its delay or the session is over, unless the client comes back.
     pub(crate) async fn publish(mut self, shared: &Shared) {
         if timeout(self.delay, self.ticket.superseded()).await.is_ok() {
+            shared.sessions.forget_will(&self.device);
             return;
         }
         let Some((commit, pending)) = store(self.will, shared).await else { return };
+        shared.sessions.forget_will(&self.device);
         let mut durability = shared.durability.clone();
         let settled = |durability: &Durability| !matches!(durability, Durability::Reached(at) if *at < commit);
         if let Ok(Durability::Reached(_)) = durability.wait_for(settled).await.as_deref()
-            && let Some(publication) = pending.publication
+            && let Some(message) = pending.message
         {
-            shared.fanout.publish(publication);
+            shared.fanout.publish(message);
         }
     }
 }

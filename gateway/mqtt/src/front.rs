@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lamppost_event::Intake;
+use lamppost_event::{Clock, Intake, Notes, NotesUnreadable};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,16 +16,20 @@ use crate::budget::Budget;
 use crate::connection::{OpenGauge, Shared, serve};
 use crate::counters::{Gauge, add};
 use crate::door::Porch;
+use crate::ending::DelayedWill;
 use crate::fanout::Fanout;
 use crate::listener::Door;
 use crate::login::Login;
 use crate::pace::Bucket;
 use crate::registry::Registry;
+use crate::retained::Retained;
+use crate::session::Session;
+use crate::sessions::{Restored, Sessions};
 use crate::transport::Stream;
 use crate::{Cause, Counters, Keys, Limits, Listener, Rules, cause::Close, durability};
 
-/// How often remembered sessions are looked through for those that are over.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
+/// How often what is over is looked for and removed.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 /// After a failed accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How much longer than the drain timeout connections may take to end.
@@ -57,6 +61,20 @@ pub enum BindError {
     /// The router's threads can't be started.
     #[error("the MQTT router does not start: {0}")]
     Router(#[source] std::io::Error),
+    /// The sessions and retained messages of an earlier life can't be read. To go on without them would lose them.
+    #[error("the MQTT sessions can't be gone on with: {0}")]
+    Notes(#[from] NotesUnreadable),
+}
+
+/// What the front stands on.
+#[derive(Clone)]
+pub struct Ground {
+    /// Takes events.
+    pub intake: Arc<dyn Intake>,
+    /// Remembers sessions and retained messages; durable with the intake's commits.
+    pub notes: Arc<dyn Notes>,
+    /// Tells how long something waited.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The MQTT server. A PUBACK from it means: on disk.
@@ -65,12 +83,14 @@ pub struct Front {
     local_addrs: Vec<SocketAddr>,
     keys: Keys,
     shared: Arc<Shared>,
+    wills: Vec<DelayedWill>,
     stop: watch::Sender<bool>,
     durable: watch::Sender<durability::Durability>,
 }
 
 impl Front {
-    /// Listens on all `listeners`, and starts the router. Nothing is accepted before [`Front::run`].
+    /// Listens on all `listeners`, reads the sessions and retained messages of an earlier life, and starts the router. Nothing is
+    /// accepted before [`Front::run`].
     ///
     /// # Errors
     /// [`BindError`].
@@ -78,7 +98,7 @@ impl Front {
         listeners: Vec<Listener>,
         rules: Rules,
         limits: Limits,
-        intake: Arc<dyn Intake>,
+        ground: Ground,
         counters: Arc<Counters>,
     ) -> Result<Self, BindError> {
         check(&limits)?;
@@ -96,18 +116,33 @@ impl Front {
         let login = Login::new(limits.verifications_max).ok_or(BindError::Random)?;
         let limits = Arc::new(limits);
         let fanout = Fanout::start(Arc::clone(&limits), Arc::clone(&counters)).map_err(BindError::Router)?;
+        let Ground { intake, notes, clock } = ground;
+        let (limits_too, counters_too) = (Arc::clone(&limits), Arc::clone(&counters));
+        let retained = Retained::restore(limits_too, counters_too, Arc::clone(&notes), Arc::clone(&clock))?;
+        let (limits_too, counters_too) = (Arc::clone(&limits), Arc::clone(&counters));
+        let Restored { sessions, wills } = Sessions::restore(limits_too, counters_too, notes, Arc::clone(&clock))?;
         let porch = Porch::new(Arc::clone(&limits));
         let (inflight, begun) = (Budget::new(limits.inflight_bytes_max), Budget::new(limits.begun_bytes_max));
         let (stop, stopping) = watch::channel(false);
         let (durable, watched) = watch::channel(durability::now(&*intake));
-        let registry = Arc::new(Registry::new(limits.sessions_max, Arc::clone(&counters)));
+        let registry = Arc::new(Registry::default());
         let (changed, watched_rules) = watch::channel(Arc::new(rules));
         let keys = Keys { doors: bound.iter().map(|(_, door)| Arc::clone(door)).collect(), rules: changed };
+        let wills = wills.into_iter().map(|(device, delay_s, message)| DelayedWill {
+            delay: Duration::from_secs(delay_s.into()),
+            ticket: registry.ticket(&device),
+            will: Session::restored_will(message, delay_s),
+            device,
+        });
+        let wills = wills.collect();
         let shared = Shared {
             limits,
             counters,
             intake,
+            clock,
             fanout,
+            sessions,
+            retained,
             registry,
             durability: watched,
             stopping,
@@ -119,7 +154,7 @@ impl Front {
             inflight,
             begun,
         };
-        Ok(Self { listeners: bound, local_addrs, keys, shared: Arc::new(shared), stop, durable })
+        Ok(Self { listeners: bound, local_addrs, keys, shared: Arc::new(shared), wills, stop, durable })
     }
 
     /// Where the first listener listens.
@@ -144,10 +179,14 @@ impl Front {
     /// Serves until `shutdown` completes. Then it accepts no more, gives the acknowledgements that become due within the
     /// drain timeout, says DISCONNECT 0x8B (server shutting down) to v5 clients, and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listeners, keys, shared, stop, durable, .. } = self;
+        let Self { listeners, keys, shared, wills, stop, durable, .. } = self;
         let follower = tokio::spawn(durability::follow(Arc::clone(&shared.intake), durable));
         let mut connections = JoinSet::new();
-        let mut expiry = interval(EXPIRY_INTERVAL);
+        for will in wills {
+            let shared = Arc::clone(&shared);
+            connections.spawn(async move { will.publish(&shared).await });
+        }
+        let mut tidy = interval(TIDY_INTERVAL);
         let mut shutdown = std::pin::pin!(shutdown);
         let per_s = shared.limits.connects_per_s;
         let mut connects = Bucket::new(per_s, per_s, Instant::now());
@@ -167,7 +206,7 @@ impl Front {
                     }
                 },
                 Some(_) = connections.join_next() => {}
-                _ = expiry.tick() => shared.registry.expire(Instant::now()),
+                _ = tidy.tick() => shared.tidy(),
             }
         }
         drop(listeners);
@@ -175,6 +214,7 @@ impl Front {
         let deadline = Instant::now() + shared.limits.drain_timeout + STOP_GRACE;
         while let Ok(Some(_)) = timeout_at(deadline, connections.join_next()).await {}
         connections.shutdown().await;
+        shared.tidy();
         shared.fanout.stop();
         follower.abort();
         drop(keys);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lamppost_event::DeviceId;
+use lamppost_event::{Commit, DeviceId, NoteRefusal};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admission::{Admitted, Proven, admit, certified};
@@ -14,6 +14,7 @@ use crate::listener::Door;
 use crate::outbound::{Outbound, Reception};
 use crate::registry::Claim;
 use crate::session::{LastWill, Session};
+use crate::sessions::Aliases;
 use crate::wire::Wire;
 use crate::{Cause, Limits};
 
@@ -25,7 +26,6 @@ pub(crate) struct Client {
     pub(crate) session: Session,
     pub(crate) outbound: Outbound,
     pub(crate) claim: Claim,
-    pub(crate) reception: Reception,
     pub(crate) will: Option<LastWill>,
     /// `None`: the client may be silent for ever.
     pub(crate) silence_max: Option<Duration>,
@@ -42,6 +42,9 @@ struct Introduction {
     clean: bool,
     will: Option<LastWill>,
     reception: Reception,
+    aliases: Aliases,
+    /// What the server sets in place of the client's.
+    keep_alive_s: Option<u16>,
     silence_max: Option<Duration>,
     session_expiry: Duration,
     /// The expiry is another than the client asked for.
@@ -74,11 +77,13 @@ pub(crate) async fn shake_hands(wire: &mut Wire, door: &Door, shared: &Shared) -
     };
     let too_late = |_| Err(Close::new(Cause::ConnectTimeout, "the password could not be verified in time"));
     let admitted = timeout_at(deadline, admitted).await.unwrap_or_else(too_late);
-    let introduction = admitted.and_then(|admitted| introduce(&connect, admitted, shared));
-    let introduction = introduction.inspect_err(|close| {
+    let introduced = match admitted.and_then(|admitted| introduce(&connect, admitted, shared)) {
+        Ok(introduction) => let_in(introduction, wire, shared).await,
+        Err(close) => Err(close),
+    };
+    introduced.inspect_err(|close| {
         codec::connack_refused(version, connack_code(version, close.cause), &close.detail, &mut wire.output);
-    })?;
-    Ok(let_in(introduction, wire, shared).await)
+    })
 }
 
 async fn first_packet(wire: &mut Wire, shared: &Shared) -> Result<(codec::Frame, bytes::BytesMut), Close> {
@@ -142,6 +147,8 @@ fn introduce(connect: &Connect<'_>, admitted: Admitted, shared: &Shared) -> Resu
     session.permissions = admitted.permissions;
     let will = connect.will.as_ref().map(|will| session.last_will(will)).transpose()?;
     let asked = asked_expiry(connect);
+    let keep_alive_s = server_keep_alive_s(connect, &shared.limits);
+    let silence_s = keep_alive_s.unwrap_or(connect.keep_alive_s);
     let session_expiry = asked.min(shared.limits.session_expiry_max);
     Ok(Introduction {
         session,
@@ -149,13 +156,22 @@ fn introduce(connect: &Connect<'_>, admitted: Admitted, shared: &Shared) -> Resu
         clean: connect.clean,
         will,
         reception: reception(connect, &shared.limits),
-        silence_max: (connect.keep_alive_s > 0).then(|| Duration::from_millis(u64::from(connect.keep_alive_s) * 1_500)),
+        aliases: Aliases::new(connect.topic_alias_maximum, shared.limits.topic_aliases_max),
+        keep_alive_s,
+        silence_max: (silence_s > 0).then(|| Duration::from_millis(u64::from(silence_s) * 1_500)),
         session_expiry,
         expiry_changed: session_expiry != asked,
         // A reason in words must not make the packet larger than the client takes.
         explain: connect.problem_information && connect.packet_bytes_max.is_none_or(|bytes| bytes >= EXPLAIN_BYTES_MIN),
         login: admitted.login,
     })
+}
+
+/// A v5 client that would never be missed is told to say something from time to time [MQTT-3.1.2-21]; a v3.1.1 client can't be told.
+fn server_keep_alive_s(connect: &Connect<'_>, limits: &Limits) -> Option<u16> {
+    let max_s = u16::try_from(limits.keep_alive_max.as_secs()).unwrap_or(u16::MAX);
+    let too_long = connect.keep_alive_s == 0 || connect.keep_alive_s > max_s;
+    (connect.version == Version::V5 && max_s > 0 && too_long).then_some(max_s)
 }
 
 /// A v3.1.1 client that does not ask for a clean session means: for ever.
@@ -176,15 +192,22 @@ fn reception(connect: &Connect<'_>, limits: &Limits) -> Reception {
     }
 }
 
-async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) -> Client {
-    let Introduction { session, assigned, clean, will, reception, silence_max, session_expiry, .. } = introduction;
-    let mut claim = shared.registry.claim(&session.device).await;
-    let resumed = match claim.resume() {
-        Some(outbound) if !clean && is_allowed(&outbound, &session) && outbound.resumable().await => Some(outbound),
-        _ => None,
-    };
+async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) -> Result<Client, Close> {
+    let Introduction { session, assigned, clean, will, reception, aliases, silence_max, session_expiry, .. } =
+        introduction;
+    let claim = shared.registry.claim(&session.device).await;
+    // Who comes by another proof, or under other rules, does not get what was subscribed to before.
+    let may_have = |filter: &str| session.permissions.may_subscribe(&session.device, filter);
+    let opened = shared.sessions.open(&session.device, clean, session_expiry, &may_have);
+    let opened = opened.map_err(|refusal| match refusal {
+        NoteRefusal::Stopped(stopped) => Close::new(Cause::JournalStopped, stopped.to_string()),
+        refusal => Close::new(Cause::SessionsFull, format!("its session can't be remembered: {refusal}")),
+    })?;
+    if let Some(commit) = opened.commit {
+        until_durable(commit, shared).await?;
+    }
     let accepted = Accepted {
-        session_present: resumed.is_some(),
+        session_present: opened.present,
         session_expiry_s: introduction
             .expiry_changed
             .then(|| u32::try_from(session_expiry.as_secs()).unwrap_or(u32::MAX)),
@@ -192,24 +215,26 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
         packet_bytes_max: u32::try_from(shared.limits.packet_bytes_max).unwrap_or(u32::MAX),
         topic_alias_maximum: shared.limits.topic_aliases_max,
         assigned_client_id: assigned.then(|| session.device.as_str()),
+        keep_alive_s: introduction.keep_alive_s,
     };
     codec::connack(session.version, &accepted, &mut wire.output);
-    let mut outbound = resumed.unwrap_or_default();
-    outbound.resume(reception, &mut wire.output);
-    Client {
-        session,
-        outbound,
-        claim,
-        reception,
-        will,
-        silence_max,
-        session_expiry,
-        explain: introduction.explain,
-        login: introduction.login,
+    let mut outbound = Outbound::new(opened.kept, reception, aliases);
+    if opened.present && outbound.link_again(&shared.fanout).await.is_err() {
+        tracing::warn!(
+            client = session.device.as_str(),
+            "the router died: QoS 0 messages come after the next subscription"
+        );
     }
+    let Introduction { explain, login, .. } = introduction;
+    Ok(Client { session, outbound, claim, will, silence_max, session_expiry, explain, login })
 }
 
-/// Who comes by another proof, or under other rules, does not get what was subscribed to before.
-fn is_allowed(outbound: &Outbound, session: &Session) -> bool {
-    outbound.filters().all(|filter| session.permissions.may_subscribe(&session.device, filter))
+/// What a CONNACK says of the session must still be so after a crash.
+async fn until_durable(commit: Commit, shared: &Shared) -> Result<(), Close> {
+    let mut durability = shared.durability.clone();
+    let settled = |durability: &Durability| !matches!(durability, Durability::Reached(at) if *at < commit);
+    match durability.wait_for(settled).await.as_deref() {
+        Ok(Durability::Reached(_)) => Ok(()),
+        Ok(Durability::Stopped) | Err(_) => Err(Close::new(Cause::JournalStopped, "nothing can be stored now")),
+    }
 }

@@ -1,19 +1,21 @@
 //! The durable MQTT front: a server for MQTT 3.1.1 and 5.0 whose PUBACK means "on disk", with rumqttd's router behind it
-//! for subscriptions and retained messages.
+//! for subscriptions.
 //!
 //! ```text
 //! client ── PUBLISH ──► session ── offer ──► Intake (the journal)
 //!        ◄── PUBACK ─── acks ◄── durable ──────┘
 //!                        └── what is on disk ──► fanout ──► router ──► outbound ──► subscribers
+//!        ── what must outlive us ──► sessions, retained ── put ──► Notes (the journal's state)
 //! ```
 //!
 //! **Invariant:** nothing is acknowledged before its commit is on disk, and acknowledgements leave in order.
 //! **Invariant:** ingest waits for the journal only; never for the router, a subscriber or another client.
+//! **Invariant:** what must outlive the process (sessions, what waits for them, retained messages) never depends on the router.
 //! **Invariant:** what a client can make grow has a bound in [`Limits`].
 //! **Invariant:** nobody comes in but by the [`Entry`] of a [`Listener`], and nothing is published or subscribed to but by the
 //! [`Rules`]; passwords and keys are never in a log line.
 //!
-//! Not served: QoS 2 (refused with its reason), shared subscriptions, enhanced authentication. Sessions and retained messages live in memory: after a start no session is present.
+//! Not served: QoS 2 (refused with its reason), shared subscriptions, enhanced authentication.
 
 #[cfg(test)]
 extern crate self as lamppost_mqtt;
@@ -38,10 +40,15 @@ mod handshake;
 mod limits;
 mod listener;
 mod login;
+mod message;
 mod outbound;
 mod pace;
 mod registry;
+mod retained;
 mod session;
+mod sessions;
+mod stamp;
+mod storing;
 mod topic;
 mod transport;
 mod wire;
@@ -49,7 +56,7 @@ mod wire;
 pub use access::{Acl, AclError, Entry, EntryError, IdentityError, IdentityFrom, Passwords, PasswordsError, Rules};
 pub use cause::Cause;
 pub use counters::Counters;
-pub use front::{BindError, Front};
+pub use front::{BindError, Front, Ground};
 pub use limits::Limits;
 pub use listener::{Keys, Listener};
 pub use transport::{Tls, TlsError, TlsFiles};

@@ -61,8 +61,20 @@ pub struct Limits {
     /// Passwords that are verified at the same time. Each keeps the memory that its hash names, up to 64 MiB; 19 MiB
     /// with those that `lamppost passwd` makes. Not 0.
     pub verifications_max: usize,
-    /// Sessions remembered while their clients are away. Above it, a session ends with its connection.
+    /// Sessions that outlive their connections, those of connected clients among them. For one more the session that has been away
+    /// longest ends; with none away it is refused.
     pub sessions_max: usize,
+    /// Bytes of all their subscriptions, as they are kept on the disk.
+    pub sessions_bytes_max: usize,
+    /// QoS 1 messages that wait for one session. Above it no more are queued (counted); those that wait stay.
+    pub queue_messages_max: usize,
+    /// Bytes of them.
+    pub queue_bytes_max: usize,
+    /// Bytes of all messages that wait for sessions. For more the session with a queue that has been away longest ends.
+    pub queues_bytes_max: usize,
+    /// The longest keepalive of a v5 client, in whole seconds up to 65,535; one that asks for more, or for none, is told this (Server Keep
+    /// Alive). 0: as the client says.
+    pub keep_alive_max: Duration,
     /// How long a session is remembered: v5 clients may ask for less; v3.1.1 clients can't.
     pub session_expiry_max: Duration,
     /// Bytes that may wait to go to subscribers, in all. Above it fan-out is shed (and counted); ingest never is.
@@ -73,11 +85,11 @@ pub struct Limits {
     pub filters_max: usize,
     /// Distinct topics that go to subscribers, since the router started (it remembers each).
     pub fanout_topics_max: usize,
-    /// Clients with subscriptions, those that are away among them.
+    /// Connected clients with subscriptions.
     pub subscribers_max: usize,
     /// Retained messages. One more is stored and delivered as an ordinary event, but not retained.
     pub retained_max: usize,
-    /// Payload bytes of all retained messages.
+    /// Bytes of all retained messages.
     pub retained_bytes_max: usize,
     /// How long a connection that ends may wait for the disk with what is on its way (its last events, its will).
     pub drain_timeout: Duration,
@@ -112,6 +124,11 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             verifications_max: 1,
             sessions_max: 10_000,
+            sessions_bytes_max: 2 * 1024 * 1024,
+            queue_messages_max: 1_000,
+            queue_bytes_max: 256 * 1024,
+            queues_bytes_max: 4 * 1024 * 1024,
+            keep_alive_max: Duration::from_secs(3_600),
             session_expiry_max: Duration::from_secs(24 * 3600),
             fanout_bytes_max: 8 * 1024 * 1024,
             fanout_bytes_per_filter: 1024 * 1024,
@@ -119,7 +136,7 @@ impl Default for Limits {
             fanout_topics_max: 100_000,
             subscribers_max: 1_024,
             retained_max: 1_000,
-            retained_bytes_max: 4 * 1024 * 1024,
+            retained_bytes_max: 2 * 1024 * 1024,
             drain_timeout: Duration::from_secs(5),
         }
     }

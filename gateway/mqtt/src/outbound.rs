@@ -1,32 +1,20 @@
-//! What goes to one client: its subscriptions, its link to the router, and the QoS 1 deliveries that it has not
-//! acknowledged. It outlives the connection where the session does.
+//! What goes to one client over one connection: its session's queue, and the router's messages through a link. The queue outlives the
+//! connection where the session does; the link does not.
 //!
 //! The router delivers once for each subscription; overlapping ones deliver more than once, as the standard allows
-//! (section 3.3.4).
+//! (section 3.3.4). What a remembered session has queued goes out once.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::BytesMut;
-use lamppost_event::DeviceId;
+use lamppost_event::{Commit, DeviceId, Monotonic, NoteRefusal};
 
-use crate::codec::{self, Outgoing, Qos, Version};
+use crate::codec::Version;
+use crate::connection::Shared;
+use crate::counters::add;
 use crate::fanout::{Delivery, Fanout, Link, LinkEnded};
 use crate::session::{SubscribeRequest, Wish};
-use crate::topic;
-
-struct Subscription {
-    /// The link's number of it, not 0.
-    number: usize,
-    wish: Wish,
-}
-
-/// A delivery without its PUBACK.
-struct Inflight {
-    packet_id: u16,
-    retain: bool,
-    subscription_id: Option<u32>,
-    delivery: Delivery,
-}
+use crate::sessions::{Aliases, Kept, Subscriber, Subscription, Way};
 
 /// How the client of this connection wants to be sent messages.
 #[derive(Debug, Clone, Copy)]
@@ -37,89 +25,147 @@ pub(crate) struct Reception {
     pub(crate) packet_bytes_max: usize,
 }
 
+/// The answer to a SUBSCRIBE or UNSUBSCRIBE: a code for each filter, and what has to be on disk before it is given.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) codes: Vec<u8>,
+    pub(crate) commit: Option<Commit>,
+}
+
 /// A client's way out.
-#[derive(Default)]
 pub(crate) struct Outbound {
+    pub(crate) kept: Arc<Kept>,
+    reception: Reception,
+    aliases: Aliases,
     link: Option<Link>,
-    subscriptions: Vec<Subscription>,
-    numbers: usize,
-    inflight: VecDeque<Inflight>,
-    /// Unacknowledged on an earlier connection, and not sent again yet; before all that is new.
-    again: VecDeque<Inflight>,
-    last_packet_id: u16,
 }
 
 impl Outbound {
-    /// Whether the session that this belongs to can go on: its router lives.
-    pub(crate) async fn resumable(&self) -> bool {
-        match &self.link {
-            Some(link) => link.alive().await,
-            None => true,
-        }
+    pub(crate) fn new(kept: Arc<Kept>, reception: Reception, aliases: Aliases) -> Self {
+        Self { kept, reception, aliases, link: None }
     }
 
     /// What is subscribed to.
-    pub(crate) fn filters(&self) -> impl Iterator<Item = &str> {
-        self.subscriptions.iter().map(|subscription| &*subscription.wish.filter)
+    pub(crate) fn filters(&self) -> Vec<Box<str>> {
+        self.kept.lock().wishes().map(|wish| wish.filter.clone()).collect()
     }
 
-    /// Subscribes, and returns a code for each filter.
-    pub(crate) async fn subscribe(
-        &mut self,
-        request: SubscribeRequest,
-        version: Version,
-        subscriptions_max: usize,
-        fanout: &Fanout,
-    ) -> Result<Vec<u8>, LinkEnded> {
-        let refused = |v5| if version == Version::V5 { v5 } else { 0x80 };
-        let mut codes = Vec::with_capacity(request.filters.len());
-        for wish in request.filters {
-            let code = match wish {
-                Err(code) => code,
-                Ok(wish) => {
-                    if self.link.is_none() {
-                        self.link = fanout.open().await.ok();
-                    }
-                    match &self.link {
-                        Some(link) if fanout.admits(&wish.filter) => {
-                            let known = self.subscriptions.iter().position(|it| it.wish.filter == wish.filter);
-                            if known.is_none() && self.subscriptions.len() >= subscriptions_max {
-                                refused(0x97)
-                            } else {
-                                self.numbers += 1;
-                                let number = self.numbers;
-                                resubscribe(link, &mut self.subscriptions, known, number, wish)?
-                            }
-                        }
-                        _ => refused(0x97),
-                    }
-                }
-            };
-            codes.push(code);
+    pub(crate) fn device(&self) -> &DeviceId {
+        &self.kept.device
+    }
+
+    /// Subscribes at the router to what the session has subscriptions for.
+    pub(crate) async fn link_again(&mut self, fanout: &Fanout) -> Result<(), LinkEnded> {
+        self.link = None;
+        let filters: Vec<(Box<str>, usize)> = {
+            let subscriber = self.kept.lock();
+            subscriber.subscriptions.iter().map(|it| (it.wish.filter.clone(), it.number)).collect()
+        };
+        if filters.is_empty() {
+            return Ok(());
         }
-        Ok(codes)
+        // With as many subscribers as allowed, what is queued comes all the same.
+        let Ok(link) = fanout.open().await else { return Ok(()) };
+        for (filter, number) in filters {
+            if fanout.admits(&filter) {
+                link.subscribe(&filter, number)?;
+            }
+        }
+        self.link = Some(link);
+        Ok(())
     }
 
-    /// Unsubscribes, and returns a code for each filter.
-    pub(crate) fn unsubscribe(&mut self, filters: &[Box<str>]) -> Result<Vec<u8>, LinkEnded> {
-        let mut codes = Vec::with_capacity(filters.len());
-        for filter in filters {
-            let known = self.subscriptions.iter().position(|it| it.wish.filter == *filter);
-            codes.push(if known.is_some() { 0x00 } else { 0x11 });
-            if let (Some(known), Some(link)) = (known, &self.link) {
-                self.subscriptions.swap_remove(known);
+    /// Subscribes.
+    pub(crate) async fn subscribe(&mut self, request: SubscribeRequest, shared: &Shared) -> Result<Answer, LinkEnded> {
+        if self.link.is_none() && request.filters.iter().any(Result::is_ok) {
+            self.link = shared.fanout.open().await.ok();
+        }
+        let refused = if self.reception.version == Version::V5 { 0x97 } else { 0x80 };
+        let Some(link) = &self.link else {
+            let codes = request.filters.into_iter().map(|wish| wish.err().unwrap_or(refused)).collect();
+            return Ok(Answer { codes, commit: None });
+        };
+        let (limits, mut retained, mut fresh) = (&shared.limits, Vec::new(), Vec::new());
+        let changed = shared.sessions.change(&self.kept, |subscriber| {
+            let codes = request.filters.iter().map(|wish| match wish {
+                Ok(wish) if shared.fanout.admits(&wish.filter) => {
+                    let before = subscriber.subscriptions.len();
+                    let Some(number) = add_to(subscriber, wish, limits.subscriptions_max) else { return refused };
+                    let new = subscriber.subscriptions.len() > before;
+                    if new {
+                        fresh.push((wish.filter.clone(), number));
+                    }
+                    if wish.retain_handling == 0 || (wish.retain_handling == 1 && new) {
+                        retained.push(wish.clone());
+                    }
+                    wish.qos as u8
+                }
+                Ok(_) => refused,
+                Err(code) => *code,
+            });
+            codes.collect::<Vec<u8>>()
+        });
+        let (codes, commit) = match changed {
+            Ok(changed) => changed,
+            Err(refusal) => return Ok(self.refuse(&request, &refusal, refused)),
+        };
+        for (filter, number) in fresh {
+            link.subscribe(&filter, number)?;
+        }
+        self.push_retained(&retained, commit, shared);
+        Ok(Answer { codes, commit })
+    }
+
+    fn refuse(&self, request: &SubscribeRequest, refusal: &NoteRefusal, refused: u8) -> Answer {
+        tracing::warn!(client = self.device().as_str(), %refusal, "a subscription of its session can't be remembered");
+        let codes = request.filters.iter().map(|wish| wish.as_ref().err().copied().unwrap_or(refused)).collect();
+        Answer { codes, commit: None }
+    }
+
+    /// Queues retained messages behind the SUBACK.
+    fn push_retained(&self, wishes: &[Wish], commit: Option<Commit>, shared: &Shared) {
+        let durable = shared.durable_now();
+        let commit = commit.unwrap_or(Commit(0));
+        for wish in wishes {
+            for message in shared.retained.covered(&wish.filter, durable) {
+                if wish.no_local && message.publisher == self.kept.device {
+                    continue;
+                }
+                if !self.kept.lock().push_retained(wish, message, commit, &shared.limits) {
+                    add(&shared.counters.queue_shed, 1);
+                }
+            }
+        }
+    }
+
+    /// Unsubscribes.
+    pub(crate) fn unsubscribe(&mut self, filters: &[Box<str>], shared: &Shared) -> Result<Answer, LinkEnded> {
+        let changed = shared.sessions.change(&self.kept, |subscriber| {
+            let codes = filters.iter().map(|filter| {
+                let known = subscriber.subscriptions.iter().position(|it| it.wish.filter == *filter);
+                known.map_or(0x11, |at| {
+                    subscriber.subscriptions.remove(at);
+                    0x00
+                })
+            });
+            codes.collect::<Vec<u8>>()
+        });
+        // Without room for the note the subscription stays: 0x83, implementation specific error (section 3.11.3).
+        let (codes, commit) = changed.unwrap_or_else(|_| (vec![0x83; filters.len()], None));
+        if let Some(link) = &self.link {
+            for (filter, _) in filters.iter().zip(&codes).filter(|(_, code)| **code == 0) {
                 link.unsubscribe(filter)?;
             }
         }
-        if self.subscriptions.is_empty() {
+        if self.kept.lock().subscriptions.is_empty() {
             self.link = None;
         }
-        Ok(codes)
+        Ok(Answer { codes, commit })
     }
 
-    /// Whether a message would be taken.
-    pub(crate) fn may_deliver(&self, reception: Reception) -> bool {
-        self.link.is_some() && self.again.is_empty() && self.inflight.len() < reception.window
+    /// Whether a message of the router's would be taken.
+    pub(crate) fn may_deliver(&self) -> bool {
+        self.link.is_some() && (self.kept.durable || self.kept.lock().is_free(self.reception.window))
     }
 
     /// The next message from the router. Safe to cancel.
@@ -130,117 +176,55 @@ impl Outbound {
         }
     }
 
-    /// Writes a message, if it is for this client. Returns whether it was.
-    pub(crate) fn deliver(
-        &mut self,
-        delivery: Delivery,
-        device: &DeviceId,
-        reception: Reception,
-        out: &mut BytesMut,
-    ) -> bool {
-        let Some(wish) = self.subscription_of(&delivery) else { return false };
-        if (wish.no_local && delivery.publisher == device.as_str().as_bytes())
-            || (delivery.retained && wish.retain_handling == 2)
-        {
-            return false;
+    /// Whether something waits that may be written.
+    pub(crate) fn can_send(&self, durable: Commit) -> bool {
+        self.kept.lock().can_send(durable, self.reception.window)
+    }
+
+    /// Writes a message of the router's, if it is for this client.
+    pub(crate) fn deliver(&mut self, delivery: Delivery, now: Monotonic, shared: &Shared, out: &mut BytesMut) {
+        let Self { kept, reception, aliases, .. } = self;
+        let mut way = Way { reception: *reception, aliases, out, out_bytes_max: usize::MAX, now };
+        if kept.lock().deliver(delivery, &mut way) {
+            add(&shared.counters.delivered, 1);
         }
-        let qos = wish.qos.min(delivery.qos);
-        let retain = delivery.retained || (wish.retain_as_published && delivery.retain);
-        let subscription_id = wish.subscription_id;
-        let packet_id = if qos == Qos::AtMostOnce { 0 } else { self.free_packet_id() };
-        let mut inflight = Inflight { packet_id, retain, subscription_id, delivery };
-        inflight.delivery.qos = qos;
-        let written = inflight.write(false, reception, out);
-        if written && qos == Qos::AtLeastOnce {
-            self.inflight.push_back(inflight);
-        }
-        written
+    }
+
+    /// Writes what waits for the client, as far as it is on disk and there is room.
+    pub(crate) fn send(&mut self, durable: Commit, now: Monotonic, shared: &Shared, out: &mut BytesMut) {
+        let Self { kept, reception, aliases, .. } = self;
+        let out_bytes_max = shared.limits.outgoing_bytes_max;
+        let mut way = Way { reception: *reception, aliases, out, out_bytes_max, now };
+        let mut done = Vec::new();
+        let delivered = kept.lock().send(durable, &mut way, &mut done);
+        add(&shared.counters.delivered, delivered);
+        shared.sessions.done(kept, &done);
+    }
+
+    /// Whether something is to be sent that is not on disk yet.
+    pub(crate) fn waits_for_disk(&self, durable: Commit) -> bool {
+        self.kept.durable && self.kept.lock().waits_for_disk(durable)
     }
 
     /// The client has it. An unknown packet id is let pass: it may belong to an earlier connection.
-    pub(crate) fn delivered(&mut self, packet_id: u16, reception: Reception, out: &mut BytesMut) {
-        if let Some(at) = self.inflight.iter().position(|inflight| inflight.packet_id == packet_id) {
-            self.inflight.remove(at);
-        }
-        self.send_again(reception, out);
-    }
-
-    /// A session goes on: what the client has not acknowledged is sent again, in order [MQTT-4.4.0-1].
-    pub(crate) fn resume(&mut self, reception: Reception, out: &mut BytesMut) {
-        self.inflight.append(&mut self.again);
-        std::mem::swap(&mut self.inflight, &mut self.again);
-        self.send_again(reception, out);
-    }
-
-    /// No more at a time than the client takes on this connection.
-    fn send_again(&mut self, reception: Reception, out: &mut BytesMut) {
-        while self.inflight.len() < reception.window {
-            let Some(inflight) = self.again.pop_front() else { return };
-            if inflight.write(true, reception, out) {
-                self.inflight.push_back(inflight);
-            }
-        }
-    }
-
-    fn subscription_of(&self, delivery: &Delivery) -> Option<&Wish> {
-        match delivery.subscription {
-            Some(number) => self.subscriptions.iter().find(|it| it.number == number).map(|it| &it.wish),
-            None => {
-                let name = std::str::from_utf8(&delivery.topic).ok()?;
-                self.subscriptions.iter().map(|it| &it.wish).find(|wish| topic::covers(&wish.filter, name))
-            }
-        }
-    }
-
-    fn free_packet_id(&mut self) -> u16 {
-        // The window is smaller than the space of ids, so there is a free one.
-        loop {
-            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-            if self.inflight.iter().all(|inflight| inflight.packet_id != self.last_packet_id) {
-                return self.last_packet_id;
-            }
+    pub(crate) fn delivered(&self, packet_id: u16, shared: &Shared) {
+        let acknowledged = self.kept.lock().queue.acknowledge(packet_id);
+        if let Some(number) = acknowledged.and_then(|entry| entry.number) {
+            shared.sessions.done(&self.kept, &[number]);
         }
     }
 }
 
-/// A new subscription, or other options for a known one: then retained messages come again only where the client wants them
-/// (v3.1.1 always does, [MQTT-3.8.4-3]), and the router sends them only to a subscription that is new to it.
-fn resubscribe(
-    link: &Link,
-    subscriptions: &mut Vec<Subscription>,
-    known: Option<usize>,
-    number: usize,
-    wish: Wish,
-) -> Result<u8, LinkEnded> {
-    let granted = u8::from(wish.qos == Qos::AtLeastOnce);
-    match known.and_then(|at| subscriptions.get_mut(at)) {
-        Some(subscription) if wish.retain_handling == 0 => {
-            link.unsubscribe(&wish.filter)?;
-            link.subscribe(&wish.filter, number)?;
-            *subscription = Subscription { number, wish };
-        }
-        Some(subscription) => subscription.wish = wish,
-        None => {
-            link.subscribe(&wish.filter, number)?;
-            subscriptions.push(Subscription { number, wish });
-        }
+/// A new subscription, or other options for a known one [MQTT-3.8.4-3]. Returns its number; `None`: there are as many as allowed.
+fn add_to(subscriber: &mut Subscriber, wish: &Wish, subscriptions_max: usize) -> Option<usize> {
+    if let Some(known) = subscriber.subscriptions.iter_mut().find(|it| it.wish.filter == wish.filter) {
+        known.wish = wish.clone();
+        return Some(known.number);
     }
-    Ok(granted)
-}
-
-impl Inflight {
-    fn write(&self, duplicate: bool, reception: Reception, out: &mut BytesMut) -> bool {
-        let message = Outgoing {
-            duplicate,
-            qos: self.delivery.qos,
-            retain: self.retain,
-            topic: &self.delivery.topic,
-            packet_id: self.packet_id,
-            message_expiry_s: self.delivery.message_expiry_s,
-            subscription_id: self.subscription_id,
-            properties: &self.delivery.properties,
-            payload: &self.delivery.payload,
-        };
-        codec::publish(reception.version, &message, reception.packet_bytes_max, out)
+    if subscriber.subscriptions.len() >= subscriptions_max {
+        return None;
     }
+    let number = subscriber.next_number();
+    subscriber.subscriptions.push(Subscription { number, wish: wish.clone() });
+    Some(number)
 }

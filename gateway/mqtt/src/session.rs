@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use lamppost_event::{Address, Arrival, Commit, ContentType, DeviceId, Origin, SourceKind};
+use lamppost_event::{Address, Arrival, Commit, ContentType, DeviceId, Monotonic, Origin, SourceKind};
 
 use crate::access::{Action, Denied, Permissions};
 use crate::acks::{Acks, Pending};
 use crate::cause::Close;
 use crate::codec::{self, Filter, Packet, Publish, PublishProperties, Qos, Version, Will};
-use crate::fanout::Publication;
+use crate::message::Message;
 use crate::{Cause, Limits, topic};
 
 /// What has to be done for a packet.
@@ -19,7 +19,7 @@ pub(crate) enum Effect {
     /// Nothing more.
     None,
     /// Offer it to the journal, then [`Session::taken`].
-    Offer(Box<Arrival>, Pending),
+    Offer(Box<Offer>),
     /// Subscribe, then answer with the codes.
     Subscribe(SubscribeRequest),
     /// Unsubscribe, then answer.
@@ -28,6 +28,16 @@ pub(crate) enum Effect {
     Delivered(u16),
     /// The client leaves.
     Leave { with_will: bool, session_expiry_s: Option<u32> },
+}
+
+/// A publish that was taken in.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) arrival: Arrival,
+    /// To be acknowledged; `None` for QoS 0.
+    pub(crate) packet_id: Option<u16>,
+    /// To go to subscribers, if there may be any.
+    pub(crate) message: Option<Message>,
 }
 
 /// A SUBSCRIBE: for each filter what was asked for, or the code by which it is refused.
@@ -52,8 +62,9 @@ pub(crate) struct Wish {
 #[derive(Debug)]
 pub(crate) struct LastWill {
     pub(crate) arrival: Box<Arrival>,
-    pub(crate) pending: Pending,
-    pub(crate) qos: Qos,
+    /// Its expiry begins when it is published.
+    pub(crate) message: Message,
+    pub(crate) expiry_s: Option<u32>,
     pub(crate) delay_s: u32,
 }
 
@@ -99,15 +110,16 @@ impl Session {
         window_open && self.acks.bytes() < self.limits.unacknowledged_bytes_max
     }
 
-    /// Takes a packet. `fanout_wanted`: somebody subscribes to something.
+    /// Takes a packet. `wanted`: somebody subscribes to something. `now` is asked for what expires.
     pub(crate) fn receive(
         &mut self,
         packet: Packet<'_>,
-        fanout_wanted: bool,
+        wanted: bool,
+        now: impl FnOnce() -> Monotonic,
         out: &mut BytesMut,
     ) -> Result<Effect, Close> {
         match packet {
-            Packet::Publish(publish) => self.publish(&publish, fanout_wanted, out),
+            Packet::Publish(publish) => self.publish(&publish, wanted, now, out),
             Packet::PubAck(packet_id) => Ok(Effect::Delivered(packet_id)),
             Packet::Subscribe(subscribe) => {
                 let mut filters = Vec::with_capacity(subscribe.filters.len());
@@ -135,16 +147,17 @@ impl Session {
         self.acks.push(commit, pending);
     }
 
-    /// Writes the PUBACKs of what is on disk, and hands out what may now go to subscribers. Returns how many.
-    pub(crate) fn durable(&mut self, commit: Commit, out: &mut BytesMut, mut publish: impl FnMut(Publication)) -> u64 {
+    /// Writes the answers to what is on disk, and hands out what may now go to subscribers. Returns how many PUBACKs.
+    pub(crate) fn durable(&mut self, commit: Commit, out: &mut BytesMut, mut publish: impl FnMut(Message)) -> u64 {
         let mut pubacks = 0;
         self.acks.release(commit, |pending| {
             if let Some(packet_id) = pending.packet_id {
                 codec::puback(packet_id, pending.refused, out);
                 pubacks += u64::from(!pending.refused);
             }
-            if let Some(publication) = pending.publication {
-                publish(publication);
+            out.extend_from_slice(&pending.answer);
+            if let Some(message) = pending.message {
+                publish(message);
             }
         });
         pubacks
@@ -162,16 +175,29 @@ impl Session {
             return Err(Close::new(Cause::NotAuthorized, format!("a will for {:?} is not allowed", address.as_str())));
         }
         let payload = Bytes::copy_from_slice(will.payload);
-        let publication = self.publication(&address, &payload, qos, will.retain, &will.properties);
+        let message = self.message(&address, &payload, qos, will.retain, &will.properties);
         Ok(LastWill {
-            pending: Pending { packet_id: None, bytes: payload.len(), publication: Some(publication), refused: false },
-            arrival: Box::new(self.arrival(address, payload, &will.properties)),
-            qos,
+            message,
+            expiry_s: will.properties.message_expiry_s,
+            arrival: Box::new(arrival(self.device.clone(), address, payload, &will.properties)),
             delay_s: will.properties.will_delay_s,
         })
     }
 
-    fn publish(&mut self, publish: &Publish<'_>, fanout_wanted: bool, out: &mut BytesMut) -> Result<Effect, Close> {
+    /// A will of an earlier life. It is stored as an event as it would have been then.
+    pub(crate) fn restored_will(message: Message, delay_s: u32) -> LastWill {
+        let properties = PublishProperties::of_will(codec::Reader::new(&message.properties)).unwrap_or_default();
+        let arrival = arrival(message.publisher.clone(), message.topic.clone(), message.payload.clone(), &properties);
+        LastWill { arrival: Box::new(arrival), expiry_s: None, delay_s, message }
+    }
+
+    fn publish(
+        &mut self,
+        publish: &Publish<'_>,
+        wanted: bool,
+        now: impl FnOnce() -> Monotonic,
+        out: &mut BytesMut,
+    ) -> Result<Effect, Close> {
         if publish.qos == Qos::AtLeastOnce && self.acks.unacknowledged() >= usize::from(self.limits.window) {
             let detail = format!("more than {} publishes without a PUBACK (Receive Maximum)", self.limits.window);
             return Err(Close::new(Cause::Window, detail));
@@ -182,11 +208,13 @@ impl Session {
         }
         // Copied: a slice would keep the whole read buffer in memory for as long as the event waits.
         let payload = Bytes::copy_from_slice(publish.payload);
-        let publication = (fanout_wanted || publish.retain)
-            .then(|| self.publication(&address, &payload, publish.qos, publish.retain, &publish.properties));
+        let message = (wanted || publish.retain).then(|| Message {
+            expires: publish.properties.message_expiry_s.map(|seconds| Message::expires(now(), seconds)),
+            ..self.message(&address, &payload, publish.qos, publish.retain, &publish.properties)
+        });
         let packet_id = (publish.qos == Qos::AtLeastOnce).then_some(publish.packet_id);
-        let pending = Pending { packet_id, bytes: payload.len() + 64, publication, refused: false };
-        Ok(Effect::Offer(Box::new(self.arrival(address, payload, &publish.properties)), pending))
+        let arrival = arrival(self.device.clone(), address, payload, &publish.properties);
+        Ok(Effect::Offer(Box::new(Offer { arrival, packet_id, message })))
     }
 
     /// A v5 client is told by the PUBACK, in its turn; what came with QoS 0 is dropped. In v3.1.1 a PUBACK can only mean "on
@@ -204,7 +232,10 @@ impl Session {
             Qos::AtLeastOnce => {
                 let packet_id = Some(publish.packet_id);
                 // It waits for no commit of its own.
-                self.acks.push(Commit(0), Pending { packet_id, bytes: 64, publication: None, refused: true });
+                self.acks.push(
+                    Commit(0),
+                    Pending { packet_id, bytes: 64, answer: Bytes::new(), message: None, refused: true },
+                );
             }
             Qos::AtMostOnce => {}
         }
@@ -245,37 +276,21 @@ impl Session {
         Ok(address)
     }
 
-    fn arrival(&self, address: Address, payload: Bytes, properties: &PublishProperties<'_>) -> Arrival {
-        let origin = match properties.sender_id {
-            Some(id) if (1..=255).contains(&id.len()) => Origin::Id(id.into()),
-            _ => Origin::Unmarked,
-        };
-        Arrival {
-            source: SourceKind::Mqtt,
-            device: self.device.clone(),
-            address,
-            origin,
-            device_time: None,
-            content_type: properties.content_type.and_then(|text| ContentType::new(text).ok()),
-            payload,
-        }
-    }
-
-    fn publication(
+    fn message(
         &self,
         address: &Address,
         payload: &Bytes,
         qos: Qos,
         retain: bool,
         properties: &PublishProperties<'_>,
-    ) -> Publication {
-        Publication {
+    ) -> Message {
+        Message {
             topic: address.clone(),
             payload: payload.clone(),
             qos,
             retain,
             publisher: self.device.clone(),
-            message_expiry_s: properties.message_expiry_s,
+            expires: None,
             properties: if properties.forwarded.is_empty() {
                 Bytes::new()
             } else {
@@ -303,6 +318,22 @@ impl Session {
             retain_handling: filter.retain_handling,
             subscription_id,
         })
+    }
+}
+
+fn arrival(device: DeviceId, address: Address, payload: Bytes, properties: &PublishProperties<'_>) -> Arrival {
+    let origin = match properties.sender_id {
+        Some(id) if (1..=255).contains(&id.len()) => Origin::Id(id.into()),
+        _ => Origin::Unmarked,
+    };
+    Arrival {
+        source: SourceKind::Mqtt,
+        device,
+        address,
+        origin,
+        device_time: None,
+        content_type: properties.content_type.and_then(|text| ContentType::new(text).ok()),
+        payload,
     }
 }
 

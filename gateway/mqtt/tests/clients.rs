@@ -25,6 +25,7 @@ fn payloads(front: &Running, device: &str) -> Vec<String> {
     of_device.map(|arrival| String::from_utf8(arrival.payload.to_vec()).unwrap()).collect()
 }
 
+// MQTT 3.1.1: 4.6.0-5, 4.6.0-6
 #[tokio::test]
 async fn rumqttc_v4_publishes_and_subscribes() {
     use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};

@@ -12,6 +12,7 @@ fn puback(packet_id: u8) -> Vec<u8> {
     vec![0x40, 2, 0, packet_id]
 }
 
+// MQTT 3.1.1: 4.6.0-2
 #[tokio::test]
 async fn a_puback_comes_after_the_commit_is_durable_and_in_order() {
     let front = Running::start(HandIntake::by_hand(), Limits::default()).await;
@@ -32,6 +33,7 @@ async fn a_puback_comes_after_the_commit_is_durable_and_in_order() {
     assert_eq!(front.counters.pubacks.load(Relaxed), 4);
 }
 
+// MQTT 3.1.1: 4.3.2-2
 #[tokio::test]
 async fn a_duplicate_is_stored_and_acknowledged_again() {
     let front = Running::start(HandIntake::automatic(), Limits::default()).await;
@@ -83,6 +85,7 @@ async fn a_full_journal_does_not_time_out_a_client_whose_ping_it_does_not_read()
     assert_eq!(client.receive().await, puback(1));
 }
 
+// MQTT 3.1.1: 4.8.0-2
 #[tokio::test]
 async fn a_stopped_journal_acknowledges_nothing_and_refuses_clients() {
     let front = Running::start(HandIntake::by_hand(), Limits::default()).await;

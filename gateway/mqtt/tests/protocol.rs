@@ -23,6 +23,7 @@ async fn a_v5_client_is_told_the_servers_limits() {
     assert_eq!(client.receive().await, [&[0x20, 18, 0, 0, 15][..], &properties].concat());
 }
 
+// MQTT 3.1.1: 3.1.3-6, 3.1.3-8
 #[tokio::test]
 async fn an_empty_client_id_is_given_one() {
     let front = front().await;
@@ -58,6 +59,7 @@ async fn a_client_id_that_can_not_be_a_device_is_refused() {
     assert_eq!(front.counters.refusals(Cause::ClientId), 4);
 }
 
+// MQTT 3.1.1: 3.1.2-1, 3.1.2-2
 #[tokio::test]
 async fn other_versions_and_other_protocols_are_refused() {
     let front = front().await;
@@ -203,6 +205,7 @@ async fn a_delayed_will_is_withdrawn_by_coming_back() {
     front.intake.arrived(1).await;
 }
 
+// MQTT 3.1.1: 3.3.2-3, 3.8.4-6
 #[tokio::test]
 async fn a_subscriber_gets_what_is_published_with_the_lower_qos() {
     let front = front().await;
@@ -252,6 +255,7 @@ async fn v5_properties_and_subscription_options_reach_a_v5_subscriber() {
     assert_eq!(subscriber.receive().await, expected);
 }
 
+// MQTT 3.1.1: 3.3.1-10, 3.3.1-11, 3.3.1-12
 #[tokio::test]
 async fn retained_messages_come_with_a_new_subscription_until_they_are_removed() {
     let front = front().await;

@@ -4,4 +4,5 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod journal;
 pub(crate) mod passwd;
+pub(crate) mod publish;
 pub(crate) mod run;

@@ -10,6 +10,7 @@ mod figures;
 mod intake;
 mod journal_pages;
 mod keys;
+mod notes;
 mod outlet;
 mod pages;
 mod setup;
@@ -40,8 +41,8 @@ use outlet::JournalOutlet;
 pub(crate) use outlet::item as event_item;
 use pages::Overview;
 pub(crate) use setup::{fits, journal_options, topics};
-use sources::Sources;
 pub(crate) use sources::{Buses, MODEL_BUS};
+use sources::{Memory, Sources};
 use supervise::{Stop, supervise};
 
 /// How often the view of the devices is brought up to date.
@@ -101,7 +102,8 @@ impl Gateway {
         let stop_forward = Stop::new();
         let forwarder = setup::forwarder(config, outlet, &clock, &intake)?;
         let forward_counters = forwarder.as_ref().map(Forwarder::counters);
-        let sources = Sources::start(config, buses, &intake, &fail).await?;
+        let memory = Memory { journal: journal.clone(), clock: clock.clone() };
+        let sources = Sources::start(config, buses, &intake, &memory, &fail).await?;
         let overview = Overview::new(journal.clone(), intake, sources.seen(), forward_counters, clock);
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;

@@ -180,6 +180,23 @@ fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
     let denied = "Publishes and subscriptions that the rules do not allow.";
     out.counter("lamppost_mqtt_denied_total", denied, &[("action", "publish")], read(&counters.publishes_denied));
     out.counter("lamppost_mqtt_denied_total", denied, &[("action", "subscribe")], read(&counters.subscriptions_denied));
+    let sessions = "Sessions that outlive their connections, by whether their client is there.";
+    let away = read(&counters.sessions_away_now);
+    out.level("lamppost_mqtt_sessions", sessions, &[("client", "away")], away);
+    let here = read(&counters.sessions_now).saturating_sub(away);
+    out.level("lamppost_mqtt_sessions", sessions, &[("client", "connected")], here);
+    out.counter(
+        "lamppost_mqtt_sessions_evicted_total",
+        "Sessions ended for want of room: those that had been away longest.",
+        &[],
+        read(&counters.sessions_evicted),
+    );
+    out.level("lamppost_mqtt_retained", "Retained messages.", &[], read(&counters.retained_now));
+    let refused = "Messages stored and delivered, but not retained for lack of room.";
+    out.counter("lamppost_mqtt_retained_refused_total", refused, &[], read(&counters.retained_refused));
+    out.level("lamppost_mqtt_queued", "Messages that wait for remembered sessions.", &[], read(&counters.queued_now));
+    let shed = "Messages stored that were not queued for a session for lack of room there.";
+    out.counter("lamppost_mqtt_queue_shed_total", shed, &[], read(&counters.queue_shed));
     for cause in Cause::ALL {
         let refusals = "Connections refused or ended by the gateway.";
         out.counter("lamppost_mqtt_refusals_total", refusals, &[("cause", cause.as_str())], counters.refusals(cause));

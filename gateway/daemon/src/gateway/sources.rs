@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use lamppost_event::{Intake, JournalStopped};
+use lamppost_event::{Clock, Intake, JournalStopped};
 use lamppost_i2c::model::ModelBus;
 use lamppost_i2c::{BusAddress, BusOpener, I2cCounters, I2cSource};
-use lamppost_mqtt::{Counters as MqttCounters, Front, Keys, Limits};
+use lamppost_journal::Journal;
+use lamppost_mqtt::{Counters as MqttCounters, Front, Ground, Keys, Limits};
 use lamppost_serial::{LinkOptions, LinkSource, LinkStatus};
 use lamppost_units::Celsius;
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::keys::{self, Watch};
+use super::notes::JournalNotes;
+use super::setup;
 use super::supervise::{Fail, Stop, supervise};
 use crate::config::{self, Config};
 
@@ -53,6 +56,12 @@ pub(crate) struct I2cSeen {
     pub(crate) counters: Arc<I2cCounters>,
 }
 
+/// What sources remember by.
+pub(crate) struct Memory {
+    pub(crate) journal: Journal,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
 /// The running sources.
 pub(crate) struct Sources {
     stop: Stop,
@@ -68,6 +77,7 @@ impl Sources {
         config: &Config,
         buses: Buses,
         intake: &Arc<I>,
+        memory: &Memory,
         fail: &Fail,
     ) -> anyhow::Result<Self> {
         let mut sources = Self {
@@ -79,7 +89,9 @@ impl Sources {
         };
         let intake: Arc<dyn Intake> = intake.clone();
         if let Some(mqtt) = &config.mqtt {
-            sources.start_mqtt(mqtt, &intake, fail).await?;
+            let (journal, clock) = (memory.journal.clone(), memory.clock.clone());
+            let notes = Arc::new(JournalNotes::new(journal, "mqtt", setup::event_bytes_max(config)));
+            sources.start_mqtt(mqtt, Ground { intake: intake.clone(), notes, clock }, fail).await?;
         }
         for serial in &config.serial {
             sources.start_serial(serial, &intake, fail);
@@ -90,7 +102,7 @@ impl Sources {
         Ok(sources)
     }
 
-    async fn start_mqtt(&mut self, mqtt: &config::Mqtt, intake: &Arc<dyn Intake>, fail: &Fail) -> anyhow::Result<()> {
+    async fn start_mqtt(&mut self, mqtt: &config::Mqtt, ground: Ground, fail: &Fail) -> anyhow::Result<()> {
         let limits = Limits {
             connections_max: mqtt.connections_max,
             packet_bytes_max: usize::try_from(mqtt.packet_max.0).unwrap_or(usize::MAX),
@@ -102,7 +114,7 @@ impl Sources {
         for warning in keys::warnings(mqtt) {
             tracing::warn!("{warning}");
         }
-        let front = Front::bind(listeners, rules, limits, intake.clone(), counters.clone()).await;
+        let front = Front::bind(listeners, rules, limits, ground, counters.clone()).await;
         let front = front.context(
             "mqtt can't be served; if another program listens there (ss -ltnp), change `listen` in [mqtt] or its listeners",
         )?;

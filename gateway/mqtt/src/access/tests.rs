@@ -11,6 +11,7 @@ fn connect<'a>(client_id: &'a str, user: Option<&'a str>) -> Connect<'a> {
         session_expiry_s: 0,
         receive_maximum: 1,
         packet_bytes_max: None,
+        topic_alias_maximum: 0,
         problem_information: true,
         authentication_method: None,
         user,

@@ -18,6 +18,8 @@ pub(crate) struct Connect<'a> {
     /// How many QoS 1 deliveries the client takes at a time.
     pub(crate) receive_maximum: u16,
     pub(crate) packet_bytes_max: Option<u32>,
+    /// The highest alias that the client takes.
+    pub(crate) topic_alias_maximum: u16,
     pub(crate) problem_information: bool,
     pub(crate) authentication_method: Option<&'a str>,
     pub(crate) user: Option<&'a str>,
@@ -78,6 +80,7 @@ pub(crate) fn decode_connect(frame: Frame, body: &[u8]) -> Result<Connect<'_>, D
         session_expiry_s: 0,
         receive_maximum: u16::MAX,
         packet_bytes_max: None,
+        topic_alias_maximum: 0,
         problem_information: true,
         authentication_method: None,
         user: None,
@@ -140,6 +143,7 @@ fn read_properties<'a>(block: Reader<'a>, connect: &mut Connect<'a>) -> Result<(
             (id::RECEIVE_MAXIMUM, Value::Short(count)) => connect.receive_maximum = count,
             (id::MAXIMUM_PACKET_SIZE, Value::Long(0)) => return Err(DecodeError::Protocol("Maximum Packet Size 0")),
             (id::MAXIMUM_PACKET_SIZE, Value::Long(bytes)) => connect.packet_bytes_max = Some(bytes),
+            (id::TOPIC_ALIAS_MAXIMUM, Value::Short(count)) => connect.topic_alias_maximum = count,
             (id::REQUEST_PROBLEM_INFORMATION, Value::Byte(flag)) => connect.problem_information = flag == 1,
             (id::AUTHENTICATION_METHOD, Value::Text(method)) => connect.authentication_method = Some(method),
             (id::AUTHENTICATION_DATA, _) => authentication_data = true,

@@ -16,6 +16,8 @@ pub(crate) struct Accepted<'a> {
     pub(crate) packet_bytes_max: u32,
     pub(crate) topic_alias_maximum: u16,
     pub(crate) assigned_client_id: Option<&'a str>,
+    /// In place of the client's own.
+    pub(crate) keep_alive_s: Option<u16>,
 }
 
 /// A positive CONNACK: Maximum QoS 1, no shared subscriptions.
@@ -38,6 +40,10 @@ pub(crate) fn connack(version: Version, accepted: &Accepted<'_>, out: &mut Bytes
         properties.put_u8(id::TOPIC_ALIAS_MAXIMUM);
         properties.put_u16(accepted.topic_alias_maximum);
         properties.put_slice(&[id::SHARED_SUBSCRIPTIONS, 0]);
+        if let Some(seconds) = accepted.keep_alive_s {
+            properties.put_u8(id::SERVER_KEEP_ALIVE);
+            properties.put_u16(seconds);
+        }
     }
     put_connack(version, accepted.session_present, 0, &properties, out);
 }
@@ -121,16 +127,17 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) topic: &'a [u8],
     /// Not looked at with QoS 0.
     pub(crate) packet_id: u16,
+    /// Of the topic, which is empty where the client knows it already; v5 only.
+    pub(crate) topic_alias: Option<u16>,
     pub(crate) message_expiry_s: Option<u32>,
-    pub(crate) subscription_id: Option<u32>,
+    pub(crate) subscription_ids: &'a [u32],
     pub(crate) properties: &'a [u8],
     pub(crate) payload: &'a [u8],
 }
 
 /// PUBLISH. `false`, and nothing is written, where the packet would be above `packet_bytes_max`.
 pub(crate) fn publish(version: Version, message: &Outgoing<'_>, packet_bytes_max: usize, out: &mut BytesMut) -> bool {
-    let mut own = [0_u8; 10];
-    let own = own_properties(version, message, &mut own);
+    let own = own_properties(version, message);
     let properties = if version == Version::V5 { message.properties } else { &[] };
     let properties_bytes = own.len() + properties.len();
     let length = 2
@@ -152,29 +159,32 @@ pub(crate) fn publish(version: Version, message: &Outgoing<'_>, packet_bytes_max
     }
     if version == Version::V5 {
         put_varint(properties_bytes, out);
-        out.put_slice(own);
+        out.put_slice(&own);
         out.put_slice(properties);
     }
     out.put_slice(message.payload);
     true
 }
 
-/// Message expiry (5 bytes) and subscription id (up to 5).
-fn own_properties<'b>(version: Version, message: &Outgoing<'_>, room: &'b mut [u8; 10]) -> &'b [u8] {
-    let before = room.len();
-    let mut rest: &mut [u8] = room;
-    if version == Version::V5 {
-        if let Some(seconds) = message.message_expiry_s {
-            rest.put_u8(id::MESSAGE_EXPIRY);
-            rest.put_u32(seconds);
-        }
-        if let Some(subscription_id) = message.subscription_id {
-            rest.put_u8(id::SUBSCRIPTION_ID);
-            put_varint(subscription_id as usize, &mut rest);
-        }
+/// Topic alias, message expiry and subscription ids. Nothing is allocated where there are none.
+fn own_properties(version: Version, message: &Outgoing<'_>) -> Vec<u8> {
+    let mut own = Vec::new();
+    if version == Version::V4 {
+        return own;
     }
-    let used = before - rest.len();
-    room.get(..used).unwrap_or_default()
+    if let Some(alias) = message.topic_alias {
+        own.put_u8(id::TOPIC_ALIAS);
+        own.put_u16(alias);
+    }
+    if let Some(seconds) = message.message_expiry_s {
+        own.put_u8(id::MESSAGE_EXPIRY);
+        own.put_u32(seconds);
+    }
+    for subscription_id in message.subscription_ids {
+        own.put_u8(id::SUBSCRIPTION_ID);
+        put_varint(*subscription_id as usize, &mut own);
+    }
+    own
 }
 
 fn put_reason_string(detail: &str, out: &mut BytesMut) {

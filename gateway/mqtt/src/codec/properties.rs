@@ -12,6 +12,7 @@ pub(crate) mod id {
     pub(crate) const SUBSCRIPTION_ID: u8 = 11;
     pub(crate) const SESSION_EXPIRY: u8 = 17;
     pub(crate) const ASSIGNED_CLIENT_ID: u8 = 18;
+    pub(crate) const SERVER_KEEP_ALIVE: u8 = 19;
     pub(crate) const AUTHENTICATION_METHOD: u8 = 21;
     pub(crate) const AUTHENTICATION_DATA: u8 = 22;
     pub(crate) const REQUEST_PROBLEM_INFORMATION: u8 = 23;

@@ -73,6 +73,7 @@ fn rumqttc_v5_understands_what_is_encoded() {
         packet_bytes_max: 1000,
         topic_alias_maximum: 16,
         assigned_client_id: Some("auto-1"),
+        keep_alive_s: Some(600),
     };
     connack(Version::V5, &accepted, &mut out);
     let v5::Packet::ConnAck(read) = read_v5(&out) else { panic!("not a CONNACK") };
@@ -82,6 +83,7 @@ fn rumqttc_v5_understands_what_is_encoded() {
         (properties.max_qos, properties.receive_max, properties.max_packet_size),
         (Some(1), Some(64), Some(1000))
     );
+    assert_eq!(properties.server_keep_alive, Some(600));
     assert_eq!(
         (properties.assigned_client_identifier.as_deref(), properties.topic_alias_max),
         (Some("auto-1"), Some(16))
@@ -101,7 +103,8 @@ fn rumqttc_v5_understands_what_is_encoded() {
         topic: b"a/b",
         packet_id: 7,
         message_expiry_s: Some(9),
-        subscription_id: Some(300),
+        topic_alias: Some(5),
+        subscription_ids: &[300, 2],
         properties: b"\x03\0\x01t",
         payload: b"x",
     };
@@ -110,7 +113,8 @@ fn rumqttc_v5_understands_what_is_encoded() {
     let properties = read.properties.unwrap();
     assert!(read.dup && read.retain);
     assert_eq!((read.pkid, &read.topic[..], &read.payload[..]), (7, &b"a/b"[..], &b"x"[..]));
-    assert_eq!((properties.message_expiry_interval, properties.subscription_identifiers), (Some(9), vec![300]));
+    assert_eq!((properties.message_expiry_interval, properties.topic_alias), (Some(9), Some(5)));
+    assert_eq!(properties.subscription_identifiers, [300, 2]);
     assert!(!publish(Version::V5, &message, out.len() - 1, &mut BytesMut::new()));
 }
 

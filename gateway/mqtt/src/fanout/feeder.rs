@@ -1,6 +1,6 @@
 //! The thread that alone sends to the router, and starts another one when it dies.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::link::Name;
 use super::router::{Dead, Living};
-use super::{Command, Link, OpenError, Publication, Shared};
+use super::{Command, Link, OpenError, Shared};
 use crate::counters::add;
+use crate::message::Message;
 
 /// The router remembers each topic that a link publishes to: a fresh link from time to time.
 const TOPICS_PER_FEED: usize = 10_000;
@@ -25,9 +26,6 @@ struct Feeder {
     topics: HashSet<u64>,
     topics_of_feed: usize,
     hasher: RandomState,
-    /// Payload bytes by topic.
-    retained: HashMap<Box<str>, usize>,
-    retained_bytes: usize,
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
 }
@@ -45,8 +43,6 @@ pub(super) fn start(
         topics: HashSet::new(),
         topics_of_feed: 0,
         hasher: RandomState::new(),
-        retained: HashMap::new(),
-        retained_bytes: 0,
         commands,
         shared,
     };
@@ -66,9 +62,9 @@ pub(super) fn start(
 impl Feeder {
     fn obey(&mut self, command: Command) -> Result<(), Dead> {
         match command {
-            Command::Publish(publication) => {
-                self.shared.queued_bytes.fetch_sub(publication.bytes(), Ordering::AcqRel);
-                self.publish(&publication)
+            Command::Publish(message) => {
+                self.shared.queued_bytes.fetch_sub(message.bytes(), Ordering::AcqRel);
+                self.publish(&message)
             }
             Command::Open(answer) => {
                 let (opened, result) = match self.open() {
@@ -90,13 +86,6 @@ impl Feeder {
                 let result = router.close(link.slot);
                 if let Some(taken) = self.slots.get_mut(link.slot) {
                     *taken = false;
-                }
-                result
-            }
-            Command::Alive { link, answer } => {
-                let result = self.living()?.poke();
-                if answer.send(result.is_ok() && link.life == self.life).is_err() {
-                    tracing::trace!("who asked for a link's health is gone");
                 }
                 result
             }
@@ -130,19 +119,16 @@ impl Feeder {
         Ok(Ok(Link::new(answers, name, self.commands.clone(), Arc::clone(&self.shared))))
     }
 
-    fn publish(&mut self, publication: &Publication) -> Result<(), Dead> {
-        let topic = publication.topic.as_str();
-        if !publication.retain && !self.shared.covered(topic) {
+    fn publish(&mut self, message: &Message) -> Result<(), Dead> {
+        let topic = message.topic.as_str();
+        if !self.shared.covered(topic) {
             return Ok(());
         }
         if !self.knows(topic)? {
             add(&self.shared.counters.fanout_shed, 1);
             return Ok(());
         }
-        let retain = publication.retain && self.retains(publication);
-        let removes = publication.retain && publication.payload.is_empty();
-        self.living()?.publish(publication, retain && !removes)?;
-        if removes { self.living()?.unretain(topic) } else { Ok(()) }
+        self.living()?.publish(message)
     }
 
     /// Whether the topic may go in, seen before or not.
@@ -163,25 +149,6 @@ impl Feeder {
         Ok(true)
     }
 
-    /// Keeps the books of retained messages; `false` where there is no room for one more.
-    fn retains(&mut self, publication: &Publication) -> bool {
-        let (topic, bytes) = (publication.topic.as_str(), publication.payload.len());
-        let before = self.retained.get(topic).copied();
-        let total = self.retained_bytes - before.unwrap_or(0) + bytes;
-        let limits = &self.shared.limits;
-        if bytes == 0 {
-            self.retained.remove(topic);
-        } else if (before.is_none() && self.retained.len() >= limits.retained_max) || total > limits.retained_bytes_max
-        {
-            add(&self.shared.counters.retained_refused, 1);
-            return false;
-        } else {
-            self.retained.insert(topic.into(), bytes);
-        }
-        self.retained_bytes = total;
-        true
-    }
-
     fn restart(&mut self) {
         // The old router's links end when its threads' ends of them are dropped.
         self.router = None;
@@ -189,12 +156,10 @@ impl Feeder {
         self.slots.fill(false);
         self.topics.clear();
         self.topics_of_feed = 0;
-        self.retained.clear();
-        self.retained_bytes = 0;
         self.shared.forget_filters();
         add(&self.shared.counters.router_restarts, 1);
         tracing::error!(
-            "the router died: subscribers have to connect again, retained messages are gone, ingest goes on"
+            "the router died: remembered sessions go on with the next, other subscribers have to connect again, ingest goes on"
         );
         loop {
             match Living::start(&self.shared.limits) {

@@ -3,12 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-use bytes::Buf;
 use rumqttd::Notification;
 use rumqttd::local::LinkRx;
-use tokio::sync::oneshot;
 
-use super::router::PREFIX;
 use super::{Command, Delivery, Shared, envelope};
 
 /// Which link of which router.
@@ -48,29 +45,18 @@ impl Link {
         self.commands.send(Command::Unsubscribe { link: self.name, filter }).map_err(|_| LinkEnded)
     }
 
-    /// Whether its router lives, and so whether what was subscribed is still in force.
-    pub(crate) async fn alive(&self) -> bool {
-        let (answer, answered) = oneshot::channel();
-        let asked = self.commands.send(Command::Alive { link: self.name, answer });
-        asked.is_ok() && answered.await.unwrap_or(false)
-    }
-
     /// The next message. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Result<Delivery, LinkEnded> {
         let answers = self.answers.as_mut().ok_or(LinkEnded)?;
         loop {
             match answers.next().await.map_err(|_| LinkEnded)? {
                 Some(Notification::Forward(forward)) => {
-                    let retained = forward.cursor.is_none();
-                    let mut topic = forward.publish.topic;
-                    topic.advance(PREFIX.len().min(topic.len()));
-                    let Some(mut delivery) = envelope::unseal(topic, forward.publish.payload) else { continue };
-                    delivery.retained = retained;
-                    if let Some(properties) = forward.properties {
-                        delivery.message_expiry_s = properties.message_expiry_interval;
-                        delivery.subscription = properties.subscription_identifiers.first().copied();
-                    }
-                    return Ok(delivery);
+                    let Some(message) = envelope::unseal(&forward.publish.topic, forward.publish.payload) else {
+                        continue;
+                    };
+                    let ids = forward.properties.map(|properties| properties.subscription_identifiers);
+                    let subscription = ids.and_then(|ids| ids.first().copied());
+                    return Ok(Delivery { message, subscription });
                 }
                 // The router has paused this link until it is told that its messages were read. Told at any other time,
                 // it panics (scheduler.rs:171). Not awaited: cancelled half-way, the pause would never end.

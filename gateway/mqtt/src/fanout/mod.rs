@@ -6,9 +6,11 @@
 //! - Nothing goes in before it is on disk, and ingest never waits for it: what finds no room is shed and counted.
 //! - Every topic and filter goes in under the prefix `t/`: the router slices a topic's first byte, and would panic on `é`.
 //! - Every message goes in as an [`envelope`], never empty: the router takes an empty payload for the removal of a retained
-//!   message. It carries QoS, properties and publisher, which the router would lose or mix up.
+//!   message. It carries QoS, properties, expiry and publisher, which the router would lose or mix up.
+//! - Nothing that must outlive it depends on it: retained messages, and what remembered sessions are to have with QoS 1, are kept and
+//!   sent by ourselves.
 //! - A link's end is sent only by the feeder, after its receiver is gone: a wake-up behind it would make the router panic.
-//! - Links have names of ours from a bounded set; filters, topics and retained messages are counted and bounded.
+//! - Links have names of ours from a bounded set; filters and topics are counted and bounded.
 //! - When the router dies, another one is started, and the links of the old one report their end.
 
 mod envelope;
@@ -22,36 +24,14 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use bytes::Bytes;
-use lamppost_event::{Address, DeviceId};
 use tokio::sync::oneshot;
 
 pub(crate) use envelope::Delivery;
 pub(crate) use link::{Link, LinkEnded};
 
-use crate::codec::Qos;
 use crate::counters::{Counters, add};
+use crate::message::Message;
 use crate::{Limits, topic};
-
-/// A stored message on its way to subscribers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Publication {
-    pub(crate) topic: Address,
-    pub(crate) payload: Bytes,
-    pub(crate) qos: Qos,
-    pub(crate) retain: bool,
-    pub(crate) publisher: DeviceId,
-    pub(crate) message_expiry_s: Option<u32>,
-    /// Encoded v5 properties that go to subscribers unchanged.
-    pub(crate) properties: Bytes,
-}
-
-impl Publication {
-    /// What it counts for in the queue.
-    fn bytes(&self) -> usize {
-        128 + self.payload.len() + self.properties.len() + self.topic.as_str().len()
-    }
-}
 
 /// Why there is no link to the router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +44,7 @@ pub(crate) enum OpenError {
 
 /// What the feeder is told to do.
 enum Command {
-    Publish(Publication),
+    Publish(Message),
     Open(oneshot::Sender<Result<Link, OpenError>>),
     Subscribe {
         link: link::Name,
@@ -77,10 +57,6 @@ enum Command {
     },
     Close {
         link: link::Name,
-    },
-    Alive {
-        link: link::Name,
-        answer: oneshot::Sender<bool>,
     },
     Stop,
     #[cfg(test)]
@@ -100,7 +76,7 @@ struct Shared {
     counters: Arc<Counters>,
     /// Bytes of publications in the queue.
     queued_bytes: AtomicUsize,
-    /// Links that are open or being opened. Without any, nothing but retained messages needs to go in.
+    /// Links that are open or being opened. Without any, nothing needs to go in.
     links: AtomicUsize,
     /// The filters that the present router has seen.
     filters: Mutex<HashSet<Box<str>>>,
@@ -121,17 +97,17 @@ impl Fanout {
         Ok(Self { commands, shared })
     }
 
-    /// Whether anybody subscribes to anything.
+    /// Whether any client that is here subscribes to anything.
     pub(crate) fn wanted(&self) -> bool {
         self.shared.links.load(Ordering::Acquire) > 0
     }
 
     /// Sends a stored message on. Never blocks; without room it is shed and counted.
-    pub(crate) fn publish(&self, publication: Publication) {
-        let bytes = publication.bytes();
+    pub(crate) fn publish(&self, message: Message) {
+        let bytes = message.bytes();
         let before = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         if before + bytes > self.shared.limits.fanout_bytes_max
-            || self.commands.send(Command::Publish(publication)).is_err()
+            || self.commands.send(Command::Publish(message)).is_err()
         {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
             add(&self.shared.counters.fanout_shed, 1);
@@ -142,15 +118,23 @@ impl Fanout {
     pub(crate) async fn open(&self) -> Result<Link, OpenError> {
         // Before the answer, so that nothing published after the SUBACK is left out.
         self.shared.links.fetch_add(1, Ordering::AcqRel);
-        let (answer, answered) = oneshot::channel();
-        let opened = match self.commands.send(Command::Open(answer)) {
-            Ok(()) => answered.await.unwrap_or(Err(OpenError::Router)),
-            Err(_) => Err(OpenError::Router),
-        };
+        let mut opened = self.ask_for_a_link().await;
+        if matches!(opened, Err(OpenError::Router)) {
+            // That it is dead was found by asking; now there is another.
+            opened = self.ask_for_a_link().await;
+        }
         if opened.is_err() {
             self.shared.links.fetch_sub(1, Ordering::AcqRel);
         }
         opened
+    }
+
+    async fn ask_for_a_link(&self) -> Result<Link, OpenError> {
+        let (answer, answered) = oneshot::channel();
+        match self.commands.send(Command::Open(answer)) {
+            Ok(()) => answered.await.unwrap_or(Err(OpenError::Router)),
+            Err(_) => Err(OpenError::Router),
+        }
     }
 
     /// Ends the feeder. The router's thread can't be ended; it goes with the process.

@@ -1,17 +1,20 @@
 //! One life of rumqttd's router, and the links into it.
 
 use std::collections::HashMap;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttd::local::{LinkRx, LinkTx};
 use rumqttd::protocol::{
-    Disconnect, DisconnectReasonCode, Filter, Packet, Publish, PublishProperties, QoS, RetainForwardRule, Subscribe,
-    SubscribeProperties, Unsubscribe,
+    Disconnect, DisconnectReasonCode, Filter, Packet, Publish, QoS, RetainForwardRule, Subscribe, SubscribeProperties,
+    Unsubscribe,
 };
 use rumqttd::{Router, RouterConfig, local::LinkBuilder};
 
-use super::{Publication, envelope};
+use super::envelope;
 use crate::Limits;
+use crate::message::Message;
 
 /// In front of every topic and filter.
 pub(super) const PREFIX: &str = "t/";
@@ -20,7 +23,16 @@ const NOBODY: &str = "n";
 /// The router keeps a log of each filter in this many pieces.
 const SEGMENTS: usize = 4;
 
-type Connect = Box<dyn Fn(&str) -> Result<(LinkTx, LinkRx), Dead> + Send>;
+/// How long a link is waited for before the router is asked whether it lives.
+const CONNECT_PATIENCE: Duration = Duration::from_millis(20);
+
+type Ends = (LinkTx, LinkRx);
+
+/// A thread that opens links: rumqttd's way to open one waits for ever where the router dies with the request in its queue.
+struct Connector {
+    names: mpsc::Sender<String>,
+    opened: mpsc::Receiver<Result<Ends, Dead>>,
+}
 
 /// The router died: it takes no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +40,7 @@ pub(super) struct Dead;
 
 /// A running router.
 pub(super) struct Living {
-    connect: Connect,
+    connector: Connector,
     feed: LinkTx,
     /// Its answers are not needed, but it must not be gone.
     _feed_answers: LinkRx,
@@ -39,23 +51,44 @@ impl Living {
     pub(super) fn start(limits: &Limits) -> Result<Self, Dead> {
         let config = RouterConfig {
             max_connections: limits.subscribers_max.saturating_add(2),
-            // As many retained messages as there may be: the router sends no more than this to a new subscription.
-            max_outgoing_packet_count: limits.retained_max.max(100) as u64,
+            max_outgoing_packet_count: 100,
             max_segment_size: (limits.fanout_bytes_per_filter / SEGMENTS).max(2048),
             max_segment_count: SEGMENTS,
             ..RouterConfig::default()
         };
         let router = Router::new(0, config).spawn();
-        let connect: Connect = Box::new(move |name| {
-            let (link, answers, _) = LinkBuilder::new(name, router.clone()).build().map_err(|_| Dead)?;
-            Ok((link, answers))
-        });
-        let (feed, feed_answers) = connect("feed")?;
-        Ok(Self { connect, feed, _feed_answers: feed_answers, links: HashMap::new() })
+        let (names, wanted) = mpsc::channel::<String>();
+        let (answer, opened) = mpsc::channel();
+        let open_links = move || {
+            for name in wanted {
+                let built = LinkBuilder::new(&name, router.clone()).build();
+                let ends = built.map(|(link, answers, _)| (link, answers)).map_err(|_| Dead);
+                if answer.send(ends).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("mqtt-connector".into()).spawn(open_links).map_err(|_| Dead)?;
+        let connector = Connector { names, opened };
+        connector.names.send("feed".into()).map_err(|_| Dead)?;
+        let (feed, feed_answers) = connector.opened.recv().map_err(|_| Dead)??;
+        Ok(Self { connector, feed, _feed_answers: feed_answers, links: HashMap::new() })
+    }
+
+    fn connect(&mut self, name: &str) -> Result<Ends, Dead> {
+        self.connector.names.send(name.into()).map_err(|_| Dead)?;
+        loop {
+            match self.connector.opened.recv_timeout(CONNECT_PATIENCE) {
+                Ok(ends) => return ends,
+                // A router that is busy takes this; of one that died it is refused, and the connector is left waiting.
+                Err(RecvTimeoutError::Timeout) => self.poke()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(Dead),
+            }
+        }
     }
 
     pub(super) fn open(&mut self, slot: usize) -> Result<LinkRx, Dead> {
-        let (link, answers) = (self.connect)(&format!("s{slot}"))?;
+        let (link, answers) = self.connect(&format!("s{slot}"))?;
         self.links.insert(slot, link);
         Ok(answers)
     }
@@ -80,7 +113,7 @@ impl Living {
             qos: QoS::AtMostOnce,
             nolocal: false,
             preserve_retain: false,
-            retain_forward_rule: RetainForwardRule::OnEverySubscribe,
+            retain_forward_rule: RetainForwardRule::Never,
         };
         let properties = SubscribeProperties { id: Some(id), user_properties: Vec::new() };
         let packet = Packet::Subscribe(Subscribe { pkid: 1, filters: vec![filter] }, Some(properties));
@@ -92,34 +125,23 @@ impl Living {
         self.links.get_mut(&slot).map_or(Ok(()), |link| send(link, packet))
     }
 
-    pub(super) fn publish(&mut self, publication: &Publication, retain: bool) -> Result<(), Dead> {
-        let topic = Bytes::from(format!("{PREFIX}{}", publication.topic));
-        let properties = publication.message_expiry_s.map(|seconds| PublishProperties {
-            message_expiry_interval: Some(seconds),
-            ..PublishProperties::default()
-        });
-        let message = Publish::new(topic, envelope::seal(publication), retain);
-        send(&mut self.feed, Packet::Publish(message, properties))
-    }
-
-    /// Removes the retained message of the topic.
-    pub(super) fn unretain(&mut self, topic: &str) -> Result<(), Dead> {
-        let message = Publish::new(Bytes::from(format!("{PREFIX}{topic}")), Bytes::new(), true);
-        send(&mut self.feed, Packet::Publish(message, None))
+    pub(super) fn publish(&mut self, message: &Message) -> Result<(), Dead> {
+        let topic = Bytes::from(format!("{PREFIX}{}", message.topic));
+        send(&mut self.feed, Packet::Publish(Publish::new(topic, envelope::seal(message), false), None))
     }
 
     /// Replaces the feeding link: the router counts each topic of a link, and never forgets one.
     pub(super) fn renew_feed(&mut self) -> Result<(), Dead> {
         let reason_code = DisconnectReasonCode::NormalDisconnection;
         send(&mut self.feed, Packet::Disconnect(Disconnect { reason_code }, None))?;
-        (self.feed, self._feed_answers) = (self.connect)("feed")?;
+        (self.feed, self._feed_answers) = self.connect("feed")?;
         Ok(())
     }
 
     /// Wakes a link that is gone, which the router does not survive.
     #[cfg(test)]
     pub(super) fn panic(&mut self) {
-        let (mut link, answers) = (self.connect)("doomed").unwrap();
+        let (mut link, answers) = self.connect("doomed").unwrap();
         let reason_code = DisconnectReasonCode::NormalDisconnection;
         send(&mut link, Packet::Disconnect(Disconnect { reason_code }, None)).unwrap();
         answers.ready().unwrap();

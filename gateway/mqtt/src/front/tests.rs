@@ -4,7 +4,7 @@
 mod support;
 
 use support::HandIntake;
-use support::raw::{Raw, publish_v4, subscribe_v4};
+use support::raw::{Raw, connect_v4, publish_v4, subscribe_v4};
 
 use super::*;
 
@@ -17,7 +17,8 @@ async fn the_death_of_the_router_costs_no_ingest_and_heals() {
     let counters = Arc::new(Counters::default());
     let any_port = open(support::ANY_PORT);
     let (rules, limits) = (Rules::default(), Limits::default());
-    let front = Front::bind(any_port, rules, limits, HandIntake::automatic(), Arc::clone(&counters)).await.unwrap();
+    let front =
+        Front::bind(any_port, rules, limits, HandIntake::automatic().ground(), Arc::clone(&counters)).await.unwrap();
     let (address, fanout) = (front.local_addrs()[0], front.shared.fanout.clone());
     tokio::spawn(front.run(std::future::pending()));
     let mut subscriber = Raw::v5(address, "s").await;
@@ -45,25 +46,79 @@ async fn the_death_of_the_router_costs_no_ingest_and_heals() {
 }
 
 #[tokio::test]
+async fn a_remembered_session_and_retained_messages_do_not_notice_the_death_of_the_router() {
+    let counters = Arc::new(Counters::default());
+    let any_port = open(support::ANY_PORT);
+    let ground = HandIntake::automatic().ground();
+    let front =
+        Front::bind(any_port, Rules::default(), Limits::default(), ground, Arc::clone(&counters)).await.unwrap();
+    let (address, fanout) = (front.local_addrs()[0], front.shared.fanout.clone());
+    tokio::spawn(front.run(std::future::pending()));
+    let mut device = Raw::open(address).await;
+    device.send(&connect_v4("s", false)).await;
+    device.receive().await;
+    device.send(&subscribe_v4(1, "a/#", 1)).await;
+    device.receive().await;
+    let mut publisher = Raw::v4(address, "p").await;
+    let mut kept = publish_v4("a/kept", 1, b"kept");
+    kept[0] |= 1;
+    publisher.send(&kept).await;
+    publisher.receive().await;
+    device.receive().await;
+
+    fanout.make_router_panic();
+    let died = Instant::now();
+    publisher.send(&publish_v4("a/b", 2, b"QoS 1")).await;
+    publisher.receive().await;
+    assert_eq!(device.receive().await, publish_v4("a/b", 2, b"QoS 1"));
+    // What comes with QoS 0 goes by the next router, as soon as the session has its link to it.
+    while counters.router_restarts.load(Ordering::Relaxed) == 0 {
+        publisher.send(&publish_v4("x", 0, b"")).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(died.elapsed() < Duration::from_secs(5), "the router was not started again");
+    }
+    let talking = tokio::spawn(async move {
+        loop {
+            publisher.send(&publish_v4("a/b", 0, b"QoS 0")).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let heard = device.receive().await;
+    talking.abort();
+    assert_eq!(heard, publish_v4("a/b", 0, b"QoS 0"));
+    let mut late = Raw::v4(address, "late").await;
+    late.send(&subscribe_v4(1, "a/kept", 0)).await;
+    late.receive().await;
+    assert_eq!(late.receive().await[0], 0x31);
+    assert_eq!(counters.refusals(Cause::RouterDied), 0);
+}
+
+#[tokio::test]
 async fn a_limit_of_0_is_refused_by_name() {
     let limits = Limits { window: 0, ..Limits::default() };
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let bound = Front::bind(open(any_port), Rules::default(), limits, HandIntake::automatic(), Arc::default()).await;
+    let bound =
+        Front::bind(open(any_port), Rules::default(), limits, HandIntake::automatic().ground(), Arc::default()).await;
     assert!(matches!(bound.err(), Some(BindError::Limit { limit: "window" })));
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let first =
-        Front::bind(open(any_port), Rules::default(), Limits::default(), HandIntake::automatic(), Arc::default())
-            .await
-            .unwrap();
+    let first = Front::bind(
+        open(any_port),
+        Rules::default(),
+        Limits::default(),
+        HandIntake::automatic().ground(),
+        Arc::default(),
+    )
+    .await
+    .unwrap();
     let second = Front::bind(
         open(first.local_addrs()[0]),
         Rules::default(),
         Limits::default(),
-        HandIntake::automatic(),
+        HandIntake::automatic().ground(),
         Arc::default(),
     )
     .await;

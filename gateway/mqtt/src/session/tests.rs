@@ -14,9 +14,14 @@ fn publish(packet_id: u16, sender_id: Option<&'static str>) -> Packet<'static> {
     Packet::Publish(Publish { qos, retain: false, topic: "a/b", packet_id, properties, payload: b"x" })
 }
 
+const NOW: fn() -> Monotonic = || Monotonic(5_000);
+
 fn offered(effect: Effect) -> (Arrival, Pending) {
     match effect {
-        Effect::Offer(arrival, pending) => (*arrival, pending),
+        Effect::Offer(offer) => {
+            let (packet_id, bytes, answer, message) = (offer.packet_id, 1, Bytes::new(), offer.message);
+            (offer.arrival, Pending { packet_id, bytes, answer, message, refused: false })
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -25,10 +30,10 @@ fn offered(effect: Effect) -> (Arrival, Pending) {
 fn a_publish_becomes_an_arrival_of_the_client() {
     let mut session = session(Version::V5, 64);
     let mut out = BytesMut::new();
-    let (arrival, pending) = offered(session.receive(publish(7, Some("ev-1")), false, &mut out).unwrap());
+    let (arrival, pending) = offered(session.receive(publish(7, Some("ev-1")), false, NOW, &mut out).unwrap());
     assert_eq!((arrival.source, arrival.device.as_str(), arrival.address.as_str()), (SourceKind::Mqtt, "d1", "a/b"));
     assert_eq!(arrival.origin, Origin::Id("ev-1".into()));
-    assert_eq!((pending.packet_id, pending.publication.is_some()), (Some(7), false));
+    assert_eq!((pending.packet_id, pending.message.is_some()), (Some(7), false));
     assert!(out.is_empty());
 }
 
@@ -36,7 +41,7 @@ fn a_publish_becomes_an_arrival_of_the_client() {
 fn a_sender_id_that_is_too_long_or_empty_is_no_mark() {
     let long: &'static str = Box::leak("x".repeat(256).into_boxed_str());
     for id in [long, ""] {
-        let effect = session(Version::V5, 64).receive(publish(0, Some(id)), false, &mut BytesMut::new()).unwrap();
+        let effect = session(Version::V5, 64).receive(publish(0, Some(id)), false, NOW, &mut BytesMut::new()).unwrap();
         assert_eq!(offered(effect).0.origin, Origin::Unmarked);
     }
 }
@@ -45,7 +50,7 @@ fn a_sender_id_that_is_too_long_or_empty_is_no_mark() {
 fn a_v4_session_with_a_full_window_is_not_read_until_something_is_durable() {
     let mut session = session(Version::V4, 1);
     let mut out = BytesMut::new();
-    let (_, pending) = offered(session.receive(publish(1, None), false, &mut out).unwrap());
+    let (_, pending) = offered(session.receive(publish(1, None), false, NOW, &mut out).unwrap());
     assert!(session.may_read());
     session.taken(Commit(1), pending);
     assert!(!session.may_read());
@@ -59,7 +64,7 @@ fn a_v4_session_with_a_full_window_is_not_read_until_something_is_durable() {
 fn a_message_for_subscribers_leaves_only_when_it_is_durable() {
     let mut session = session(Version::V4, 8);
     let mut out = BytesMut::new();
-    let (_, pending) = offered(session.receive(publish(0, None), true, &mut out).unwrap());
+    let (_, pending) = offered(session.receive(publish(0, None), true, NOW, &mut out).unwrap());
     session.taken(Commit(4), pending);
     let mut left = Vec::new();
     session.durable(Commit(3), &mut out, |publication| left.push(publication));
@@ -111,8 +116,9 @@ proptest! {
             }
             let Ok(Ok(frame)) = frame(bytes, 1000) else { continue };
             let Ok(packet) = decode(version, frame, &bytes[frame.body..frame.end]) else { continue };
-            match session.receive(packet, true, &mut out) {
-                Ok(Effect::Offer(arrival, pending)) => {
+            match session.receive(packet, true, NOW, &mut out) {
+                Ok(effect @ Effect::Offer(_)) => {
+                    let (arrival, pending) = offered(effect);
                     prop_assert!(!arrival.address.as_str().contains(['+', '#']));
                     session.taken(Commit(at as u64 + 2), pending);
                 }

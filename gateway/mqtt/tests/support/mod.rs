@@ -6,27 +6,42 @@
 pub mod certificates;
 pub mod raw;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lamppost_event::{Arrival, Commit, DeviceId, Intake, JournalStopped, Refusal, Waiting};
-use lamppost_mqtt::{Counters, Front, Keys, Limits, Listener, Rules};
+use bytes::Bytes;
+use lamppost_event::{
+    Arrival, BootId, Clock, ClockQuality, Commit, DeviceId, Intake, JournalStopped, Monotonic, NoteRefusal, Notes,
+    NotesUnreadable, Now, Refusal, Waiting, WallTime,
+};
+use lamppost_mqtt::{Counters, Front, Ground, Keys, Limits, Listener, Rules};
 use tokio::sync::{oneshot, watch};
 
 /// A free port of this machine.
 pub const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
-/// The test's journal. Every arrival is a commit of its own.
+/// What was put, under which key, with which commit.
+type Note = (Commit, Vec<u8>, Option<Bytes>);
+
+/// The test's journal. Every arrival and every note is a commit of its own.
 pub struct HandIntake {
     state: watch::Sender<State>,
     arrivals: Mutex<Vec<Arrival>>,
+    /// In order.
+    notes: Mutex<Vec<Note>>,
     bytes_max: usize,
+    ms: AtomicU64,
+    boot: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct State {
     offered: u64,
+    commits: u64,
+    notes_max: u64,
     durable: u64,
     capacity: u64,
     automatic: bool,
@@ -45,13 +60,88 @@ impl HandIntake {
     }
 
     fn new(automatic: bool) -> Arc<Self> {
-        let state = State { offered: 0, durable: 0, capacity: u64::MAX, automatic, stopped: false };
-        Arc::new(Self { state: watch::Sender::new(state), arrivals: Mutex::default(), bytes_max: 100_000 })
+        let notes_max = u64::MAX;
+        let state =
+            State { offered: 0, commits: 0, notes_max, durable: 0, capacity: u64::MAX, automatic, stopped: false };
+        Arc::new(Self {
+            state: watch::Sender::new(state),
+            arrivals: Mutex::default(),
+            notes: Mutex::default(),
+            bytes_max: 100_000,
+            ms: AtomicU64::new(1_000_000),
+            boot: 1,
+        })
+    }
+
+    /// The journal after the gateway was killed: it has what was durable. `boots`: the machine was, too, and took that long, in ms.
+    pub fn after_a_crash(&self, boots: Option<u64>) -> Arc<Self> {
+        let state = *self.state.borrow();
+        let durable = |(commit, ..): &&Note| commit.0 <= state.durable;
+        let notes = self.notes.lock().unwrap().iter().filter(durable).cloned().collect();
+        Arc::new(Self {
+            state: watch::Sender::new(State { commits: state.durable, offered: 0, capacity: u64::MAX, ..state }),
+            arrivals: Mutex::default(),
+            notes: Mutex::new(notes),
+            bytes_max: self.bytes_max,
+            ms: AtomicU64::new(self.ms.load(Relaxed) + boots.unwrap_or(0)),
+            boot: self.boot + u64::from(boots.is_some()),
+        })
+    }
+
+    pub fn ground(self: &Arc<Self>) -> Ground {
+        Ground { intake: self.clone(), notes: self.clone(), clock: self.clone() }
+    }
+
+    /// Time passes.
+    pub fn advance(&self, ms: u64) {
+        self.ms.fetch_add(ms, Relaxed);
+    }
+
+    /// From now on there is room for so many notes in all.
+    pub fn set_notes_max(&self, notes: u64) {
+        self.state.send_modify(|state| state.notes_max = notes);
+    }
+
+    /// How many notes were put, removals among them.
+    pub fn notes_put(&self) -> usize {
+        self.notes.lock().unwrap().len()
+    }
+
+    /// The last value of each key that is durable.
+    pub fn noted(&self) -> BTreeMap<Vec<u8>, Bytes> {
+        let durable = self.state.borrow().durable;
+        let mut noted = BTreeMap::new();
+        for (commit, key, value) in self.notes.lock().unwrap().iter() {
+            if commit.0 <= durable {
+                match value {
+                    Some(value) => noted.insert(key.clone(), value.clone()),
+                    None => noted.remove(key),
+                };
+            }
+        }
+        noted
+    }
+
+    fn commit(&self) -> Commit {
+        let mut commit = 0;
+        self.state.send_modify(|state| {
+            state.commits += 1;
+            commit = state.commits;
+            if state.automatic {
+                state.durable = state.commits;
+            }
+        });
+        Commit(commit)
     }
 
     /// Makes the first `commits` durable.
     pub fn release(&self, commits: u64) {
         self.state.send_modify(|state| state.durable = commits);
+    }
+
+    /// What comes from now on is not durable before [`HandIntake::release`].
+    pub fn by_hand_from_now(&self) {
+        self.state.send_modify(|state| state.automatic = false);
     }
 
     /// From now on there is room for so many arrivals in all.
@@ -95,13 +185,8 @@ impl Intake for HandIntake {
         }
         arrivals.push(arrival);
         let offered = arrivals.len() as u64;
-        self.state.send_modify(|state| {
-            state.offered = offered;
-            if state.automatic {
-                state.durable = offered;
-            }
-        });
-        Ok(Commit(offered))
+        self.state.send_modify(|state| state.offered = offered);
+        Ok(self.commit())
     }
 
     fn room(&self) -> Waiting<'_, ()> {
@@ -129,6 +214,39 @@ impl Intake for HandIntake {
     }
 }
 
+impl Notes for HandIntake {
+    fn put(&self, key: &[u8], value: Option<Bytes>) -> Result<Commit, NoteRefusal> {
+        let state = *self.state.borrow();
+        if state.stopped {
+            return Err(stopped().into());
+        }
+        let mut notes = self.notes.lock().unwrap();
+        if notes.len() as u64 >= state.notes_max {
+            return Err(NoteRefusal::Full);
+        }
+        let commit = self.commit();
+        notes.push((commit, key.to_vec(), value));
+        Ok(commit)
+    }
+
+    fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    fn visit(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &Bytes)) -> Result<(), NotesUnreadable> {
+        self.noted().iter().filter(|(key, _)| key.starts_with(prefix)).for_each(|(key, value)| each(key, value));
+        Ok(())
+    }
+}
+
+impl Clock for HandIntake {
+    fn now(&self) -> Now {
+        let ms = self.ms.load(Relaxed);
+        let wall = WallTime(1_800_000_000_000 + ms as i64);
+        Now { wall, monotonic: Monotonic(ms), boot: BootId(self.boot), quality: ClockQuality::Synced }
+    }
+}
+
 /// A running front.
 pub struct Running {
     pub address: SocketAddr,
@@ -147,7 +265,7 @@ impl Running {
 
     pub async fn start_with(listeners: Vec<Listener>, rules: Rules, intake: Arc<HandIntake>, limits: Limits) -> Self {
         let counters = Arc::new(Counters::default());
-        let front = Front::bind(listeners, rules, limits, intake.clone(), counters.clone()).await.unwrap();
+        let front = Front::bind(listeners, rules, limits, intake.ground(), counters.clone()).await.unwrap();
         let (addresses, keys) = (front.local_addrs().to_vec(), front.keys());
         let address = addresses[0];
         let (stop, stopped) = oneshot::channel::<()>();

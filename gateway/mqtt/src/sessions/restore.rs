@@ -1,0 +1,154 @@
+//! From the notes of an earlier life to the sessions as they were.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use lamppost_event::{Clock, Commit, DeviceId, Notes, NotesUnreadable, Now};
+
+use super::record::{SessionRecord, decode_will, device_in, message_key, read_message_key, read_queue_key};
+use super::{Book, Entry, Kept, Known, Sessions, Subscription, Waiting, decode_message};
+use crate::counters::{Counters, add};
+use crate::message::Message;
+use crate::{Limits, stamp};
+
+/// What was found.
+pub(crate) struct Restored {
+    pub(crate) sessions: Sessions,
+    /// Wills that waited for their delay (in seconds).
+    pub(crate) wills: Vec<(DeviceId, u32, Message)>,
+}
+
+impl Sessions {
+    /// Reads the sessions of an earlier life. All are away; of those whose absence was not noted it begins now.
+    ///
+    /// # Errors
+    /// [`NotesUnreadable`].
+    pub(crate) fn restore(
+        limits: Arc<Limits>,
+        counters: Arc<Counters>,
+        notes: Arc<dyn Notes>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Restored, NotesUnreadable> {
+        let now = clock.now();
+        let mut book = Book::default();
+        read_sessions(&mut book, &*notes, now)?;
+        let messages = read_messages(&mut book, &*notes, now)?;
+        read_queues(&mut book, &*notes, messages)?;
+        let wills = read_wills(&mut book, &*notes, now)?;
+        let found = book.known.len() as u64;
+        add(&counters.sessions_now, found);
+        add(&counters.sessions_away_now, found);
+        add(&counters.queued_now, book.messages.len() as u64);
+        if found > 0 {
+            tracing::info!(sessions = found, messages = book.messages.len(), "sessions go on after the restart");
+        }
+        let sessions = Self { book: Mutex::new(book), watched: AtomicUsize::new(0), limits, counters, notes, clock };
+        sessions.watch_all();
+        Ok(Restored { sessions, wills })
+    }
+
+    fn watch_all(&self) {
+        let mut book = self.lock();
+        let all: Vec<Arc<Kept>> = book.book.known.values().map(|known| Arc::clone(&known.kept)).collect();
+        for kept in all {
+            book.watch(&kept, &[]);
+        }
+        self.watched.store(book.book.filters.count(), Ordering::Release);
+    }
+}
+
+fn read_sessions(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<(), NotesUnreadable> {
+    notes.visit(b"s", &mut |key, value| {
+        let read = device_in(key).zip(SessionRecord::decode(value));
+        let Some((device, record)) = read.filter(|(_, record)| !is_over(record, now)) else {
+            return book.removals.push(key.to_vec());
+        };
+        let kept = Kept::new(device.clone(), true);
+        {
+            let mut subscriber = kept.lock();
+            for wish in record.wishes {
+                let number = subscriber.next_number();
+                subscriber.subscriptions.push(Subscription { number, wish });
+            }
+        }
+        book.record_bytes += value.len();
+        let away = Some(record.away.unwrap_or(now));
+        book.known.insert(device, Known { kept, expiry: record.expiry, away, recorded: value.clone() });
+    })
+}
+
+/// A session that was to end with its connection has ended with it.
+fn is_over(record: &SessionRecord, now: Now) -> bool {
+    let passed_ms = record.away.map_or(0, |since| stamp::passed_ms(since, now));
+    u128::from(passed_ms) >= record.expiry.as_millis()
+}
+
+fn read_messages(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<HashMap<u64, Arc<Message>>, NotesUnreadable> {
+    let mut messages = HashMap::new();
+    notes.visit(b"m", &mut |key, value| match read_message_key(key).zip(decode_message(value, now)) {
+        Some((number, message)) => {
+            book.last = book.last.max(number);
+            messages.insert(number, Arc::new(message));
+        }
+        None => book.removals.push(key.to_vec()),
+    })?;
+    Ok(messages)
+}
+
+/// The queues come in order: the keys of one session rise with the numbers.
+fn read_queues(
+    book: &mut Book,
+    notes: &dyn Notes,
+    messages: HashMap<u64, Arc<Message>>,
+) -> Result<(), NotesUnreadable> {
+    notes.visit(b"q", &mut |key, value| {
+        let queued = read_queue_key(key).and_then(|(device, number)| {
+            let (kept, message) = (&book.known.get(&device)?.kept, messages.get(&number)?);
+            Some((Arc::clone(kept), number, Arc::clone(message), read_packet_id(value)?))
+        });
+        let Some((kept, number, message, packet_id)) = queued else {
+            return book.removals.push(key.to_vec());
+        };
+        let waiting = book.messages.entry(number).or_insert(Waiting { sessions: 0, bytes: message.bytes() });
+        if waiting.sessions == 0 {
+            book.queued_bytes += message.bytes();
+        }
+        waiting.sessions += 1;
+        // Whether it was sent is not known: it may have been.
+        let (number, commit) = (Some(number), Commit(0));
+        kept.lock().queue.push(Entry {
+            number,
+            packet_id,
+            commit,
+            duplicate: true,
+            begun: false,
+            retained_for: None,
+            message,
+        });
+    })?;
+    let nobodys = messages.keys().filter(|number| !book.messages.contains_key(number));
+    let nobodys: Vec<Vec<u8>> = nobodys.map(|number| message_key(*number)).collect();
+    book.removals.extend(nobodys);
+    Ok(())
+}
+
+fn read_packet_id(value: &Bytes) -> Option<u16> {
+    Some(u16::from_le_bytes(value.as_ref().try_into().ok()?)).filter(|id| *id != 0)
+}
+
+fn read_wills(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<Vec<(DeviceId, u32, Message)>, NotesUnreadable> {
+    let mut wills = Vec::new();
+    notes.visit(b"w", &mut |key, value| match device_in(key).zip(decode_will(value, now)) {
+        Some((device, (delay_s, message))) => wills.push((device, delay_s, message)),
+        None => book.removals.push(key.to_vec()),
+    })?;
+    // The session of a will that is over has ended: then it is due at once.
+    for (device, delay_s, _) in &mut wills {
+        if !book.known.contains_key(device) {
+            *delay_s = 0;
+        }
+    }
+    Ok(wills)
+}

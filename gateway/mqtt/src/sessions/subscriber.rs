@@ -1,0 +1,284 @@
+//! One session's subscriptions and what waits for it, and how that is written to its client.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
+use lamppost_event::{Address, Commit, DeviceId, Monotonic};
+use tokio::sync::Notify;
+
+use super::queue::{Entry, Queue};
+use crate::codec::{self, Outgoing, Qos, Version};
+use crate::fanout::Delivery;
+use crate::message::Message;
+use crate::outbound::Reception;
+use crate::session::Wish;
+use crate::{Limits, topic};
+
+/// A subscription.
+#[derive(Debug, Clone)]
+pub(crate) struct Subscription {
+    /// The router's link's number of it, not 0.
+    pub(crate) number: usize,
+    pub(crate) wish: Wish,
+}
+
+/// A session, shared between its connection and those who have something for it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) device: DeviceId,
+    /// It outlives its connection.
+    pub(crate) durable: bool,
+    /// Something was queued.
+    pub(crate) wake: Notify,
+    subscriber: Mutex<Subscriber>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    device: DeviceId,
+    durable: bool,
+    pub(crate) subscriptions: Vec<Subscription>,
+    numbers: usize,
+    pub(crate) queue: Queue,
+}
+
+impl Kept {
+    pub(crate) fn new(device: DeviceId, durable: bool) -> Arc<Self> {
+        let subscriber = Subscriber {
+            device: device.clone(),
+            durable,
+            subscriptions: Vec::new(),
+            numbers: 0,
+            queue: Queue::default(),
+        };
+        Arc::new(Self { device, durable, wake: Notify::new(), subscriber: Mutex::new(subscriber) })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Subscriber> {
+        self.subscriber.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The topics that a connection has aliases for, towards its client [MQTT-3.1.2-26], [MQTT-3.1.2-27].
+#[derive(Debug, Default)]
+pub(crate) struct Aliases {
+    of: HashMap<Address, u16>,
+    max: u16,
+}
+
+impl Aliases {
+    /// As many as the client takes, and no more than `ours`.
+    pub(crate) fn new(clients: u16, ours: u16) -> Self {
+        Self { of: HashMap::new(), max: clients.min(ours) }
+    }
+
+    /// The alias of a topic and whether the client knows it already.
+    fn of(&self, topic: &Address) -> Option<(u16, bool)> {
+        match self.of.get(topic) {
+            Some(alias) => Some((*alias, true)),
+            None => u16::try_from(self.of.len()).ok().filter(|used| *used < self.max).map(|used| (used + 1, false)),
+        }
+    }
+}
+
+/// The way to the client of a connection.
+pub(crate) struct Way<'a> {
+    pub(crate) reception: Reception,
+    pub(crate) aliases: &'a mut Aliases,
+    pub(crate) out: &'a mut BytesMut,
+    /// Nothing is written behind more than this.
+    pub(crate) out_bytes_max: usize,
+    pub(crate) now: Monotonic,
+}
+
+/// How one message is delivered.
+struct Manner<'a> {
+    qos: Qos,
+    packet_id: u16,
+    duplicate: bool,
+    retain: bool,
+    subscription_ids: &'a [u32],
+}
+
+impl Way<'_> {
+    fn is_clear(&self) -> bool {
+        self.out.len() < self.out_bytes_max
+    }
+
+    /// `false`: it is larger than the client takes.
+    fn write(&mut self, message: &Message, manner: &Manner<'_>) -> bool {
+        let v5 = self.reception.version == Version::V5;
+        let alias = if v5 { self.aliases.of(&message.topic) } else { None };
+        let outgoing = Outgoing {
+            duplicate: manner.duplicate,
+            qos: manner.qos,
+            retain: manner.retain,
+            topic: if matches!(alias, Some((_, true))) { b"" } else { message.topic.as_str().as_bytes() },
+            packet_id: manner.packet_id,
+            topic_alias: alias.map(|(alias, _)| alias),
+            message_expiry_s: message.expiry_left_s(self.now),
+            subscription_ids: manner.subscription_ids,
+            properties: &message.properties,
+            payload: &message.payload,
+        };
+        let written = codec::publish(self.reception.version, &outgoing, self.reception.packet_bytes_max, self.out);
+        if let (true, Some((alias, false))) = (written, alias) {
+            self.aliases.of.insert(message.topic.clone(), alias);
+        }
+        written
+    }
+}
+
+impl Subscriber {
+    pub(crate) fn wishes(&self) -> impl Iterator<Item = &Wish> {
+        self.subscriptions.iter().map(|subscription| &subscription.wish)
+    }
+
+    pub(crate) fn next_number(&mut self) -> usize {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Nothing would be lost with it.
+    pub(super) fn is_blank(&self) -> bool {
+        self.subscriptions.is_empty() && self.queue.len() == 0
+    }
+
+    pub(super) fn has_room(&self, bytes: usize, limits: &Limits) -> bool {
+        self.queue.len() < limits.queue_messages_max && self.queue.bytes() + bytes <= limits.queue_bytes_max
+    }
+
+    /// Whether something is to be sent that the disk has not got yet.
+    pub(crate) fn waits_for_disk(&self, durable: Commit) -> bool {
+        self.queue.next().is_some_and(|entry| entry.commit > durable)
+    }
+
+    /// Whether the next message may be sent.
+    pub(crate) fn can_send(&self, durable: Commit, window: usize) -> bool {
+        let in_flight = self.queue.in_flight();
+        let may =
+            |entry: &Entry| entry.commit <= durable && (entry.message.qos == Qos::AtMostOnce || in_flight < window);
+        self.queue.next().is_some_and(may)
+    }
+
+    /// Whether a message of the router's may be sent before anything that waits here.
+    pub(crate) fn is_free(&self, window: usize) -> bool {
+        self.queue.next().is_none() && self.queue.in_flight() < window
+    }
+
+    /// Queues a retained message for a new subscription, to be sent once `commit` is on disk. `false`: there is no room.
+    pub(crate) fn push_retained(
+        &mut self,
+        wish: &Wish,
+        message: Arc<Message>,
+        commit: Commit,
+        limits: &Limits,
+    ) -> bool {
+        // Who subscribes again and again and does not read makes no more wait than this.
+        if self.queue.len() >= limits.queue_messages_max + limits.retained_max {
+            return false;
+        }
+        let packet_id = self.queue.free_packet_id();
+        let retained_for = Some(wish.subscription_id);
+        let message =
+            if message.qos <= wish.qos { message } else { Arc::new(Message { qos: wish.qos, ..(*message).clone() }) };
+        self.queue.push(Entry {
+            number: None,
+            packet_id,
+            commit,
+            duplicate: false,
+            begun: false,
+            retained_for,
+            message,
+        });
+        true
+    }
+
+    /// Writes what waits, as far as it is on disk and the client takes it. Returns how many were delivered, and adds the numbers of
+    /// those that are done with to `done`.
+    pub(crate) fn send(&mut self, durable: Commit, way: &mut Way<'_>, done: &mut Vec<u64>) -> u64 {
+        let mut delivered = 0;
+        while way.is_clear() {
+            let Some(entry) = self.queue.next().filter(|entry| entry.commit <= durable) else { break };
+            let at_least_once = entry.message.qos == Qos::AtLeastOnce;
+            if at_least_once && self.queue.in_flight() >= way.reception.window {
+                break;
+            }
+            // What was begun is brought to its end (MQTT 5.0, section 3.3.2.3.3).
+            let over = entry.message.is_expired(way.now) && !entry.begun;
+            let written = !over && self.write(entry, way);
+            delivered += u64::from(written);
+            if written && at_least_once {
+                self.queue.mark_sent();
+            } else {
+                done.extend(self.queue.drop_next().and_then(|entry| entry.number));
+            }
+        }
+        delivered
+    }
+
+    fn write(&self, entry: &Entry, way: &mut Way<'_>) -> bool {
+        let message = &*entry.message;
+        let (retain, subscription_ids) = match entry.retained_for {
+            Some(id) => (true, id.into_iter().collect()),
+            None => self.all_that_cover(message),
+        };
+        let (qos, packet_id, duplicate) = (message.qos, entry.packet_id, entry.duplicate);
+        way.write(message, &Manner { qos, packet_id, duplicate, retain, subscription_ids: &subscription_ids })
+    }
+
+    /// One copy stands for all subscriptions that cover the topic [MQTT-3.3.4-4]: whether it has the retain flag, and their ids.
+    fn all_that_cover(&self, message: &Message) -> (bool, Vec<u32>) {
+        let covering = self.wishes().filter(|wish| self.is_for(wish, message));
+        let (mut retain, mut ids) = (false, Vec::new());
+        for wish in covering {
+            retain |= wish.retain_as_published && message.retain;
+            ids.extend(wish.subscription_id);
+        }
+        (retain, ids)
+    }
+
+    fn is_for(&self, wish: &Wish, message: &Message) -> bool {
+        topic::covers(&wish.filter, message.topic.as_str()) && !(wish.no_local && message.publisher == self.device)
+    }
+
+    /// Writes a message of the router's, if it is for this client and not queued for it. Returns whether it was.
+    pub(crate) fn deliver(&mut self, delivery: Delivery, way: &mut Way<'_>) -> bool {
+        let Delivery { message, subscription } = delivery;
+        if message.is_expired(way.now) || self.is_queued(&message) {
+            return false;
+        }
+        let name = message.topic.as_str();
+        let wish = match subscription {
+            Some(number) => self.subscriptions.iter().find(|it| it.number == number).map(|it| &it.wish),
+            None => self.wishes().find(|wish| topic::covers(&wish.filter, name)),
+        };
+        let Some(wish) = wish.filter(|wish| !(wish.no_local && message.publisher == self.device)) else { return false };
+        let (qos, retain) = (wish.qos.min(message.qos), wish.retain_as_published && message.retain);
+        let ids = wish.subscription_id;
+        let packet_id = if qos == Qos::AtMostOnce { 0 } else { self.queue.free_packet_id() };
+        let manner = Manner { qos, packet_id, duplicate: false, retain, subscription_ids: ids.as_slice() };
+        let written = way.write(&message, &manner);
+        if written && qos == Qos::AtLeastOnce {
+            let (commit, message) = (Commit(0), Arc::new(message));
+            self.queue.push_next(Entry {
+                number: None,
+                packet_id,
+                commit,
+                duplicate: false,
+                begun: false,
+                retained_for: None,
+                message,
+            });
+            self.queue.mark_sent();
+        }
+        written
+    }
+
+    /// Whether the message was queued for this session when it was published: then the router's copy is one too many.
+    fn is_queued(&self, message: &Message) -> bool {
+        let queued = |wish: &Wish| wish.qos == Qos::AtLeastOnce && self.is_for(wish, message);
+        self.durable && message.qos == Qos::AtLeastOnce && self.wishes().any(queued)
+    }
+}
