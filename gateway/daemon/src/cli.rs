@@ -152,6 +152,12 @@ pub(crate) struct Publish {
     /// The MQTT client id, which is the event's device.
     #[arg(long, value_name = "ID")]
     pub(crate) client_id: Option<String>,
+    /// The MQTT user name; its password is the first line of --password-file.
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub(crate) user: Option<String>,
+    /// The file with the password.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
     /// How long to wait for everything, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) timeout: u64,

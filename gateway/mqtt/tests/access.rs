@@ -153,6 +153,7 @@ async fn a_topic_alias_does_not_get_round_the_rules() {
     assert!(front.intake.arrivals().is_empty());
 }
 
+// MQTT 3.1.1: 3.3.5-2
 #[tokio::test]
 async fn a_v4_publish_that_is_not_allowed_ends_the_connection_and_is_not_stored() {
     let front = front(Entry::OPEN, None, "allow * publish a").await;

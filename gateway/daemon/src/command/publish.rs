@@ -30,6 +30,10 @@ pub(crate) async fn run(args: &Publish, out: &mut impl Write) -> anyhow::Result<
     options.set_keep_alive(Duration::from_secs(5)).set_clean_start(true);
     options.set_connection_timeout(args.timeout.max(1));
     options.set_max_packet_size(Some(u32::try_from(bytes.saturating_add(PACKET_OVERHEAD)).unwrap_or(u32::MAX)));
+    if let (Some(user), Some(file)) = (&args.user, &args.password_file) {
+        let text = std::fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
+        options.set_credentials(user, text.lines().next().unwrap_or_default());
+    }
     let (client, mut events) = AsyncClient::new(options, 2);
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
 
@@ -137,7 +141,10 @@ fn address(args: &Publish) -> anyhow::Result<String> {
     let mqtt = config.mqtt.with_context(|| {
         format!("{} has no [mqtt]: --to HOST:PORT says where the gateway is", args.config.display())
     })?;
-    let mut listen = mqtt.listen;
+    let plain = mqtt.listeners.iter().find(|listener| listener.tls.is_none());
+    let mut listen = plain
+        .context("all its listeners want TLS, which `publish` does not speak: give it one on loopback without")?
+        .listen;
     if listen.ip().is_unspecified() {
         listen.set_ip(if listen.is_ipv4() {
             std::net::Ipv4Addr::LOCALHOST.into()

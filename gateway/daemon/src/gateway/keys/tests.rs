@@ -56,9 +56,30 @@ async fn watch(place: &Place) -> Watch {
             None
         }
     }
+    impl lamppost_event::Notes for Nothing {
+        fn put(
+            &self,
+            _: &[u8],
+            _: Option<bytes::Bytes>,
+        ) -> Result<lamppost_event::Commit, lamppost_event::NoteRefusal> {
+            Ok(lamppost_event::Commit(0))
+        }
+        fn bytes_max(&self) -> usize {
+            0
+        }
+        fn visit(
+            &self,
+            _: &[u8],
+            _: &mut dyn FnMut(&[u8], &bytes::Bytes),
+        ) -> Result<(), lamppost_event::NotesUnreadable> {
+            Ok(())
+        }
+    }
+    let clock = Arc::new(crate::clock::MachineClock::new());
+    let ground = lamppost_mqtt::Ground { intake: Arc::new(Nothing), notes: Arc::new(Nothing), clock };
     let (listeners, rules) = (listeners(&place.mqtt).unwrap(), rules(&place.mqtt).unwrap());
     let limits = lamppost_mqtt::Limits::default();
-    let front = lamppost_mqtt::Front::bind(listeners, rules, limits, Arc::new(Nothing), Arc::default()).await.unwrap();
+    let front = lamppost_mqtt::Front::bind(listeners, rules, limits, ground, Arc::default()).await.unwrap();
     Watch::new(place.mqtt.clone(), front.keys())
 }
 
