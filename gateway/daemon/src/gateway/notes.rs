@@ -59,7 +59,7 @@ mod tests {
     use crate::{config, gateway::journal_options};
 
     fn open(dir: &Path) -> Journal {
-        let config = config::parse("[journal]\nsegment = \"1MiB\"\nquota = \"8MiB\"\nlinger = \"0ms\"\n").unwrap();
+        let config = config::parse("[journal]\nsegment = \"1MiB\"\nquota = \"8MiB\"\nlinger = \"0ms\"\nevent_max = \"64KiB\"\n").unwrap();
         let disk = Arc::new(Directory::create(dir).unwrap());
         Journal::open(disk, journal_options(&config), Arc::new(MachineClock::new())).unwrap().0
     }
