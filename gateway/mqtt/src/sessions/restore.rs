@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use lamppost_event::{Clock, Commit, DeviceId, Notes, NotesUnreadable, Now};
 
+use super::book::{Book, Known, Waiting};
+use super::queue::Entry;
 use super::record::{SessionRecord, decode_will, device_in, message_key, read_message_key, read_queue_key};
-use super::{Book, Entry, Kept, Known, Sessions, Subscription, Waiting, decode_message};
+use super::{Kept, Sessions, Subscription, decode_message};
 use crate::counters::{Counters, add};
 use crate::message::Message;
 use crate::{Limits, stamp};

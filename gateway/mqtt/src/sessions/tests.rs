@@ -1,4 +1,4 @@
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use lamppost_event::{Address, Monotonic};
 
 use super::*;
