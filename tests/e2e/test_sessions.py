@@ -1,5 +1,5 @@
-"""What an MQTT session is promised holds over a gateway that is killed: subscriptions, commands for devices that are away, retained
-messages, and what rumqttc-like clients have accepted."""
+"""What an MQTT session is promised holds over a gateway that is killed: subscriptions, commands for devices that are
+away, retained messages, and that a publisher is known again."""
 
 import queue
 
@@ -32,7 +32,9 @@ class Device:
         self._connected: queue.Queue = queue.Queue()
         self._port, self._protocol = port, protocol
         clean = {} if protocol == mqtt.MQTTv5 else {"clean_session": False}
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=protocol, reconnect_on_failure=False, **clean)
+        self.client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, name, protocol=protocol, reconnect_on_failure=False, **clean
+        )
         self.client.on_connect = lambda _client, _data, flags, reason, _properties: self._connected.put((flags, reason))
         self.client.on_message = lambda _client, _data, message: self.received.put(message)
         self.client.on_subscribe = lambda _client, _data, _id, reasons, _properties: self.subscribed.put(reasons)
@@ -95,7 +97,8 @@ def test_a_device_that_was_away_gets_its_commands_from_a_gateway_that_was_killed
     # What was acknowledged in the last seconds before the kill may come again: at least once.
     while seen[-1][0] != "cmd/pump/limit":
         seen.append(pump.next())
-    assert [it for it in seen if it[1] != b"here"] == [("cmd/pump/valve", b"open", False), ("cmd/pump/limit", b"40", False)]
+    missed = [("cmd/pump/valve", b"open", False), ("cmd/pump/limit", b"40", False)]
+    assert [it for it in seen if it[1] != b"here"] == missed
 
     late = Device(post.mqtt_port, "late", protocol)
     ending(late.hang_up)
