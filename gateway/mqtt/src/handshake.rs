@@ -21,6 +21,9 @@ use crate::{Cause, Limits};
 /// The smallest Maximum Packet Size of a client with which it is told reasons in words.
 const EXPLAIN_BYTES_MIN: u32 = 512;
 
+/// How long a new session waits for room in the journal before it is refused.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A client that was let in.
 pub(crate) struct Client {
     pub(crate) session: Session,
@@ -198,7 +201,13 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
     let claim = shared.registry.claim(&session.device).await;
     // Who comes by another proof, or under other rules, does not get what was subscribed to before.
     let may_have = |filter: &str| session.permissions.may_subscribe(&session.device, filter);
-    let opened = shared.sessions.open(&session.device, clean, session_expiry, &may_have);
+    let open = || shared.sessions.open(&session.device, clean, session_expiry, &may_have);
+    let mut opened = open();
+    if matches!(opened, Err(NoteRefusal::Full)) {
+        // Right after a start, or while the disk is behind, there is room in a moment.
+        drop(timeout(ROOM_PATIENCE, shared.intake.room()).await);
+        opened = open();
+    }
     let opened = opened.map_err(|refusal| match refusal {
         NoteRefusal::Stopped(stopped) => Close::new(Cause::JournalStopped, stopped.to_string()),
         refusal => Close::new(Cause::SessionsFull, format!("its session can't be remembered: {refusal}")),
