@@ -9,8 +9,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamppost_event::{Arrival, Commit, DeviceId, Intake, JournalStopped, Refusal, Waiting};
-use lamppost_mqtt::{Entry, Front, Limits, Listener, Rules, Tls, TlsFiles};
+use bytes::Bytes;
+use lamppost_event::{
+    Arrival, BootId, Clock, ClockQuality, Commit, DeviceId, Intake, JournalStopped, Monotonic, NoteRefusal, Notes,
+    NotesUnreadable, Now, Refusal, Waiting, WallTime,
+};
+use lamppost_mqtt::{Entry, Front, Ground, Limits, Listener, Rules, Tls, TlsFiles};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -40,7 +44,9 @@ async fn serve() {
     let listeners =
         vec![Listener::open(address), Listener { address, tls: Some(Tls::new(files).unwrap()), entry: Entry::OPEN }];
     let limits = Limits { connections_max: 100_000, ..Limits::default() };
-    let front = Front::bind(listeners, Rules::default(), limits, Arc::new(Nowhere), Arc::default()).await.unwrap();
+    let nowhere = Arc::new(Nowhere);
+    let ground = Ground { intake: nowhere.clone(), notes: nowhere.clone(), clock: nowhere };
+    let front = Front::bind(listeners, Rules::default(), limits, ground, Arc::default()).await.unwrap();
     for address in front.local_addrs() {
         println!("{address}");
     }
@@ -122,5 +128,26 @@ impl Intake for Nowhere {
 
     fn high_water(&self, _: &DeviceId, _: u64) -> Option<u64> {
         None
+    }
+}
+
+impl Notes for Nowhere {
+    fn put(&self, _: &[u8], _: Option<Bytes>) -> Result<Commit, NoteRefusal> {
+        Ok(Commit(0))
+    }
+
+    fn bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
+    fn visit(&self, _: &[u8], _: &mut dyn FnMut(&[u8], &Bytes)) -> Result<(), NotesUnreadable> {
+        Ok(())
+    }
+}
+
+impl Clock for Nowhere {
+    fn now(&self) -> Now {
+        let (wall, monotonic) = (WallTime(0), Monotonic(0));
+        Now { wall, monotonic, boot: BootId(1), quality: ClockQuality::Unset }
     }
 }

@@ -8,12 +8,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use lamppost_event::{Commit, DeviceId};
+use bytes::{Bytes, BytesMut};
+use lamppost_event::{Commit, DeviceId, Monotonic};
 
 use crate::access::{Acl, Entry, IdentityFrom, Permissions, Rules, identity};
+use crate::acks::Pending;
 use crate::codec::{Connect, Packet, Secret, Version, decode, decode_connect, frame};
-use crate::session::{Effect, Session};
+use crate::session::{Effect, Offer, Session};
 use crate::{Limits, topic};
 
 const PACKET_BYTES_MAX: usize = 64 * 1024;
@@ -64,7 +65,7 @@ pub fn session(data: &[u8]) -> bool {
         let Ok(Ok(found)) = frame(rest, PACKET_BYTES_MAX) else { break };
         let Ok(packet) = decode(version, found, &rest[found.body..found.end]) else { break };
         model.expect(&packet);
-        match session.receive(packet, true, &mut out) {
+        match session.receive(packet, true, || Monotonic(0), &mut out) {
             Ok(effect) => model.act(effect, &mut session),
             Err(close) => {
                 assert!(close.cause.reason() >= 0x80);
@@ -100,9 +101,12 @@ impl Model {
 
     fn act(&mut self, effect: Effect, session: &mut Session) {
         match effect {
-            Effect::Offer(arrival, pending) => {
-                assert!(is_allowed(arrival.address.as_str()), "{:?} is stored", arrival.address);
+            Effect::Offer(offer) => {
+                assert!(is_allowed(offer.arrival.address.as_str()), "{:?} is stored", offer.arrival.address);
                 self.commit += 1;
+                let Offer { arrival, packet_id, message } = *offer;
+                let bytes = arrival.payload.len();
+                let pending = Pending { packet_id, bytes, answer: Bytes::new(), message, refused: false };
                 session.taken(Commit(self.commit), pending);
             }
             Effect::Subscribe(request) => {
