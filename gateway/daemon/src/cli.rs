@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod bench;
 mod journal;
 
+pub(crate) use bench::{Bench, BenchCommand, MqttBench, WholeBench};
 pub(crate) use journal::{
     Dump, Export, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
 };
@@ -26,6 +28,7 @@ Examples:
   lamppost demo                            the whole way on this machine, audited
   lamppost check --config lamppost.toml    is it right, and what does it cost the card?
   lamppost run --config lamppost.toml      the gateway
+  lamppost clients                         who is connected to it
   lamppost journal ls --dir /var/lib/lamppost/journal
   lamppost publish --topic cmd/pump-7/valve --retain open
   lamppost audit --bootstrap kafka-1:9092 --ledger sender.jsonl
@@ -43,11 +46,15 @@ pub(crate) enum Command {
     /// Read a cluster, and senders' ledgers if there are any, and say what is lost, doubled or out of order. Exit status 1: the
     /// promise was broken; 2: it could not be judged.
     Audit(Audit),
-    /// Measure this gateway on this machine: durable acknowledgements, delivery, latency, memory, bytes written.
+    /// Measure this gateway on this machine: durable acknowledgements, delivery, latency, memory, bytes written. `bench mqtt` measures
+    /// the MQTT server alone, beside others.
     Bench(Bench),
     /// Publish one message through the gateway's MQTT server: a command or a setting for devices. Returns once it is on the gateway's
     /// disk, from where it reaches subscribed devices, those that are away when they come back.
     Publish(Publish),
+    /// Show who is connected to the running gateway's MQTT server: since when, how much, what is in flight, the last error.
+    #[command(after_help = CLIENTS_EXAMPLES)]
+    Clients(Clients),
     /// Make an entry of the MQTT password file. The password is asked for, or read as a line from standard input.
     Passwd(Passwd),
     /// Look into a journal, take events out of it, repair it.
@@ -60,7 +67,9 @@ impl Command {
         match self {
             Self::Demo(_) | Self::Audit(_) => true,
             Self::Journal(journal) => matches!(journal.command, JournalCommand::Verify(_)),
-            Self::Run(_) | Self::Check(_) | Self::Bench(_) | Self::Passwd(_) | Self::Publish(_) => false,
+            Self::Run(_) | Self::Check(_) | Self::Bench(_) | Self::Passwd(_) | Self::Publish(_) | Self::Clients(_) => {
+                false
+            }
         }
     }
 }
@@ -70,6 +79,27 @@ pub(crate) struct ConfigArg {
     /// The configuration file.
     #[arg(long, short, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
     pub(crate) config: PathBuf,
+}
+
+const CLIENTS_EXAMPLES: &str = "\
+Examples:
+  lamppost clients                                  the gateway of /etc/lamppost/lamppost.toml
+  lamppost clients --http 127.0.0.1:9464 --json | jq '.clients[] | select(.events_per_s > 100) | .client'";
+
+#[derive(Debug, Args)]
+pub(crate) struct Clients {
+    /// The gateway's configuration, for its HTTP port.
+    #[arg(long, short, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub(crate) config: PathBuf,
+    /// The gateway's HTTP port, in place of the configuration's.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) http: Option<std::net::SocketAddr>,
+    /// Over how long rates are taken, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(crate) over_ms: u64,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -161,26 +191,4 @@ pub(crate) struct Publish {
     /// How long to wait for everything, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) timeout: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Bench {
-    /// How many events to publish.
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
-    pub(crate) events: u64,
-    /// How many MQTT connections.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=5_000))]
-    pub(crate) connections: u32,
-    /// Unacknowledged publishes per connection.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) window: u16,
-    /// The payload of an event, in bytes.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(16..=65_536))]
-    pub(crate) event_bytes: u32,
-    /// Where the journal is put for the measurement: the disk that is measured.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// Print the figures as one line of JSON, the last on standard output.
-    #[arg(long)]
-    pub(crate) json: bool,
 }

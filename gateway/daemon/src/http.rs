@@ -1,4 +1,4 @@
-//! `/metrics` and `/healthz`, over HTTP on the address of `[http] listen` (by default loopback).
+//! `/metrics`, `/healthz` and `/clients`, over HTTP on the address of `[http] listen` (by default loopback).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use crate::command::clients::{Answer, PATH};
 use crate::exposition::Exposition;
 use crate::health::Report;
 
@@ -19,6 +20,8 @@ pub(crate) trait Pages: Send + Sync + 'static {
     fn metrics(&self) -> Exposition;
     /// How each part gets on.
     fn health(&self) -> Report;
+    /// Who is connected, and who was refused.
+    fn clients(&self) -> Answer;
 }
 
 /// Binds the port, so that a taken one is an error at the start.
@@ -28,7 +31,11 @@ pub(crate) async fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves until the future is dropped.
 pub(crate) async fn serve(listener: TcpListener, pages: Arc<dyn Pages>) -> std::io::Result<()> {
-    let routes = Router::new().route("/metrics", get(metrics)).route("/healthz", get(health)).with_state(pages);
+    let routes = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(health))
+        .route(PATH, get(clients))
+        .with_state(pages);
     axum::serve(listener, routes).await
 }
 
@@ -43,4 +50,11 @@ async fn health(State(pages): State<Arc<dyn Pages>>) -> impl IntoResponse {
     let report = pages.health();
     let status = if report.well() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", report.json()))
+}
+
+async fn clients(State(pages): State<Arc<dyn Pages>>) -> impl IntoResponse {
+    match serde_json::to_string(&pages.clients()) {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], format!("{error}\n")),
+    }
 }

@@ -6,6 +6,7 @@ mod clock;
 mod command;
 mod config;
 mod demo;
+mod descriptors;
 mod exposition;
 mod gateway;
 mod health;
@@ -86,7 +87,8 @@ fn dispatch(command: &Command) -> anyhow::Result<bool> {
             Ok(verdict.is_kept())
         }
         Command::Audit(args) => command::audit::run(args, &mut out),
-        Command::Bench(args) => runtime()?.block_on(bench::run(args, &mut out)).map(|()| true),
+        Command::Bench(args) => bench::run(args, &mut out).map(|()| true),
+        Command::Clients(args) => runtime()?.block_on(command::clients::run(args, &mut out)).map(|()| true),
         Command::Passwd(args) => command::passwd::run(args, &mut out).map(|()| true),
         Command::Publish(args) => runtime()?.block_on(command::publish::run(args, &mut out)).map(|()| true),
         Command::Journal(args) => command::journal::run(args, &mut out),

@@ -29,12 +29,14 @@ pub(crate) struct Acks {
     queue: VecDeque<(Commit, Pending)>,
     bytes: usize,
     unacknowledged: usize,
+    taken: u64,
 }
 
 impl Acks {
     pub(crate) fn push(&mut self, commit: Commit, pending: Pending) {
         self.bytes += pending.bytes;
         self.unacknowledged += usize::from(pending.packet_id.is_some());
+        self.taken += 1;
         self.queue.push_back((commit, pending));
     }
 
@@ -54,6 +56,11 @@ impl Acks {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Publishes that were ever put into it.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Payload bytes in it.

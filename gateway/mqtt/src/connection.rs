@@ -17,6 +17,7 @@ use crate::acks::Pending;
 use crate::admission::still_admitted;
 use crate::budget::{Budget, Share};
 use crate::cause::Close;
+use crate::clients::Presence;
 use crate::codec::{self, Packet, Qos, decode};
 use crate::counters::{Counters, Gauge, add};
 use crate::door::{Porch, Visit};
@@ -35,7 +36,7 @@ use crate::sessions::Sessions;
 use crate::storing::Storing;
 use crate::transport::Stream;
 use crate::wire::Wire;
-use crate::{Cause, Limits};
+use crate::{Cause, Clients, Limits};
 
 /// A full journal is asked again at least this often, should its sign of room be missed.
 pub(crate) const ROOM_POLL: Duration = Duration::from_millis(250);
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) retained: Retained,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) durability: watch::Receiver<Durability>,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) assigned: AtomicU64,
@@ -146,19 +148,26 @@ pub(crate) async fn serve(
         Ok(client) => client,
         Err(close) => {
             shared.counters.refuse(&close, &peer.to_string());
+            shared.clients.ended("", Some(peer), &close);
             return wire.finish().await;
         }
     };
     add(&shared.counters.clients_total, 1);
-    tracing::debug!(client = client.session.device.as_str(), "connected");
+    tracing::debug!(client = client.session.device.as_str(), %peer, "connected");
     drop(door);
     visit.let_in();
+    let presence = shared.clients.enter(client.introduced(peer));
     let durability = shared.durability.clone();
     let (inflight, begun) = (Share::new(&shared.inflight), Share::new(&shared.begun));
     let pace = Pace::new(&shared.limits, Instant::now());
-    let mut connection = Connection { shared, wire, client, durability, stalled: None, inflight, begun, pace };
+    let mut connection =
+        Connection { shared, wire, client, durability, stalled: None, inflight, begun, pace, presence };
     let ending = connection.converse().await.err().unwrap_or(Ending::Lost);
-    let Connection { shared, wire, client, durability, inflight, .. } = connection;
+    let Connection { shared, wire, client, durability, inflight, presence, .. } = connection;
+    if let Ending::Refused(close) = &ending {
+        shared.clients.ended(client.session.device.as_str(), Some(peer), close);
+    }
+    drop(presence);
     let delayed_will = end(ending, wire, client, durability, &shared).await.close().await;
     drop((open, visit, inflight));
     if let Some(delayed) = delayed_will {
@@ -183,6 +192,7 @@ struct Connection {
     inflight: Share,
     begun: Share,
     pace: Option<Box<Pace>>,
+    presence: Presence,
 }
 
 impl Connection {
@@ -207,6 +217,8 @@ impl Connection {
             if self.wire.output.is_empty() && self.client.outbound.can_send(shared.durable_now()) {
                 continue;
             }
+            let acks = &self.client.session.acks;
+            self.presence.tell(acks.taken(), acks.unacknowledged(), self.stalled.is_some());
             let output_low = self.wire.output.len() < shared.limits.outgoing_bytes_max;
             self.inflight.set(self.client.session.acks.bytes());
             self.begun.set(self.wire.held());

@@ -26,7 +26,7 @@ use crate::retained::Retained;
 use crate::session::Session;
 use crate::sessions::{Restored, Sessions};
 use crate::transport::Stream;
-use crate::{Cause, Counters, Keys, Limits, Listener, Rules, cause::Close, durability};
+use crate::{Cause, Clients, Counters, Keys, Limits, Listener, Rules, cause::Close, durability};
 
 /// How often what is over is looked for and removed.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
@@ -144,6 +144,7 @@ impl Front {
             sessions,
             retained,
             registry,
+            clients: Arc::default(),
             durability: watched,
             stopping,
             assigned: AtomicU64::new(0),
@@ -174,6 +175,12 @@ impl Front {
     #[must_use]
     pub fn keys(&self) -> Keys {
         self.keys.clone()
+    }
+
+    /// Who is connected, and why others are not. Stays good while and after the front runs.
+    #[must_use]
+    pub fn clients(&self) -> Arc<Clients> {
+        Arc::clone(&self.shared.clients)
     }
 
     /// Serves until `shutdown` completes. Then it accepts no more, gives the acknowledgements that become due within the
@@ -241,12 +248,17 @@ async fn next(listeners: &[(TcpListener, Arc<Door>)]) -> (std::io::Result<(TcpSt
 fn accept(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
     let counters = &shared.counters;
     if counters.connections_now.load(Ordering::Relaxed) >= shared.limits.connections_max as u64 {
-        counters.refuse(&Close::new(Cause::Connections, "as many connections as allowed"), &peer.to_string());
+        let close = Close::new(Cause::Connections, "as many connections as allowed");
+        counters.refuse(&close, &peer.to_string());
+        shared.clients.ended("", Some(peer), &close);
         return;
     }
     let visit = match shared.porch.knock(peer, Instant::now()) {
         Ok(visit) => visit,
-        Err(close) => return counters.refuse(&close, &peer.to_string()),
+        Err(close) => {
+            counters.refuse(&close, &peer.to_string());
+            return shared.clients.ended("", Some(peer), &close);
+        }
     };
     add(&counters.connections_total, 1);
     if let Err(error) = stream.set_nodelay(true) {

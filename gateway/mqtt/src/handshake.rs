@@ -1,5 +1,7 @@
 //! From a fresh socket to a client that is let in.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lamppost_event::{Commit, DeviceId, NoteRefusal};
@@ -7,6 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admission::{Admitted, Proven, admit, certified};
 use crate::cause::Close;
+use crate::clients::Introduced;
 use crate::codec::{self, Accepted, Connect, DecodeError, Version, decode_connect};
 use crate::connection::Shared;
 use crate::durability::Durability;
@@ -33,9 +36,24 @@ pub(crate) struct Client {
     /// `None`: the client may be silent for ever.
     pub(crate) silence_max: Option<Duration>,
     pub(crate) session_expiry: Duration,
+    pub(crate) session_present: bool,
     /// The client may be told reasons in words.
     pub(crate) explain: bool,
     pub(crate) login: Option<Proven>,
+}
+
+impl Client {
+    /// What an operator is told of it.
+    pub(crate) fn introduced(&self, peer: SocketAddr) -> Introduced {
+        Introduced {
+            device: self.session.device.clone(),
+            user: self.session.permissions.user().map(Arc::from),
+            peer: Some(peer),
+            v5: self.session.version == Version::V5,
+            session_present: self.session_present,
+            session_expiry: self.session_expiry,
+        }
+    }
 }
 
 /// What a CONNECT asks for, checked.
@@ -235,7 +253,8 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
         );
     }
     let Introduction { explain, login, .. } = introduction;
-    Ok(Client { session, outbound, claim, will, silence_max, session_expiry, explain, login })
+    let session_present = accepted.session_present;
+    Ok(Client { session, outbound, claim, will, silence_max, session_expiry, session_present, explain, login })
 }
 
 /// What a CONNACK says of the session must still be so after a crash.

@@ -25,6 +25,7 @@ mod acks;
 mod admission;
 mod budget;
 mod cause;
+mod clients;
 mod codec;
 mod connection;
 mod counters;
@@ -55,6 +56,7 @@ mod wire;
 
 pub use access::{Acl, AclError, Entry, EntryError, IdentityError, IdentityFrom, Passwords, PasswordsError, Rules};
 pub use cause::Cause;
+pub use clients::{ClientSeen, Clients, ENDINGS_MAX, EndingSeen};
 pub use counters::Counters;
 pub use front::{BindError, Front, Ground};
 pub use limits::Limits;

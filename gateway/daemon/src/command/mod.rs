@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod check;
+pub(crate) mod clients;
 pub(crate) mod journal;
 pub(crate) mod passwd;
 pub(crate) mod publish;

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config;
+use crate::descriptors;
 use crate::gateway::{Buses, Gateway};
 use crate::notify;
 
@@ -17,6 +18,10 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 /// Runs until SIGTERM or SIGINT; an error if a part of the gateway ended by itself.
 pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let config = config::load(path)?;
+    let connections_max = config.mqtt.as_ref().map_or(0, |mqtt| mqtt.connections_max as u64);
+    if let Some(reason) = descriptors::too_few(descriptors::raise(), connections_max) {
+        tracing::warn!(reason, "connections will be turned away for want of file descriptors");
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;

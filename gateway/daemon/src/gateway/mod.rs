@@ -5,6 +5,7 @@
 //!                                  └──────► Devices (a view, in sled)
 //! ```
 
+mod client_pages;
 mod devices;
 mod figures;
 mod intake;

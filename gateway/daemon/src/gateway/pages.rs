@@ -1,4 +1,4 @@
-//! What `/metrics` and `/healthz` show: the figures of all rooms, brought together.
+//! What `/metrics`, `/healthz` and `/clients` show: the figures of all rooms, brought together.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use lamppost_journal::Journal;
 use lamppost_mqtt::{Cause, Counters as MqttCounters, Keys};
 use lamppost_serial::LinkStatus;
 
+use super::client_pages;
 use super::figures::{self, Figures};
 use super::intake::JournalIntake;
 use super::journal_pages;
 use super::sources::{I2cSeen, Seen};
+use crate::command::clients::Answer;
 use crate::exposition::Exposition;
 use crate::health::{Health, Progress, Report};
 use crate::http::Pages;
@@ -126,6 +128,10 @@ impl Pages for Overview {
             parts.push((format!("i2c/{}", seen.name), progress));
         }
         self.health.judge(now, parts)
+    }
+
+    fn clients(&self) -> Answer {
+        self.seen.clients.as_ref().map_or_else(client_pages::none, |clients| client_pages::answer(clients))
     }
 }
 

@@ -10,7 +10,7 @@ use lamppost_event::{Clock, Intake, JournalStopped};
 use lamppost_i2c::model::ModelBus;
 use lamppost_i2c::{BusAddress, BusOpener, I2cCounters, I2cSource};
 use lamppost_journal::Journal;
-use lamppost_mqtt::{Counters as MqttCounters, Front, Ground, Keys, Limits};
+use lamppost_mqtt::{Clients, Counters as MqttCounters, Front, Ground, Keys, Limits};
 use lamppost_serial::{LinkOptions, LinkSource, LinkStatus};
 use lamppost_units::Celsius;
 use tokio::sync::Notify;
@@ -44,6 +44,7 @@ pub(crate) enum Buses {
 pub(crate) struct Seen {
     pub(crate) mqtt: Option<Arc<MqttCounters>>,
     pub(crate) mqtt_keys: Option<(Vec<SocketAddr>, Keys)>,
+    pub(crate) clients: Option<Arc<Clients>>,
     pub(crate) serial: Vec<(String, Arc<LinkStatus>)>,
     pub(crate) i2c: Vec<I2cSeen>,
 }
@@ -122,6 +123,7 @@ impl Sources {
         self.seen.mqtt = Some(counters);
         self.seen.mqtt_keys = Some((front.local_addrs().to_vec(), front.keys()));
         let watch = Watch::new(mqtt.clone(), front.keys()).run(Arc::clone(&self.read_keys));
+        self.seen.clients = Some(front.clients());
         let stopped = self.stop.stopped();
         self.keep(supervise("mqtt", fail, async move {
             tokio::select! {

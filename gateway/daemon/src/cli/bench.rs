@@ -1,0 +1,103 @@
+//! `lamppost bench`'s part of the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
+    #[command(flatten)]
+    pub(crate) whole: WholeBench,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lamppost bench --dir /var/lib/lamppost    the whole way, from MQTT to a cluster in memory, on that disk
+  lamppost bench mqtt                       the MQTT server at up to 10,000 connections, beside rumqttd and mosquitto";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measure the MQTT server: durable acknowledgements a second at 1 to 10,000 connections, latency, processor time, memory of idle
+    /// connections, a reconnect storm; and beside it rumqttd and mosquitto (if it is installed), which acknowledge what is not on disk.
+    #[command(after_help = MQTT_EXAMPLES)]
+    Mqtt(MqttBench),
+    /// The load, told what to do on standard input.
+    #[command(hide = true)]
+    Load,
+    /// rumqttd with its own listener.
+    #[command(hide = true)]
+    Rumqttd {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+const MQTT_EXAMPLES: &str = "\
+Examples:
+  lamppost bench mqtt --json | tail -1
+  lamppost bench mqtt --connections 1,50 --seconds 1 --rounds 1      in half a minute
+  lamppost bench mqtt --dir /var/lib/lamppost                        on the disk that the gateway will have
+
+The gateway runs with its shipped defaults and without a cluster; each measurement has a fresh one. 10,000 connections need about 10,300 file
+descriptors: the hard limit is used, and named if it is too low.";
+
+#[derive(Debug, Args)]
+pub(crate) struct MqttBench {
+    /// How many connections to measure at; idle connections and the storm are measured at the most of them.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 50, 1_000, 10_000], value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) connections: Vec<u32>,
+    /// At which of them the other brokers are measured.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) compare_at: u32,
+    /// Unacknowledged publishes per connection; fewer where that would be more than 4,000 in all.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) window: u16,
+    /// The payload of an event, in bytes.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(crate) event_bytes: u32,
+    /// How long a measurement takes, in seconds.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) seconds: u64,
+    /// How many rounds, of which the medians are taken.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) rounds: u32,
+    /// Where the journal is put for the measurement: the disk that is measured.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print the figures as one line of JSON, the last on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl MqttBench {
+    /// The largest number of connections.
+    pub(crate) fn most(&self) -> u32 {
+        self.connections.iter().copied().max().unwrap_or(1)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WholeBench {
+    /// How many events to publish.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    pub(crate) events: u64,
+    /// How many MQTT connections.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) connections: u32,
+    /// Unacknowledged publishes per connection.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) window: u16,
+    /// The payload of an event, in bytes.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(crate) event_bytes: u32,
+    /// Where the journal is put for the measurement: the disk that is measured.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print the figures as one line of JSON, the last on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
