@@ -58,6 +58,11 @@ impl Acks {
         self.queue.is_empty()
     }
 
+    /// The commit that the first one waits for.
+    pub(crate) fn first(&self) -> Option<Commit> {
+        self.queue.front().map(|(commit, _)| *commit)
+    }
+
     /// Publishes that were ever put into it.
     pub(crate) fn taken(&self) -> u64 {
         self.taken

@@ -35,6 +35,7 @@ use crate::session::{Effect, Offer};
 use crate::sessions::Sessions;
 use crate::storing::Storing;
 use crate::transport::Stream;
+use crate::waiters::{Wait, Waiters};
 use crate::wire::Wire;
 use crate::{Cause, Clients, Limits};
 
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) retained: Retained,
     pub(crate) registry: Arc<Registry>,
     pub(crate) clients: Arc<Clients>,
+    pub(crate) waiters: Arc<Waiters>,
     pub(crate) durability: watch::Receiver<Durability>,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) assigned: AtomicU64,
@@ -205,6 +207,7 @@ impl Connection {
         let kept = Arc::clone(&self.client.outbound.kept);
         let mut room: Option<Waiting<'_, ()>> = None;
         let mut heard = Instant::now();
+        let mut wait = Wait::default();
         let mut silence = std::pin::pin!(sleep_until(heard + self.client.silence_max.unwrap_or_default()));
         loop {
             self.work().await?;
@@ -236,8 +239,9 @@ impl Connection {
                 silence.as_mut().reset(unfinished.unwrap_or(heard));
             }
             let deliver = output_low && self.client.outbound.may_deliver();
-            let waits =
-                !self.client.session.acks.is_empty() || self.client.outbound.waits_for_disk(shared.durable_now());
+            let (first, to_send) =
+                (self.client.session.acks.first(), self.client.outbound.waits_for(shared.durable_now()));
+            let waits_for = first.into_iter().chain(to_send).min();
             if read {
                 self.wire.rest();
             }
@@ -257,7 +261,7 @@ impl Connection {
                 }
                 _ = rules.changed() => self.look_again()?,
                 // Who waits for nothing is not woken by every commit.
-                _ = self.durability.changed(), if waits => {
+                () = wait.reached(waits_for.unwrap_or_default(), &self.durability, &shared.waiters), if waits_for.is_some() => {
                     self.on_disk()?;
                 }
                 writable = self.wire.writable(), if self.wire.has_unsent() => writable?,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use lamppost_event::{Commit, Intake};
 use tokio::sync::watch;
 
+use crate::waiters::Waiters;
+
 /// How often a stopped journal is asked whether it was opened again.
 const REOPENED_POLL: Duration = Duration::from_millis(500);
 
@@ -22,7 +24,7 @@ pub(crate) fn now(intake: &dyn Intake) -> Durability {
 }
 
 /// Follows the journal until all watchers are gone.
-pub(crate) async fn follow(intake: Arc<dyn Intake>, watched: watch::Sender<Durability>) {
+pub(crate) async fn follow(intake: Arc<dyn Intake>, watched: watch::Sender<Durability>, waiters: Arc<Waiters>) {
     loop {
         let before = *watched.borrow();
         let after = match before {
@@ -39,5 +41,6 @@ pub(crate) async fn follow(intake: Arc<dyn Intake>, watched: watch::Sender<Durab
             }
         };
         watched.send_if_modified(|value| std::mem::replace(value, after) != after);
+        waiters.wake(after);
     }
 }

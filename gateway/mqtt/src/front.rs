@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lamppost_event::{Clock, Intake, Notes, NotesUnreadable};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout_at};
@@ -32,6 +32,8 @@ use crate::{Cause, Clients, Counters, Keys, Limits, Listener, Rules, cause::Clos
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 /// After a failed accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that may wait to be accepted; the system has a bound of its own (net.core.somaxconn).
+const QUEUE_MAX: u32 = 65_535;
 /// How much longer than the drain timeout connections may take to end.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -109,7 +111,7 @@ impl Front {
         let mut local_addrs = Vec::new();
         for listener in &listeners {
             let listened = |source| BindError::Listen { address: listener.address, source };
-            let socket = TcpListener::bind(listener.address).await.map_err(listened)?;
+            let socket = listen(listener.address).map_err(listened)?;
             local_addrs.push(socket.local_addr().map_err(listened)?);
             bound.push((socket, Arc::new(Door::new(listener))));
         }
@@ -145,6 +147,7 @@ impl Front {
             retained,
             registry,
             clients: Arc::default(),
+            waiters: Arc::default(),
             durability: watched,
             stopping,
             assigned: AtomicU64::new(0),
@@ -187,7 +190,8 @@ impl Front {
     /// drain timeout, says DISCONNECT 0x8B (server shutting down) to v5 clients, and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listeners, keys, shared, wills, stop, durable, .. } = self;
-        let follower = tokio::spawn(durability::follow(Arc::clone(&shared.intake), durable));
+        let follower =
+            tokio::spawn(durability::follow(Arc::clone(&shared.intake), durable, Arc::clone(&shared.waiters)));
         let mut connections = JoinSet::new();
         for will in wills {
             let shared = Arc::clone(&shared);
@@ -226,6 +230,15 @@ impl Front {
         follower.abort();
         drop(keys);
     }
+}
+
+/// Listens with a queue as long as the system allows: after a power cut all devices come at once, and whoever finds the queue full tries
+/// again a second later at the earliest.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE_MAX)
 }
 
 /// The next connection of any listener. Safe to cancel.

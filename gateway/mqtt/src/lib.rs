@@ -52,6 +52,7 @@ mod stamp;
 mod storing;
 mod topic;
 mod transport;
+mod waiters;
 mod wire;
 
 pub use access::{Acl, AclError, Entry, EntryError, IdentityError, IdentityFrom, Passwords, PasswordsError, Rules};

@@ -201,9 +201,9 @@ impl Outbound {
         shared.sessions.done(kept, &done);
     }
 
-    /// Whether something is to be sent that is not on disk yet.
-    pub(crate) fn waits_for_disk(&self, durable: Commit) -> bool {
-        self.kept.durable && self.kept.lock().waits_for_disk(durable)
+    /// The commit that what is to be sent next goes with, if that is not on disk yet.
+    pub(crate) fn waits_for(&self, durable: Commit) -> Option<Commit> {
+        if self.kept.durable { self.kept.lock().waits_for(durable) } else { None }
     }
 
     /// The client has it. An unknown packet id is let pass: it may belong to an earlier connection.

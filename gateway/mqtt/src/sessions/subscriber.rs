@@ -149,9 +149,9 @@ impl Subscriber {
         self.queue.len() < limits.queue_messages_max && self.queue.bytes() + bytes <= limits.queue_bytes_max
     }
 
-    /// Whether something is to be sent that the disk has not got yet.
-    pub(crate) fn waits_for_disk(&self, durable: Commit) -> bool {
-        self.queue.next().is_some_and(|entry| entry.commit > durable)
+    /// The commit that what is to be sent next goes with, if the disk has not got it yet.
+    pub(crate) fn waits_for(&self, durable: Commit) -> Option<Commit> {
+        self.queue.next().map(|entry| entry.commit).filter(|commit| *commit > durable)
     }
 
     /// Whether the next message may be sent.

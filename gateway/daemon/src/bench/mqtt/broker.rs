@@ -60,7 +60,7 @@ impl Broker {
             Kind::Lamppost => Self::gateway(dir, at, &shipped(clients_max)).await,
             Kind::Rumqttd => {
                 let mut command = Command::new(std::env::current_exe().context("where is this program?")?);
-                command.args(["bench", "rumqttd", "--listen", &at.to_string()]).env("RUST_LOG", "error");
+                command.args(["bench", "rumqttd", "--listen", &at.to_string()]).env("RUST_LOG", "off");
                 Self::other(&mut command, at).await
             }
             Kind::Mosquitto => {

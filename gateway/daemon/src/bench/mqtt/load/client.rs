@@ -29,6 +29,7 @@ pub(super) enum State {
 pub(super) struct Client {
     number: u32,
     socket: Option<OwnedFd>,
+    arrivals: u64,
     pub(super) state: State,
     /// A PUBLISH with QoS 1 whose packet id is still to be set.
     frame: Vec<u8>,
@@ -48,6 +49,7 @@ impl Client {
         Self {
             number,
             socket: None,
+            arrivals: 0,
             state: State::Away,
             frame: Vec::new(),
             packet_id_at: 0,
@@ -72,12 +74,18 @@ impl Client {
             Err(error) => return Err(error.into()),
         }
         self.state = State::Arriving;
+        self.arrivals += 1;
         (self.last_packet_id, self.last_acknowledged) = (0, 0);
         self.part.clear();
         self.open.clear();
         self.unsent = connect_packet(self.number);
         let socket: &OwnedFd = self.socket.insert(socket);
         Ok(socket.as_fd())
+    }
+
+    /// How often it has begun to connect.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.arrivals
     }
 
     pub(super) fn vanish(&mut self) {

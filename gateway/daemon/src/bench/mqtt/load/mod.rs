@@ -4,6 +4,7 @@
 
 mod client;
 
+use std::collections::VecDeque;
 use std::io::{BufRead, Write};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ const READ_BYTES: usize = 64 << 10;
 const FLOOD_AT_ONCE: usize = 32;
 /// A client that was refused this often has no server.
 const TRIES_MAX: u64 = 20;
+/// How long a client waits to be let in before it tries again, as devices do.
+const ARRIVAL_MAX: Duration = Duration::from_secs(5);
 /// Longer ones count as this.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
@@ -99,13 +102,25 @@ impl Load {
         away.reverse();
         let (mut arriving, mut tried_again, mut heard) = (0, 0, Instant::now());
         let patience = TRIES_MAX * away.len() as u64;
+        let mut begun: VecDeque<(Instant, usize, u64)> = VecDeque::new();
         while arriving > 0 || !away.is_empty() {
             while let Some(at) = away.pop_if(|_| arriving < at_once) {
                 let client = self.clients.get_mut(at).context("a client has no place")?;
                 let socket = client.arrive(server).with_context(|| format!("client {at} can't connect to {server}"))?;
                 let interest = EventFlags::IN | EventFlags::OUT;
                 epoll::add(&self.epoll, socket, EventData::new_u64(at as u64), interest)?;
+                begun.push_back((Instant::now(), at, client.arrivals()));
                 arriving += 1;
+            }
+            while let Some((_, at, number)) = begun.front().filter(|(since, ..)| since.elapsed() > ARRIVAL_MAX).copied()
+            {
+                begun.pop_front();
+                let Some(client) = self.clients.get_mut(at) else { continue };
+                if client.state == State::Arriving && client.arrivals() == number {
+                    client.vanish();
+                    (arriving, tried_again) = (arriving - 1, tried_again + 1);
+                    away.push(at);
+                }
             }
             for at in self.wait()? {
                 let Some(client) = self.clients.get_mut(at).filter(|it| it.state == State::Arriving) else { continue };

@@ -1,0 +1,150 @@
+//! Who waits for which commit. With thousands of connections most commits concern few of them: whoever waits is woken by the commit that it
+//! waits for, once, and by no other.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use lamppost_event::Commit;
+use tokio::sync::watch;
+
+use crate::durability::Durability;
+
+/// The wakers of all connections, by commit. What is in it goes with its commit, so it is bounded by what is on its way to the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    /// In rising order of the commits.
+    by_commit: Mutex<VecDeque<(Commit, Vec<Waker>)>>,
+}
+
+/// One connection's wait; it waits for one commit at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Wait {
+    /// What its waker was left for.
+    left: Option<(Commit, Waker)>,
+}
+
+impl Waiters {
+    /// Wakes who waits for what is on disk now. The watched value says so already.
+    pub(crate) fn wake(&self, durability: Durability) {
+        let mut by_commit = self.by_commit.lock().unwrap_or_else(PoisonError::into_inner);
+        let due: Vec<(Commit, Vec<Waker>)> = match durability {
+            Durability::Reached(durable) => {
+                let count = by_commit.partition_point(|(commit, _)| *commit <= durable);
+                by_commit.drain(..count).collect()
+            }
+            // They stay, should the journal be opened again before somebody has looked.
+            Durability::Stopped => by_commit.iter().cloned().collect(),
+        };
+        drop(by_commit);
+        due.into_iter().flat_map(|(_, wakers)| wakers).for_each(Waker::wake);
+    }
+
+    fn leave(&self, commit: Commit, waker: Waker) {
+        let mut by_commit = self.by_commit.lock().unwrap_or_else(PoisonError::into_inner);
+        // The last one nearly always: commits are numbered as they are gathered.
+        let before = by_commit.iter().rposition(|(at, _)| *at <= commit);
+        match before.and_then(|at| by_commit.get_mut(at)) {
+            Some((at, wakers)) if *at == commit => wakers.push(waker),
+            _ => by_commit.insert(before.map_or(0, |at| at + 1), (commit, vec![waker])),
+        }
+    }
+}
+
+impl Wait {
+    /// Completes once `commit` is on disk or the journal has stopped. Safe to cancel, and cheap to poll again for the same commit.
+    pub(crate) async fn reached(
+        &mut self,
+        commit: Commit,
+        durability: &watch::Receiver<Durability>,
+        waiters: &Waiters,
+    ) {
+        std::future::poll_fn(|context| self.poll(commit, durability, waiters, context)).await;
+    }
+
+    fn poll(
+        &mut self,
+        commit: Commit,
+        durability: &watch::Receiver<Durability>,
+        waiters: &Waiters,
+        context: &Context<'_>,
+    ) -> Poll<()> {
+        let due = || !matches!(*durability.borrow(), Durability::Reached(durable) if durable < commit);
+        if due() {
+            return Poll::Ready(());
+        }
+        if self.left.as_ref().is_some_and(|(at, waker)| *at == commit && waker.will_wake(context.waker())) {
+            return Poll::Pending;
+        }
+        waiters.leave(commit, context.waker().clone());
+        self.left = Some((commit, context.waker().clone()));
+        // It may have become durable in between, before the waker was there.
+        if due() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Client {
+        wait: Wait,
+        woken: Arc<Count>,
+    }
+
+    impl Client {
+        fn new() -> Self {
+            Self { wait: Wait::default(), woken: Arc::default() }
+        }
+
+        fn polled(&mut self, commit: u64, of: &watch::Receiver<Durability>, waiters: &Waiters) -> bool {
+            let waker = Waker::from(Arc::clone(&self.woken));
+            self.wait.poll(Commit(commit), of, waiters, &Context::from_waker(&waker)).is_ready()
+        }
+
+        fn woken(&self) -> u32 {
+            self.woken.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn each_is_woken_once_by_its_own_commit_and_all_by_the_end_of_the_journal() {
+        let (durable, of) = watch::channel(Durability::Reached(Commit(3)));
+        let reach = |now: Durability, waiters: &Waiters| {
+            durable.send_replace(now);
+            waiters.wake(now);
+        };
+        let waiters = Waiters::default();
+        let (mut late, mut early, mut stuck) = (Client::new(), Client::new(), Client::new());
+        assert!(early.polled(3, &of, &waiters), "what is on disk is not waited for");
+        for _ in 0..3 {
+            assert!(
+                !late.polled(6, &of, &waiters) && !early.polled(4, &of, &waiters) && !stuck.polled(9, &of, &waiters)
+            );
+        }
+        reach(Durability::Reached(Commit(5)), &waiters);
+        assert_eq!((early.woken(), late.woken()), (1, 0));
+        assert!(early.polled(4, &of, &waiters) && !late.polled(6, &of, &waiters));
+        reach(Durability::Reached(Commit(6)), &waiters);
+        assert_eq!((early.woken(), late.woken(), stuck.woken()), (1, 1, 0));
+        // It waits for the next one.
+        assert!(!early.polled(7, &of, &waiters));
+        reach(Durability::Stopped, &waiters);
+        assert_eq!((early.woken(), stuck.woken()), (2, 1));
+        reach(Durability::Reached(Commit(9)), &waiters);
+        assert!(waiters.by_commit.lock().unwrap().is_empty());
+    }
+}
