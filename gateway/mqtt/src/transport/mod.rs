@@ -6,12 +6,14 @@
 mod tls;
 
 use std::io::{self, Read, Write};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{BufMut, BytesMut};
 use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 
 pub use tls::{Tls, TlsError, TlsFiles};
 
@@ -76,7 +78,7 @@ impl Stream {
     pub(crate) fn read(&mut self, into: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
         if self.tls.is_none() {
             into.reserve(bytes_max);
-            return self.tcp.try_read_buf(into);
+            return read_now(&mut self.tcp, into);
         }
         let mut count = 0;
         while count < bytes_max {
@@ -164,6 +166,17 @@ impl Stream {
     /// Takes bytes that nobody will look at. `Ok(0)`: the peer is gone. `WouldBlock`: nothing is there.
     pub(crate) fn discard(&self) -> io::Result<usize> {
         self.tcp.try_read(&mut [0; 4096])
+    }
+}
+
+/// Reads what is there into the room that `into` has. Not by `try_read_buf`: a read that leaves room says that the socket is empty, and this
+/// one heeds it, which saves every event the read that finds nothing.
+fn read_now(tcp: &mut TcpStream, into: &mut BytesMut) -> io::Result<usize> {
+    // Without the runtime's budget, which can't be waited for here; and nobody is to be woken: who reads waits for `readable`.
+    let read = std::pin::pin!(unconstrained(tcp.read_buf(into)));
+    match read.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 
