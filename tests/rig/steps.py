@@ -182,6 +182,7 @@ STEPS = (
         (
             "cargo build --locked --release -p lamppost",
             "target/release/lamppost bench --json",
+            "target/release/lamppost bench mqtt --json",
             "ls -l target/release/lamppost",
         ),
         needs=("c",),

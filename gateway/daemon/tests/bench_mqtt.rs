@@ -1,6 +1,6 @@
 //! `lamppost bench mqtt` as one runs it, at a size that takes seconds. What it says is checked; how fast it was is not.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test: a panic is how it fails")]
+#![expect(clippy::unwrap_used, reason = "a test: a panic is how it fails")]
 
 use std::process::{Command, Output};
 
