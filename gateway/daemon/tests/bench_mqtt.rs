@@ -35,6 +35,7 @@ fn the_figures_are_there_and_the_load_and_the_gateway_count_the_same() {
     }
     assert!(figures["idle_connection_kib"].is_number(), "{figures}");
     assert_eq!(figures["acknowledged"], figures["acknowledged_by_the_gateways_count"]);
+    assert_eq!(figures["puback_p99_commits"], figures["puback_p99_commits_4"]);
     // A commit is what it is said to be.
     let commit = number("linger_ms") + number("flush_ms");
     assert!((number("commit_ms") - commit).abs() < 0.01, "{figures}");

@@ -54,6 +54,8 @@ pub(super) fn json(args: &MqttBench, measured: &Measured) -> Value {
         put(name("cpu_us_per_event"), rounded(result.median(|run| run.cpu_us_per_event), 2));
         put(name("load_cpu_us_per_event"), rounded(result.median(|run| run.load_cpu_us_per_event), 2));
         if case.kind == Kind::Lamppost {
+            let commits = result.median_ms(|run| run.p99_us) / measured.commit_ms();
+            put(name("puback_p99_commits"), rounded(commits, 3));
             put(name("events_per_commit"), rounded(result.median(|run| run.events_per_commit), 1));
         }
         put(format!("{}_durable", case.kind.name()), case.kind.durable().into());
