@@ -66,7 +66,7 @@ fn nothing_is_sent_before_its_commit_is_on_disk() {
     let reception = Reception { version: Version::V4, window: 100, packet_bytes_max: 1_000 };
     let mut way = Way { reception, aliases: &mut Aliases::default(), out: &mut out, out_bytes_max: 1_000, now: NOW };
     assert_eq!(kept.lock().send(Commit(0), &mut way, &mut Vec::new()), 0);
-    assert!(kept.lock().waits_for_disk(Commit(0)) && !kept.lock().can_send(Commit(0), 100));
+    assert!(kept.lock().waits_for(Commit(0)).is_some() && !kept.lock().can_send(Commit(0), 100));
     assert_eq!(kept.lock().send(Commit(1), &mut way, &mut Vec::new()), 1);
 }
 
