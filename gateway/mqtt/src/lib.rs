@@ -52,6 +52,7 @@ mod stamp;
 mod storing;
 mod topic;
 mod transport;
+mod upstream;
 mod waiters;
 mod wire;
 
@@ -63,3 +64,7 @@ pub use front::{BindError, Front, Ground};
 pub use limits::Limits;
 pub use listener::{Keys, Listener};
 pub use transport::{Tls, TlsError, TlsFiles};
+pub use upstream::{
+    Broker, BrokerCause, BrokerFilter, BrokerFilterError, BrokerLogin, BrokerPauses, BrokerSource, BrokerStatus,
+    BrokerTls, BrokerVersion, KeptSubscription, Subscriptions,
+};

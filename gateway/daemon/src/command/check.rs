@@ -20,6 +20,7 @@ const EVENT_BYTES: f64 = 200.0;
 pub(crate) fn check(path: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let config = config::load(path)?;
     crate::gateway::fits(&config)?;
+    config::look_at_files(path)?;
     writeln!(out, "{}: right", path.display())?;
     describe(&config, out)?;
     for warning in warnings(&config) {
@@ -35,6 +36,9 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
             writeln!(out, "  mqtt      {}   {}", listener.listen, lets_in(listener))?;
         }
         writeln!(out, "            up to {} connections", mqtt.connections_max)?;
+    }
+    for broker in &config.brokers {
+        writeln!(out, "  broker    {}   {}", broker.name, reads(broker))?;
     }
     for serial in &config.serial {
         writeln!(out, "  serial    {}   {} at {} baud", serial.name, serial.port.display(), serial.baud)?;
@@ -91,6 +95,15 @@ fn lets_in(listener: &config::Listener) -> String {
     format!("{how}; lets in {who}{bound}")
 }
 
+/// How a broker elsewhere is read, in words.
+fn reads(broker: &lamppost_mqtt::Broker) -> String {
+    let how = if broker.tls.is_some() { "TLS" } else { "plain" };
+    let version = if broker.version == lamppost_mqtt::BrokerVersion::V5 { "5.0" } else { "3.1.1" };
+    let filters: Vec<_> = broker.filters.iter().map(lamppost_mqtt::BrokerFilter::as_str).collect();
+    let (host, port, id) = (&broker.host, broker.port, &broker.client_id);
+    format!("{host}:{port}, {how}, MQTT {version}, as {id:?}; reads {}", filters.join(", "))
+}
+
 /// What may become of the topics' events for want of room or for their age, where that is not the usual.
 fn topics(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     for (topic, policy) in crate::gateway::journal_options(config).policies {
@@ -128,8 +141,8 @@ fn estimate(config: &Config, events_per_s: f64) -> Wear {
 /// What is right and may still surprise.
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    if config.mqtt.is_none() && config.serial.is_empty() && config.i2c.is_empty() {
-        warnings.push("there is no source: add [mqtt], [[serial]] or [[i2c]]".to_owned());
+    if config.mqtt.is_none() && config.brokers.is_empty() && config.serial.is_empty() && config.i2c.is_empty() {
+        warnings.push("there is no source: add [mqtt], [[broker]], [[serial]] or [[i2c]]".to_owned());
     }
     if config.kafka.is_none() {
         warnings
@@ -152,10 +165,30 @@ fn warnings(config: &Config) -> Vec<String> {
         warnings
             .push(format!("topic {topic}: keep_bytes is not below the quota of {quota}, so it will never be reached"));
     }
+    for broker in &config.brokers {
+        let name = &broker.name;
+        if broker.tls.is_none() && broker.login.is_some() && !is_near(&broker.host) {
+            warnings.push(format!("broker {name} is told the password without TLS: it can be read on the way"));
+        }
+        if broker.packet_bytes_max as u64 > config.journal.event_max.0 {
+            let (packet, event) = (config::value::Size(broker.packet_bytes_max as u64), config.journal.event_max);
+            warnings.push(format!(
+                "broker {name} may send packets of {packet}, the journal takes events of {event}: what lies between stays with the broker, unacknowledged"
+            ));
+        }
+        if broker.filters.iter().any(|filter| !filter.is_at_least_once()) {
+            warnings
+                .push(format!("broker {name} is read with QoS 0: what is under way when a connection ends is lost"));
+        }
+    }
     if !config.http.ip().is_loopback() {
         warnings.push(format!("http listens on {}: anyone who reaches it may read the metrics", config.http));
     }
     warnings
+}
+
+fn is_near(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

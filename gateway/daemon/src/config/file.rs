@@ -21,6 +21,8 @@ pub(super) struct File {
     pub(super) journal: Journal,
     pub(super) mqtt: Option<Mqtt>,
     #[serde(default)]
+    pub(super) broker: Vec<super::broker::Written>,
+    #[serde(default)]
     pub(super) serial: Vec<Serial>,
     #[serde(default)]
     pub(super) i2c: Vec<I2c>,

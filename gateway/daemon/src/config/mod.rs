@@ -2,6 +2,7 @@
 //!
 //! [`parse`] either returns a [`Config`] or every mistake it found, each with its line and its remedy.
 
+mod broker;
 mod file;
 mod mqtt;
 mod problem;
@@ -32,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) state_dir: PathBuf,
     pub(crate) journal: Journal,
     pub(crate) mqtt: Option<Mqtt>,
+    pub(crate) brokers: Vec<lamppost_mqtt::Broker>,
     pub(crate) serial: Vec<Serial>,
     pub(crate) i2c: Vec<I2c>,
     pub(crate) routes: Vec<Rule>,
@@ -118,6 +120,16 @@ pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
     parse(&text).map_err(|list| Problems::new(path, &text, list))
 }
 
+/// Looks whether the files that a right configuration names for its brokers can be read. Not done by [`load`]: one that is
+/// missing keeps its broker waiting, and nothing else.
+pub(crate) fn look_at_files(path: &Path) -> Result<(), Problems> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let Ok(file) = toml::from_str::<file::File>(&text) else { return Ok(()) };
+    let mut problems = Vec::new();
+    file.broker.iter().for_each(|broker| broker.look_at_files(&mut problems));
+    if problems.is_empty() { Ok(()) } else { Err(Problems::new(path, &text, problems)) }
+}
+
 /// Parses a configuration.
 pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     let file: file::File = toml::from_str(text).map_err(|error| vec![from_serde(&error)])?;
@@ -126,6 +138,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     if let Some(mqtt) = &file.mqtt {
         mqtt::check(mqtt, &mut problems);
     }
+    broker::check(&file, &mut problems);
     let topics = topics(&file, &mut problems);
     if problems.is_empty() { Ok(convert(file, topics)) } else { Err(problems) }
 }
@@ -206,6 +219,7 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
     }
     let mut names = BTreeMap::new();
     let named = file.serial.iter().map(|serial| &serial.name).chain(file.i2c.iter().map(|i2c| &i2c.name));
+    let named = named.chain(file.broker.iter().map(|broker| &broker.name));
     for name in named {
         if names.insert(name.get_ref().0.as_str(), ()).is_some() {
             problem(
@@ -283,8 +297,10 @@ fn topics(file: &file::File, problems: &mut Vec<Problem>) -> BTreeMap<Topic, Top
 }
 
 fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
+    let gateway = gateway_id(&file);
     Config {
-        gateway: file.gateway.id.map_or_else(gateway_by_host, |id| id.0),
+        brokers: file.broker.into_iter().map(|broker| broker.convert(&gateway)).collect(),
+        gateway,
         state_dir: file.gateway.state_dir.map_or_else(default_state_dir, toml::Spanned::into_inner),
         journal: Journal {
             quota: file.journal.quota.into_inner(),
@@ -357,6 +373,10 @@ fn convert_kafka(kafka: file::Kafka) -> Kafka {
 /// systemd hands the unit's state directory over in the environment.
 fn default_state_dir() -> PathBuf {
     std::env::var_os("STATE_DIRECTORY").map_or_else(|| PathBuf::from("/var/lib/lamppost"), PathBuf::from)
+}
+
+fn gateway_id(file: &file::File) -> GatewayId {
+    file.gateway.id.as_ref().map_or_else(gateway_by_host, |id| id.0.clone())
 }
 
 /// A gateway without a name is called after its host; what a gateway's name can't contain becomes `-`.

@@ -5,6 +5,7 @@
 //!                                  └──────► Devices (a view, in sled)
 //! ```
 
+mod broker_pages;
 mod client_pages;
 mod devices;
 mod figures;
@@ -16,6 +17,7 @@ mod outlet;
 mod pages;
 mod setup;
 mod sources;
+mod subscriptions;
 mod supervise;
 
 use std::net::SocketAddr;

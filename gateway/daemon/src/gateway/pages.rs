@@ -10,6 +10,7 @@ use lamppost_journal::Journal;
 use lamppost_mqtt::{Cause, Counters as MqttCounters, Keys};
 use lamppost_serial::LinkStatus;
 
+use super::broker_pages;
 use super::client_pages;
 use super::figures::{self, Figures};
 use super::intake::JournalIntake;
@@ -83,6 +84,9 @@ impl Pages for Overview {
         if let Some((listeners, keys)) = &self.seen.mqtt_keys {
             certificates(&mut out, listeners, keys);
         }
+        for broker in &self.seen.brokers {
+            broker_pages::broker(&mut out, broker);
+        }
         for (name, status) in &self.seen.serial {
             serial(&mut out, name, status);
         }
@@ -116,6 +120,7 @@ impl Pages for Overview {
                 Progress { done, has_work: figures.backlog > 0, patience_ms: FORWARD_PATIENCE_MS, elsewhere: true };
             parts.push(("forward".to_owned(), progress));
         }
+        parts.extend(self.seen.brokers.iter().map(|seen| broker_pages::health(seen, stats.full)));
         for seen in &self.seen.i2c {
             let report = seen.counters.report();
             let every_ms = u64::try_from(seen.every.as_millis()).unwrap_or(u64::MAX / 4);

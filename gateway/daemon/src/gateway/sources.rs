@@ -10,7 +10,9 @@ use lamppost_event::{Clock, Intake, JournalStopped};
 use lamppost_i2c::model::ModelBus;
 use lamppost_i2c::{BusAddress, BusOpener, I2cCounters, I2cSource};
 use lamppost_journal::Journal;
-use lamppost_mqtt::{Clients, Counters as MqttCounters, Front, Ground, Keys, Limits};
+use lamppost_mqtt::{
+    Broker, BrokerPauses, BrokerSource, BrokerStatus, Clients, Counters as MqttCounters, Front, Ground, Keys, Limits,
+};
 use lamppost_serial::{LinkOptions, LinkSource, LinkStatus};
 use lamppost_units::Celsius;
 use tokio::sync::Notify;
@@ -20,6 +22,7 @@ use tokio::time::timeout;
 use super::keys::{self, Watch};
 use super::notes::JournalNotes;
 use super::setup;
+use super::subscriptions::SubscriptionsFile;
 use super::supervise::{Fail, Stop, supervise};
 use crate::config::{self, Config};
 
@@ -45,8 +48,17 @@ pub(crate) struct Seen {
     pub(crate) mqtt: Option<Arc<MqttCounters>>,
     pub(crate) mqtt_keys: Option<(Vec<SocketAddr>, Keys)>,
     pub(crate) clients: Option<Arc<Clients>>,
+    pub(crate) brokers: Vec<BrokerSeen>,
     pub(crate) serial: Vec<(String, Arc<LinkStatus>)>,
     pub(crate) i2c: Vec<I2cSeen>,
+}
+
+/// What a broker's source counts, and how many messages it may leave unacknowledged.
+#[derive(Clone)]
+pub(crate) struct BrokerSeen {
+    pub(crate) name: String,
+    pub(crate) window: u16,
+    pub(crate) status: Arc<BrokerStatus>,
 }
 
 /// What a polled chip's source counts, and how often it should.
@@ -73,7 +85,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Starts all. A port that can't be listened on is an error; a tty, bus or chip that is not there is not: it may come.
+    /// Starts all. A port that can't be listened on is an error; a broker, tty, bus or chip that is not there is not: it may come.
     pub(crate) async fn start<I: Intake>(
         config: &Config,
         buses: Buses,
@@ -93,6 +105,9 @@ impl Sources {
             let (journal, clock) = (memory.journal.clone(), memory.clock.clone());
             let notes = Arc::new(JournalNotes::new(journal, "mqtt", setup::event_bytes_max(config)));
             sources.start_mqtt(mqtt, Ground { intake: intake.clone(), notes, clock }, fail).await?;
+        }
+        for broker in &config.brokers {
+            sources.start_broker(broker, &config.state_dir, &intake, fail);
         }
         for serial in &config.serial {
             sources.start_serial(serial, &intake, fail);
@@ -133,6 +148,15 @@ impl Sources {
             Ok(())
         }));
         Ok(())
+    }
+
+    fn start_broker(&mut self, broker: &Broker, state_dir: &Path, intake: &Arc<dyn Intake>, fail: &Fail) {
+        let subscriptions = Arc::new(SubscriptionsFile::new(state_dir, broker));
+        let source = BrokerSource::new(broker.clone(), BrokerPauses::default(), subscriptions, intake.clone());
+        let (name, window) = (broker.name.to_string(), broker.window);
+        self.seen.brokers.push(BrokerSeen { name, window, status: source.status() });
+        let stopped = self.stop.stopped();
+        self.keep(supervise("broker", fail, source.run(stopped)));
     }
 
     fn start_serial(&mut self, serial: &config::Serial, intake: &Arc<dyn Intake>, fail: &Fail) {

@@ -1,0 +1,104 @@
+//! What `/metrics` and `/healthz` show of the brokers elsewhere.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lamppost_mqtt::BrokerCause;
+
+use super::sources::BrokerSeen;
+use crate::exposition::Exposition;
+use crate::health::Progress;
+
+/// How long a broker may be away, or deliver nothing though all that it may deliver can't be stored, ms: longer than the pauses between
+/// tries grow.
+const PATIENCE_MS: u64 = 90_000;
+
+/// A broker is well that is connected and is not in its own way: one whose window is full of messages that can't be stored delivers no
+/// more. While the journal has no room it is the journal that is ill.
+pub(super) fn health(seen: &BrokerSeen, journal_full: bool) -> (String, Progress) {
+    let status = &seen.status;
+    let connected = status.connected_now.load(Ordering::Relaxed);
+    let blocked = read(&status.left_now) >= u64::from(seen.window);
+    let done = read(&status.messages_qos0) + read(&status.messages_qos1) + read(&status.connects);
+    let has_work = !connected || (blocked && !journal_full);
+    (format!("broker/{}", seen.name), Progress { done, has_work, patience_ms: PATIENCE_MS, elsewhere: true })
+}
+
+pub(super) fn broker(out: &mut Exposition, seen: &BrokerSeen) {
+    let (source, status) = (("source", seen.name.as_str()), &seen.status);
+    let connected = status.connected_now.load(Ordering::Relaxed);
+    out.level("lamppost_broker_connected", "1 while the broker is connected.", &[source], u64::from(connected));
+    out.counter("lamppost_broker_connects_total", "Times that it accepted us.", &[source], read(&status.connects));
+    out.counter(
+        "lamppost_broker_sessions_resumed_total",
+        "Of these, with the session of before.",
+        &[source],
+        read(&status.sessions_resumed),
+    );
+    let messages = "Messages that came.";
+    for (qos, count) in [("0", &status.messages_qos0), ("1", &status.messages_qos1)] {
+        out.counter("lamppost_broker_messages_total", messages, &[source, ("qos", qos)], read(count));
+    }
+    for (name, help, count) in [
+        ("delivered_again", "Messages marked as sent before (DUP); they are stored again.", &status.delivered_again),
+        ("retained_again", "Retained messages sent again for our subscribing; not stored.", &status.retained_again),
+        ("pubacks", "PUBACKs given: each means on disk.", &status.pubacks),
+        ("dropped_qos0", "Messages of QoS 0 that can't be stored, and are gone.", &status.dropped_qos0),
+        ("stalls", "Times that the journal was full and reading stopped.", &status.stalls),
+    ] {
+        out.counter(&format!("lamppost_broker_{name}_total"), help, &[source], read(count));
+    }
+    for (name, help, gauge) in [
+        ("unacknowledged", "Messages that came and are not on disk yet.", &status.unacknowledged_now),
+        ("left", "Messages that can't be stored and wait at the broker, unacknowledged.", &status.left_now),
+        ("filters_refused", "Filters that the broker does not let us subscribe to.", &status.filters_refused_now),
+    ] {
+        out.level(&format!("lamppost_broker_{name}"), help, &[source], read(gauge));
+    }
+    for (direction, count) in [("in", &status.bytes_in), ("out", &status.bytes_out)] {
+        let bytes = "Bytes of MQTT, without TLS.";
+        out.counter("lamppost_broker_bytes_total", bytes, &[source, ("direction", direction)], read(count));
+    }
+    for cause in BrokerCause::ALL {
+        let failures = "Connections that could not be made, or ended.";
+        let labels = [source, ("cause", cause.as_str())];
+        out.counter("lamppost_broker_failures_total", failures, &labels, status.failures(cause));
+    }
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lamppost_event::Monotonic;
+    use lamppost_mqtt::BrokerStatus;
+
+    use super::*;
+    use crate::health::Health;
+
+    #[test]
+    fn a_broker_that_is_away_or_full_of_what_can_t_be_stored_is_ill_after_a_while_and_never_the_gateway() {
+        let status = Arc::new(BrokerStatus::default());
+        let seen = BrokerSeen { name: "plant".into(), window: 2, status: status.clone() };
+        let watch = Health::default();
+        let judge = |at: u64| watch.judge(Monotonic(at), [health(&seen, false)]);
+        assert!(judge(0).well() && judge(PATIENCE_MS).well());
+        assert!(!judge(PATIENCE_MS + 1).well() && judge(PATIENCE_MS + 1).well_here());
+        status.connected_now.store(true, Ordering::Relaxed);
+        assert!(judge(3 * PATIENCE_MS).well(), "silence is no illness");
+        status.left_now.store(2, Ordering::Relaxed);
+        assert!(!judge(5 * PATIENCE_MS).well());
+    }
+
+    #[test]
+    fn the_metrics_have_the_brokers_name_and_bounded_causes() {
+        let mut out = Exposition::default();
+        broker(&mut out, &BrokerSeen { name: "plant".into(), window: 2, status: Arc::default() });
+        let text = out.encode().unwrap();
+        assert!(text.contains("lamppost_broker_connected{source=\"plant\"} 0"), "{text}");
+        assert_eq!(text.matches("lamppost_broker_failures_total{").count(), BrokerCause::ALL.len());
+    }
+}

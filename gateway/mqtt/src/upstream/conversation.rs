@@ -1,0 +1,266 @@
+//! One connection to a broker, from dialing to its end.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lamppost_event::{Commit, Intake, JournalStopped};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+
+use super::book::{Book, Subscriptions};
+use super::client::{Heard, Listener, Login, Speaker, client};
+use super::inbox::{Inbox, Offered};
+use super::line::{self, Line, LineError};
+use super::message::Message;
+use super::status::{add, set};
+use super::{Broker, BrokerCause, BrokerStatus, tls};
+
+/// How long what was taken may take to become durable and be acknowledged when the source stops.
+const STOP_MAX: Duration = Duration::from_secs(8);
+
+/// Why a conversation ended without being told to.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Line(LineError),
+    Journal(JournalStopped),
+}
+
+impl From<LineError> for Ended {
+    fn from(error: LineError) -> Self {
+        Self::Line(error)
+    }
+}
+
+impl From<JournalStopped> for Ended {
+    fn from(stopped: JournalStopped) -> Self {
+        Self::Journal(stopped)
+    }
+}
+
+/// What a conversation needs of its source.
+pub(super) struct Conversation<'a> {
+    pub(super) broker: &'a Broker,
+    pub(super) intake: &'a dyn Intake,
+    pub(super) status: &'a Arc<BrokerStatus>,
+    pub(super) subscriptions: &'a Arc<dyn Subscriptions>,
+    pub(super) book: &'a mut Book,
+    /// Since when the broker has accepted us.
+    pub(super) accepted_at: &'a mut Option<Instant>,
+}
+
+/// The state of an open connection.
+struct Open {
+    speaker: Speaker,
+    inbox: Inbox,
+    /// On disk, as far as we have been told.
+    durable: Commit,
+    /// Set once told to stop: until when there is time.
+    stopping: Option<Instant>,
+    /// Our DISCONNECT was said.
+    left: bool,
+}
+
+impl Conversation<'_> {
+    /// Reads the broker until `stopped` completes, or it can't.
+    pub(super) async fn run(mut self, mut stopped: Pin<&mut impl Future<Output = ()>>) -> Result<(), Ended> {
+        let opening = async { Ok::<_, LineError>((self.login().await?, self.open().await?)) };
+        let (login, mut line) = tokio::select! {
+            opened = opening => opened?,
+            () = &mut stopped => return Ok(()),
+        };
+        let (speaker, mut listener) = client(self.broker, login, &line.local_name);
+        let durable = self.intake.durable()?;
+        let mut open = Open { speaker, inbox: Inbox::default(), durable, stopping: None, left: false };
+        let ended = self.talk(&mut open, &line, &mut listener, stopped).await;
+        self.status.connected_now.store(false, Ordering::Relaxed);
+        for gauge in [&self.status.unacknowledged_now, &self.status.left_now, &self.status.filters_refused_now] {
+            set(gauge, 0);
+        }
+        // rumqttc closes its end: what it said last (acknowledgements, a DISCONNECT) is carried to the broker.
+        drop(listener);
+        let word = line.last_word().await.filter(|word| word.cause != BrokerCause::Client);
+        match ended {
+            Err(Ended::Line(error)) => {
+                // It knows why a connection ended, and nothing of what was said.
+                let knows_more = matches!(error.cause, BrokerCause::Closed | BrokerCause::Protocol);
+                Err(word.filter(|_| knows_more).unwrap_or(error).into())
+            }
+            ended => ended,
+        }
+    }
+
+    async fn login(&self) -> Result<Option<Login>, LineError> {
+        let Some(login) = &self.broker.login else { return Ok(None) };
+        let password = match &login.password {
+            None => String::new(),
+            Some(path) => {
+                let text = String::from_utf8(tls::read(path).await?);
+                let text = text.map_err(|_| {
+                    LineError::new(BrokerCause::Files, format!("{}: the password is not UTF-8", path.display()))
+                })?;
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            }
+        };
+        Ok(Some(Login { user: login.user.clone(), password }))
+    }
+
+    async fn open(&self) -> Result<Line, LineError> {
+        line::open(self.broker, Arc::clone(self.status)).await
+    }
+
+    /// Hears one thing after the other, and between them does what else there is to do.
+    async fn talk(
+        &mut self,
+        open: &mut Open,
+        line: &Line,
+        listener: &mut Listener,
+        mut stopped: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), Ended> {
+        loop {
+            let deaf = self.turn(open, line);
+            // Not dropped before it completes: rumqttc may be in the middle of writing.
+            let mut heard = pin!(listener.hear(deaf));
+            let heard = loop {
+                let deadline = open.stopping.unwrap_or_else(Instant::now);
+                tokio::select! {
+                    heard = &mut heard => break heard,
+                    durable = self.intake.durable_after(open.durable), if open.inbox.waits_for_durable() => {
+                        open.durable = durable?;
+                        open.inbox.durable(open.durable);
+                    }
+                    () = self.intake.room(), if open.inbox.is_stalled() => self.offer_waiting(open)?,
+                    () = &mut stopped, if open.stopping.is_none() => {
+                        open.stopping = Some(Instant::now() + STOP_MAX);
+                        // Not offered, so not acknowledged: it stays with the broker.
+                        open.inbox.forget_waiting();
+                    }
+                    () = sleep_until(deadline), if open.stopping.is_some() => return Ok(()),
+                }
+                self.turn(open, line);
+            };
+            match heard {
+                Ok(Heard::Left) => return Ok(()),
+                // It may end as it likes once we have said good-bye.
+                Err(_) if open.left => return Ok(()),
+                Err(error) => return Err(error.into()),
+                Ok(heard) => self.hear(open, heard).await?,
+            }
+        }
+    }
+
+    /// Says what there is to say, and opens or closes the gate. Returns whether it is closed.
+    fn turn(&self, open: &mut Open, line: &Line) -> bool {
+        let speaker = &open.speaker;
+        add(&self.status.pubacks, open.inbox.acknowledge(|packet_id| speaker.acknowledge(packet_id)));
+        set(&self.status.unacknowledged_now, open.inbox.unacknowledged());
+        if open.stopping.is_some() && !open.left && open.inbox.unacknowledged() == 0 {
+            open.left = open.speaker.leave();
+        }
+        let read = open.stopping.is_none() && open.inbox.has_room(self.broker.window, self.broker.window_bytes_max);
+        line.set_gate(read);
+        !read
+    }
+
+    async fn hear(&mut self, open: &mut Open, heard: Heard) -> Result<(), Ended> {
+        match heard {
+            Heard::Accepted { session_present } => self.accepted(open, session_present),
+            Heard::Subscribed(granted) => self.subscribed(&granted),
+            Heard::Unsubscribed => self.book.unsubscribed(),
+            Heard::Alive if open.inbox.unacknowledged() == 0 => self.book.answered(),
+            Heard::Message(message) if open.stopping.is_none() => self.take(open, message)?,
+            // While stopping it is not taken, so that it stays with the broker.
+            Heard::Message(_) | Heard::Alive | Heard::Left | Heard::Nothing => {}
+        }
+        if let Some(kept) = self.book.unsaved() {
+            let subscriptions = Arc::clone(self.subscriptions);
+            drop(spawn_blocking(move || subscriptions.keep(&kept)).await);
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, open: &Open, session_present: bool) {
+        let status = self.status;
+        status.connected_now.store(true, Ordering::Relaxed);
+        add(&status.connects, 1);
+        add(&status.sessions_resumed, u64::from(session_present));
+        *self.accepted_at = Some(Instant::now());
+        let broker = self.broker;
+        tracing::info!(broker = %broker.name, session_present, "connected");
+        for filter in self.book.accepted(session_present) {
+            tracing::info!(broker = %broker.name, filter, "unsubscribing from what is no longer configured");
+            open.speaker.unsubscribe(&filter);
+        }
+        open.speaker.subscribe(&broker.filters);
+    }
+
+    fn subscribed(&mut self, granted: &[bool]) {
+        let refused = self.book.subscribed(granted);
+        set(&self.status.filters_refused_now, refused.len());
+        for filter in refused {
+            tracing::error!(
+                broker = %self.broker.name,
+                filter = filter.as_str(),
+                "the broker refuses this subscription; it is asked again at the next connecting"
+            );
+        }
+    }
+
+    fn take(&mut self, open: &mut Open, message: Message) -> Result<(), Ended> {
+        let (status, bytes, packet_id) = (self.status, message.bytes(), message.packet_id);
+        let count = if packet_id.is_some() { &status.messages_qos1 } else { &status.messages_qos0 };
+        add(count, 1);
+        add(&status.delivered_again, u64::from(message.duplicate));
+        if self.book.is_repetition(&message) {
+            add(&status.retained_again, 1);
+            open.inbox.offer(self.intake, None, packet_id, bytes)?;
+            return Ok(());
+        }
+        let topic = message.topic.clone();
+        let arrival = match message.arrival(self.broker) {
+            Ok(arrival) => arrival,
+            Err(error) => {
+                self.leave(&topic, packet_id, &error);
+                return Ok(());
+            }
+        };
+        let was_stalled = open.inbox.is_stalled();
+        match open.inbox.offer(self.intake, Some(arrival), packet_id, bytes)? {
+            Offered::Taken => {}
+            Offered::Waits => add(&status.stalls, u64::from(!was_stalled)),
+            Offered::TooLarge { bytes, bytes_max } => self.leave_large(&topic, packet_id, bytes, bytes_max),
+        }
+        Ok(())
+    }
+
+    fn offer_waiting(&self, open: &mut Open) -> Result<(), Ended> {
+        while open.inbox.is_stalled() {
+            let (topic, packet_id) = open.inbox.first_waiting().unwrap_or_default();
+            match open.inbox.offer_first(self.intake)? {
+                Offered::Taken => {}
+                Offered::Waits => break,
+                Offered::TooLarge { bytes, bytes_max } => self.leave_large(&topic, packet_id, bytes, bytes_max),
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_large(&self, topic: &str, packet_id: Option<u16>, bytes: usize, bytes_max: usize) {
+        let why = format!("an event of {bytes} bytes; [journal] event_max allows {bytes_max}");
+        self.leave(topic, packet_id, &why);
+    }
+
+    /// What can't be stored stays with the broker, unacknowledged; of QoS 0 there is nothing that could stay.
+    fn leave(&self, topic: &str, packet_id: Option<u16>, why: &dyn std::fmt::Display) {
+        let broker = &self.broker.name;
+        let counter = if packet_id.is_some() { &self.status.left_now } else { &self.status.dropped_qos0 };
+        if counter.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::error!(
+                %broker, topic, reason = %why, qos = u8::from(packet_id.is_some()),
+                "a message can't be stored: with QoS 1 it stays with the broker, with QoS 0 it is gone; further ones are only counted"
+            );
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Reading a broker elsewhere, played by hand: when and in which order it is acknowledged, and what becomes of that when
+//! the connection, the journal or the source ends.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lamppost_event::{Origin, SourceKind};
+use lamppost_mqtt::{Broker, BrokerCause, BrokerFilter, BrokerLogin, BrokerVersion, KeptSubscription};
+use support::HandIntake;
+use support::broker::{Kept, Peer, Reading, VERSIONS, listen, settings};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+const QOS_1: u8 = 0x02;
+const DUP: u8 = 0x08;
+const RETAINED: u8 = 0x01;
+
+#[tokio::test]
+async fn a_message_is_acknowledged_once_it_is_on_disk_and_in_order() {
+    for version in VERSIONS {
+        let ((listener, address), intake) = (listen().await, HandIntake::by_hand());
+        let reading = Reading::start(settings(address, version), intake.clone());
+        let (mut peer, connect) = Peer::meet(&listener, version, false).await;
+        assert_eq!(connect[7] & 0x02, 0, "the session is to stay");
+        for id in [7, 3, 5] {
+            peer.publish(QOS_1, id, "city/air", b"21.5").await;
+        }
+        peer.publish(0, 0, "city/air", b"22").await;
+        intake.arrived(4).await;
+        peer.hears_no_puback().await;
+        intake.release(2);
+        assert_eq!(peer.pubacks(2).await, [7, 3]);
+        peer.hears_no_puback().await;
+        intake.release(4);
+        assert_eq!(peer.pubacks(1).await, [5]);
+        assert_eq!(reading.status.pubacks.load(Ordering::Relaxed), 3);
+        let arrival = &intake.arrivals()[0];
+        assert_eq!((arrival.source, arrival.address.as_str()), (SourceKind::Broker, "city/air"));
+        assert_eq!((arrival.device.as_str(), &*arrival.payload), ("plant", &b"21.5"[..]));
+        reading.end().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_before_a_connection_ended_is_not_acknowledged_on_the_next_before_it_came_again() {
+    for version in VERSIONS {
+        let ((listener, address), intake) = (listen().await, HandIntake::by_hand());
+        let reading = Reading::start(settings(address, version), intake.clone());
+        let (mut first, _) = Peer::meet(&listener, version, false).await;
+        first.publish(QOS_1, 1, "city/a", b"1").await;
+        first.publish(QOS_1, 2, "city/a", b"2").await;
+        intake.arrived(2).await;
+        drop(first);
+        let (mut second, _) = Peer::meet(&listener, version, true).await;
+        // The same packet id for another message: an acknowledgement of the first life would lose it.
+        second.publish(QOS_1, 1, "city/a", b"3").await;
+        intake.arrived(3).await;
+        intake.release(2);
+        second.hears_no_puback().await;
+        second.publish(QOS_1 | DUP, 2, "city/a", b"2").await;
+        intake.arrived(4).await;
+        intake.release(4);
+        assert_eq!(second.pubacks(2).await, [1, 2]);
+        let payloads: Vec<_> = intake.arrivals().iter().map(|arrival| arrival.payload[0]).collect();
+        assert_eq!(payloads, *b"1232", "what is delivered again is stored again");
+        assert_eq!(reading.status.sessions_resumed.load(Ordering::Relaxed), 1);
+        reading.end().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_journal_stops_the_reading_and_not_the_pings_and_nothing_is_lost() {
+    let version = BrokerVersion::V311;
+    let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+    intake.set_capacity(1);
+    let reading = Reading::start(settings(address, version), intake.clone());
+    let (peer, _) = Peer::meet(&listener, version, false).await;
+    let (read, mut write) = peer.stream.into_split();
+    const COUNT: u16 = 3000;
+    // 24 MB: far more than all sockets between here and the journal hold.
+    let flood = tokio::spawn(async move {
+        for id in 1..=COUNT {
+            let mut packet = vec![0x32, 0xC8, 0x3E, 0, 6];
+            packet.extend(b"city/a");
+            packet.extend(id.to_be_bytes());
+            packet.resize(5 + 0x1F48 - 2, 0);
+            write.write_all(&packet).await.unwrap();
+        }
+        write
+    });
+    let mut peer = Peer::new(tokio::io::join(read, tokio::io::sink()), version);
+    // Its answers can't come through, and it does not take that for the broker's death.
+    let mut pings = 0;
+    while pings < 3 {
+        match peer.packet().await {
+            (0xC0, _) => pings += 1,
+            (kind, _) => assert_eq!(kind, 0x40),
+        }
+    }
+    assert!(!flood.is_finished(), "24 MB have gone into memory");
+    assert_eq!(intake.arrivals().len(), 1);
+    assert!(reading.status.stalls.load(Ordering::Relaxed) >= 1);
+    intake.set_capacity(u64::MAX);
+    let arrivals = timeout(Duration::from_secs(20), intake.arrived(u64::from(COUNT))).await.unwrap();
+    assert_eq!(arrivals.len(), usize::from(COUNT));
+    assert_eq!(reading.status.failures(BrokerCause::Silent), 0);
+    drop(flood.await.unwrap());
+    drop(peer);
+    reading.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_source_that_stops_acknowledges_what_becomes_durable_then_leaves() {
+    for version in VERSIONS {
+        let ((listener, address), intake) = (listen().await, HandIntake::by_hand());
+        let mut reading = Reading::start(settings(address, version), intake.clone());
+        let (mut peer, _) = Peer::meet(&listener, version, false).await;
+        peer.publish(QOS_1, 9, "city/a", b"1").await;
+        intake.arrived(1).await;
+        reading.begin_stop();
+        peer.hears_no_puback().await;
+        intake.release(1);
+        assert_eq!(peer.pubacks(1).await, [9]);
+        assert_eq!(peer.packet().await.0, 0xE0, "not a DISCONNECT");
+        reading.end().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_has_stopped_ends_the_source_without_an_acknowledgement() {
+    let ((listener, address), intake) = (listen().await, HandIntake::by_hand());
+    let reading = Reading::start(settings(address, BrokerVersion::V5), intake.clone());
+    let (mut peer, _) = Peer::meet(&listener, BrokerVersion::V5, false).await;
+    peer.publish(QOS_1, 1, "city/a", b"1").await;
+    intake.arrived(1).await;
+    intake.stop();
+    assert!(reading.ended_by_itself().await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_larger_than_an_event_stays_with_the_broker_and_holds_nobody_up() {
+    let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+    let large = Broker { packet_bytes_max: 300_000, ..settings(address, BrokerVersion::V311) };
+    let reading = Reading::start(large, intake.clone());
+    let (mut peer, _) = Peer::meet(&listener, BrokerVersion::V311, false).await;
+    peer.publish(QOS_1, 1, "city/a", &vec![0; 150_000]).await;
+    peer.publish(QOS_1, 2, "city/a", b"1").await;
+    assert_eq!(peer.pubacks(1).await, [2]);
+    peer.hears_no_puback().await;
+    assert_eq!(reading.status.left_now.load(Ordering::Relaxed), 1);
+    reading.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_packet_above_the_limit_ends_the_connection_by_its_header_alone() {
+    let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+    let reading = Reading::start(settings(address, BrokerVersion::V5), intake);
+    let (mut peer, _) = Peer::meet(&listener, BrokerVersion::V5, false).await;
+    peer.stream.write_all(&[0x32, 0xFF, 0xFF, 0xFF, 0x7F]).await.unwrap();
+    let (_again, _) = Peer::meet(&listener, BrokerVersion::V5, true).await;
+    assert_eq!(reading.status.failures(BrokerCause::PacketTooLarge), 1, "{:?}", reading.status.last_error());
+    reading.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_5_0_says_beside_the_payload_is_kept() {
+    let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+    let reading = Reading::start(settings(address, BrokerVersion::V5), intake.clone());
+    let (mut peer, connect) = Peer::meet(&listener, BrokerVersion::V5, false).await;
+    let properties = &connect[11..11 + usize::from(connect[10])];
+    assert!(properties.windows(3).any(|bytes| bytes == [0x21, 0, 8]), "Receive Maximum: {properties:x?}");
+    assert!(properties.windows(5).any(|bytes| bytes == [0x11, 0, 0, 0x0E, 0x10]), "Session Expiry: {properties:x?}");
+    let said = b"\x03\x00\x10application/json\x26\x00\x02id\x00\x04ev-1";
+    peer.publish_with(QOS_1, 1, "city/a", said, b"{}").await;
+    let arrival = &intake.arrived(1).await[0];
+    assert_eq!(arrival.content_type.as_ref().unwrap().as_str(), "application/json");
+    assert_eq!(arrival.origin, Origin::Id("ev-1".into()));
+    reading.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_retained_message_is_stored_for_a_new_subscription_and_not_at_each_connecting() {
+    let version = BrokerVersion::V311;
+    let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+    let kept = |filter: &str, settled| KeptSubscription { filter: filter.into(), settled };
+    let memory = std::sync::Arc::new(Kept(vec![kept("city/#", true), kept("old/#", true)].into()));
+    let two = ["city/#", "new/#"].map(|filter| BrokerFilter::at_least_once(filter).unwrap());
+    let broker = Broker { filters: two.to_vec(), ..settings(address, version) };
+    let reading = Reading::start_with(broker, intake.clone(), memory);
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut peer = Peer::new(stream, version);
+    peer.packet().await;
+    peer.connack(true, 0).await;
+    // SUBACK for both: one code each.
+    let (kind, body) = peer.packet().await;
+    assert_eq!(kind, 0xA2, "what is no longer configured is unsubscribed from");
+    peer.write(0xB0, &body[..2]).await;
+    let (_, body) = peer.packet().await;
+    peer.write(0x90, &[body[0], body[1], 1, 1]).await;
+    peer.publish(QOS_1 | RETAINED, 1, "city/a", b"old").await;
+    peer.publish(QOS_1 | RETAINED, 2, "new/a", b"first").await;
+    peer.publish(QOS_1, 3, "city/a", b"now").await;
+    assert_eq!(peer.pubacks(3).await, [1, 2, 3]);
+    let stored: Vec<_> = intake.arrivals().iter().map(|arrival| arrival.payload.to_vec()).collect();
+    assert_eq!(stored, [b"first".to_vec(), b"now".to_vec()]);
+    assert_eq!(reading.status.retained_again.load(Ordering::Relaxed), 1);
+    // Two answered pings without a retained message between them settle the new one.
+    for _ in 0..3 {
+        assert_eq!(peer.packet().await.0, 0xC0);
+        peer.write(0xD0, &[]).await;
+    }
+    let memory = reading.kept.clone();
+    reading.end().await.unwrap();
+    assert_eq!(*memory.0.lock().unwrap(), [kept("city/#", true), kept("new/#", true)]);
+}
+
+#[tokio::test]
+async fn the_password_is_read_at_each_connecting_and_is_in_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+    let login = Some(BrokerLogin { user: "post".into(), password: Some(path.clone()) });
+    let reading = Reading::start(Broker { login, ..settings(address, BrokerVersion::V311) }, intake);
+    while reading.status.failures(BrokerCause::Files) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(reading.status.last_error().unwrap().contains("password: No such file"));
+    tokio::fs::write(&path, "geheim\n").await.unwrap();
+    let mut connect = Vec::new();
+    let mut peer = None;
+    // It may have been looked at between the two.
+    while !connect.ends_with(b"\x00\x04post\x00\x06geheim") {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut next = Peer::new(stream, BrokerVersion::V311);
+        connect = next.packet().await.1;
+        next.connack(false, 5).await;
+        peer = Some(next);
+    }
+    drop(peer);
+    while reading.status.failures(BrokerCause::Refused) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!reading.status.last_error().unwrap().contains("geheim"));
+    reading.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn whatever_bytes_a_broker_sends_the_source_connects_again() {
+    // A small generator is enough: the seed is fixed, and each failure can be repeated.
+    let mut state = 0x1234_5678_9ABC_DEF1_u64;
+    let mut draw = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    for version in VERSIONS {
+        let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+        let reading = Reading::start(settings(address, version), intake);
+        for _ in 0..100 {
+            let (mut peer, _) = Peer::meet(&listener, version, true).await;
+            let mut garbage = vec![(draw()[0] & 0xF0) | (draw()[1] & 0x02), 1 + draw()[0] % 60];
+            garbage.extend((0..10).flat_map(|_| draw()));
+            drop(peer.stream.write_all(&garbage).await);
+        }
+        let connects = reading.status.connects.load(Ordering::Relaxed);
+        assert!(connects >= 99, "{connects} connections, at last {:?}", reading.status.last_error());
+        assert_eq!(reading.status.failures(BrokerCause::Client), 0, "rumqttc panicked");
+        reading.end().await.unwrap();
+    }
+}
