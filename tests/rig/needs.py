@@ -58,6 +58,7 @@ NEEDS = {
         ("mosquitto-clients",), lambda: _program("mosquitto_pub")() and _program("mosquitto_sub")()
     ),
     "openssl": Need(("openssl",), _program("openssl")),
+    "mosquitto-broker": Need(("mosquitto",), _program("mosquitto")),
     "node": Need(("nodejs", "npm"), lambda: _program("node")() and _program("npm")()),
     "qemu-arm": Need(("qemu-system-arm",), _program("qemu-system-arm")),
     "thumb": Need((*_RUST, "lld"), _thumb),

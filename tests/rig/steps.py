@@ -45,8 +45,23 @@ class Step:
 
 
 _PYTEST = "cd tests && ../target/rig/venv/bin/python -m pytest -s"
-_STORIES_NEED = ("c", "python", "java", "maven", "mosquitto-clients", "openssl", "node", "qemu-arm", "thumb")
-_STORIES_SPARE = {"qemu": ("qemu-arm", "thumb"), "mqttjs": ("node",), "mosquitto": ("mosquitto-clients",)}
+_STORIES_NEED = (
+    "c",
+    "python",
+    "java",
+    "maven",
+    "mosquitto-clients",
+    "mosquitto-broker",
+    "openssl",
+    "node",
+    "qemu-arm",
+    "thumb",
+)
+_STORIES_SPARE = {
+    "qemu": ("qemu-arm", "thumb"),
+    "mqttjs": ("node",),
+    "mosquitto": ("mosquitto-clients", "mosquitto-broker"),
+}
 _CARD = "cd tests/rig/card && CARGO_TARGET_DIR=../../../target/card cargo"
 _FUZZED = ("frame", "batch", "checkpoint", "recovery")
 _FUZZED_MQTT = ("connect", "session", "certificate")

@@ -39,20 +39,40 @@ pub(super) fn broker(out: &mut Exposition, seen: &BrokerSeen) {
         out.counter("lamppost_broker_messages_total", messages, &[source, ("qos", qos)], read(count));
     }
     for (name, help, count) in [
-        ("delivered_again", "Messages marked as sent before (DUP); they are stored again.", &status.delivered_again),
-        ("retained_again", "Retained messages sent again for our subscribing; not stored.", &status.retained_again),
-        ("pubacks", "PUBACKs given: each means on disk.", &status.pubacks),
-        ("dropped_qos0", "Messages of QoS 0 that can't be stored, and are gone.", &status.dropped_qos0),
-        ("stalls", "Times that the journal was full and reading stopped.", &status.stalls),
+        (
+            "lamppost_broker_delivered_again_total",
+            "Messages marked as sent before (DUP); they are stored again.",
+            &status.delivered_again,
+        ),
+        (
+            "lamppost_broker_retained_again_total",
+            "Retained messages sent again for our subscribing; not stored.",
+            &status.retained_again,
+        ),
+        ("lamppost_broker_pubacks_total", "PUBACKs given: each means on disk.", &status.pubacks),
+        (
+            "lamppost_broker_dropped_qos0_total",
+            "Messages of QoS 0 that can't be stored, and are gone.",
+            &status.dropped_qos0,
+        ),
+        ("lamppost_broker_stalls_total", "Times that the journal was full and reading stopped.", &status.stalls),
     ] {
-        out.counter(&format!("lamppost_broker_{name}_total"), help, &[source], read(count));
+        out.counter(name, help, &[source], read(count));
     }
     for (name, help, gauge) in [
-        ("unacknowledged", "Messages that came and are not on disk yet.", &status.unacknowledged_now),
-        ("left", "Messages that can't be stored and wait at the broker, unacknowledged.", &status.left_now),
-        ("filters_refused", "Filters that the broker does not let us subscribe to.", &status.filters_refused_now),
+        ("lamppost_broker_unacknowledged", "Messages that came and are not on disk yet.", &status.unacknowledged_now),
+        (
+            "lamppost_broker_left",
+            "Messages that can't be stored and wait at the broker, unacknowledged.",
+            &status.left_now,
+        ),
+        (
+            "lamppost_broker_filters_refused",
+            "Filters that the broker does not let us subscribe to.",
+            &status.filters_refused_now,
+        ),
     ] {
-        out.level(&format!("lamppost_broker_{name}"), help, &[source], read(gauge));
+        out.level(name, help, &[source], read(gauge));
     }
     for (direction, count) in [("in", &status.bytes_in), ("out", &status.bytes_out)] {
         let bytes = "Bytes of MQTT, without TLS.";
