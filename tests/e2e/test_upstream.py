@@ -7,6 +7,7 @@ its file was in that file, or on its way to the gateway. Only what was acknowled
 import json
 import os
 import random
+import subprocess
 import time
 from collections import Counter
 
@@ -47,6 +48,27 @@ device = "{{device}}"
 
 [topics.plant-air]
 partitions = 3
+"""
+
+
+RETAINED_CONFIG = """
+[[broker]]
+name = "plant-five"
+url = "mqtt://127.0.0.1:{port}"
+version = "5"
+subscribe = ["#"]
+keep_alive = "5s"
+
+[[broker]]
+name = "plant-three"
+url = "mqtt://127.0.0.1:{port}"
+version = "3.1.1"
+subscribe = ["#"]
+keep_alive = "5s"
+
+[[route]]
+from = "#"
+topic = "plant-air"
 """
 
 
@@ -165,3 +187,45 @@ def test_nothing_that_mosquitto_still_had_is_lost_whoever_is_killed(home, ending
         first = list(dict.fromkeys(numbers))
         assert first == sorted(first), f"{device} is out of order"
     assert post.stop() == 0
+
+
+def publish(broker: Mosquitto, topic: str, payload: str, *options: str) -> None:
+    line = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port), "-q", "1", "-t", topic, "-m", payload, *options]
+    subprocess.run(line, check=True, timeout=20)
+
+
+@pytest.mark.needs("mosquitto")
+def test_a_retained_message_is_stored_once_and_not_at_each_connecting(home, ending):
+    broker = Mosquitto(home)
+    ending(broker.end)
+    broker.start()
+    publish(broker, "door/1", "open", "--retain")
+    post = Gateway(home, "retained", NOBODY, RETAINED_CONFIG.format(port=broker.port))
+    ending(post.end)
+    post.start()
+
+    def settled() -> int:
+        return sum("settled" in file.read_text() for file in (post.state_dir / "brokers").glob("[0-9a-f]*"))
+
+    def count() -> Counter:
+        return Counter((event["device"], event["payload"]) for event in stored(post))
+
+    both = ("plant-five", "plant-three")
+    wait_until("the retained message is not stored", post, lambda: len(count()) == 2)
+    wait_until("the retained messages are not known to have come", post, lambda: settled() == 2)
+    for number in range(3):
+        # Both ends begin anew, in turns; each connecting subscribes again.
+        broker.save()
+        broker.kill()
+        broker.start()
+        wait_until("the brokers are not connected again", post, lambda: is_connected(post))
+        assert post.stop() == 0
+        post.start()
+        wait_until("the brokers are not connected again", post, lambda: is_connected(post))
+        publish(broker, "door/2", str(number))
+        wait_until("what is published is not stored", post, lambda: all(count()[name, str(number)] for name in both))
+    assert count() == Counter([(name, "open") for name in both] + [(name, str(n)) for name in both for n in range(3)])
+    metrics = post.metrics()
+    again = {name: metrics[f'lamppost_broker_retained_again_total{{source="{name}"}}'] for name in both}
+    assert again["plant-five"] == 0, "5.0 has Retain Handling"
+    assert again["plant-three"] >= 1, "mosquitto did not send it again, so that nothing of this shows anything"

@@ -202,9 +202,10 @@ async fn a_retained_message_is_stored_for_a_new_subscription_and_not_at_each_con
     let (_, body) = peer.packet().await;
     peer.write(0x90, &[body[0], body[1], 1, 1]).await;
     peer.publish(QOS_1 | RETAINED, 1, "city/a", b"old").await;
+    assert_eq!(peer.pubacks(1).await, [1], "it waits for no commit");
     peer.publish(QOS_1 | RETAINED, 2, "new/a", b"first").await;
     peer.publish(QOS_1, 3, "city/a", b"now").await;
-    assert_eq!(peer.pubacks(3).await, [1, 2, 3]);
+    assert_eq!(peer.pubacks(2).await, [2, 3]);
     let stored: Vec<_> = intake.arrivals().iter().map(|arrival| arrival.payload.to_vec()).collect();
     assert_eq!(stored, [b"first".to_vec(), b"now".to_vec()]);
     assert_eq!(reading.status.retained_again.load(Ordering::Relaxed), 1);
@@ -272,4 +273,66 @@ async fn whatever_bytes_a_broker_sends_the_source_connects_again() {
         assert_eq!(reading.status.failures(BrokerCause::Client), 0, "rumqttc panicked");
         reading.end().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_filter_that_is_refused_or_granted_with_less_is_counted_and_the_others_are_read() {
+    for (version, refusal) in VERSIONS.into_iter().zip([0x80, 0x87]) {
+        let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+        let three = ["secret/#", "poor/#", "city/#"].map(|filter| BrokerFilter::at_least_once(filter).unwrap());
+        let reading = Reading::start(Broker { filters: three.to_vec(), ..settings(address, version) }, intake.clone());
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut peer = Peer::new(stream, version);
+        peer.packet().await;
+        peer.connack(false, 0).await;
+        let (_, subscribe) = peer.packet().await;
+        let none: &[u8] = if version == BrokerVersion::V5 { &[0] } else { &[] };
+        peer.write(0x90, &[&subscribe[..2], none, &[refusal, 0, 1]].concat()).await;
+        peer.publish(QOS_1, 1, "city/a", b"1").await;
+        assert_eq!(peer.pubacks(1).await, [1]);
+        assert_eq!(reading.status.filters_refused_now.load(Ordering::Relaxed), 2);
+        let held: Vec<_> = reading.kept.0.lock().unwrap().iter().map(|kept| kept.filter.clone()).collect();
+        assert_eq!(held, ["poor/#", "city/#"]);
+        reading.end().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_wants_no_keep_alive_is_not_flooded_with_pings() {
+    let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+    let reading = Reading::start(settings(address, BrokerVersion::V5), intake.clone());
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut peer = Peer::new(stream, BrokerVersion::V5);
+    peer.packet().await;
+    // Server Keep Alive 0 (section 3.2.2.3.14).
+    peer.write(0x20, &[0, 0, 3, 0x13, 0, 0]).await;
+    let mut pings = 0;
+    let heard = timeout(Duration::from_millis(500), async {
+        loop {
+            pings += u32::from(peer.packet().await.0 == 0xC0);
+        }
+    });
+    assert!(heard.await.is_err());
+    assert!(pings <= 1, "{pings} pings in half a second");
+    peer.publish(QOS_1, 1, "city/a", b"1").await;
+    intake.arrived(1).await;
+    reading.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_holds_no_other_up() {
+    let (nobody, away) = listen().await;
+    drop(nobody);
+    let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+    let lost = Reading::start(settings(away, BrokerVersion::V311), intake.clone());
+    let reading = Reading::start(settings(address, BrokerVersion::V5), intake.clone());
+    let (mut peer, _) = Peer::meet(&listener, BrokerVersion::V5, false).await;
+    peer.publish(QOS_1, 1, "city/a", b"1").await;
+    assert_eq!(peer.pubacks(1).await, [1]);
+    while lost.status.failures(BrokerCause::Connect) < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!lost.status.connected_now.load(Ordering::Relaxed));
+    lost.end().await.unwrap();
+    reading.end().await.unwrap();
 }

@@ -68,7 +68,7 @@ pub(super) fn broker(out: &mut Exposition, seen: &BrokerSeen) {
         ),
         (
             "lamppost_broker_filters_refused",
-            "Filters that the broker does not let us subscribe to.",
+            "Filters that the broker refused, or granted with QoS 0 in place of 1.",
             &status.filters_refused_now,
         ),
     ] {

@@ -3,8 +3,8 @@
 //!
 //! All filters are subscribed to at each connecting: a broker that was killed may have lost one that it had confirmed. With
 //! 5.0 that brings retained messages for new subscriptions only (Retain Handling 1); with 3.1.1 it brings all of them each
-//! time, so those of a *settled* filter are repetitions. A filter is settled once a ping was answered and no retained message
-//! had come since the one before: until then a broken connection may have held some back.
+//! time, so those of a *settled* filter are repetitions. A filter is settled once a ping was answered, no retained message
+//! had come since the one before, and nothing was unacknowledged: until then a connection that broke may have held some back.
 
 use std::collections::VecDeque;
 
@@ -78,25 +78,18 @@ impl Book {
         }
     }
 
-    /// The broker has answered the SUBSCRIBE. Returns the filters that it refused.
-    pub(super) fn subscribed(&mut self, granted: &[bool]) -> Vec<&BrokerFilter> {
-        let mut refused = Vec::new();
-        for (at, wanted) in self.wanted.iter().enumerate() {
-            let known = self.held.iter().any(|held| held.filter == wanted.as_str());
-            match granted.get(at) {
-                Some(true) if known => {}
-                Some(true) => {
-                    self.held.push(KeptSubscription { filter: wanted.as_str().to_owned(), settled: false });
-                    self.unsaved = true;
-                }
-                _ => refused.push(wanted),
+    /// The broker has answered the SUBSCRIBE: which of the wanted filters the session holds now.
+    pub(super) fn subscribed(&mut self, holds: &[bool]) {
+        for (wanted, _) in self.wanted.iter().zip(holds).filter(|(_, holds)| **holds) {
+            if !self.held.iter().any(|held| held.filter == wanted.as_str()) {
+                self.held.push(KeptSubscription { filter: wanted.as_str().to_owned(), settled: false });
+                self.unsaved = true;
             }
         }
-        refused
     }
 
-    /// Whether a message is a retained one that has come before and comes for our subscribing alone. One that is delivered again
-    /// (DUP) was not acknowledged, so it is not.
+    /// Whether a message is a retained one that has come before and comes for our subscribing alone. Delivered again (DUP) it is so as well:
+    /// what a settled filter had brought before is acknowledged.
     pub(super) fn is_repetition(&mut self, message: &Message) -> bool {
         if !message.retained {
             return false;
@@ -106,11 +99,10 @@ impl Book {
             |filter: &BrokerFilter| self.held.iter().any(|held| held.settled && held.filter == filter.as_str());
         self.version == BrokerVersion::V311
             && self.resumed
-            && !message.duplicate
             && !self.wanted.iter().any(|filter| !settled(filter) && covers(filter.as_str(), &message.topic))
     }
 
-    /// A ping was answered, and nothing waits.
+    /// A ping was answered, and all that came before is acknowledged.
     pub(super) fn answered(&mut self) {
         if self.quiet {
             for held in self.held.iter_mut().filter(|held| !held.settled) {
@@ -157,7 +149,7 @@ mod tests {
     fn a_new_session_holds_nothing_and_refused_filters_are_not_kept() {
         let mut book = book(BrokerVersion::V311, &["a", "b"], &[("a", true), ("old", true)]);
         assert!(book.accepted(false).is_empty());
-        assert_eq!(book.subscribed(&[true, false]).iter().map(|it| it.as_str()).collect::<Vec<_>>(), ["b"]);
+        book.subscribed(&[true, false]);
         assert_eq!(book.unsaved(), Some(vec![KeptSubscription { filter: "a".into(), settled: false }]));
     }
 
@@ -176,7 +168,6 @@ mod tests {
         book.accepted(true);
         assert!(book.is_repetition(&retained("a/1")));
         assert!(!book.is_repetition(&message(1, "a/1")), "it was published now");
-        assert!(!book.is_repetition(&Message { duplicate: true, ..retained("a/1") }), "it was not acknowledged");
         book.accepted(false);
         assert!(!book.is_repetition(&retained("a/1")), "a session that was lost may have missed it");
     }

@@ -29,8 +29,8 @@ pub(super) enum Heard {
     Accepted {
         session_present: bool,
     },
-    /// For each filter of the SUBSCRIBE, whether it was granted with the QoS that was asked for.
-    Subscribed(Vec<bool>),
+    /// For each filter of the SUBSCRIBE, in its order.
+    Subscribed(Vec<Granted>),
     /// The answer to one UNSUBSCRIBE.
     Unsubscribed,
     Message(Message),
@@ -40,6 +40,14 @@ pub(super) enum Heard {
     Left,
     /// Nothing that matters here.
     Nothing,
+}
+
+/// What became of one filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Granted {
+    Refused,
+    AtMostOnce,
+    AtLeastOnce,
 }
 
 /// User and password.
@@ -208,7 +216,11 @@ fn v311_heard(event: rumqttc::Event) -> Result<Heard, LineError> {
         rumqttc::Event::Incoming(packet) => match packet {
             Packet::ConnAck(connack) => Heard::Accepted { session_present: connack.session_present },
             Packet::SubAck(suback) => {
-                let granted = |code: &SubscribeReasonCode| *code != SubscribeReasonCode::Failure;
+                let granted = |code: &SubscribeReasonCode| match code {
+                    SubscribeReasonCode::Success(QoS::AtMostOnce) => Granted::AtMostOnce,
+                    SubscribeReasonCode::Success(_) => Granted::AtLeastOnce,
+                    SubscribeReasonCode::Failure => Granted::Refused,
+                };
                 Heard::Subscribed(suback.return_codes.iter().map(granted).collect())
             }
             Packet::UnsubAck(_) => Heard::Unsubscribed,
@@ -239,7 +251,11 @@ fn v5_heard(event: v5::Event) -> Result<Heard, LineError> {
         v5::Event::Incoming(packet) => match packet {
             Packet::ConnAck(connack) => Heard::Accepted { session_present: connack.session_present },
             Packet::SubAck(suback) => {
-                let granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+                let granted = |code: &SubscribeReasonCode| match code {
+                    SubscribeReasonCode::Success(v5::mqttbytes::QoS::AtMostOnce) => Granted::AtMostOnce,
+                    SubscribeReasonCode::Success(_) => Granted::AtLeastOnce,
+                    _ => Granted::Refused,
+                };
                 Heard::Subscribed(suback.return_codes.iter().map(granted).collect())
             }
             Packet::UnsubAck(_) => Heard::Unsubscribed,

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use lamppost_event::{Commit, Intake, JournalStopped};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::book::{Book, Subscriptions};
-use super::client::{Heard, Listener, Login, Speaker, client};
+use super::client::{Granted, Heard, Listener, Login, Speaker, client};
 use super::inbox::{Inbox, Offered};
 use super::line::{self, Line, LineError};
 use super::message::Message;
@@ -20,6 +20,8 @@ use super::{Broker, BrokerCause, BrokerStatus, tls};
 
 /// How long what was taken may take to become durable and be acknowledged when the source stops.
 const STOP_MAX: Duration = Duration::from_secs(8);
+/// Before an event that found no room is offered again.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a conversation ended without being told to.
 #[derive(Debug)]
@@ -129,9 +131,8 @@ impl Conversation<'_> {
                     heard = &mut heard => break heard,
                     durable = self.intake.durable_after(open.durable), if open.inbox.waits_for_durable() => {
                         open.durable = durable?;
-                        open.inbox.durable(open.durable);
                     }
-                    () = self.intake.room(), if open.inbox.is_stalled() => self.offer_waiting(open)?,
+                    () = self.room(), if open.inbox.is_stalled() => self.offer_waiting(open)?,
                     () = &mut stopped, if open.stopping.is_none() => {
                         open.stopping = Some(Instant::now() + STOP_MAX);
                         // Not offered, so not acknowledged: it stays with the broker.
@@ -143,17 +144,25 @@ impl Conversation<'_> {
             };
             match heard {
                 Ok(Heard::Left) => return Ok(()),
-                // It may end as it likes once we have said good-bye.
-                Err(_) if open.left => return Ok(()),
+                // Whatever ends it now: what is not acknowledged stays with the broker.
+                Err(_) if open.stopping.is_some() => return Ok(()),
                 Err(error) => return Err(error.into()),
                 Ok(heard) => self.hear(open, heard).await?,
             }
         }
     }
 
+    /// Completes some time after there may be room: there may be room for a small event and none for the one that waits.
+    async fn room(&self) {
+        self.intake.room().await;
+        sleep(ROOM_PAUSE).await;
+    }
+
     /// Says what there is to say, and opens or closes the gate. Returns whether it is closed.
     fn turn(&self, open: &mut Open, line: &Line) -> bool {
         let speaker = &open.speaker;
+        // What has nothing to wait for would wait for the next commit.
+        open.inbox.durable(open.durable);
         add(&self.status.pubacks, open.inbox.acknowledge(|packet_id| speaker.acknowledge(packet_id)));
         set(&self.status.unacknowledged_now, open.inbox.unacknowledged());
         if open.stopping.is_some() && !open.left && open.inbox.unacknowledged() == 0 {
@@ -169,7 +178,7 @@ impl Conversation<'_> {
             Heard::Accepted { session_present } => self.accepted(open, session_present),
             Heard::Subscribed(granted) => self.subscribed(&granted),
             Heard::Unsubscribed => self.book.unsubscribed(),
-            Heard::Alive if open.inbox.unacknowledged() == 0 => self.book.answered(),
+            Heard::Alive if self.owes_nothing(open) => self.book.answered(),
             Heard::Message(message) if open.stopping.is_none() => self.take(open, message)?,
             // While stopping it is not taken, so that it stays with the broker.
             Heard::Message(_) | Heard::Alive | Heard::Left | Heard::Nothing => {}
@@ -179,6 +188,10 @@ impl Conversation<'_> {
             drop(spawn_blocking(move || subscriptions.keep(&kept)).await);
         }
         Ok(())
+    }
+
+    fn owes_nothing(&self, open: &Open) -> bool {
+        open.inbox.unacknowledged() == 0 && self.status.left_now.load(Ordering::Relaxed) == 0
     }
 
     fn accepted(&mut self, open: &Open, session_present: bool) {
@@ -196,16 +209,27 @@ impl Conversation<'_> {
         open.speaker.subscribe(&broker.filters);
     }
 
-    fn subscribed(&mut self, granted: &[bool]) {
-        let refused = self.book.subscribed(granted);
-        set(&self.status.filters_refused_now, refused.len());
-        for filter in refused {
-            tracing::error!(
-                broker = %self.broker.name,
-                filter = filter.as_str(),
-                "the broker refuses this subscription; it is asked again at the next connecting"
-            );
+    fn subscribed(&mut self, granted: &[Granted]) {
+        let name = &self.broker.name;
+        let holds: Vec<bool> = granted.iter().map(|granted| *granted != Granted::Refused).collect();
+        self.book.subscribed(&holds);
+        let mut short = 0;
+        for (at, filter) in self.broker.filters.iter().enumerate() {
+            let filter_text = filter.as_str();
+            match granted.get(at) {
+                Some(Granted::AtLeastOnce) => {}
+                Some(Granted::AtMostOnce) if !filter.is_at_least_once() => {}
+                Some(Granted::AtMostOnce) => {
+                    short += 1;
+                    tracing::error!(broker = %name, filter = filter_text, "the broker grants QoS 0 only: what is under way when a connection ends is lost");
+                }
+                Some(Granted::Refused) | None => {
+                    short += 1;
+                    tracing::error!(broker = %name, filter = filter_text, "the broker refuses this subscription; it is asked again at the next connecting");
+                }
+            }
         }
+        set(&self.status.filters_refused_now, short);
     }
 
     fn take(&mut self, open: &mut Open, message: Message) -> Result<(), Ended> {

@@ -28,6 +28,8 @@ const STEP_MAX: Duration = Duration::from_secs(15);
 const LOCAL_MAX: Duration = Duration::from_secs(10);
 /// How long the end of a carrier is waited for once rumqttc has hung up: what it said last has to reach the broker.
 const LAST_WORD_MAX: Duration = Duration::from_secs(1);
+/// The longest error, characters.
+const WORDS_MAX: usize = 300;
 /// Read at once from either side, bytes.
 const READ_BYTES: usize = 16 << 10;
 
@@ -39,8 +41,13 @@ pub(super) struct LineError {
 }
 
 impl LineError {
+    /// Words beyond [`WORDS_MAX`] are cut off: some of rumqttc's errors quote a whole packet.
     pub(super) fn new(cause: BrokerCause, what: impl Into<String>) -> Self {
-        Self { cause, what: what.into() }
+        let mut what: String = what.into();
+        if let Some((end, _)) = what.char_indices().nth(WORDS_MAX) {
+            what.truncate(end);
+        }
+        Self { cause, what }
     }
 }
 

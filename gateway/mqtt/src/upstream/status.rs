@@ -92,7 +92,7 @@ pub struct BrokerStatus {
     pub left_now: AtomicU64,
     /// Messages of QoS 0 that can't be stored, and are gone.
     pub dropped_qos0: AtomicU64,
-    /// Filters that the broker refused to subscribe us to, on this connection (a gauge).
+    /// Filters that the broker refused, or granted with QoS 0 in place of 1, on this connection (a gauge).
     pub filters_refused_now: AtomicU64,
     /// Times that the journal was full and reading stopped.
     pub stalls: AtomicU64,
