@@ -170,12 +170,6 @@ fn warnings(config: &Config) -> Vec<String> {
         if broker.tls.is_none() && broker.login.is_some() && !is_near(&broker.host) {
             warnings.push(format!("broker {name} is told the password without TLS: it can be read on the way"));
         }
-        if broker.packet_bytes_max as u64 > config.journal.event_max.0 {
-            let (packet, event) = (config::value::Size(broker.packet_bytes_max as u64), config.journal.event_max);
-            warnings.push(format!(
-                "broker {name} may send packets of {packet}, the journal takes events of {event}: what lies between stays with the broker, unacknowledged"
-            ));
-        }
         if broker.filters.iter().any(|filter| !filter.is_at_least_once()) {
             warnings
                 .push(format!("broker {name} is read with QoS 0: what is under way when a connection ends is lost"));
