@@ -111,8 +111,8 @@ pub enum Item {
 /// What one read returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// Events and gaps, in the journal's order. The first ones may lie below the reader's own place (what it read from may have been
-    /// made denser since): skip those.
+    /// Events and gaps, in the journal's order. Some may lie below the reader's own place in their partition: where what it read from has
+    /// been made denser, before this read or during it, a stretch comes again. Skip those.
     pub items: Vec<Item>,
     /// Where to read on.
     pub next: Position,
