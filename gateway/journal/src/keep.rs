@@ -176,11 +176,31 @@ impl Shared {
         let state = self.oldest(&hold(&self.book));
         match state {
             Oldest::Held => Ok(false),
-            Oldest::NeedsCheckpoint if !self.checkpoint()? => Ok(false),
+            Oldest::NeedsCheckpoint if !self.checkpoint_at_any_price()? => Ok(false),
             Oldest::NeedsCheckpoint | Oldest::Ready => {
                 self.take_first(&|book| matches!(self.oldest(book), Oldest::Ready))
             }
         }
+    }
+
+    /// A checkpoint that a segment comes free by. The state has grown since the last file was made, and there may be no room left for it: then
+    /// a free file goes, be it the reserve. Another one comes in its place at once.
+    fn checkpoint_at_any_price(&self) -> Result<bool, DiskError> {
+        if self.checkpoint()? {
+            return Ok(true);
+        }
+        {
+            let mut gather = hold(&self.gather);
+            // Others are promised to the writer.
+            if gather.space().free == 0 {
+                return Ok(false);
+            }
+            gather.add_free(-1);
+        }
+        let Some(free) = hold(&self.book).free.pop() else { return Ok(false) };
+        self.disk.remove(&free.name).map_err(DiskError::of("remove", &free.name))?;
+        self.disk.flush_dir().map_err(DiskError::of("flush the folder of", &free.name))?;
+        self.checkpoint()
     }
 
     /// Recycles the oldest segment, whoever has not had its events. True if it did.

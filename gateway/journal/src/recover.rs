@@ -233,6 +233,10 @@ pub(crate) fn list(
     Ok(files)
 }
 
+fn is_named(head: &SegmentHead, name: &str) -> bool {
+    *name == if head.cold { cold_name(head.number) } else { hot_name(head.number) }
+}
+
 /// The heads are those of a segment before the one that the file is named after. A file gets its heads before its name: they were written to
 /// another place, or not at all, and what stands there was recycled.
 fn is_behind(head: &SegmentHead, name: &str) -> bool {
@@ -242,8 +246,7 @@ fn is_behind(head: &SegmentHead, name: &str) -> bool {
 /// Of two files that say they are the same segment, only the one that is named after it is; the other was put there by somebody. (A file
 /// whose name alone is wrong was being begun anew.)
 fn set_copies_apart(files: &mut Files) {
-    let named =
-        |(head, name, _): &Headed| *name == if head.cold { cold_name(head.number) } else { hot_name(head.number) };
+    let named = |(head, name, _): &Headed| is_named(head, name);
     let segment = |(head, ..): &Headed| (head.identity, head.number, head.cold);
     let right: BTreeSet<(u128, u64, bool)> = files.live.iter().filter(|file| named(file)).map(segment).collect();
     let ours: BTreeSet<u128> = right.iter().map(|(identity, ..)| *identity).collect();
@@ -287,10 +290,11 @@ enum Read {
     Refused,
 }
 
-/// Either of the two copies.
+/// Either of the two copies, but rather the one that is the segment's that the file is named after: of new heads one may have gone to another
+/// place, and left what the file was before.
 fn read_head(file: &dyn crate::disk::DiskFile, name: &str, patience: &Patience) -> Result<Read, OpenError> {
     loop {
-        let mut refused = false;
+        let (mut refused, mut other) = (false, None);
         // A disk that refuses once may answer the next time; a wrong page stays wrong.
         for copy in (0..2_u64).cycle().take(2 * TRIES) {
             let mut page = vec![0; PAGE];
@@ -299,16 +303,18 @@ fn read_head(file: &dyn crate::disk::DiskFile, name: &str, patience: &Patience) 
                 continue;
             }
             match SegmentHead::decode(&page) {
-                Ok(head) => return Ok(Read::Head(head)),
+                Ok(head) if is_named(&head, name) => return Ok(Read::Head(head)),
+                Ok(head) => other = other.or(Some(head)),
                 Err(HeadError::Newer(version)) => return Err(OpenError::Newer { name: name.to_owned(), version }),
                 Err(HeadError::Damaged) => {}
             }
         }
-        if !refused {
-            return Ok(Read::Unsound);
-        }
-        if !patience.pause() {
-            return Ok(Read::Refused);
+        if !refused || !patience.pause() {
+            return Ok(match other {
+                Some(head) => Read::Head(head),
+                None if refused => Read::Refused,
+                None => Read::Unsound,
+            });
         }
     }
 }

@@ -136,9 +136,33 @@ fn files_of_another_journal_and_of_a_newer_version_are_refused() {
 
 #[test]
 fn a_segment_whose_new_heads_never_reached_it_is_not_taken_for_the_one_that_its_file_held_before() {
+    let (disk, first, kept) = given_on_file(0..8192);
+    let last = hot(&disk).pop().unwrap();
+    let (journal, _hand, second) = open(&disk, &small_options(2));
+    assert_eq!(second.set_aside, [last], "{second:?}");
+    assert!(second.unproved.is_some() && second.epoch != first && second.damage.is_empty(), "{second:?}");
+    let events = offsets(&journal);
+    assert!(events.windows(2).all(|pair| pair[0].next() == pair[1]), "{events:?}");
+    assert!(events[0] == kept.first && events.len() > 20, "{events:?} of {kept:?}");
+}
+
+#[test]
+fn one_of_the_two_heads_is_enough_though_the_other_is_of_what_the_file_held_before() {
+    for page in [0..4096, 4096..8192] {
+        let (disk, _, kept) = given_on_file(page);
+        let (journal, _hand, second) = open(&disk, &small_options(2));
+        assert!(second.set_aside.is_empty() && second.unproved.is_none(), "{second:?}");
+        let events = offsets(&journal);
+        assert_eq!((events[0], events.last().unwrap().next()), (kept.first, kept.next));
+    }
+}
+
+/// A journal after a kill, whose last segment's file has held another one before; of its heads these bytes are still that one's. With the epoch, and
+/// what was kept.
+fn given_on_file(bytes: std::ops::Range<usize>) -> (SimDisk, Epoch, PartitionBounds) {
     let disk = SimDisk::new(1);
     let (journal, hand, first) = open(&disk, &small_options(1));
-    let fill = |journal: &Journal, hand: &Hand, until: &dyn Fn() -> bool| {
+    let fill = |until: &dyn Fn() -> bool| {
         while !until() {
             if journal.append(&topic(), Partition(0), record(&"x".repeat(900)), None).is_err() {
                 hand.keep().unwrap();
@@ -148,11 +172,11 @@ fn a_segment_whose_new_heads_never_reached_it_is_not_taken_for_the_one_that_its_
         }
     };
     let oldest = hot(&disk)[0].clone();
-    let heads = disk.contents()[&oldest][..8192].to_vec();
+    let heads = disk.contents()[&oldest][bytes.clone()].to_vec();
     // The file was given on and lies elsewhere by now.
-    fill(&journal, &hand, &|| !disk.has(&oldest));
+    fill(&|| !disk.has(&oldest));
     let last = hot(&disk).pop().unwrap();
-    fill(&journal, &hand, &|| hot(&disk).pop().unwrap() != last);
+    fill(&|| hot(&disk).pop().unwrap() != last);
     append(&journal, 0, "in the last segment");
     hand.commit().unwrap();
     let kept = journal.partitions()[0].clone();
@@ -160,19 +184,17 @@ fn a_segment_whose_new_heads_never_reached_it_is_not_taken_for_the_one_that_its_
     disk.process_killed();
     let last = hot(&disk).pop().unwrap();
     let file = lamppost_journal::Disk::open(&disk, &last, lamppost_journal::Access::Write).unwrap();
-    file.write_at(&heads, 0).unwrap();
+    file.write_at(&heads, bytes.start as u64).unwrap();
     file.flush().unwrap();
-    let (journal, _hand, second) = open(&disk, &small_options(2));
-    assert_eq!(second.set_aside, [last], "{second:?}");
-    assert!(second.unproved.is_some() && second.epoch != first.epoch && second.damage.is_empty(), "{second:?}");
-    let read = read_all(&journal);
-    let events = read.iter().filter_map(|item| match item {
+    (disk, first.epoch, kept)
+}
+
+fn offsets(journal: &Journal) -> Vec<Offset> {
+    let events = read_all(journal).into_iter().filter_map(|item| match item {
         ReadItem::Record(record) => Some(record.offset),
         ReadItem::Gap(_) => None,
     });
-    let events: Vec<Offset> = events.collect();
-    assert!(events.windows(2).all(|pair| pair[0].next() == pair[1]), "{events:?}");
-    assert!(events[0] == kept.first && events.len() > 20, "{events:?} of {kept:?}");
+    events.collect()
 }
 
 /// The options of the `count`th opening: as `small_options`, with randomness of its own.

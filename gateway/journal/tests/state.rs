@@ -151,3 +151,33 @@ fn only_the_boots_marked_last_are_kept_of_a_device() {
     disk.power_cut();
     check(&open(&disk, &options).0);
 }
+
+#[test]
+fn a_journal_that_is_full_goes_on_while_its_state_grows() {
+    let disk = SimDisk::new(1);
+    let options = small_options(1);
+    // Room for as many segments as there may be, and hardly any beside them.
+    let options = Options {
+        quota_bytes: options.quota_bytes + 4 * options.segment_bytes + 20_000,
+        checkpoint_bytes: 1 << 20,
+        ..options
+    };
+    assert!(options.required.is_empty());
+    let (journal, hand, _) = open(&disk, &options);
+    for device in 0..2_500_u64 {
+        let mark = Mark { device: DeviceId::new(&format!("device-{device:06}")).unwrap(), boot: 1, sequence: 1 };
+        let mut refused = 0;
+        while journal.append(&topic(), Partition(0), record(&"x".repeat(200)), Some(&mark)).is_err() {
+            refused += 1;
+            assert!(refused < 20, "device {device} is refused for ever: {:?}", journal.stats());
+            hand.commit().unwrap();
+            hand.keep().unwrap();
+        }
+        if device % 8 == 7 {
+            hand.commit().unwrap();
+            hand.keep().unwrap();
+        }
+        assert!(disk.bytes() <= options.quota_bytes);
+    }
+    assert!(journal.stats().recycled > 5 && journal.stats().checkpoints > 1, "{:?}", journal.stats());
+}

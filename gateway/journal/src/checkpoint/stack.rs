@@ -104,8 +104,9 @@ impl Stack {
 
     /// At most so many bytes of layers go into a new one of at most `bytes` bytes.
     pub(crate) fn merged_bytes(&self, commit: Commit, bytes: u64) -> u64 {
-        // A smaller one takes no more of them in.
-        let lowest = self.lowest_to_merge(commit, bytes);
+        // A smaller one takes no more of them in, unless there are as many as may be.
+        let full = self.levels.len() + 1 >= LAYERS_MAX;
+        let lowest = self.lowest_to_merge(commit, bytes).min(if full { 1 } else { usize::MAX });
         self.levels.iter().skip(lowest).map(|level| level.layer.bytes).sum()
     }
 

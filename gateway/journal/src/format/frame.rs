@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 0    8   magic "LMPFRAME"
-//! 8    u16 version = 1
+//! 8    u16 version = 2 (1 is read as well)
 //! 10   u8  kind: 0 data, 1 clean close (made 0 in its place when the journal is opened again), 2 a sealed segment's footer
 //!          ([`super::footer`])
 //! 11   u8  quality of the wall clock: 0 unset, 1 holdover, 2 synced

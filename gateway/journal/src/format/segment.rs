@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! 0    8   magic "LMPSEGMT"
-//! 8    u16 version = 1
+//! 8    u16 version = 2 (1 is read as well)
 //! 10   u16 flags: bit 0 the file held only zeros behind its heads when this head was written; bit 1 a cold segment
 //! 12   u32 page size = 4096
 //! 16   u64 segment number, from 0, rising by at least one
