@@ -165,7 +165,9 @@ pub(crate) async fn serve(
     let mut connection =
         Connection { shared, wire, client, durability, stalled: None, inflight, begun, pace, presence };
     let ending = connection.converse().await.err().unwrap_or(Ending::Lost);
-    let Connection { shared, wire, client, durability, inflight, presence, .. } = connection;
+    let Connection { shared, wire, client, durability, stalled, inflight, begun, presence, .. } = connection;
+    // A will may wait for a day; what this connection used of all is others' from now on.
+    drop((stalled, begun));
     if let Ending::Refused(close) = &ending {
         shared.clients.ended(client.session.device.as_str(), Some(peer), close);
     }

@@ -88,7 +88,10 @@ impl Outbound {
         let (limits, mut retained, mut fresh) = (&shared.limits, Vec::new(), Vec::new());
         let changed = shared.sessions.change(&self.kept, |subscriber| {
             let codes = request.filters.iter().map(|wish| match wish {
-                Ok(wish) if shared.fanout.admits(&wish.filter) => {
+                // Its own bound comes first: what it can't have takes no place among all clients' filters.
+                Ok(wish)
+                    if may_add(subscriber, wish, limits.subscriptions_max) && shared.fanout.admits(&wish.filter) =>
+                {
                     let before = subscriber.subscriptions.len();
                     let Some(number) = add_to(subscriber, wish, limits.subscriptions_max) else { return refused };
                     let new = subscriber.subscriptions.len() > before;
@@ -213,6 +216,11 @@ impl Outbound {
             shared.sessions.done(&self.kept, &[number]);
         }
     }
+}
+
+fn may_add(subscriber: &Subscriber, wish: &Wish, subscriptions_max: usize) -> bool {
+    let subscriptions = &subscriber.subscriptions;
+    subscriptions.len() < subscriptions_max || subscriptions.iter().any(|it| it.wish.filter == wish.filter)
 }
 
 /// A new subscription, or other options for a known one [MQTT-3.8.4-3]. Returns its number; `None`: there are as many as allowed.

@@ -27,9 +27,10 @@ impl Storing {
         Self { arrival: Some(arrival), qos, to_retain, message, commit: Commit(0) }
     }
 
-    /// Payload bytes, and what their bookkeeping takes.
+    /// Bytes of payload and properties, and what their bookkeeping takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.arrival.as_ref().map_or(0, |arrival| arrival.payload.len()) + 64
+        let properties = self.message.as_ref().map_or(0, |message| message.properties.len());
+        self.arrival.as_ref().map_or(0, |arrival| arrival.payload.len()) + properties + 64
     }
 
     /// Goes as far as there is room. `None`: not to the end; call it again when there is some. Then the commit that all of it is on disk

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use lamppost_mqtt::{Cause, Entry, Limits, Listener, Passwords, Rules};
-use support::raw::{A_WHILE, Raw, SOON, connect_as, connect_v4, publish_v4};
+use support::raw::{A_WHILE, Raw, SOON, connect_as, connect_v4, publish_v4, subscribe_v4};
 use support::{ANY_PORT, HandIntake, Running};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -253,4 +253,18 @@ async fn a_flood_of_wrong_passwords_does_not_keep_out_who_was_verified_before() 
     assert_eq!(again.receive().await, [0x20, 2, 0, 0]);
     let refused = front.counters.refusals(Cause::Credentials);
     assert!(refused < 100, "all {refused} were refused before: the flood proves nothing");
+}
+
+#[tokio::test]
+async fn who_subscribes_to_more_than_allowed_takes_no_place_of_others() {
+    let front = front(Limits { subscriptions_max: 4, filters_max: 8, ..Limits::default() }).await;
+    let mut greedy = Raw::v4(front.address, "greedy").await;
+    for number in 0..40_u16 {
+        greedy.send(&subscribe_v4(number + 1, &format!("own/{number}"), 0)).await;
+        let code = greedy.receive().await[4];
+        assert_eq!(code, if number < 4 { 0 } else { 0x80 }, "filter {number}");
+    }
+    let mut other = Raw::v4(front.address, "other").await;
+    other.send(&subscribe_v4(1, "another", 0)).await;
+    assert_eq!(other.receive().await, [0x90, 3, 0, 1, 0]);
 }

@@ -97,6 +97,24 @@ async fn a_connack_and_a_suback_wait_until_what_they_promise_is_on_disk() {
 }
 
 #[tokio::test]
+async fn an_answer_to_what_was_asked_for_before_waits_for_the_same_commit() {
+    let journal = HandIntake::by_hand();
+    let front = start(&journal).await;
+    let mut device = Raw::open(front.address).await;
+    device.send(&connect_v4("pump", false)).await;
+    journal.release(1);
+    device.receive().await;
+    device.send(&[subscribe_v4(1, "a", 1), subscribe_v4(2, "a", 1)].concat()).await;
+    device.expect_silence().await;
+    journal.release(2);
+    assert_eq!(device.receive().await, [0x90, 3, 0, 1, 1]);
+    assert_eq!(device.receive().await, [0x90, 3, 0, 2, 1]);
+    // On disk by now: nothing is waited for.
+    device.send(&subscribe_v4(3, "a", 1)).await;
+    assert_eq!(device.receive().await, [0x90, 3, 0, 3, 1]);
+}
+
+#[tokio::test]
 async fn a_puback_waits_until_the_message_is_queued_and_retained_on_disk() {
     let journal = HandIntake::automatic();
     let front = start(&journal).await;

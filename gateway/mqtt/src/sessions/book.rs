@@ -22,8 +22,9 @@ pub(super) struct Known {
     pub(super) kept: Arc<Kept>,
     pub(super) expiry: Duration,
     pub(super) away: Option<Now>,
-    /// As it stands on the disk, or will.
+    /// As it stands on the disk, or will with that commit.
     pub(super) recorded: Bytes,
+    pub(super) written: Commit,
 }
 
 /// One filter of a remembered session that is to be served with QoS 1.
@@ -92,12 +93,12 @@ impl BookGuard<'_> {
         Ok(last)
     }
 
-    /// Writes the record of a session, if it is another than before.
+    /// Writes the record of a session, if it is another than before. Gives the commit that it goes with, or went: it may be on its way still.
     pub(super) fn write(&mut self, device: &DeviceId, away: Option<Now>) -> Result<Option<Commit>, NoteRefusal> {
         let Some(known) = self.book.known.get(device) else { return Ok(None) };
         let (record, before) = (known.record(away), known.recorded.len());
         if record == known.recorded {
-            return Ok(None);
+            return Ok(Some(known.written));
         }
         let (bytes, bytes_max) =
             (self.book.record_bytes - before + record.len(), self.sessions.limits.sessions_bytes_max);
@@ -107,14 +108,15 @@ impl BookGuard<'_> {
         let commit = self.put(&session_key(device), record.clone())?;
         self.book.record_bytes = bytes;
         if let Some(known) = self.book.known.get_mut(device) {
-            known.recorded = record;
+            (known.recorded, known.written) = (record, commit);
         }
         Ok(Some(commit))
     }
 
     pub(super) fn begin(&mut self, device: &DeviceId, expiry: Duration) -> Result<(Arc<Kept>, Commit), NoteRefusal> {
         let kept = Kept::new(device.clone(), true);
-        let mut known = Known { kept: Arc::clone(&kept), expiry, away: None, recorded: Bytes::new() };
+        let mut known =
+            Known { kept: Arc::clone(&kept), expiry, away: None, recorded: Bytes::new(), written: Commit(0) };
         known.recorded = known.record(None);
         let limits = &self.sessions.limits;
         while self.book.known.len() >= limits.sessions_max
@@ -125,6 +127,7 @@ impl BookGuard<'_> {
             }
         }
         let commit = self.put(&session_key(device), known.recorded.clone())?;
+        known.written = commit;
         self.book.record_bytes += known.recorded.len();
         self.book.known.insert(device.clone(), known);
         add(&self.sessions.counters.sessions_now, 1);

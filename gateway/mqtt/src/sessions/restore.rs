@@ -77,7 +77,8 @@ fn read_sessions(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<(), Not
         }
         book.record_bytes += value.len();
         let away = Some(record.away.unwrap_or(now));
-        book.known.insert(device, Known { kept, expiry: record.expiry, away, recorded: value.clone() });
+        book.known
+            .insert(device, Known { kept, expiry: record.expiry, away, recorded: value.clone(), written: Commit(0) });
     })
 }
 
