@@ -17,7 +17,7 @@ use crate::listener::Door;
 use crate::outbound::{Outbound, Reception};
 use crate::registry::Claim;
 use crate::session::{LastWill, Session};
-use crate::sessions::Aliases;
+use crate::sessions::{Aliases, Kept};
 use crate::wire::Wire;
 use crate::{Cause, Limits};
 
@@ -230,6 +230,7 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
         NoteRefusal::Stopped(stopped) => Close::new(Cause::JournalStopped, stopped.to_string()),
         refusal => Close::new(Cause::SessionsFull, format!("its session can't be remembered: {refusal}")),
     })?;
+    let taken = Taken { shared, kept: Some(Arc::clone(&opened.kept)), expiry: session_expiry };
     if let Some(commit) = opened.commit {
         until_durable(commit, shared).await?;
     }
@@ -254,7 +255,30 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
     }
     let Introduction { explain, login, .. } = introduction;
     let session_present = accepted.session_present;
+    taken.keep();
     Ok(Client { session, outbound, claim, will, silence_max, session_expiry, session_present, explain, login })
+}
+
+/// A session whose client is not let in yet. Who is sent away meanwhile leaves it as one that goes.
+struct Taken<'a> {
+    shared: &'a Shared,
+    kept: Option<Arc<Kept>>,
+    expiry: Duration,
+}
+
+impl Taken<'_> {
+    /// The client is in, and leaves it when it goes.
+    fn keep(mut self) {
+        self.kept = None;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            self.shared.sessions.leave(&kept, self.expiry);
+        }
+    }
 }
 
 /// What a CONNACK says of the session must still be so after a crash.

@@ -115,6 +115,22 @@ async fn an_answer_to_what_was_asked_for_before_waits_for_the_same_commit() {
 }
 
 #[tokio::test]
+async fn a_session_whose_client_is_sent_away_before_its_connack_makes_room_for_others() {
+    let journal = HandIntake::by_hand();
+    let limits = Limits { sessions_max: 1, coming_max: 1, ..Limits::default() };
+    let front = Running::start(Arc::clone(&journal), limits).await;
+    let mut first = Raw::open(front.address).await;
+    first.send(&connect_v4("first", false)).await;
+    first.expect_silence().await;
+    // It comes while the first one's session is on its way to the disk.
+    let mut second = Raw::open(front.address).await;
+    first.expect_end().await;
+    (1..10).for_each(|commit| journal.release(commit));
+    second.send(&connect_v4("second", false)).await;
+    assert_eq!(second.receive().await, [0x20, 2, 0, 0]);
+}
+
+#[tokio::test]
 async fn a_puback_waits_until_the_message_is_queued_and_retained_on_disk() {
     let journal = HandIntake::automatic();
     let front = start(&journal).await;
