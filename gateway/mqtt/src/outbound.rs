@@ -127,10 +127,13 @@ impl Outbound {
 
     /// Queues retained messages behind the SUBACK.
     fn push_retained(&self, wishes: &[Wish], commit: Option<Commit>, shared: &Shared) {
-        let durable = shared.durable_now();
-        let commit = commit.unwrap_or(Commit(0));
+        // What a remembered session is to get is queued, and waits for the disk there: the newest. The router's copy of one that is on its way
+        // would not be given to it any more.
+        let upto = if self.kept.durable { Commit(u64::MAX) } else { shared.durable_now() };
+        let answered = commit.unwrap_or(Commit(0));
         for wish in wishes {
-            for message in shared.retained.covered(&wish.filter, durable) {
+            for (commit, message) in shared.retained.covered(&wish.filter, upto) {
+                let commit = commit.max(answered);
                 if wish.no_local && message.publisher == self.kept.device {
                     continue;
                 }

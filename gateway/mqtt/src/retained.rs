@@ -96,13 +96,13 @@ impl Retained {
         Ok(Some(commit))
     }
 
-    /// What is retained under topics that the filter covers and on disk, by topic.
-    pub(crate) fn covered(&self, filter: &str, durable: Commit) -> Vec<Arc<Message>> {
+    /// What is retained under topics that the filter covers with the commit `upto` at the latest, by topic, and with which it is.
+    pub(crate) fn covered(&self, filter: &str, upto: Commit) -> Vec<(Commit, Arc<Message>)> {
         let now = self.clock.now().monotonic;
         let topics = self.lock();
         let current = |versions: &Versions| {
-            let (_, message) = versions.iter().rev().find(|(commit, _)| *commit <= durable)?;
-            message.clone().filter(|message| !message.is_expired(now))
+            let (commit, message) = versions.iter().rev().find(|(commit, _)| *commit <= upto)?;
+            message.clone().filter(|message| !message.is_expired(now)).map(|message| (*commit, message))
         };
         if !filter.contains(['+', '#']) {
             return topics.versions.get(filter).and_then(current).into_iter().collect();

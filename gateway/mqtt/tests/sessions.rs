@@ -289,6 +289,27 @@ async fn a_retained_message_is_sent_when_it_is_on_disk_and_the_one_before_until_
 }
 
 #[tokio::test]
+async fn who_subscribes_while_a_retained_message_is_on_its_way_to_the_disk_gets_that_one() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    operator.send(&retained(publish_v4("a", 1, b"old"))).await;
+    operator.receive().await;
+    let (mut device, _) = stay(&front, "pump").await;
+    let before = journal.notes_put() as u64;
+    journal.by_hand_from_now();
+    operator.send(&retained(publish_v4("a", 2, b"new"))).await;
+    operator.expect_silence().await;
+    device.send(&subscribe_v4(1, "a", 1)).await;
+    device.expect_silence().await;
+    (before..before + 9).for_each(|commit| journal.release(commit));
+    assert_eq!(device.receive().await, [0x90, 3, 0, 1, 1]);
+    let delivered = device.receive().await;
+    assert!(delivered.ends_with(b"new"), "{delivered:?}");
+    device.expect_silence().await;
+}
+
+#[tokio::test]
 async fn what_has_expired_is_not_delivered_and_what_has_not_says_what_is_left() {
     let journal = HandIntake::automatic();
     let front = start(&journal).await;
