@@ -46,6 +46,8 @@ pub(crate) async fn end(
     let mut with_will = true;
     let mut expiry = client.session_expiry;
     let mut stop = None;
+    // Who has lost what it came in by has nothing to say any more.
+    let barred = matches!(&ending, Ending::Refused(close) if close.cause == Cause::Credentials);
     match ending {
         Ending::Lost => tracing::debug!(client = name, "gone without a word"),
         Ending::Left { with_will: wanted, session_expiry_s } => {
@@ -65,7 +67,9 @@ pub(crate) async fn end(
         }
     }
     // A server that stops may leave wills out until it starts again (section 3.1.2.5); all clients come back then.
-    let will = client.will.take().filter(|_| with_will && stop.is_none());
+    let Client { session, will, .. } = &mut client;
+    let may_still = |will: &LastWill| session.permissions.may_publish(&session.device, will.message.topic.as_str());
+    let will = will.take().filter(|will| with_will && stop.is_none() && !barred && may_still(will));
     let (will, delayed) = match will {
         Some(will) if will.delay_s > 0 && !expiry.is_zero() => (None, Some(will)),
         will => (will, None),

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use lamppost_mqtt::{Acl, Cause, Entry, Limits, Listener, Passwords, Rules};
-use support::raw::{Raw, connect_as, publish_v4, publish_v5, subscribe_v4, subscribe_v5};
+use support::raw::{A_WHILE, Raw, connect_as, publish_v4, publish_v5, subscribe_v4, subscribe_v5};
 use support::{ANY_PORT, HandIntake, Running};
+use tokio::time::sleep;
 
 const ASKS: Entry = Entry { anonymous: false, password: true, ..Entry::OPEN };
 
@@ -195,6 +196,26 @@ async fn a_will_that_could_not_be_published_is_refused_at_connect() {
     for (version, refused) in [(4, 5), (5, 0x87)] {
         assert_eq!(connack(&front, &connect_as(version, "d", None, None, Some("no"))).await.0, refused);
         assert_eq!(connack(&front, &connect_as(version, "d", None, None, Some("ok"))).await.0, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_will_is_not_published_by_who_may_not_any_more() {
+    for (taken_away, stored) in [("nothing", 1), ("the rule", 0), ("the password", 0)] {
+        let front = front(ASKS, passwords(), "allow * publish ok").await;
+        let connect = connect_as(4, "a", Some("anna"), Some("secret"), Some("ok"));
+        let (code, anna) = connack(&front, &connect).await;
+        assert_eq!(code, 0);
+        let rules = match taken_away {
+            "the rule" => Rules { passwords: Some(unchanged(&front)), acl: acl("allow * publish other") },
+            "the password" => Rules { passwords: passwords(), acl: acl("allow * publish ok") },
+            _ => Rules { passwords: Some(unchanged(&front)), acl: acl("allow * publish ok") },
+        };
+        front.keys.set_rules(rules);
+        sleep(A_WHILE).await;
+        drop(anna);
+        sleep(A_WHILE).await;
+        assert_eq!(front.intake.arrivals().len(), stored, "{taken_away} was taken away");
     }
 }
 
