@@ -68,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) inflight: Arc<Budget>,
     /// Bytes of packets that are not whole.
     pub(crate) begun: Arc<Budget>,
+    pub(crate) wills: Arc<Budget>,
 }
 
 impl Shared {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Cause;
 use crate::acks::Pending;
+use crate::budget::Share;
 use crate::codec;
 use crate::connection::{Ending, ROOM_POLL, Shared, acknowledge};
 use crate::counters::add;
@@ -25,6 +26,8 @@ pub(crate) struct DelayedWill {
     pub(crate) will: LastWill,
     pub(crate) delay: Duration,
     pub(crate) ticket: Ticket,
+    /// Of what all such wills may hold.
+    pub(crate) share: Share,
 }
 
 /// What is left of a connection when its client may be let in again.
@@ -71,7 +74,10 @@ pub(crate) async fn end(
     let may_still = |will: &LastWill| session.permissions.may_publish(&session.device, will.message.topic.as_str());
     let will = will.take().filter(|will| with_will && stop.is_none() && !barred && may_still(will));
     let (will, delayed) = match will {
-        Some(will) if will.delay_s > 0 && !expiry.is_zero() => (None, Some(will)),
+        // Beyond what all may hold, a will does not wait.
+        Some(will) if will.delay_s > 0 && !expiry.is_zero() && Share::new(&shared.wills).is_open() => {
+            (None, Some(will))
+        }
         will => (will, None),
     };
     if let Some(close) = stop {
@@ -86,7 +92,9 @@ pub(crate) async fn end(
         let delay = Duration::from_secs(will.delay_s.into()).min(expiry);
         let device = client.session.device.clone();
         shared.sessions.note_will(&device, u32::try_from(delay.as_secs()).unwrap_or(u32::MAX), &will.message);
-        DelayedWill { device, will, delay, ticket: client.claim.ticket.clone() }
+        let mut share = Share::new(&shared.wills);
+        share.set(will.message.bytes());
+        DelayedWill { device, will, delay, ticket: client.claim.ticket.clone(), share }
     });
     shared.sessions.leave(&client.outbound.kept, expiry);
     Afterwards { wire, delayed }
@@ -172,6 +180,7 @@ impl DelayedWill {
             shared.sessions.forget_will(&self.device);
             return;
         }
+        drop(self.share);
         let Some((commit, pending)) = store(self.will, shared).await else { return };
         shared.sessions.forget_will(&self.device);
         let mut durability = shared.durability.clone();

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Share};
 use crate::connection::{OpenGauge, Shared, serve};
 use crate::counters::{Gauge, add};
 use crate::door::Porch;
@@ -125,16 +125,22 @@ impl Front {
         let Restored { sessions, wills } = Sessions::restore(limits_too, counters_too, notes, Arc::clone(&clock))?;
         let porch = Porch::new(Arc::clone(&limits));
         let (inflight, begun) = (Budget::new(limits.inflight_bytes_max), Budget::new(limits.begun_bytes_max));
+        let waiting_wills = Budget::new(limits.delayed_wills_bytes_max);
         let (stop, stopping) = watch::channel(false);
         let (durable, watched) = watch::channel(durability::now(&*intake));
         let registry = Arc::new(Registry::default());
         let (changed, watched_rules) = watch::channel(Arc::new(rules));
         let keys = Keys { doors: bound.iter().map(|(_, door)| Arc::clone(door)).collect(), rules: changed };
-        let wills = wills.into_iter().map(|(device, delay_s, message)| DelayedWill {
-            delay: Duration::from_secs(delay_s.into()),
-            ticket: registry.ticket(&device),
-            will: Session::restored_will(message, delay_s),
-            device,
+        let wills = wills.into_iter().map(|(device, delay_s, message)| {
+            let mut share = Share::new(&waiting_wills);
+            share.set(message.bytes());
+            DelayedWill {
+                delay: Duration::from_secs(delay_s.into()),
+                ticket: registry.ticket(&device),
+                will: Session::restored_will(message, delay_s),
+                device,
+                share,
+            }
         });
         let wills = wills.collect();
         let shared = Shared {
@@ -157,6 +163,7 @@ impl Front {
             porch,
             inflight,
             begun,
+            wills: waiting_wills,
         };
         Ok(Self { listeners: bound, local_addrs, keys, shared: Arc::new(shared), wills, stop, durable })
     }
@@ -301,6 +308,7 @@ fn check(limits: &Limits) -> Result<(), BindError> {
         ("connect_bytes_max", limits.connect_bytes_max),
         ("inflight_bytes_max", limits.inflight_bytes_max),
         ("begun_bytes_max", limits.begun_bytes_max),
+        ("delayed_wills_bytes_max", limits.delayed_wills_bytes_max),
     ];
     match not_zero.iter().find(|(_, value)| *value == 0) {
         Some((limit, _)) => Err(BindError::Limit { limit }),

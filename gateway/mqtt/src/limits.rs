@@ -54,6 +54,8 @@ pub struct Limits {
     pub inflight_bytes_max: usize,
     /// Bytes of all connections' packets that are not whole yet. Above it, what is begun goes on only as others end. Not 0.
     pub begun_bytes_max: usize,
+    /// Bytes of all wills that wait for their delay. Above it a will is published as its client goes. Not 0.
+    pub delayed_wills_bytes_max: usize,
     /// How long a connection may take for the TLS handshake.
     pub handshake_timeout: Duration,
     /// How long a connection may take to send its CONNECT, and to be looked at, after that.
@@ -120,6 +122,7 @@ impl Default for Limits {
             bytes_per_s: 0,
             inflight_bytes_max: 32 * 1024 * 1024,
             begun_bytes_max: 16 * 1024 * 1024,
+            delayed_wills_bytes_max: 4 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             verifications_max: 1,
