@@ -121,7 +121,9 @@ impl Found {
     fn take(&mut self, word: &Word) {
         match *word {
             Word::First(partition, offset) => {
+                // Told again: what lay before was recycled meanwhile, and what comes follows on that.
                 self.first.insert(partition, offset);
+                self.last.remove(&partition);
             }
             Word::Kept(partition, offset, id) => {
                 let begins = self.first.get(&partition).copied().unwrap_or(offset);

@@ -22,6 +22,8 @@ use super::tell::{tell, tell_and_wait};
 use crate::words::Word;
 
 const PARTITIONS: u16 = 3;
+/// What a reader is told who comes too late.
+const RECYCLED: &str = "recycled before it was read";
 /// All marks are of one boot: its sequence is the event's id.
 const BOOT: u64 = 1;
 const CHUNK_BYTES: usize = 64 << 10;
@@ -96,6 +98,9 @@ fn read(journal: &Journal, recovery: &Recovery) -> Result<()> {
     for bounds in journal.partitions() {
         tell(&[Word::First(bounds.at.partition.0, bounds.first.0)]);
     }
+    // What the required group has passed may be recycled while it is read: that is no damage.
+    let passed: BTreeMap<u16, u64> =
+        journal.resume(&group()?)?.cursors.iter().map(|cursor| (cursor.at.partition.0, cursor.next.0)).collect();
     let (mut from, mut had) = (Position(0), BTreeMap::new());
     loop {
         let chunk = journal.read(from, CHUNK_BYTES)?;
@@ -107,7 +112,7 @@ fn read(journal: &Journal, recovery: &Recovery) -> Result<()> {
             ReadItem::Gap(_) => true,
         };
         let items: Vec<&ReadItem> = chunk.items.iter().filter(new).collect();
-        tell(&items.iter().map(|item| word_of(item)).collect::<Vec<_>>());
+        tell(&items.iter().map(|item| word_of(item, &passed)).collect::<Vec<_>>());
         for item in items {
             if let ReadItem::Record(read) = item {
                 had.insert(read.partition.0, read.offset.0 + 1);
@@ -126,14 +131,18 @@ fn read(journal: &Journal, recovery: &Recovery) -> Result<()> {
     Ok(())
 }
 
-fn word_of(item: &ReadItem) -> Word {
+fn word_of(item: &ReadItem, passed: &BTreeMap<u16, u64>) -> Word {
     match item {
         ReadItem::Record(read) => {
             let id = read.record.value.as_ref().and_then(|value| id_of(value));
             let (partition, offset) = (read.partition.0, read.offset.0);
             id.map_or(Word::Garbled(partition, offset), |id| Word::Kept(partition, offset, id))
         }
-        ReadItem::Gap(gap) => Word::Gap(gap.at.partition.0, gap.from.0, gap.to.0),
+        ReadItem::Gap(gap) => {
+            let partition = gap.at.partition.0;
+            let recycled = gap.reason == RECYCLED && passed.get(&partition).is_some_and(|next| gap.to.0 <= *next);
+            if recycled { Word::First(partition, gap.to.0) } else { Word::Gap(partition, gap.from.0, gap.to.0) }
+        }
     }
 }
 
