@@ -9,6 +9,7 @@ use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Now, Offset, Position, T
 use crate::book::Reach;
 use crate::checkpoint::{CheckpointError, Layer};
 use crate::disk::{Access, Disk};
+use crate::files::{Files, list};
 use crate::format::batch::BatchError;
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_partition_key};
 use crate::format::footer::Footer;
@@ -16,7 +17,7 @@ use crate::format::frame::{BatchEntry, Frame};
 use crate::format::segment::SegmentHead;
 use crate::item::{ReadItem, push_records};
 use crate::read::{ReadChunk, internal};
-use crate::recover::{Copies, Files, OpenError, Surveyed, Visit, list, read_log};
+use crate::recover::{Copies, OpenError, Surveyed, Visit, read_log};
 use crate::scan::Account;
 use crate::shared::STATE_TOPIC;
 use crate::walk::{Frames, Patience, Step};

@@ -23,6 +23,7 @@ mod commit;
 mod cool;
 mod disk;
 mod export;
+mod files;
 mod format;
 mod found;
 #[cfg(feature = "fuzzing")]

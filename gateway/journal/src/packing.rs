@@ -23,7 +23,7 @@ const PERCENT_MAX: u64 = 125;
 /// What is not known yet: compressing takes so long, ns for each KiB.
 const PACKING_NS: u64 = 8192;
 /// The most commits that are passed over after some that nothing was saved in.
-const SKIPS_MAX: u32 = 63;
+const PASSED_OVER_MAX: u32 = 63;
 /// Sizes are told apart by their power of two, from a page up.
 const CLASSES: usize = 12;
 
@@ -37,9 +37,9 @@ struct Class {
     /// What compressing took last, ns for each KiB.
     packing: Option<u64>,
     /// So many are passed over.
-    skips: u32,
+    pass_over: u32,
     /// The next time so many.
-    skips_next: u32,
+    pass_over_next: u32,
 }
 
 impl Class {
@@ -60,8 +60,8 @@ impl Class {
 
     /// Whether one is compressed that the writer had slept for so long before.
     fn wants(&mut self, raw: usize, slept: Option<Duration>) -> bool {
-        if self.skips > 0 {
-            self.skips -= 1;
+        if self.pass_over > 0 {
+            self.pass_over -= 1;
             return false;
         }
         let takes = Duration::from_nanos(self.packing.unwrap_or(PACKING_NS) * kib(raw));
@@ -76,8 +76,8 @@ impl Class {
     }
 
     fn saved(&mut self, something: bool) {
-        self.skips_next = if something { 0 } else { (2 * self.skips_next + 1).min(SKIPS_MAX) };
-        self.skips = self.skips_next;
+        self.pass_over_next = if something { 0 } else { (2 * self.pass_over_next + 1).min(PASSED_OVER_MAX) };
+        self.pass_over = self.pass_over_next;
     }
 }
 
@@ -277,9 +277,9 @@ mod tests {
         let mut tried = 0;
         for _ in 0..1000 {
             let noise: Vec<u8> = (0..5000).map(|_| random.next_u64() as u8).collect();
-            let skips = packing.classes[0].skips;
+            let pass_over = packing.classes[0].pass_over;
             assert!(!pack(&mut packing, &[noise]));
-            tried += u32::from(skips == 0);
+            tried += u32::from(pass_over == 0);
         }
         assert!((15..30).contains(&tried), "{tried}");
         while !pack(&mut packing, &[vec![7; 5000]]) {

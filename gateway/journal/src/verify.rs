@@ -6,12 +6,13 @@ use std::time::Duration;
 use lamppost_event::{Gap, Position};
 
 use crate::disk::Access;
+use crate::files::list;
 use crate::format::PAGE;
 use crate::format::footer::Footer;
 use crate::format::frame::{Frame, Kind};
 use crate::format::segment::{FRAMES_AT, SegmentHead};
 use crate::inspect::{BadBatch, Inspect, Looked};
-use crate::recover::{Copies, Log, OpenError, Surveyed, Visit, list, read_log};
+use crate::recover::{Copies, Log, OpenError, Surveyed, Visit, read_log};
 use crate::scan::Damage;
 use crate::walk::{Look, Patience, Walk};
 
