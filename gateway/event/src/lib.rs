@@ -38,5 +38,5 @@ pub use murmur2::{murmur2, partition_of};
 pub use names::{Address, ContentType, DeviceId, GatewayId, Group, NameError, Topic};
 pub use notes::{NoteRefusal, Notes, NotesUnreadable};
 pub use place::{Commit, Epoch, Offset, Partition, Position, TopicPartition};
-pub use record::{RecordError, StoredRecord, decode_event, encode_event};
+pub use record::{RecordError, StoredRecord, decode_event, device_of, encode_event, into_record};
 pub use time::{BootId, Clock, ClockQuality, EventTime, Monotonic, Now, WallTime};

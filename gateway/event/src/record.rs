@@ -82,6 +82,19 @@ pub enum RecordError {
 /// Encodes an event for the journal.
 #[must_use]
 pub fn encode_event(event: &Event) -> StoredRecord {
+    let (timestamp, key, value) = (event.time.wall, event.key.clone(), Some(event.payload.clone()));
+    StoredRecord { timestamp, key, value, header: encode_header(event) }
+}
+
+/// The same for an event that is not needed any more, with its topic.
+#[must_use]
+pub fn into_record(event: Event) -> (Topic, StoredRecord) {
+    let header = encode_header(&event);
+    let Event { topic, key, payload, time, .. } = event;
+    (topic, StoredRecord { timestamp: time.wall, key, value: Some(payload), header })
+}
+
+fn encode_header(event: &Event) -> Bytes {
     let device_is_key = event.key == event.device.as_str().as_bytes();
     let mut flags = match event.time.quality {
         ClockQuality::Unset => 0,
@@ -131,12 +144,7 @@ pub fn encode_event(event: &Event) -> StoredRecord {
     if let Some(reason) = &event.reason {
         put_text(&mut out, reason);
     }
-    StoredRecord {
-        timestamp: event.time.wall,
-        key: event.key.clone(),
-        value: Some(event.payload.clone()),
-        header: out.freeze(),
-    }
+    out.freeze()
 }
 
 /// Decodes what [`encode_event`] wrote. Never panics, whatever the bytes.
@@ -144,42 +152,16 @@ pub fn encode_event(event: &Event) -> StoredRecord {
 /// # Errors
 /// [`RecordError`] if the header is of a newer version or damaged.
 pub fn decode_event(topic: &Topic, record: StoredRecord) -> Result<Event, RecordError> {
-    let mut rest: &[u8] = &record.header;
-    let version = take_u8(&mut rest, "version")?;
-    if version != VERSION {
-        return Err(RecordError::Version(version));
-    }
-    let flags = take_u8(&mut rest, "flags")?;
+    let (start, mut rest) = Start::decode(&record.key, &record.header)?;
+    let Start { flags, source, boot, monotonic, address, device_time, device } = start;
     let quality = match flags & 0b11 {
         0 => ClockQuality::Unset,
         1 => ClockQuality::Holdover,
         2 => ClockQuality::Synced,
         _ => return Err(RecordError::Field("clock quality")),
     };
-    let source = match take_u8(&mut rest, "source")? {
-        0 => SourceKind::Mqtt,
-        1 => SourceKind::Serial,
-        2 => SourceKind::I2c,
-        3 => SourceKind::Broker,
-        4 => SourceKind::Gateway,
-        _ => return Err(RecordError::Field("source")),
-    };
-    let (boot, after_boot) = rest.split_first_chunk::<8>().ok_or(RecordError::Field("boot id"))?;
-    let boot = BootId(u64::from_le_bytes(*boot));
-    rest = after_boot;
-    let monotonic = Monotonic(take_varint(&mut rest, "monotonic time")?);
-    let address = Address::new(take_text(&mut rest, "address")?).map_err(|_| RecordError::Field("address"))?;
-    let device_time = if flags & DEVICE_TIME == 0 {
-        None
-    } else {
-        let delta = varint::unzigzag(take_varint(&mut rest, "device time")?);
-        Some(WallTime(record.timestamp.0.wrapping_add(delta)))
-    };
-    let device = if flags & DEVICE == 0 {
-        std::str::from_utf8(&record.key).map_err(|_| RecordError::Field("device"))?
-    } else {
-        take_text(&mut rest, "device")?
-    };
+    let address = Address::new(address).map_err(|_| RecordError::Field("address"))?;
+    let device_time = device_time.map(|delta| WallTime(record.timestamp.0.wrapping_add(delta)));
     let device = DeviceId::new(device).map_err(|_| RecordError::Field("device"))?;
     let origin = match (flags >> 2) & 0b11 {
         0 => Origin::Unmarked,
@@ -209,6 +191,61 @@ pub fn decode_event(topic: &Topic, record: StoredRecord) -> Result<Event, Record
         reason,
         payload: record.value.unwrap_or_default(),
     })
+}
+
+/// Who reported what is stored with this key and header, without decoding the rest.
+///
+/// # Errors
+/// As [`decode_event`], for what comes before.
+pub fn device_of<'a>(key: &'a [u8], header: &'a [u8]) -> Result<&'a str, RecordError> {
+    Start::decode(key, header).map(|(start, _)| start.device)
+}
+
+/// A header up to the device, where it lies.
+struct Start<'a> {
+    flags: u8,
+    source: SourceKind,
+    boot: BootId,
+    monotonic: Monotonic,
+    address: &'a str,
+    /// Beyond the wall time, ms.
+    device_time: Option<i64>,
+    device: &'a str,
+}
+
+impl<'a> Start<'a> {
+    /// And what follows it.
+    fn decode(key: &'a [u8], mut rest: &'a [u8]) -> Result<(Self, &'a [u8]), RecordError> {
+        let version = take_u8(&mut rest, "version")?;
+        if version != VERSION {
+            return Err(RecordError::Version(version));
+        }
+        let flags = take_u8(&mut rest, "flags")?;
+        let source = match take_u8(&mut rest, "source")? {
+            0 => SourceKind::Mqtt,
+            1 => SourceKind::Serial,
+            2 => SourceKind::I2c,
+            3 => SourceKind::Broker,
+            4 => SourceKind::Gateway,
+            _ => return Err(RecordError::Field("source")),
+        };
+        let (boot, after_boot) = rest.split_first_chunk::<8>().ok_or(RecordError::Field("boot id"))?;
+        let boot = BootId(u64::from_le_bytes(*boot));
+        rest = after_boot;
+        let monotonic = Monotonic(take_varint(&mut rest, "monotonic time")?);
+        let address = take_text(&mut rest, "address")?;
+        let device_time = if flags & DEVICE_TIME == 0 {
+            None
+        } else {
+            Some(varint::unzigzag(take_varint(&mut rest, "device time")?))
+        };
+        let device = if flags & DEVICE == 0 {
+            std::str::from_utf8(key).map_err(|_| RecordError::Field("device"))?
+        } else {
+            take_text(&mut rest, "device")?
+        };
+        Ok((Self { flags, source, boot, monotonic, address, device_time, device }, rest))
+    }
 }
 
 fn put_text(out: &mut BytesMut, text: &str) {

@@ -66,6 +66,7 @@ pub(crate) fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> S
             state: Default::default(),
             packing: Default::default(),
             disk_time: Default::default(),
+            unannounced: false,
         }),
         disk,
         options,

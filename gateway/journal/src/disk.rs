@@ -112,6 +112,10 @@ pub trait DiskFile: Send + Sync {
     /// Nothing is known of what was written since the last flush, and asking again proves nothing.
     fn flush(&self) -> io::Result<()>;
 
+    /// Begins to bring these bytes to the device, for a [`DiskFile::flush`] that follows: what is done meanwhile costs no time. Promises
+    /// nothing.
+    fn start_flush(&self, _at: u64, _bytes: u64) {}
+
     /// The size in bytes.
     ///
     /// # Errors

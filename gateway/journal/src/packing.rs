@@ -113,35 +113,39 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
-    /// Compresses the batches of a commit, in whose frame `head` bytes come before them, if that is the thing to do. `slept` is how
-    /// long the writer had nothing to do before; `None` if that does not matter, and time is to decide nothing.
-    pub(crate) fn pack(
+    /// Whether the batches of a commit, in whose frame `head` bytes come before them, are to be compressed. `slept` is how long the
+    /// writer had nothing to do before; `None` if that does not matter, and time is to decide nothing.
+    pub(crate) fn wants(
         &mut self,
         head: usize,
-        batches: &mut [&mut BatchBuilder],
+        batches: &[&mut BatchBuilder],
         compression: Compression,
         slept: Option<Duration>,
-    ) {
+    ) -> bool {
         self.places.clear();
         self.current = None;
         let raw = head + batches.iter().map(|batch| batch.bytes()).sum::<usize>();
         // What fills no more than a page either way is left readable as it is.
         if compression == Compression::None || raw <= PAGE {
-            return;
+            return false;
         }
         let number = ((raw / PAGE).ilog2() as usize).min(CLASSES - 1);
-        let Some(class) = self.classes.get_mut(number) else { return };
+        let Some(class) = self.classes.get_mut(number) else { return false };
         let before = class.pressed;
         let wanted = class.wants(raw, slept);
         let compared = class.pressed != before;
-        let mut current = Current { class: number, raw, compared, ..Current::default() };
-        if wanted {
-            current.packing = self.pack_all(head, raw, batches, compression);
-            current.packed = !self.places.is_empty();
-            if let Some(class) = self.classes.get_mut(number) {
-                class.packing = Some(ns(current.packing) / kib(raw));
-                class.saved(current.packed);
-            }
+        self.current = Some(Current { class: number, raw, compared, ..Current::default() });
+        wanted
+    }
+
+    /// Compresses them.
+    pub(crate) fn pack(&mut self, head: usize, batches: &mut [&mut BatchBuilder], compression: Compression) {
+        let Some(mut current) = self.current.take() else { return };
+        current.packing = self.pack_all(head, current.raw, batches, compression);
+        current.packed = !self.places.is_empty();
+        if let Some(class) = self.classes.get_mut(current.class) {
+            class.packing = Some(ns(current.packing) / kib(current.raw));
+            class.saved(current.packed);
         }
         self.current = Some(current);
     }
@@ -253,7 +257,10 @@ mod tests {
 
     fn pack(packing: &mut Packing, values: &[Vec<u8>]) -> bool {
         let mut builders: Vec<BatchBuilder> = values.iter().cloned().map(batch).collect();
-        packing.pack(100, &mut builders.iter_mut().collect::<Vec<_>>(), Compression::Zstd, None);
+        let mut builders = builders.iter_mut().collect::<Vec<_>>();
+        if packing.wants(100, &builders, Compression::Zstd, None) {
+            packing.pack(100, &mut builders, Compression::Zstd);
+        }
         (0..values.len()).any(|number| packing.packed(number).is_some())
     }
 

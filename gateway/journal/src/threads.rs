@@ -37,7 +37,7 @@ impl Drop for Alarm<'_> {
 
 fn write(shared: &Shared) {
     let _alarm = Alarm { shared, of: "the writer" };
-    let mut slept = Duration::ZERO;
+    let (mut slept, mut unannounced) = (Duration::ZERO, false);
     loop {
         // All is looked at under the lock that is slept on: who changes something takes it before waking.
         let gather = hold(&shared.gather);
@@ -46,6 +46,11 @@ fn write(shared: &Shared) {
         }
         let cursors_since = hold(&shared.book).cursors_since;
         if let Some(wait) = shared.until_due(&gather, cursors_since) {
+            if std::mem::take(&mut unannounced) {
+                drop(gather);
+                shared.announce(&mut hold(&shared.writer));
+                continue;
+            }
             // Woken early or late: looked at again either way.
             let since = moment();
             drop(shared.wake_writer.wait_timeout(gather, wait));
@@ -54,7 +59,7 @@ fn write(shared: &Shared) {
         }
         drop(gather);
         match shared.commit_step(Some(std::mem::take(&mut slept))) {
-            Ok(true) => {}
+            Ok(true) => unannounced = true,
             // Cursors that no room is left for: a checkpoint will take them.
             Ok(false) => sleep(Duration::from_millis(20)),
             Err(stopped) => {
@@ -98,7 +103,9 @@ impl Hand {
     /// # Errors
     /// [`JournalStopped`].
     pub fn commit(&self) -> Result<bool, JournalStopped> {
-        self.shared.commit_step(None)
+        let committed = self.shared.commit_step(None);
+        self.shared.announce(&mut hold(&self.shared.writer));
+        committed
     }
 
     /// Does the upkeep that is due: checkpoint, recycling, growing. False if nothing was.

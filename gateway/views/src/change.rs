@@ -1,7 +1,7 @@
 //! What the journal's commits change in the views.
 
 use bytes::Bytes;
-use lamppost_event::{Address, DeviceId, Event, Origin, SourceKind, WallTime};
+use lamppost_event::{Address, DeviceId, Event, SourceKind, WallTime};
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,18 +30,11 @@ pub enum Change {
     },
 }
 
-/// What storing an event changes.
-pub fn changes_of(event: &Event) -> impl Iterator<Item = Change> {
-    let mark = match event.origin {
-        Origin::Sequence { boot, sequence } => Some(Change::Mark { device: event.device.clone(), boot, sequence }),
-        Origin::Unmarked | Origin::Id(_) => None,
-    };
-    let seen = Change::Seen {
-        device: event.device.clone(),
-        at: event.time.wall,
-        source: event.source,
-        address: event.address.clone(),
-        payload: event.payload.clone(),
-    };
-    mark.into_iter().chain([seen])
+impl Change {
+    /// That the event's device reported.
+    #[must_use]
+    pub fn seen(event: Event) -> Self {
+        let Event { device, time, source, address, payload, .. } = event;
+        Self::Seen { device, at: time.wall, source, address, payload }
+    }
 }

@@ -34,7 +34,7 @@ mod store;
 mod views;
 
 pub use answer::{DeviceView, Discarded, OpenError, ViewError};
-pub use change::{Change, changes_of};
+pub use change::Change;
 pub use gather::GATHER_BYTES_MAX;
 pub use open::{Opened, Recovered};
 pub use record::{BOOTS_MAX, PAYLOAD_BYTES_MAX};

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{PoisonError, RwLock};
 
-use lamppost_event::{BootId, Commit, DeviceId, Item, JournalStopped, Position};
-use lamppost_journal::{Journal, Mark, Marked, StateChange, StateError};
-use lamppost_views::{Change, Recovered, Views, changes_of};
+use lamppost_event::{
+    BootId, Commit, DeviceId, Event, JournalStopped, Position, StoredRecord, Topic, WallTime, device_of,
+};
+use lamppost_journal::{ItemInPlace, Journal, Mark, Marked, RecordInPlace, StateChange, StateError};
+use lamppost_views::{Change, PAYLOAD_BYTES_MAX, Recovered, Views};
 
-use super::outlet::item;
+use super::outlet::event;
 
 /// How much is read from the journal at once, bytes.
 const READ_BYTES: usize = 256 << 10;
@@ -109,7 +111,7 @@ impl Devices {
             StateChange::Mark(mark) => Some(mark_change(mark)),
             StateChange::Value { .. } => None,
         });
-        let changes: Vec<Change> = marks.chain(seen.into_values()).collect();
+        let changes: Vec<Change> = marks.chain(seen).collect();
         if let Err(error) = views.apply(upto, &changes) {
             tracing::warn!(%error, "the view of the devices has broken; the journal answers until the next start");
             return Ok(());
@@ -167,22 +169,62 @@ fn rebuild(views: &Views, journal: &Journal) -> Result<Result<Commit, lamppost_v
 }
 
 /// The last report of each device since the last feeding.
-fn read_seen(journal: &Journal, fed: &mut Fed) -> Result<HashMap<DeviceId, Change>, JournalStopped> {
-    let mut seen = HashMap::new();
+fn read_seen(journal: &Journal, fed: &mut Fed) -> Result<Vec<Change>, JournalStopped> {
+    let mut last: HashMap<Box<str>, Report> = HashMap::new();
     loop {
-        let chunk = journal.read(fed.position, READ_BYTES)?;
-        fed.position = chunk.next;
-        for read in chunk.items {
-            let Item::Event(stored) = item(read) else { continue };
-            for change in changes_of(&stored.event) {
-                let room = seen.len() < SEEN_MAX || seen.contains_key(&stored.event.device);
-                if room && matches!(change, Change::Seen { .. }) {
-                    seen.insert(stored.event.device.clone(), change);
-                }
+        let read = journal.read_in_place(fed.position, READ_BYTES, |item| {
+            let ItemInPlace::Record(record) = item else { return };
+            // What can't be decoded is shown by its key.
+            let device = device_of(record.key, record.header).ok().or_else(|| std::str::from_utf8(record.key).ok());
+            let device = device.unwrap_or_default();
+            if let Some(report) = last.get_mut(device) {
+                report.replace(&record);
+            } else if last.len() < SEEN_MAX {
+                last.insert(device.into(), Report::new(&record));
             }
+        })?;
+        fed.position = read.next;
+        if read.caught_up {
+            return Ok(last.into_values().map(|report| Change::seen(report.event())).collect());
         }
-        if chunk.caught_up {
-            return Ok(seen);
+    }
+}
+
+/// A device's report, copied: most are replaced by a later one before anybody decodes them.
+struct Report {
+    topic: Topic,
+    timestamp: WallTime,
+    key: Vec<u8>,
+    header: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Report {
+    fn new(record: &RecordInPlace<'_>) -> Self {
+        let (topic, timestamp) = (record.topic.clone(), record.timestamp);
+        let mut report = Self { topic, timestamp, key: Vec::new(), header: Vec::new(), payload: Vec::new() };
+        report.replace(record);
+        report
+    }
+
+    fn replace(&mut self, record: &RecordInPlace<'_>) {
+        if self.topic != *record.topic {
+            self.topic = record.topic.clone();
         }
+        self.timestamp = record.timestamp;
+        let payload = record.value.unwrap_or_default();
+        // More would not be kept.
+        let payload = payload.get(..PAYLOAD_BYTES_MAX).unwrap_or(payload);
+        for (kept, piece) in
+            [(&mut self.key, record.key), (&mut self.header, record.header), (&mut self.payload, payload)]
+        {
+            kept.clear();
+            kept.extend_from_slice(piece);
+        }
+    }
+
+    fn event(self) -> Event {
+        let Self { topic, timestamp, key, header, payload } = self;
+        event(&topic, StoredRecord { timestamp, key: key.into(), value: Some(payload.into()), header: header.into() })
     }
 }

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use lamppost_event::{
-    Arrival, Clock, Commit, DeviceId, Event, Intake, JournalStopped, Origin, Partition, Refusal, Topic, Waiting,
-    encode_event,
+    Arrival, Clock, Commit, DeviceId, Event, Intake, JournalStopped, Origin, Refusal, Topic, Waiting, encode_event,
+    into_record,
 };
 use lamppost_forward::{DeadLetters, Poison};
 use lamppost_journal::{AppendError, Journal, Mark, Marked};
-use lamppost_route::Routes;
-
+use lamppost_route::{Routed, Routes};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
@@ -74,30 +74,36 @@ impl JournalIntake {
         }
     }
 
-    fn store(
-        &self,
-        event: &Event,
-        partition: Partition,
-        mark: Option<&Mark>,
-        kept: Arrival,
-    ) -> Result<Commit, Refusal> {
-        let record = encode_event(event);
+    /// Routes and stores. What finds no room is given back.
+    fn store(&self, arrival: Arrival, mark: Option<&Mark>) -> Result<Commit, Refusal> {
+        // All but the payload, which comes back with the record: two names and nothing else to be counted, mostly.
+        let kept = Arrival {
+            device: arrival.device.clone(),
+            address: arrival.address.clone(),
+            origin: arrival.origin.clone(),
+            content_type: arrival.content_type.clone(),
+            payload: Bytes::new(),
+            ..arrival
+        };
+        let Routed { event, partition } = self.routes.route(arrival, self.clock.now());
+        let is_dead_letter = event.reason.is_some();
+        let (topic, record) = into_record(event);
         let bytes = record.bytes();
-        if event.reason.is_none() && bytes > self.event_bytes_max {
+        if !is_dead_letter && bytes > self.event_bytes_max {
             one_more(&self.count.too_large);
             return Err(Refusal::TooLarge { bytes, bytes_max: self.event_bytes_max });
         }
-        match self.journal.append(&event.topic, partition, record, mark) {
+        match self.journal.append(&topic, partition, record, mark) {
             Ok(appended) => {
                 one_more(&self.count.taken);
-                if event.reason.is_some() {
+                if is_dead_letter {
                     one_more(&self.count.dead_letters);
                 }
                 Ok(appended.commit)
             }
-            Err(AppendError::Full(_)) => {
+            Err(AppendError::Full(record)) => {
                 one_more(&self.count.refused);
-                Err(Refusal::Full(Box::new(kept)))
+                Err(Refusal::Full(Box::new(Arrival { payload: record.value.unwrap_or_default(), ..kept })))
             }
             Err(AppendError::TooLarge { bytes, bytes_max }) => {
                 one_more(&self.count.too_large);
@@ -123,10 +129,8 @@ impl JournalIntake {
             one_more(&self.count.resent);
             return Ok(marked.commit);
         }
-        let kept = arrival.clone();
-        let routed = self.routes.route(arrival, self.clock.now());
         let mark = Mark { device: sender.0.clone(), boot, sequence };
-        let commit = self.store(&routed.event, routed.partition, Some(&mark), kept)?;
+        let commit = self.store(arrival, Some(&mark))?;
         if at_hand.len() >= AT_HAND_MAX {
             at_hand.clear();
         }
@@ -140,9 +144,7 @@ impl Intake for JournalIntake {
         if let Origin::Sequence { boot, sequence } = arrival.origin {
             return self.offer_once(arrival, boot, sequence);
         }
-        let kept = arrival.clone();
-        let routed = self.routes.route(arrival, self.clock.now());
-        self.store(&routed.event, routed.partition, None, kept)
+        self.store(arrival, None)
     }
 
     fn room(&self) -> Waiting<'_, ()> {

@@ -19,19 +19,19 @@ impl JournalOutlet {
     }
 }
 
-/// A record that this program can't decode was written by a newer one, since its bytes are checked. It is an event all the
-/// same: it goes on with key and payload, and says what is missing.
 pub(crate) fn item(item: ReadItem) -> Item {
     match item {
         ReadItem::Gap(gap) => Item::Gap(gap),
         ReadItem::Record(ReadRecord { topic, partition, offset, epoch, record }) => {
-            let event = match decode_event(&topic, record.clone()) {
-                Ok(event) => event,
-                Err(error) => undecoded(topic, record, error),
-            };
-            Item::Event(Stored { partition, offset, epoch, event })
+            Item::Event(Stored { partition, offset, epoch, event: event(&topic, record) })
         }
     }
+}
+
+/// A record that this program can't decode was written by a newer one, since its bytes are checked. It is an event all the
+/// same: it goes on with key and payload, and says what is missing.
+pub(crate) fn event(topic: &Topic, record: StoredRecord) -> Event {
+    decode_event(topic, record.clone()).unwrap_or_else(|error| undecoded(topic.clone(), record, error))
 }
 
 fn undecoded(topic: Topic, record: StoredRecord, error: RecordError) -> Event {

@@ -79,7 +79,9 @@ proptest! {
             },
             ..full()
         };
-        prop_assert_eq!(decode_event(&event.topic, encode_event(&event)).unwrap(), event);
+        let stored = encode_event(&event);
+        prop_assert_eq!(device_of(&stored.key, &stored.header).unwrap(), event.device.as_str());
+        prop_assert_eq!(decode_event(&event.topic, stored).unwrap(), event);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::arguments::Arguments;
 use crate::cache::files;
 use crate::figures::Figures;
 use crate::log::{Log, SEGMENTS, Spread, Took, fresh, options};
+use crate::processors::Processors;
 use crate::telemetry::Report;
 use crate::watched::Call;
 
@@ -68,6 +69,10 @@ impl<'a> Contender<'a> {
         Ok(all)
     }
 
+    fn is_by_hand(&self) -> bool {
+        self.suffix == "_by_hand"
+    }
+
     fn run(&mut self, batch: usize, commits: usize) -> Outcome<Took> {
         let in_disk = |log: &Log<'_>| Call::ALL.map(|call| log.watch.writer(call)).iter().sum::<Duration>();
         let (written, before) = (self.log.journal.stats().bytes_written, in_disk(&self.log));
@@ -75,7 +80,7 @@ impl<'a> Contender<'a> {
         let written = self.log.journal.stats().bytes_written - written;
         self.bytes = [self.bytes[0] + took.bytes as u64, self.bytes[1] + written];
         // With threads one more went ahead.
-        let flushed = if self.suffix == "_by_hand" { commits } else { commits + 1 };
+        let flushed = if self.is_by_hand() { commits } else { commits + 1 };
         let in_disk = (in_disk(&self.log) - before).mul_f64(commits as f64 / flushed as f64);
         self.disk = [self.disk[0] + in_disk, self.disk[1] + took.elapsed];
         Ok(took)
@@ -97,13 +102,17 @@ fn measure_batch(
     contenders[0].log.run(batch, 100)?;
     let mut floor = Floor::new(&folder)?;
     floor.take_frames(&folder.join("threads"), batch)?;
+    let processors = Processors::share_out(&mut floor)?;
+    processors.place_writers()?;
     for number in 1..=rounds {
         let (mut bare, mut took) = (Took::default(), vec![Took::default(); contenders.len()]);
         for _ in 0..SLICES {
-            bare.add(floor.run(batch, slice)?);
+            bare.add(processors.at_the_disk(|| floor.run(batch, slice))?);
             for (contender, took) in contenders.iter_mut().zip(&mut took) {
                 contender.log.prepare((slice + 1) * batch);
-                took.add(contender.run(batch, slice)?);
+                let by_hand = contender.is_by_hand();
+                let run = || contender.run(batch, slice);
+                took.add(if by_hand { processors.at_the_disk(run) } else { processors.aside(run) }?);
             }
         }
         let mut line = format!("  round {number} of {rounds}, events/s: floor {:.0}", bare.events_per_s());
@@ -125,20 +134,20 @@ fn measure_batch(
         figures.put(format!("floor_ratio_{batch}{}_in_disk_calls", contender.suffix), disk / whole);
     }
     if arguments.detail {
-        where_the_time_goes(&mut contenders[0].log, &mut floor, batch)?;
+        where_the_time_goes(&mut contenders[0].log, &mut floor, &processors, batch)?;
     }
     drop(contenders);
     Ok(std::fs::remove_dir_all(folder)?)
 }
 
 /// The writer's calls beside the same calls of the floor.
-fn where_the_time_goes(log: &mut Log<'_>, floor: &mut Floor, batch: usize) -> Outcome<()> {
+fn where_the_time_goes(log: &mut Log<'_>, floor: &mut Floor, processors: &Processors, batch: usize) -> Outcome<()> {
     const COMMITS: usize = 400;
     let calls = Call::ALL;
     let look = |log: &Log<'_>| (calls.map(|call| log.watch.writer(call)), calls.map(|call| log.watch.calls(call)));
     let (before, keeper) = (look(log), log.watch.keeper());
     log.prepare((COMMITS + 1) * batch);
-    let took = log.run(batch, COMMITS)?;
+    let took = processors.aside(|| log.run(batch, COMMITS))?;
     let (after, keeper) = (look(log), log.watch.keeper() - keeper);
     let a_commit = |time: Duration| time.as_secs_f64() * 1e6 / COMMITS as f64;
     let mut rest = took.elapsed;
@@ -154,7 +163,7 @@ fn where_the_time_goes(log: &mut Log<'_>, floor: &mut Floor, batch: usize) -> Ou
         a_commit(rest),
         a_commit(keeper)
     );
-    let bare = floor.run(batch, COMMITS)?;
+    let bare = processors.at_the_disk(|| floor.run(batch, COMMITS))?;
     let (write, flush) = (a_commit(floor.writing), a_commit(floor.flushing));
     println!("  the floor took {:.1} us a commit: {write:.1} in Write, {flush:.1} in Flush", a_commit(bare.elapsed));
     Ok(())
@@ -168,14 +177,18 @@ fn measure_partitions(arguments: &Arguments, pool: &[Report], figures: &mut Figu
     let mut many = Log::with_threads(&folder.join("32"), options(32)?, pool, Spread::InTurn)?;
     few.settle()?;
     many.settle()?;
+    let mut floor = Floor::new(&folder)?;
+    floor.take_frames(&folder.join("4"), 1024)?;
+    let processors = Processors::share_out(&mut floor)?;
+    processors.place_writers()?;
     let mut ratios = Vec::new();
     for number in 1..=rounds {
         let (mut four, mut thirty_two) = (Took::default(), Took::default());
         for _ in 0..SLICES {
             few.prepare((SLICE_64 + 1) * 64);
-            four.add(few.run(64, SLICE_64)?);
+            four.add(processors.aside(|| few.run(64, SLICE_64))?);
             many.prepare((SLICE_64 + 1) * 64);
-            thirty_two.add(many.run(64, SLICE_64)?);
+            thirty_two.add(processors.aside(|| many.run(64, SLICE_64))?);
         }
         let (four, thirty_two) = (four.events_per_s(), thirty_two.events_per_s());
         println!("  round {number} of {rounds}, events/s: 4 partitions {four:.0}, 32 partitions {thirty_two:.0}");

@@ -23,6 +23,7 @@ mod floor;
 mod log;
 mod peers;
 mod priority;
+mod processors;
 mod programs;
 mod reading;
 mod stored;

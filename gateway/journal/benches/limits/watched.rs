@@ -142,6 +142,12 @@ impl DiskFile for WatchedFile {
         if self.flushes { self.watch.over(Call::Flush, || self.file.flush()) } else { Ok(()) }
     }
 
+    fn start_flush(&self, at: u64, bytes: u64) {
+        if self.flushes {
+            self.watch.over(Call::Flush, || self.file.start_flush(at, bytes));
+        }
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
