@@ -15,6 +15,7 @@ use crate::options::{Options, Priority};
 use crate::random::SplitMix64;
 use crate::shared::{KeeperSignal, STATE_SLOT, STATE_TOPIC, Shared, layout};
 use crate::stats::Counters;
+use crate::stops::Stops;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, OnceLock};
 use crate::waiting::Waiters;
 
@@ -85,6 +86,7 @@ pub(crate) fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> S
         shed_again_ms: AtomicU64::new(0),
         expire_again_ms: AtomicU64::new(0),
         weights: Mutex::default(),
+        stops: Stops::default(),
         durable: AtomicU64::new(last.0),
         committed: Waiters::default(),
         room: Waiters::default(),

@@ -1,26 +1,31 @@
 //! Looking at a journal from outside, also while a gateway writes it: nothing is changed, nothing is locked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Now, Offset, Position, TopicPartition};
 
-use crate::book::Reach;
+use crate::book::{Kept, Lease, Reach};
 use crate::checkpoint::{CheckpointError, Layer};
 use crate::disk::{Access, Disk};
+use crate::ends::Ends;
 use crate::files::{Files, list};
 use crate::format::batch::BatchError;
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_partition_key};
 use crate::format::footer::Footer;
 use crate::format::frame::{BatchEntry, Frame};
-use crate::format::segment::SegmentHead;
-use crate::item::{ReadItem, push_records};
-use crate::read::{ReadChunk, internal};
+use crate::format::segment::{FRAMES_AT, SegmentHead};
+use crate::item::{ItemInPlace, ReadOn};
+use crate::read::ReadChunk;
 use crate::recover::{Copies, OpenError, Surveyed, Visit, read_log};
 use crate::scan::Account;
 use crate::shared::STATE_TOPIC;
-use crate::walk::{Frames, Patience, Step};
+use crate::stops::Stops;
+use crate::stretch::{self, Gaps, Missing, Source, Stretch, gaps_of, internal, lapped};
+use crate::sync::Mutex;
+use crate::waiting::hold;
+use crate::walk::Patience;
 
 /// A segment, in figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +117,9 @@ pub struct Inspect {
     pub(crate) segments: Vec<Surveyed>,
     account: Account,
     cursors: Reaches,
-    bounds: BTreeMap<TopicPartition, Offset>,
+    partitions: BTreeMap<TopicPartition, Kept>,
+    known: Mutex<Known>,
+    stops: Stops,
     free: usize,
     disk_bytes: u64,
     files: Vec<(String, u64)>,
@@ -121,6 +128,13 @@ pub struct Inspect {
     span: Option<(Now, Now)>,
     closed: bool,
     tail: Option<String>,
+}
+
+/// What is known to be missing, from the footers and from what was read since.
+#[derive(Default)]
+struct Known {
+    gaps: Gaps,
+    holes: BTreeSet<(Position, Position)>,
 }
 
 /// A batch that can't be read, in a frame that is sound.
@@ -188,7 +202,9 @@ impl Inspect {
             segments: Vec::new(),
             account: Account::default(),
             cursors: BTreeMap::new(),
-            bounds: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            known: Mutex::default(),
+            stops: Stops::default(),
             free,
             disk_bytes,
             files: entries.into_iter().map(|entry| (entry.name, entry.bytes)).collect(),
@@ -198,15 +214,18 @@ impl Inspect {
             closed: false,
             tail: None,
         };
-        inspect.read_checkpoints(&files)?;
+        let bounds = inspect.read_checkpoints(&files)?;
         inspect.read_segments(files, &patience);
+        inspect.end(bounds);
         Ok(inspect)
     }
 
-    fn read_checkpoints(&mut self, files: &Files) -> Result<(), OpenError> {
+    /// Gives what they know of the partitions' ends.
+    fn read_checkpoints(&mut self, files: &Files) -> Result<BTreeMap<TopicPartition, Offset>, OpenError> {
+        let mut bounds = BTreeMap::new();
         // Oldest first: the newest has the last word.
         for (_, name, _) in files.checkpoints.iter().rev() {
-            let (cursors, bounds) = (&mut self.cursors, &mut self.bounds);
+            let cursors = &mut self.cursors;
             let read = Layer::open(&*self.disk, name, Access::Read, true).and_then(|layer| {
                 for change in layer.entries(&[CURSOR]) {
                     if let (key, Some(value)) = change? {
@@ -229,7 +248,7 @@ impl Inspect {
                 Err(error) => self.checkpoint_problems.push((name.clone(), error.to_string())),
             }
         }
-        Ok(())
+        Ok(bounds)
     }
 
     fn read_segments(&mut self, files: Files, patience: &Patience) {
@@ -238,6 +257,18 @@ impl Inspect {
         let spans = || log.segments.iter().filter_map(|segment| segment.survey.span);
         self.span = spans().next().zip(spans().next_back()).map(|((first, _), (_, last))| (first, last));
         (self.account, self.segments, self.closed, self.tail) = (log.account, log.segments, log.clean, log.unproved);
+    }
+
+    /// What is missing behind the last frame is told there, as it will be once the journal has been opened.
+    fn end(&mut self, bounds: BTreeMap<TopicPartition, Offset>) {
+        let mut ends = Ends::of(&self.account);
+        bounds.into_iter().for_each(|(at, next)| ends.checkpoint(at, next));
+        self.partitions = ends.kept;
+        let mut known = Known { gaps: std::mem::take(&mut self.account.gaps), holes: BTreeSet::new() };
+        if !ends.gaps.is_empty() {
+            known.gaps.entry(self.behind()).or_default().extend(ends.gaps);
+        }
+        self.known = Mutex::new(known);
     }
 
     /// The figures.
@@ -267,7 +298,7 @@ impl Inspect {
             set_aside: self.files.iter().filter(|(name, _)| name.starts_with("damaged-")).cloned().collect(),
             partitions: self.partitions(),
             groups: self.groups(),
-            gaps: self.account.gaps.values().flatten().cloned().collect(),
+            gaps: hold(&self.known).gaps.values().flatten().cloned().collect(),
             events: self.account.events,
             span: self.span,
             closed: self.closed,
@@ -280,17 +311,14 @@ impl Inspect {
     }
 
     fn partitions(&self) -> Vec<PartitionFigures> {
-        let mut next = self.bounds.clone();
-        next.extend(self.account.next.iter().map(|(at, next)| (at.clone(), *next)));
-        let partitions = next.into_iter().filter(|(at, _)| !internal(at));
-        partitions
-            .map(|(at, next)| PartitionFigures {
-                first: self.account.first.get(&at).copied().unwrap_or(next),
-                span: self.written(&at),
-                at,
-                next,
-            })
-            .collect()
+        let partitions = self.partitions.iter().filter(|(at, _)| !internal(at));
+        let figures = partitions.map(|(at, kept)| PartitionFigures {
+            at: at.clone(),
+            first: kept.first,
+            next: kept.next,
+            span: self.written(at),
+        });
+        figures.collect()
     }
 
     fn written(&self, at: &TopicPartition) -> Option<(Now, Now)> {
@@ -322,42 +350,72 @@ impl Inspect {
         self.segments.first().map_or(Position(0), |segment| segment.head.base)
     }
 
+    /// The position behind the last frame.
+    fn behind(&self) -> Position {
+        self.segments.last().map_or(Position(0), behind)
+    }
+
     /// Reads as [`crate::Journal::read`] does, what was there at opening. For a live tail open it again.
     #[must_use]
     pub fn read(&self, from: Position, bytes_max: usize) -> ReadChunk {
-        let (mut items, mut next, mut bytes) = (Vec::new(), from, 0);
-        for segment in &self.segments {
-            let (head, end) = (&segment.head, segment.survey.end);
-            let behind = if head.cold { head.limit() } else { head.position(end) };
-            if behind <= from {
-                continue;
-            }
-            let mut frames = Frames::new(&*segment.file, head, end, from);
-            let mut told = from.max(head.base);
-            while let Some(step) = frames.step() {
-                let Step::Frame(frame, after) = step else { continue };
-                items.extend(self.gaps(told..Position(frame.position.0 + 1)));
-                told = told.max(Position(frame.position.0 + 1));
-                for entry in frame.batches.iter().filter(|entry| !internal(&entry.at)) {
-                    push_records(entry, frame.epoch, Offset(0), &mut items);
-                }
-                bytes += frame.bytes.len();
-                next = after;
-                if bytes >= bytes_max {
-                    return ReadChunk { items, next, caught_up: false };
-                }
-            }
-            items.extend(self.gaps(told..head.limit()));
-            next = next.max(behind);
-        }
-        ReadChunk { items, next, caught_up: true }
+        let mut items = Vec::new();
+        let ReadOn { next, caught_up } = self.read_in_place(from, bytes_max, |item| items.push(item.keep()));
+        ReadChunk { items, next, caught_up }
     }
 
-    /// The gaps to be told at these places. They need not be a frame's: what is missing may be all that was there.
-    fn gaps(&self, places: std::ops::Range<Position>) -> impl Iterator<Item = ReadItem> {
-        let found = (places.start < places.end).then(|| self.account.gaps.range(places));
-        found.into_iter().flatten().flat_map(|(_, gaps)| gaps).cloned().map(ReadItem::Gap)
+    /// The same as [`crate::Journal::read_in_place`] does.
+    pub fn read_in_place(&self, from: Position, bytes_max: usize, mut visit: impl FnMut(ItemInPlace<'_>)) -> ReadOn {
+        stretch::visit(self, from, bytes_max, &mut visit)
     }
+}
+
+impl Source for Inspect {
+    fn look(&self, from: Position) -> (Vec<Gap>, Result<Stretch, Position>) {
+        let firsts = self.partitions.iter().filter(|_| from < self.start()).map(|(at, kept)| (at, kept.first));
+        let (lapped, known) = (lapped(firsts), hold(&self.known));
+        let mut ahead = self.segments.iter().enumerate().filter(|(_, segment)| behind(segment) > from);
+        let found = ahead.find_map(|(index, segment)| {
+            let gaps = gaps_of(&known.gaps, &segment.head, from);
+            let (head, end, file) = (segment.head, segment.survey.end, Arc::clone(&segment.file));
+            let behind = if index + 1 == self.segments.len() { behind(segment) } else { head.limit() };
+            (end > FRAMES_AT || !gaps.is_empty()).then(|| Stretch {
+                lease: Arc::new(Lease { head, file }),
+                from,
+                end,
+                behind,
+                gaps,
+                ranges: segment.survey.ranges.clone(),
+                journal_end: self.behind(),
+            })
+        });
+        (lapped, found.ok_or_else(|| from.max(self.behind())))
+    }
+
+    fn missing<T>(&self, look: impl FnOnce(Missing<'_>) -> T) -> T {
+        let Known { gaps, holes } = &mut *hold(&self.known);
+        look(Missing { gaps, holes })
+    }
+
+    fn stops(&self) -> &Stops {
+        &self.stops
+    }
+
+    fn read_patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn is_stopped(&self) -> bool {
+        false
+    }
+
+    fn note_refused(&self, _: &Arc<Lease>) {}
+
+    fn note_unreadable(&self) {}
+}
+
+/// The position behind a segment's last frame.
+const fn behind(segment: &Surveyed) -> Position {
+    if segment.head.cold { segment.head.limit() } else { segment.head.position(segment.survey.end) }
 }
 
 pub(crate) type Reaches = BTreeMap<Group, BTreeMap<TopicPartition, Reach>>;

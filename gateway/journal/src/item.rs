@@ -82,14 +82,21 @@ impl<'a> RecordInPlace<'a> {
         Self { topic, partition, offset, epoch, timestamp, key, value, header, memory }
     }
 
+    /// What was stored, without its place, to be kept as [`RecordInPlace::keep`] is.
+    #[inline]
+    #[must_use]
+    pub fn stored(&self) -> StoredRecord {
+        let share = |piece: &[u8]| self.memory.slice_ref(piece);
+        let (key, value, header) = (share(self.key), self.value.map(share), share(self.header));
+        StoredRecord { timestamp: self.timestamp, key, value, header }
+    }
+
     /// To be kept: it shares the memory that it was read into, which stays until the last of its kind goes.
     #[inline]
     #[must_use]
     pub fn keep(&self) -> ReadRecord {
-        let Self { topic, partition, offset, epoch, timestamp, key, value, header, memory } = *self;
-        let share = |piece: &[u8]| memory.slice_ref(piece);
-        let record = StoredRecord { timestamp, key: share(key), value: value.map(share), header: share(header) };
-        ReadRecord { topic: topic.clone(), partition, offset, epoch, record }
+        let Self { topic, partition, offset, epoch, .. } = *self;
+        ReadRecord { topic: topic.clone(), partition, offset, epoch, record: self.stored() }
     }
 }
 

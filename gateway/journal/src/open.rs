@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use lamppost_event::{Clock, Commit, Epoch, Gap, Offset, Position};
+use lamppost_event::{Clock, Commit, Epoch, Position};
 
 use crate::assemble::{Ground, assemble};
 use crate::book::{Book, Delta};
 use crate::checkpoint::{CheckpointError, Find, Layer, Stack, find};
 use crate::disk::{Access, Disk, DiskError};
+use crate::ends::Ends;
 use crate::files::{Files, REFUSALS, list};
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_partition_key};
 use crate::found::Found;
 use crate::options::Options;
 use crate::random::SplitMix64;
-use crate::read::internal;
 use crate::recover::{Copies, Log, OpenError, Recovery, Surveyed, read_log};
 use crate::scan::Note;
 use crate::shared::Shared;
@@ -103,9 +103,13 @@ pub(crate) fn open(
     // Where what comes next will be told of.
     let goes_on = segments.last().filter(|_| same_epoch).map(|last| last.head.position(last.survey.end));
     let end = goes_on.unwrap_or(next_base);
-    load_partitions(&mut book, &account, end);
-    load_checkpoint(&mut book, &checkpoint.stack, end)
+    let mut ends = Ends::of(&account);
+    load_checkpoint(&mut book, &checkpoint.stack, &mut ends)
         .map_err(|error| DiskError::of("read", checkpoint.stack.name())(std::io::Error::other(error)))?;
+    book.partitions = ends.kept;
+    if !ends.gaps.is_empty() {
+        book.gaps.entry(end).or_default().extend(ends.gaps);
+    }
     book.checkpoint = Arc::new(checkpoint.stack);
     let ground = Ground { disk, options, clock, identity: recovery.identity, random, lock };
     let shared = assemble(ground, book, found.last_ranges);
@@ -284,34 +288,14 @@ fn report(recovery: &mut Recovery, account: &crate::scan::Account, epoch: Epoch,
     recovery.gaps = account.gaps.values().flatten().cloned().collect();
 }
 
-/// What damaged places may have held is left out of the offsets: should they be readable again one day, no offset has two events.
-fn load_partitions(book: &mut Book, account: &crate::scan::Account, end: Position) {
-    for (at, next) in &account.next {
-        let first = account.first.get(at).copied().unwrap_or(*next);
-        let doubt = account.doubt.get(at).copied().unwrap_or(0);
-        let to = Offset(next.0.saturating_add(doubt));
-        if to > *next && !internal(at) {
-            let reason = "a damaged place may have held some of these".to_owned();
-            book.gaps.entry(end).or_default().push(Gap { at: at.clone(), from: *next, to, reason });
-        }
-        book.partitions.insert(at.clone(), crate::book::Kept { first: first.min(to), next: to });
-    }
-}
-
-/// Cursors and bounds of the checkpoint. Where it knows of more offsets than the log holds, the log has lost them.
-fn load_checkpoint(book: &mut Book, checkpoint: &Stack, end: Position) -> Result<(), CheckpointError> {
+/// Cursors and bounds of the checkpoint.
+fn load_checkpoint(book: &mut Book, checkpoint: &Stack, ends: &mut Ends) -> Result<(), CheckpointError> {
     let mut found = Found { cursors: std::mem::take(&mut book.cursors), ..Found::default() };
     checkpoint.scan(&[CURSOR], &mut |key, value| found.cursor(&key, &value))?;
     book.cursors = found.cursors;
     checkpoint.scan(&[PARTITION], &mut |key, value| {
-        let (Some(at), Some((_, next))) = (read_partition_key(&key), read_bounds(&value)) else { return };
-        let kept = book.partitions.entry(at.clone()).or_insert(crate::book::Kept { first: next, next });
-        if kept.next < next {
-            if !at.topic.as_str().starts_with("__") {
-                let reason = "lost at the end of the log".to_owned();
-                book.gaps.entry(end).or_default().push(Gap { at, from: kept.next, to: next, reason });
-            }
-            kept.next = next;
+        if let (Some(at), Some((_, next))) = (read_partition_key(&key), read_bounds(&value)) {
+            ends.checkpoint(at, next);
         }
     })
 }

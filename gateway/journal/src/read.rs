@@ -1,20 +1,20 @@
 //! Reading: durable frames only, in the order of the log, gaps where something is missing.
 
-use std::cell::Cell;
-use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lamppost_event::{Cursor, Gap, Group, JournalStopped, Offset, Position, Resume, TopicPartition};
 
-use crate::book::{Book, Lease, Ranges, Segment};
+use crate::book::{Book, Lease, Segment};
 use crate::format::frame::Frame;
-use crate::format::segment::{FRAMES_AT, SegmentHead};
-use crate::item::{ItemInPlace, ReadItem, ReadOn, each_record, push_records};
-use crate::scan::Account;
+use crate::format::segment::FRAMES_AT;
+use crate::item::{ItemInPlace, ReadItem, ReadOn, push_records};
 use crate::shared::Shared;
 use crate::stats::count;
+use crate::stops::Stops;
+use crate::stretch::{self, LAPPED, Missing, Source, gaps_of, lapped};
+pub(crate) use crate::stretch::{Stretch, internal};
 use crate::waiting::hold;
-use crate::walk::{Frames, Patience, Step};
 
 /// What one read gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,36 +49,9 @@ pub struct PartitionBounds {
     pub next: Offset,
 }
 
-/// A stretch of one segment to read, as of one moment.
-pub(crate) struct Stretch {
-    lease: Arc<Lease>,
-    from: Position,
-    /// The byte behind its last frame.
-    end: u64,
-    /// Where to go on behind it.
-    behind: Position,
-    gaps: Vec<(Position, Gap)>,
-    ranges: Ranges,
-    journal_end: Position,
-}
-
-impl Stretch {
-    pub(crate) fn head(&self) -> &SegmentHead {
-        &self.lease.head
-    }
-}
-
 /// What an event takes in a segment, about: for how many room is made at once, and for how many at most.
 const EVENT_BYTES: usize = 160;
 const ITEMS_MAX: usize = 8192;
-/// More are not remembered.
-const KNOWN_HOLES_MAX: usize = 1024;
-
-const LAPPED: &str = "recycled before it was read";
-
-pub(crate) fn internal(at: &TopicPartition) -> bool {
-    at.topic.as_str().starts_with("__")
-}
 
 impl Shared {
     pub(crate) fn read(&self, from: Position, bytes_max: usize) -> Result<ReadChunk, JournalStopped> {
@@ -94,51 +67,14 @@ impl Shared {
         bytes_max: usize,
         visit: &mut impl FnMut(ItemInPlace<'_>),
     ) -> Result<ReadOn, JournalStopped> {
-        let on = self.visit(from, bytes_max, visit);
+        self.running()?;
+        let on = stretch::visit(self, from, bytes_max, visit);
         // What was held while it was read may be what the keeper waits for.
         let waiting = !hold(&self.book).retiring.is_empty();
         if waiting || !hold(&self.gather).has_room(false) {
             self.ask_keeper();
         }
-        on
-    }
-
-    fn visit(
-        &self,
-        from: Position,
-        bytes_max: usize,
-        visit: &mut impl FnMut(ItemInPlace<'_>),
-    ) -> Result<ReadOn, JournalStopped> {
-        self.running()?;
-        let (mut next, mut bytes, any) = (from, 0, Cell::new(false));
-        let mut visit = |item: ItemInPlace<'_>| {
-            any.set(true);
-            visit(item);
-        };
-        loop {
-            let (lapped, stretch) = {
-                // One look: what is published between two of them would be jumped over.
-                let book = hold(&self.book);
-                let stretch = stretch(&book, next).ok_or_else(|| next.max(book.end));
-                (lapped(&book, next), stretch)
-            };
-            lapped.into_iter().for_each(|gap| visit(ItemInPlace::Gap(gap)));
-            let stretch = match stretch {
-                Ok(stretch) => stretch,
-                Err(next) => return Ok(ReadOn { next, caught_up: true }),
-            };
-            next = self.read_stretch(&stretch, bytes_max, &mut bytes, &mut |frame, gaps| {
-                gaps.into_iter().for_each(|gap| visit(ItemInPlace::Gap(gap)));
-                if let Some(frame) = frame {
-                    let entries = frame.batches.iter().filter(|entry| !internal(&entry.at));
-                    entries.for_each(|entry| each_record(entry, frame.epoch, Offset(0), &mut visit));
-                }
-                true
-            });
-            if bytes >= bytes_max && any.get() {
-                return Ok(ReadOn { next, caught_up: next >= stretch.journal_end });
-            }
-        }
+        Ok(on)
     }
 
     /// Goes through a stretch until `bytes_max`, or until `take` gives false. Gives where to go on.
@@ -149,97 +85,7 @@ impl Shared {
         bytes: &mut usize,
         take: &mut dyn FnMut(Option<&Frame>, Vec<Gap>) -> bool,
     ) -> Position {
-        let head = &stretch.lease.head;
-        let mut gaps = stretch.gaps.clone();
-        let mut patience = Patience::new(self.options.read_patience);
-        let mut frames = Frames::new(&*stretch.lease.file, head, stretch.end, stretch.from).limited(bytes_max);
-        // Gaps before this position have been told.
-        let (mut hole, mut told) = (None, stretch.from);
-        while let Some(step) = frames.step() {
-            let (frame, next) = match step {
-                Step::Frame(frame, next) => (frame, next),
-                Step::Hole { at, refused: true } if !self.is_known_hole(head.position(at)) && patience.pause() => {
-                    // Refused is not damaged: it is asked for again before it is called a gap.
-                    frames.again(at);
-                    continue;
-                }
-                Step::Hole { at, refused } => {
-                    hole.get_or_insert(at);
-                    if refused {
-                        self.note_refused(&stretch.lease);
-                    }
-                    continue;
-                }
-                Step::Passed => {
-                    // What is missing before it is of no concern to who has read further; but it is not asked for again.
-                    if let Some(from) = hole.take() {
-                        let key = (head.position(from), head.position(frames.at()));
-                        hold(&self.book).known_holes.insert(key);
-                    }
-                    continue;
-                }
-            };
-            patience = Patience::new(self.options.read_patience);
-            if let Some(from) = hole.take() {
-                gaps = self.account_for_hole(stretch, from..frames.at() - frame.padded(), told);
-            }
-            told = Position(frame.position.0 + 1);
-            *bytes += frame.bytes.len();
-            let more = take(Some(&frame), due(&mut gaps, frame.position));
-            if !more || (*bytes >= bytes_max && frames.at() < stretch.end) {
-                return next;
-            }
-        }
-        if let Some(from) = hole {
-            gaps = self.account_for_hole(stretch, from..stretch.end, told);
-        }
-        let rest = due(&mut gaps, Position(head.limit().0 - 1));
-        if !rest.is_empty() {
-            take(None, rest);
-        }
-        stretch.behind
-    }
-
-    /// The disk refuses to read a part of that segment: its file is not to be used again.
-    fn note_refused(&self, lease: &Arc<Lease>) {
-        let mut book = hold(&self.book);
-        let Book { segments, retiring, .. } = &mut *book;
-        if let Some(segment) = segments.iter_mut().chain(retiring).find(|segment| Arc::ptr_eq(&segment.lease, lease)) {
-            segment.refused = true;
-        }
-    }
-
-    fn is_known_hole(&self, position: Position) -> bool {
-        let book = hold(&self.book);
-        self.stopped.get().is_some() || book.known_holes.iter().any(|(from, to)| *from <= position && position < *to)
-    }
-
-    /// These bytes were passed over: names what that cost this reader, unless it is known from before. A later look may read
-    /// them; that does not help the reader who is past them. Gives all gaps to be told from a position on.
-    fn account_for_hole(&self, stretch: &Stretch, hole: Range<u64>, told: Position) -> Vec<(Position, Gap)> {
-        let head = &stretch.lease.head;
-        let key = (head.position(hole.start), head.position(hole.end));
-        let known = hold(&self.book).known_holes.contains(&key);
-        let found = if known { Vec::new() } else { missing(stretch, hole) };
-        let mut book = hold(&self.book);
-        for (position, gap) in found {
-            let known =
-                book.gaps.values().flatten().any(|old| old.at == gap.at && old.from <= gap.from && gap.to <= old.to);
-            if !known {
-                let told = book.gaps.entry(position).or_default();
-                told.push(gap);
-                told.sort_by_key(|gap| gap.from);
-            }
-        }
-        if book.known_holes.len() >= KNOWN_HOLES_MAX {
-            // Those that are met again are accounted for again, and found in the book.
-            book.known_holes.clear();
-        }
-        if book.known_holes.insert(key) && !known {
-            count(&self.counters.unreadable, 1);
-        }
-        // Another reader may have come upon more since this one looked at the book.
-        gaps_in(&book, told.max(head.base)..head.limit()).collect()
+        stretch::go_through(self, stretch, bytes_max, bytes, take)
     }
 
     pub(crate) fn read_partition(
@@ -264,7 +110,7 @@ impl Shared {
         }
         let mut place = start;
         let mut bytes = 0;
-        while let Some(stretch) = place.and_then(|place| stretch(&hold(&self.book), place)) {
+        while let Some(stretch) = place.and_then(|place| stretch_at(&hold(&self.book), place)) {
             let mut ignored = 0;
             let behind = self.read_stretch(&stretch, usize::MAX, &mut ignored, &mut |frame, gaps| {
                 for gap in gaps {
@@ -314,7 +160,7 @@ impl Shared {
             let first = book.segments.front().map_or(Position(0), |segment| segment.lease.head.base);
             let lapped = book.partitions.iter().any(|(at, kept)| !internal(at) && next_of(at) < kept.first);
             let undone = |segment: &&Segment| {
-                let gaps = gaps_of(&book, segment, segment.lease.head.base);
+                let gaps = gaps_of(&book.gaps, &segment.lease.head, segment.lease.head.base);
                 segment.ranges.iter().any(|(at, (_, to))| !internal(at) && next_of(at) < *to)
                     || gaps.iter().any(|(_, gap)| next_of(&gap.at) < gap.to)
             };
@@ -334,7 +180,7 @@ impl Shared {
 
     /// Where reading meets the first event or gap from `base` on that the cursors have not passed.
     fn first_undone(&self, base: Position, cursors: &[Cursor]) -> Position {
-        let Some(stretch) = stretch(&hold(&self.book), base) else { return base };
+        let Some(stretch) = stretch_at(&hold(&self.book), base) else { return base };
         let next_of = |at: &TopicPartition| {
             cursors.iter().find(|cursor| cursor.at == *at).map_or(Offset(0), |cursor| cursor.next)
         };
@@ -355,20 +201,50 @@ impl Shared {
     }
 }
 
-/// What fell out before `from` could be read.
-fn lapped(book: &Book, from: Position) -> Vec<Gap> {
-    let first = book.segments.front().map_or(Position(0), |segment| segment.lease.head.base);
-    if from >= first {
-        return Vec::new();
+impl Source for Shared {
+    fn look(&self, from: Position) -> (Vec<Gap>, Result<Stretch, Position>) {
+        let book = hold(&self.book);
+        let first = book.segments.front().map_or(Position(0), |segment| segment.lease.head.base);
+        let firsts = book.partitions.iter().filter(|_| from < first).map(|(at, kept)| (at, kept.first));
+        (lapped(firsts), stretch_at(&book, from).ok_or_else(|| from.max(book.end)))
     }
-    let gone = book.partitions.iter().filter(|(at, kept)| !internal(at) && kept.first > Offset(0));
-    gone.map(|(at, kept)| Gap { at: at.clone(), from: Offset(0), to: kept.first, reason: LAPPED.to_owned() }).collect()
+
+    fn missing<T>(&self, look: impl FnOnce(Missing<'_>) -> T) -> T {
+        let Book { gaps, known_holes: holes, .. } = &mut *hold(&self.book);
+        look(Missing { gaps, holes })
+    }
+
+    fn stops(&self) -> &Stops {
+        &self.stops
+    }
+
+    fn read_patience(&self) -> Duration {
+        self.options.read_patience
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.get().is_some()
+    }
+
+    /// Its file is not to be used again.
+    fn note_refused(&self, lease: &Arc<Lease>) {
+        let mut book = hold(&self.book);
+        let Book { segments, retiring, .. } = &mut *book;
+        if let Some(segment) = segments.iter_mut().chain(retiring).find(|segment| Arc::ptr_eq(&segment.lease, lease)) {
+            segment.refused = true;
+        }
+    }
+
+    fn note_unreadable(&self) {
+        count(&self.counters.unreadable, 1);
+    }
 }
 
 /// The stretch to read at `from`, with the gaps to be told on the way. Segments without one sound frame are passed over.
-fn stretch(book: &Book, from: Position) -> Option<Stretch> {
+fn stretch_at(book: &Book, from: Position) -> Option<Stretch> {
     let mut segments = book.segments_from(from);
-    let segment = segments.find(|segment| segment.end > FRAMES_AT || !gaps_of(book, segment, from).is_empty())?;
+    let told = |segment: &Segment| !gaps_of(&book.gaps, &segment.lease.head, from).is_empty();
+    let segment = segments.find(|segment| segment.end > FRAMES_AT || told(segment))?;
     Some(stretch_of(book, segment, from))
 }
 
@@ -385,56 +261,8 @@ fn stretch_of(book: &Book, segment: &Segment, from: Position) -> Stretch {
         from,
         end: segment.end,
         behind: if last { segment.behind() } else { head.limit() },
-        gaps: gaps_of(book, segment, from),
+        gaps: gaps_of(&book.gaps, head, from),
         ranges: segment.ranges.clone(),
         journal_end: book.end,
-    }
-}
-
-/// The gaps to be told in a segment, to a reader who comes from there.
-fn gaps_of(book: &Book, segment: &Segment, from: Position) -> Vec<(Position, Gap)> {
-    let head = &segment.lease.head;
-    if from >= head.limit() { Vec::new() } else { gaps_in(book, from.max(head.base)..head.limit()).collect() }
-}
-
-fn gaps_in(book: &Book, places: Range<Position>) -> impl Iterator<Item = (Position, Gap)> {
-    let found = book.gaps.range(places);
-    found.flat_map(|(position, gaps)| gaps.iter().map(|gap| (*position, gap.clone())))
-}
-
-/// Takes the gaps up to `place` off the front.
-fn due(gaps: &mut Vec<(Position, Gap)>, place: Position) -> Vec<Gap> {
-    let count = gaps.partition_point(|(position, _)| *position <= place);
-    gaps.drain(..count).map(|(_, gap)| gap).collect()
-}
-
-/// Goes through a segment whose offsets are known, but for the hole, and names what the hole must have held.
-fn missing(stretch: &Stretch, hole: Range<u64>) -> Vec<(Position, Gap)> {
-    let head = &stretch.lease.head;
-    let mut account = Account::default();
-    for (at, (from, _)) in &stretch.ranges {
-        account.next.insert(at.clone(), *from);
-    }
-    take_frames(stretch, 0..hole.start, &mut account);
-    // Other holes have been named by those who met them.
-    account.gaps.clear();
-    take_frames(stretch, hole.end..stretch.end, &mut account);
-    for (at, (_, to)) in &stretch.ranges {
-        let next = account.next.get(at).copied().unwrap_or(*to);
-        // In a cold segment no position names a byte: behind all its frames is its end.
-        let last = if head.cold { Position(head.limit().0 - 1) } else { head.position(stretch.end - 1) };
-        account.gap(at, next, *to, last);
-    }
-    account.gaps.into_iter().flat_map(|(position, gaps)| gaps.into_iter().map(move |gap| (position, gap))).collect()
-}
-
-fn take_frames(stretch: &Stretch, bytes: Range<u64>, account: &mut Account) {
-    let head = &stretch.lease.head;
-    let mut frames = Frames::new(&*stretch.lease.file, head, stretch.end.min(bytes.end), head.base);
-    frames.again(bytes.start.max(FRAMES_AT));
-    while let Some(step) = frames.step() {
-        if let Step::Frame(frame, _) = step {
-            account.take(&frame, None);
-        }
     }
 }

@@ -11,6 +11,7 @@ use crate::gather::Gathering;
 use crate::options::Options;
 use crate::random::SplitMix64;
 use crate::stats::Counters;
+use crate::stops::Stops;
 use crate::surplus::Weights;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, OnceLock};
 use crate::waiting::Waiters;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) expire_again_ms: AtomicU64,
     /// What topics with a bound take in sealed segments. Locked after `book`.
     pub(crate) weights: Mutex<Weights>,
+    /// Where readers stopped. Nothing else is locked while it is.
+    pub(crate) stops: Stops,
     pub(crate) durable: AtomicU64,
     pub(crate) committed: Waiters,
     pub(crate) room: Waiters,

@@ -202,6 +202,8 @@ pub(crate) struct Frames<'a> {
     walk: Walk<'a>,
     from: Position,
     at: u64,
+    /// How much is wanted from `from` on, in bytes.
+    wanted: u64,
 }
 
 impl<'a> Frames<'a> {
@@ -210,14 +212,26 @@ impl<'a> Frames<'a> {
         let place = from.0.saturating_sub(head.base.0).max(FRAMES_AT).next_multiple_of(PAGE as u64);
         // In a cold segment places and positions differ: its frames say which positions they stand for.
         let at = if head.cold { FRAMES_AT } else { place };
-        Self { walk: Walk::new(file, head, end), from, at }
+        Self { walk: Walk::new(file, head, end), from, at, wanted: u64::MAX }
+    }
+
+    /// Begins at that byte of a cold segment, if it is known: nothing before it is wanted.
+    pub(crate) fn beginning(mut self, at: Option<u64>) -> Self {
+        self.at = at.unwrap_or(self.at);
+        self
     }
 
     /// Reads ahead as if `bytes` were wanted.
     pub(crate) fn limited(mut self, bytes: usize) -> Self {
         self.walk.reach = bytes.clamp(WINDOW_MIN, WINDOW_MAX);
-        self.walk.ahead = self.at.saturating_add(bytes as u64).min(self.walk.end);
+        self.wanted = bytes as u64;
+        self.want();
         self
+    }
+
+    /// What is wanted begins here, or behind.
+    fn want(&mut self) {
+        self.walk.ahead = self.at.saturating_add(self.wanted).min(self.walk.end);
     }
 
     /// Looks there next.
@@ -244,6 +258,7 @@ impl<'a> Frames<'a> {
                 continue;
             }
             if head.cold && frame.position < self.from {
+                self.want();
                 return Some(Step::Passed);
             }
             let next = if head.cold { Position(frame.position.0 + 1) } else { head.position(self.at) };

@@ -204,3 +204,51 @@ fn an_event_in_place_says_what_the_one_that_is_kept_says_also_once_its_memory_co
         assert_eq!(read_all(&journal), kept, "{compression:?}");
     }
 }
+
+/// Reads all in steps of one frame each; gives the events, and the bytes that were read of cold files for them.
+fn frame_by_frame(hooks: &hooked::Hooks, mut read: impl FnMut(Position, &mut u64) -> ReadOn) -> (u64, u64) {
+    let bytes = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = Arc::clone(&bytes);
+    *hooks.on_read.lock().unwrap() = Some(Box::new(move |name, _, length| {
+        let cold = if name.starts_with("cold-") { length as u64 } else { 0 };
+        counted.fetch_add(cold, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }));
+    let (mut from, mut events) = (Position(0), 0);
+    loop {
+        let on = read(from, &mut events);
+        from = on.next;
+        if on.caught_up {
+            *hooks.on_read.lock().unwrap() = None;
+            return (events, bytes.load(std::sync::atomic::Ordering::Relaxed));
+        }
+    }
+}
+
+#[test]
+fn a_cold_segment_that_is_read_in_small_steps_is_still_read_once() {
+    const EVENTS: u64 = 400;
+    let (disk, hooks) = hooked::Hooked::new(&SimDisk::new(1));
+    let mut options = small_options(1);
+    (options.event_bytes_max, options.frame_bytes_max, options.segment_bytes) = (64 << 10, 256 << 10, 2 << 20);
+    options.quota_bytes = 10 * options.segment_bytes;
+    options.required = vec![group()];
+    let (journal, hand, _) = Journal::open_by_hand(disk.clone(), options, HandClock::new()).unwrap();
+    let mut random = SplitMix64::new(1);
+    for _ in 0..EVENTS {
+        let noise: String = (0..1500).map(|_| format!("{:016x}", random.next_u64())).collect();
+        append(&journal, 0, &noise);
+        hand.commit().unwrap();
+        while hand.keep().unwrap() {}
+    }
+    let stats = journal.stats();
+    assert!(stats.segments_cold > 0 && stats.cold_bytes > 2 << 20, "{stats:?}");
+    let inspect = Inspect::open(disk).unwrap();
+    let inside = frame_by_frame(&hooks, |from, events| journal.read_in_place(from, 1, |_| *events += 1).unwrap());
+    let outside = frame_by_frame(&hooks, |from, events| inspect.read_in_place(from, 1, |_| *events += 1));
+    for (events, bytes) in [inside, outside] {
+        assert_eq!(events, EVENTS);
+        let cold = stats.cold_bytes;
+        assert!(cold <= bytes && bytes < cold + cold / 4, "{bytes} bytes were read of {cold} cold ones");
+    }
+}
