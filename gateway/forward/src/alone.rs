@@ -13,9 +13,11 @@ use lamppost_event::{Gap, Item, JournalStopped, Offset, Outlet, Partition, Posit
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::timeout;
 
+use crate::bounds::Bounds;
 use crate::config::ForwardConfig;
 use crate::counters::Counters;
 use crate::doubt::{Jump, place};
+use crate::engine::Target;
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
 use crate::stamp::{Stamp, Timing};
@@ -93,8 +95,8 @@ impl Alone {
     }
 
     /// Which time the event goes out with.
-    fn timing(&self, stored: &Stored) -> Timing {
-        if self.untimely == Some((stored.partition, stored.offset)) { Timing::Sending } else { Timing::Own }
+    fn timing(&self, stored: &Stored, bounds: Bounds) -> Timing {
+        if self.untimely == Some((stored.partition, stored.offset)) { Timing::Sending } else { Timing::Own(bounds) }
     }
 
     /// Sends one event; if its own time is refused, once more with the time of sending. `None`: it waits for the clock.
@@ -102,14 +104,14 @@ impl Alone {
         &mut self,
         config: &ForwardConfig,
         counters: &Arc<Counters>,
-        target: (&Topic, u16),
+        target: &Target,
         stored: &Stored,
         mut stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
     ) -> Option<Outcome> {
-        let (name, partitions) = target;
-        let partition = lamppost_event::partition_of(&stored.event.key, partitions);
+        let Target { name, partitions, bounds } = target;
+        let partition = lamppost_event::partition_of(&stored.event.key, *partitions);
         loop {
-            let stamp = stamp(stored, self.timing(stored))?;
+            let stamp = stamp(stored, self.timing(stored, *bounds))?;
             let out = Outgoing { name, partition, stored, stamp };
             counters.sent.fetch_add(1, Relaxed);
             match self.send(config, counters, &out).await {
@@ -140,9 +142,14 @@ impl Alone {
                 Outcome::Delivered
             }
             Err(code) => {
-                // After a failure its order is not certain any more: the next one gets a new producer.
-                drop(kafka.close().await);
-                Outcome::Failed { class: classify(code), why: code.to_string() }
+                let class = classify(code);
+                // Refused by the cluster's own word, it is nowhere. After any other failure that is not certain: the next one gets a new producer.
+                if matches!(class, Class::Untimely | Class::Poison) && kafka.fatal().is_none() {
+                    self.kafka = Some(kafka);
+                } else {
+                    drop(kafka.close().await);
+                }
+                Outcome::Failed { class, why: code.to_string() }
             }
         }
     }
@@ -186,8 +193,7 @@ pub(crate) struct StepInput {
     pub(crate) counters: Arc<Counters>,
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) cursors: HashMap<Partition, Offset>,
-    pub(crate) name: Topic,
-    pub(crate) partitions: u16,
+    pub(crate) target: Target,
 }
 
 /// The offsets that are missing before `item`, if nothing of its topic is in flight.
@@ -203,7 +209,7 @@ pub(crate) async fn step(
     input: StepInput,
     stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
 ) -> (Box<Alone>, Result<Step, JournalStopped>) {
-    let StepInput { config, counters, outlet, cursors, name, partitions } = input;
+    let StepInput { config, counters, outlet, cursors, target } = input;
     let read_bytes = config.read_bytes;
     let topic = alone.topic.clone();
     let at = alone.at;
@@ -230,7 +236,7 @@ pub(crate) async fn step(
         Ok(None) => return (alone, Ok(Step::End)),
         Err(stopped) => return (alone, Err(stopped)),
     };
-    let outcome = alone.deliver(&config, &counters, (&name, partitions), &stored, stamp).await;
+    let outcome = alone.deliver(&config, &counters, &target, &stored, stamp).await;
     if outcome != Some(Outcome::Delivered) {
         alone.put_back(Item::Event(stored.clone()));
     }

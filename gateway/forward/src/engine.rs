@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::bounds::Bounds;
 use crate::burial::{Burials, Place};
 use crate::config::ForwardConfig;
 use crate::counters::Counters;
@@ -38,6 +39,7 @@ const BATCH_BYTES_FLOOR: usize = 32 << 10;
 pub(crate) struct Target {
     pub(crate) name: Topic,
     pub(crate) partitions: u16,
+    pub(crate) bounds: Bounds,
 }
 
 /// What work in the background comes back with.
@@ -45,6 +47,7 @@ pub(crate) enum Done {
     Read { generation: u64, from: Position, chunk: Result<Chunk, JournalStopped> },
     Grown { generation: u64 },
     Resolved { topic: Topic, name: Topic, resolution: Resolution },
+    Bounds { topic: Topic, bounds: Option<Bounds> },
     Step { topic: Topic, alone: Box<alone::Alone>, step: Result<alone::Step, JournalStopped> },
     Buried { place: Place, first: bool, result: Result<(), JournalStopped> },
     Resumed { reader: Reader, resume: Result<Resume, JournalStopped> },
@@ -73,6 +76,8 @@ pub(crate) struct Engine {
     /// Offsets were missing: nothing is handed over until reading has begun again.
     pub(crate) rereading: bool,
     pub(crate) targets: HashMap<Topic, Target>,
+    /// When a topic's bounds were asked for.
+    pub(crate) bounds_asked: HashMap<Topic, Instant>,
     pub(crate) lanes: BTreeMap<Topic, Lane>,
     pub(crate) clock_wait: Arc<Mutex<ClockWait>>,
     pub(crate) work: JoinSet<Done>,
@@ -104,6 +109,7 @@ impl Engine {
             doubts: Doubts::default(),
             rereading: false,
             targets: HashMap::new(),
+            bounds_asked: HashMap::new(),
             lanes: BTreeMap::new(),
             clock_wait: Arc::new(Mutex::new(ClockWait::new(config.clock_wait_max))),
             work: JoinSet::new(),
@@ -261,7 +267,10 @@ impl Engine {
                     set_apart = true;
                 }
                 Class::Denied => denied = Some(code.to_string()),
-                Class::Untimely | Class::Poison => {
+                class @ (Class::Untimely | Class::Poison) => {
+                    if class == Class::Untimely {
+                        self.ask_bounds(&at.topic);
+                    }
                     self.suspect(at, offset, undone);
                     set_apart = true;
                 }

@@ -164,9 +164,12 @@ impl Kafka {
         Self::connect_with(producer_config(config).set("batch.size", batch_bytes_max.to_string()), counters)
     }
 
-    /// A producer for one event at a time: nothing to wait for.
+    /// A producer for one event at a time: nothing to wait for. Nothing can overtake what is alone, so an event that is refused need not end
+    /// the producer: it goes on with the next.
     pub(crate) fn connect_for_one(config: &ForwardConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {
-        Self::connect_with(producer_config(config).set("linger.ms", "0"), counters)
+        let mut client = producer_config(config);
+        client.set("linger.ms", "0").set("enable.gapless.guarantee", "false");
+        Self::connect_with(&client, counters)
     }
 
     fn connect_with(client: &ClientConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {

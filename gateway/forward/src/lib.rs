@@ -15,7 +15,8 @@
 //! - A topic that can't be written to is set apart and tried with one event at a time; the others go on. Where a batch was
 //!   refused, its events go one at a time until the one that was meant is found and buried.
 //! - What the cluster refuses for its time (`message.timestamp.before.max.ms`, `message.timestamp.after.max.ms`) is sent once more
-//!   with the time of sending, at its own place; `ce_clock` says so, and `ce_time` still tells when it was received.
+//!   with the time of sending, at its own place; `ce_clock` says so, and `ce_time` still tells when it was received. The cluster is then asked
+//!   for the topic's bounds, and what lies beyond them goes with the time of sending at once, for a while: then they are asked for again.
 //! - An event's partition is Kafka's murmur2 of its key over the partitions that the *cluster* has. Where that is another
 //!   number than the journal's, events of one key still keep their order, since a key has one partition on both sides.
 //! - The number of partitions is asked for once, and again when the cluster refuses one: partitions that are added while the
@@ -26,6 +27,7 @@
 
 mod alone;
 mod backoff;
+mod bounds;
 mod burial;
 mod config;
 mod counters;

@@ -9,18 +9,22 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::alone::{Alone, Outcome, Step, StepInput, step};
+use crate::bounds::Bounds;
 use crate::burial::Mourner;
 use crate::counters::Counters;
 use crate::doubt::Reader;
 use crate::engine::{Done, Engine, Target};
 use crate::failure::Class;
-use crate::lane::Cause;
-use crate::resolve::Resolution;
+use crate::lane::{Cause, Lane};
+use crate::resolve::{self, Resolution};
 use crate::rfc3339::Rfc3339;
 use crate::stamp::{ClockWait, Stamp, Timing};
 
 /// How often a topic apart asks again whether the clock is right.
 const CLOCK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long it counts what the cluster said of the times that it takes.
+const BOUNDS_AGAIN: Duration = Duration::from_secs(600);
 
 impl Engine {
     /// Work in the background ended. A panic there would leave us waiting for ever: it ends the forwarder instead, as if the
@@ -48,6 +52,7 @@ impl Engine {
             Done::Grown { .. } | Done::Closed => {}
             Done::Resumed { reader, resume } => self.resumed(&reader, &resume?),
             Done::Resolved { topic, name, resolution } => self.resolved(topic, name, resolution),
+            Done::Bounds { topic, bounds } => self.bounded(&topic, bounds),
             Done::Step { topic, alone, step } => self.stepped(&topic, alone, step?),
             Done::Buried { place, first, result } => self.buried(place, first, result)?,
         }
@@ -68,7 +73,8 @@ impl Engine {
                 if ours.is_some_and(|ours| ours != partitions) {
                     tracing::warn!(%topic, ours, theirs = partitions, "the cluster has another number of partitions; keys keep their order");
                 }
-                self.targets.insert(topic, Target { name, partitions });
+                self.bounds_asked.remove(&topic);
+                self.targets.insert(topic, Target { name, partitions, bounds: Bounds::default() });
             }
             Resolution::Missing { why } => {
                 self.counters.set_reached();
@@ -86,6 +92,40 @@ impl Engine {
             Resolution::Denied { why } => {
                 self.denied = Some(why);
                 self.hold_until = Some(Instant::now() + self.backoff.next());
+            }
+        }
+    }
+
+    /// Asks the cluster which times it takes for a topic, in the background; not again for a while.
+    pub(crate) fn ask_bounds(&mut self, topic: &Topic) {
+        let now = Instant::now();
+        let Some(target) = self.targets.get(topic) else { return };
+        if self.bounds_asked.get(topic).is_some_and(|asked| now < *asked + BOUNDS_AGAIN) {
+            return;
+        }
+        self.bounds_asked.insert(topic.clone(), now);
+        let (config, name, topic) = (Arc::clone(&self.config), target.name.clone(), topic.clone());
+        self.work.spawn(async move {
+            let bounds = resolve::bounds(&config, &name).await;
+            Done::Bounds { topic, bounds }
+        });
+    }
+
+    fn bounded(&mut self, topic: &Topic, bounds: Option<Bounds>) {
+        let (Some(target), Some(bounds)) = (self.targets.get_mut(topic), bounds) else { return };
+        target.bounds = bounds;
+        // What is refused for its time can be told now: the topic goes with the others from its next event on.
+        if let Some(Lane { cause: Cause::Suspects(suspects), .. }) = self.lanes.get_mut(topic) {
+            suspects.clear();
+        }
+    }
+
+    /// What was said of a topic's bounds a while ago may be otherwise now.
+    pub(crate) fn forget_bounds(&mut self) {
+        let now = Instant::now();
+        for topic in self.bounds_asked.extract_if(|_, asked| now >= *asked + BOUNDS_AGAIN).map(|(topic, _)| topic) {
+            if let Some(target) = self.targets.get_mut(&topic) {
+                target.bounds = Bounds::default();
             }
         }
     }
@@ -116,8 +156,7 @@ impl Engine {
             counters: Arc::clone(&self.counters),
             outlet: Arc::clone(&self.outlet),
             cursors,
-            name: target.name,
-            partitions: target.partitions,
+            target,
         };
         let (clock, wait, counters) =
             (Arc::clone(&self.clock), Arc::clone(&self.clock_wait), Arc::clone(&self.counters));

@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lamppost_event::Topic;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use crate::bounds::Bounds;
 use crate::config::ForwardConfig;
 use crate::failure::{Class, classify};
 use crate::kafka::{client_config, log};
@@ -67,6 +68,30 @@ pub(crate) fn resolve(config: &ForwardConfig, name: &Topic, partitions: u16) -> 
         (Resolution::Unreachable { .. }, Some(why)) => Resolution::Denied { why },
         (resolution, _) => resolution,
     }
+}
+
+/// Asks the cluster which times it takes. `None`: it does not say.
+pub(crate) async fn bounds(config: &ForwardConfig, name: &Topic) -> Option<Bounds> {
+    let context = Context(Arc::new(Notes::default()));
+    let admin = AdminClient::from_config_and_context(&client_config(config), context).ok()?;
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_MAX));
+    let described = admin.describe_configs([&ResourceSpecifier::Topic(name.as_str())], &options).await;
+    // Destroying it waits for its threads.
+    tokio::task::spawn_blocking(move || drop(admin));
+    let topic = match described.map(|resources| resources.into_iter().next()) {
+        Ok(Some(Ok(topic))) => topic,
+        Ok(Some(Err(code))) => {
+            tracing::info!(topic = %name, %code, "the cluster does not say which times it takes: events are tried one at a time");
+            return None;
+        }
+        Ok(None) => return None,
+        Err(error) => {
+            tracing::info!(topic = %name, %error, "the cluster does not say which times it takes: events are tried one at a time");
+            return None;
+        }
+    };
+    let entries = topic.entry_map();
+    Some(Bounds::of(|entry| entries.get(entry)?.value.as_deref()))
 }
 
 fn look(admin: &AdminClient<Context>, name: &Topic) -> Resolution {

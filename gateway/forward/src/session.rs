@@ -62,6 +62,7 @@ impl Engine {
         let failures = loop {
             let failures = self.take_reports(&kafka, &mut reports);
             self.commit(false)?;
+            self.forget_bounds();
             if failures.is_some() {
                 break failures;
             }
@@ -200,7 +201,7 @@ impl Engine {
         if !self.window.has_room(bytes) {
             return Offered::Blocked;
         }
-        let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own, now, &self.counters) else {
+        let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own(target.bounds), now, &self.counters) else {
             return Offered::Blocked;
         };
         let partition = partition_of(&stored.event.key, target.partitions);

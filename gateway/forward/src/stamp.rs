@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use lamppost_event::{ClockQuality, EventTime, Monotonic, Now, WallTime};
 
+use crate::bounds::Bounds;
+
 /// `ce_clock` where the record's timestamp is the time of sending.
 const FORWARDED: &str = "forwarded";
 
 /// Which time an event is to go out with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timing {
-    /// When the gateway received it.
-    Own,
+    /// When the gateway received it, if the cluster takes that, as far as is known; else as below.
+    Own(Bounds),
     /// The time of sending: its own was refused.
     Sending,
 }
@@ -57,7 +59,10 @@ impl ClockWait {
             (self.since, self.over) = (None, false);
         }
         let received = time.corrected(now);
-        if let (Timing::Own, Some(received)) = (timing, received) {
+        if let (Timing::Own(bounds), Some(received)) = (timing, received)
+            // A clock that is not set can't tell.
+            && (now.quality == ClockQuality::Unset || bounds.take(received, now.wall))
+        {
             return Some(Stamp { time: received, received, clock: time.quality.as_str() });
         }
         if now.quality == ClockQuality::Unset && !self.over {
@@ -100,8 +105,8 @@ mod tests {
     fn an_event_waits_for_the_clock_and_is_corrected_by_it() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime { wall: WallTime(5), ..EventTime::received(now(10, 1, ClockQuality::Unset), None) };
-        assert_eq!(wait.stamp(&time, Timing::Own, now(20, 1, ClockQuality::Unset)), None);
-        let stamp = wait.stamp(&time, Timing::Own, now(70, 1, ClockQuality::Synced)).unwrap();
+        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), now(20, 1, ClockQuality::Unset)), None);
+        let stamp = wait.stamp(&time, Timing::Own(Bounds::default()), now(70, 1, ClockQuality::Synced)).unwrap();
         assert_eq!(stamp, own(WallTime(1_700_000_010_000), "unset"));
     }
 
@@ -109,14 +114,14 @@ mod tests {
     fn the_wait_ends_and_the_time_of_sending_stands_in() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Unset), None);
-        assert_eq!(wait.stamp(&time, Timing::Own, now(20, 1, ClockQuality::Unset)), None);
-        assert_eq!(wait.stamp(&time, Timing::Own, now(619, 1, ClockQuality::Unset)), None);
+        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), now(20, 1, ClockQuality::Unset)), None);
+        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), now(619, 1, ClockQuality::Unset)), None);
         let late = now(620, 1, ClockQuality::Unset);
-        assert_eq!(wait.stamp(&time, Timing::Own, late), Some(own(late.wall, FORWARDED)));
+        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), late), Some(own(late.wall, FORWARDED)));
         assert!(wait.is_over());
         let next = EventTime::received(now(621, 1, ClockQuality::Unset), None);
         assert!(
-            wait.stamp(&next, Timing::Own, now(622, 1, ClockQuality::Unset)).is_some(),
+            wait.stamp(&next, Timing::Own(Bounds::default()), now(622, 1, ClockQuality::Unset)).is_some(),
             "one wait, not one for each event"
         );
     }
@@ -126,14 +131,14 @@ mod tests {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Unset), None);
         let today = now(20, 2, ClockQuality::Holdover);
-        assert_eq!(wait.stamp(&time, Timing::Own, today), Some(own(today.wall, FORWARDED)));
+        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), today), Some(own(today.wall, FORWARDED)));
     }
 
     #[test]
     fn a_time_from_a_good_clock_never_waits() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Synced), None);
-        let stamp = wait.stamp(&time, Timing::Own, now(3, 2, ClockQuality::Unset)).unwrap();
+        let stamp = wait.stamp(&time, Timing::Own(Bounds::default()), now(3, 2, ClockQuality::Unset)).unwrap();
         assert_eq!(stamp, own(time.wall, "synced"));
     }
 
@@ -148,11 +153,32 @@ mod tests {
     }
 
     #[test]
+    fn a_time_beyond_what_the_cluster_takes_goes_with_the_time_of_sending_at_once() {
+        let day = Bounds::of(|name| (name == "message.timestamp.before.max.ms").then_some("86400000"));
+        let (mut wait, today) = (ClockWait::new(Duration::ZERO), now(10 * 86_400, 2, ClockQuality::Synced));
+        for (age_s, clock) in [(3_600, "synced"), (90_000, FORWARDED)] {
+            let time = EventTime::received(now(10 * 86_400 - age_s, 1, ClockQuality::Synced), None);
+            let stamp = wait.stamp(&time, Timing::Own(day), today).unwrap();
+            assert_eq!((stamp.clock, stamp.received), (clock, time.wall), "{age_s} s old");
+        }
+        let unset = now(10 * 86_400, 2, ClockQuality::Unset);
+        let time = EventTime::received(now(5, 1, ClockQuality::Synced), None);
+        assert_eq!(
+            wait.stamp(&time, Timing::Own(day), unset).unwrap().clock,
+            "synced",
+            "who can't tell does not judge"
+        );
+    }
+
+    #[test]
     fn the_time_of_sending_waits_for_the_clock_too() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Synced), None);
         assert_eq!(wait.stamp(&time, Timing::Sending, now(3, 2, ClockQuality::Unset)), None);
-        assert!(wait.stamp(&time, Timing::Own, now(4, 2, ClockQuality::Unset)).is_some(), "its own time need not");
+        assert!(
+            wait.stamp(&time, Timing::Own(Bounds::default()), now(4, 2, ClockQuality::Unset)).is_some(),
+            "its own time need not"
+        );
         assert!(wait.stamp(&time, Timing::Sending, now(603, 2, ClockQuality::Unset)).is_some());
     }
 }

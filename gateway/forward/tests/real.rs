@@ -165,3 +165,30 @@ async fn what_the_brokers_refuse_for_its_time_arrives_with_the_time_of_sending()
     }
     println!("90 events, 6 of them refused for their time: {took:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real cluster: KAFKA_BOOTSTRAP"]
+async fn a_backlog_whose_times_the_brokers_refuse_goes_about_as_fast_as_any() {
+    const BACKLOG: usize = 20_000;
+    let mut took = Vec::new();
+    for (what, age_ms) in [("of-now", 60_000), ("ten-days-old", 10 * 86_400_000)] {
+        let (topic, journal, grave) = (fresh(what), Arc::new(Journal::default()), Arc::new(Grave::default()));
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", bootstrap()).create().unwrap();
+        let new =
+            NewTopic::new(&topic, 2, TopicReplication::Fixed(1)).set("message.timestamp.before.max.ms", "3600000");
+        let created = admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
+        assert!(created.iter().all(Result::is_ok), "{created:?}");
+        let now = Today.now();
+        for n in 0..BACKLOG {
+            let wall = WallTime(now.wall.0 - age_ms + i64::try_from(n).unwrap());
+            let time = EventTime { wall, ..EventTime::received(now, None) };
+            journal.append_with(&topic, &format!("dev-{}", n % 5), b"a reading", time);
+        }
+        took.push(forward(config(), &journal, &grave).await);
+        assert_eq!(*grave.0.lock().unwrap(), []);
+        let seen = read_topic(&bootstrap(), &topic);
+        assert_eq!((seen.len(), first_occurrences(&seen)), (BACKLOG, journal.expected(&topic)));
+    }
+    println!("{BACKLOG} events of now: {:?}; ten days old: {:?}", took[0], took[1]);
+}

@@ -34,10 +34,14 @@ fn received(wall_ms: i64) -> EventTime {
     EventTime { wall: WallTime(wall_ms), ..EventTime::received(Still.now(), Some(WallTime(77))) }
 }
 
-/// Twelve events of one device, each a second after the one before.
+/// Events of one device, each a second after the one before.
 fn old_events(topic: &str) -> Arc<Journal> {
+    backlog(topic, 12)
+}
+
+fn backlog(topic: &str, events: i64) -> Arc<Journal> {
     let journal = Arc::new(Journal::default());
-    for n in 0..12 {
+    for n in 0..events {
         journal.append_with(topic, "dev-0", b"old", received(LONG_AGO_MS + n * 1000));
     }
     journal
@@ -128,4 +132,17 @@ async fn what_went_with_the_time_of_sending_already_is_not_tried_a_third_time() 
     let (seen, buried, _) = forward(&cluster, &journal, &[UNTIMELY, UNTIMELY]).await;
     assert_eq!((seen.len(), buried.len()), (0, 1));
     assert_eq!(buried[0].stored.event.time.wall, Still.now().wall);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_of_refused_times_does_not_cost_a_producer_each() {
+    const EVENTS: i64 = 400;
+    let (cluster, journal) = (cluster(&["air"]), backlog("air", EVENTS));
+    // The batch, then each event with its own time; all that is asked besides is answered as the mock can: not at all.
+    let answers: Vec<_> = [UNTIMELY].into_iter().chain((0..EVENTS).flat_map(|_| [UNTIMELY, FINE])).collect();
+    let (seen, buried, counters) = forward(&cluster, &journal, &answers).await;
+    assert_eq!((buried, seen.len()), (Vec::new(), 400));
+    assert_eq!(first_occurrences(&seen), journal.expected("air"), "in order");
+    assert!(counters.unclocked.load(Relaxed) > 300, "{counters:?}");
+    assert!(counters.rebuilds.load(Relaxed) < 10, "{counters:?}");
 }
