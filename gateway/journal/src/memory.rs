@@ -1,9 +1,12 @@
 //! Memory to read into, used again once nobody holds what was read into it. An allocator would give pieces of this size back to the
 //! system, and take and clear them anew: that took longer than reading.
 
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+
+use crate::format::PAGE;
 
 /// The most bytes that wait to be used again, in the whole process.
 const WAITING_BYTES_MAX: usize = 2 << 20;
@@ -20,21 +23,24 @@ fn waiting() -> MutexGuard<'static, Vec<Vec<u8>>> {
 /// A piece of memory that is given back when it is dropped.
 pub(crate) struct Memory {
     piece: Vec<u8>,
-    bytes: usize,
+    place: Range<usize>,
 }
 
 impl Memory {
-    /// So many bytes, whatever is in them.
+    /// So many bytes, whatever is in them. They begin with a page, as those in the page cache do: some processors copy them in half the time
+    /// then.
     pub(crate) fn of(bytes: usize) -> Self {
         let mut piece = waiting().pop().unwrap_or_default();
-        if piece.len() < bytes {
-            piece = vec![0; bytes.max(PIECE_BYTES_MIN)];
+        if piece.len() < bytes + PAGE {
+            piece = vec![0; bytes.max(PIECE_BYTES_MIN) + PAGE];
         }
-        Self { piece, bytes }
+        // It may not be known; then any place will do.
+        let begin = Some(piece.as_ptr().align_offset(PAGE)).filter(|begin| *begin < PAGE).unwrap_or(0);
+        Self { piece, place: begin..begin + bytes }
     }
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        self.piece.get_mut(..self.bytes).unwrap_or_default()
+        self.piece.get_mut(self.place.clone()).unwrap_or_default()
     }
 
     /// To be read by many.
@@ -45,7 +51,7 @@ impl Memory {
 
 impl AsRef<[u8]> for Memory {
     fn as_ref(&self) -> &[u8] {
-        self.piece.get(..self.bytes).unwrap_or_default()
+        self.piece.get(self.place.clone()).unwrap_or_default()
     }
 }
 

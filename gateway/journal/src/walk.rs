@@ -73,6 +73,8 @@ pub(crate) struct Walk<'a> {
     patience: Option<&'a Patience>,
     window: Bytes,
     window_at: u64,
+    /// What a window shares with the one before, on its way.
+    known: Vec<u8>,
     /// What the last frame took: the next one will, about.
     stride: usize,
     /// How much to read the next time.
@@ -91,6 +93,7 @@ impl<'a> Walk<'a> {
             patience: None,
             window: Bytes::new(),
             window_at: 0,
+            known: Vec::new(),
             stride: PAGE,
             reach: WINDOW_MIN,
             newer: None,
@@ -105,20 +108,29 @@ impl<'a> Walk<'a> {
 
     /// Looks at the page-aligned byte `at`.
     pub(crate) fn look(&mut self, at: u64) -> Look {
-        let Some(page) = self.bytes(at, PAGE) else { return Look::Unreadable };
-        let room = self.end.saturating_sub(at);
-        if self.head.cold {
-            let within = self.head.base..=self.head.limit();
-            return match cold_front(&page, within, room) {
-                Front::Length(length) => self.frame(at, length),
-                Front::Foreign | Front::Trace => Look::Trace,
-            };
-        }
-        match front(&page, self.head.position(at), self.head.base, room) {
-            Front::Foreign if self.head.virgin && *page != ZEROS => Look::Trace,
+        // The page is let go of before a frame is read: it holds the window.
+        let looked = match self.bytes(at, PAGE) {
+            Some(page) => self.front(&page, at),
+            None => return Look::Unreadable,
+        };
+        match looked {
             Front::Foreign => Look::Foreign,
             Front::Trace => Look::Trace,
             Front::Length(length) => self.frame(at, length),
+        }
+    }
+
+    fn front(&self, page: &[u8], at: u64) -> Front {
+        let room = self.end.saturating_sub(at);
+        if self.head.cold {
+            return match cold_front(page, self.head.base..=self.head.limit(), room) {
+                Front::Foreign => Front::Trace,
+                looked => looked,
+            };
+        }
+        match front(page, self.head.position(at), self.head.base, room) {
+            Front::Foreign if self.head.virgin && *page != ZEROS => Front::Trace,
+            looked => looked,
         }
     }
 
@@ -171,13 +183,19 @@ impl<'a> Walk<'a> {
         let begin = at.checked_sub(self.window_at).and_then(|begin| usize::try_from(begin).ok());
         let known = begin.and_then(|begin| self.window.get(begin..)).unwrap_or_default();
         let known = known.get(..size).unwrap_or(known);
+        self.known.clear();
+        self.known.extend_from_slice(known);
         self.reach = (2 * self.reach).min(WINDOW_MAX);
+        // Where nobody holds it, it is read into again: a processor's cache has it still.
+        self.window = Bytes::new();
         let mut memory = Memory::of(size);
-        let (front, rest) = memory.bytes().split_at_mut_checked(known.len())?;
-        front.copy_from_slice(known);
-        self.file.read_at(rest, at + front.len() as u64).ok()?;
-        (self.window, self.window_at) = (memory.share(), at);
-        Some(())
+        let (front, rest) = memory.bytes().split_at_mut_checked(self.known.len())?;
+        front.copy_from_slice(&self.known);
+        let read = self.file.read_at(rest, at + front.len() as u64);
+        // What was read before is not lost by what is refused now.
+        self.window = if read.is_ok() { memory.share() } else { Bytes::copy_from_slice(&self.known) };
+        self.window_at = at;
+        read.ok()
     }
 
     fn cut(&self, at: u64, length: usize) -> Option<Bytes> {

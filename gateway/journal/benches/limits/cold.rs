@@ -4,10 +4,11 @@
 //! default), a required group never commits its cursors, so the keeper has to move everything that leaves the hot segments to cold ones.
 //! Bytes and events are real and counted in the files; only flushes are left out, as nothing here depends on how long they take.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use lamppost_event::{Commit, Group, Partition, Topic, WallTime};
+use lamppost_event::{Commit, Group, Partition, Position, Topic, WallTime};
 use lamppost_journal::{AppendError, Directory, Hand, Inspect, Journal, Options, TopicOptions};
 
 use crate::Outcome;
@@ -22,6 +23,9 @@ const PARTITIONS: u16 = 4;
 /// What the offline time is told for.
 const QUOTA_BYTES: u64 = 256 << 20;
 const OFFLINE_EVENTS_PER_S: u32 = 5;
+/// The forwarder's own, and what a reader may ask for who has little memory.
+const LARGE_READ: usize = 256 << 10;
+const SMALL_READ: usize = 16 << 10;
 
 /// Measures `cold_bytes_ratio` (the greatest of the three rates) and `offline_hours_256mb_5hz`.
 pub(crate) fn measure(arguments: &Arguments, figures: &mut Figures) -> Outcome<()> {
@@ -38,6 +42,9 @@ pub(crate) fn measure(arguments: &Arguments, figures: &mut Figures) -> Outcome<(
             }
         }
         ratios.push(away.cold_ratio(&folder)?);
+        if events_per_s == 500 {
+            figures.put("cold_small_reads_over_large", away.small_reads_over_large()?);
+        }
         figures.put(format!("cold_bytes_ratio_{events_per_s}_per_s"), ratios.last().copied().unwrap_or(f64::NAN));
     }
     figures.put("cold_bytes_ratio", ratios.into_iter().fold(0.0, f64::max));
@@ -89,6 +96,7 @@ struct Away {
     /// Keys, values and headers up to and with each commit; the first is that before the first commit.
     bytes_to: Vec<u64>,
     gathered: u64,
+    folder: PathBuf,
 }
 
 impl Away {
@@ -105,7 +113,21 @@ impl Away {
         let (journal, hand, _) = Journal::open_by_hand(disk, options, clock.clone())?;
         let (telemetry, topic) = (Telemetry::new(seed, events_per_s)?, topic()?);
         let (events, due, bytes_to, gathered) = (0, None, vec![0], 0);
-        Ok(Self { journal, hand, clock, telemetry, topic, linger_ms, events_per_s, events, due, bytes_to, gathered })
+        let folder = folder.to_owned();
+        Ok(Self {
+            journal,
+            hand,
+            clock,
+            telemetry,
+            topic,
+            linger_ms,
+            events_per_s,
+            events,
+            due,
+            bytes_to,
+            gathered,
+            folder,
+        })
     }
 
     /// The next event arrives; before it, the commit that was due. False if there is no room for it and none can be made.
@@ -166,6 +188,35 @@ impl Away {
             self.hours()
         );
         Ok(files as f64 / arrived as f64)
+    }
+
+    /// What reading all that is cold takes in small reads, over what it takes in large ones.
+    fn small_reads_over_large(&self) -> Outcome<f64> {
+        let cold = self.journal.stats().segments_cold;
+        let large = self.read_cold(LARGE_READ)?;
+        let small = self.read_cold(SMALL_READ)?;
+        println!(
+            "  {cold} cold segments read by {} KiB: {:.0} ms, by {} KiB: {:.0} ms",
+            LARGE_READ >> 10,
+            large.as_secs_f64() * 1e3,
+            SMALL_READ >> 10,
+            small.as_secs_f64() * 1e3
+        );
+        Ok(small.as_secs_f64() / large.as_secs_f64())
+    }
+
+    fn read_cold(&self, bytes: usize) -> Outcome<Duration> {
+        let figures = Inspect::open(Arc::new(Directory::existing(&self.folder)?))?.figures();
+        let end = figures.segments.iter().find(|segment| !segment.cold).map(|segment| segment.base);
+        let (mut at, start) = (Position(0), Instant::now());
+        while end.is_none_or(|end| at < end) {
+            let on = self.journal.read_in_place(at, bytes, |item| drop(std::hint::black_box(item)))?;
+            at = on.next;
+            if on.caught_up {
+                break;
+            }
+        }
+        Ok(start.elapsed())
     }
 
     /// Until the quota is used up: what is free now, less a segment's size for putting cold ones together, fills with cold bytes as before.

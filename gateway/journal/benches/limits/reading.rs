@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use lamppost_event::Position;
+use lamppost_event::{Position, decode_event};
 use lamppost_journal::{ItemInPlace, Journal, ReadChunk, ReadItem, ReadOn};
 
 use crate::Outcome;
@@ -30,7 +30,7 @@ pub(crate) fn measure(arguments: &Arguments, pool: &[Report], figures: &mut Figu
     while (log.journal.stats().segments_used as u64) < segments {
         log.run(1024, 16)?;
     }
-    let mut rates = [(); 6].map(|()| Vec::new());
+    let (mut rates, mut events) = ([(); 6].map(|()| Vec::new()), Vec::new());
     for number in 1..=rounds {
         let mut round = Vec::new();
         for prepare in [drop_pages, load_pages] {
@@ -42,6 +42,8 @@ pub(crate) fn measure(arguments: &Arguments, pool: &[Report], figures: &mut Figu
             let in_place = mb_per_s(&log.journal, in_place)?;
             round.extend([bare, kept, in_place]);
         }
+        let once_kept = mb_per_s(&log.journal, events_once_kept)?;
+        events.push(mb_per_s(&log.journal, events_in_place)? / once_kept);
         let [bare, kept, in_place, bare_cached, kept_cached, in_place_cached] = round[..] else { break };
         println!(
             "  round {number} of {rounds}, MB/s: from the disk: files {bare:.0}, journal {kept:.0}, in place {in_place:.0}; in the page \
@@ -56,6 +58,7 @@ pub(crate) fn measure(arguments: &Arguments, pool: &[Report], figures: &mut Figu
     figures.put_rounds("read_ratio_kept", &over(kept, bare));
     figures.put_rounds("read_ratio_cached", &over(in_place_cached, bare_cached));
     figures.put_rounds("read_ratio_kept_cached", &over(kept_cached, bare_cached));
+    figures.put_rounds("read_events_in_place_over_kept", &events);
     drop(log);
     Ok(std::fs::remove_dir_all(folder)?)
 }
@@ -107,4 +110,30 @@ fn in_place(journal: &Journal, at: Position) -> Outcome<(u64, ReadOn)> {
         }
     })?;
     Ok((events, on))
+}
+
+/// Decoded where it lies: what the forwarder is given.
+fn events_in_place(journal: &Journal, at: Position) -> Outcome<(u64, ReadOn)> {
+    let (mut events, mut count) = (Vec::with_capacity(CHUNK_BYTES / 200), 0);
+    let on = journal.read_in_place(at, CHUNK_BYTES, |item| {
+        if let ItemInPlace::Record(record) = item {
+            events.push(decode_event(record.topic, record.stored()));
+            count += 1;
+        }
+    })?;
+    std::hint::black_box(events);
+    Ok((count, on))
+}
+
+/// Decoded from records that were kept first.
+fn events_once_kept(journal: &Journal, at: Position) -> Outcome<(u64, ReadOn)> {
+    let ReadChunk { items, next, caught_up } = journal.read(at, CHUNK_BYTES)?;
+    let decoded = items.into_iter().filter_map(|item| match item {
+        ReadItem::Record(read) => Some(decode_event(&read.topic, read.record.clone())),
+        ReadItem::Gap(_) => None,
+    });
+    let events: Vec<_> = decoded.collect();
+    let count = events.len() as u64;
+    std::hint::black_box(events);
+    Ok((count, ReadOn { next, caught_up }))
 }

@@ -7,6 +7,10 @@ use super::compression::unpack;
 use super::{ATTRIBUTES_CODEC, BATCH_HEAD, BatchError, CRC_FROM, Compression, LENGTH_BEHIND};
 use crate::format::fields::Fields;
 
+/// How all records of this program go on behind their values: one header, whose key is [`StoredRecord::HEADER_KEY`].
+const HEADERS_ONE: u8 = 1 << 1;
+const HEADER_KEY_BYTES: u8 = 2 << 1;
+
 /// A batch's checked head, and its records' bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
@@ -67,7 +71,7 @@ impl Batch {
             let mut fields = Fields::new(unpacked.bytes.get(at..)?);
             if failed.is_none() && left > 0 {
                 left -= 1;
-                if let Some(view) = unpacked.record(&mut fields) {
+                if let Some(view) = body(&mut fields).and_then(|body| unpacked.record(body)) {
                     at = unpacked.bytes.len() - fields.rest().len();
                     return Some(Ok((view.offset, view.stored(&unpacked.bytes))));
                 }
@@ -109,29 +113,35 @@ impl Unpacked {
             return Err(error);
         }
         let mut fields = Fields::new(&self.bytes);
-        for _ in 0..self.count {
-            visit(self.record(&mut fields).ok_or(BatchError::Field("records"))?);
+        // Where the next one begins is looked at before this one is gone through: it comes from the memory meanwhile.
+        let mut next = body(&mut fields);
+        for left in (0..self.count).rev() {
+            let record = next.take().ok_or(BatchError::Field("records"))?;
+            if left > 0 {
+                next = body(&mut fields);
+            }
+            visit(self.record(record).ok_or(BatchError::Field("records"))?);
+        }
+        if self.count == 0 {
+            fields = Fields::new(&self.bytes);
         }
         if fields.rest().is_empty() { Ok(()) } else { Err(BatchError::Field("end")) }
     }
 
+    /// The record that `body` holds.
     #[inline(always)]
-    fn record<'a>(&self, fields: &mut Fields<'a>) -> Option<RecordView<'a>> {
-        let length = usize::try_from(fields.varint()?).ok()?;
-        let mut body = Fields::new(fields.bytes(length)?);
+    fn record<'a>(&self, mut body: Fields<'a>) -> Option<RecordView<'a>> {
         let _attributes = body.u8()?;
         let timestamp = self.timestamp_base.wrapping_add(body.varint()?);
         let offset = self.base.checked_add(u64::try_from(body.varint()?).ok()?)?;
         let key = piece(&mut body)?.unwrap_or_default();
         let value = piece(&mut body)?;
-        let mut header = &[][..];
-        for _ in 0..body.varint()? {
-            let name = piece(&mut body)??;
-            let content = piece(&mut body)?;
-            if name == StoredRecord::HEADER_KEY.as_bytes() {
-                header = content.unwrap_or_default();
-            }
-        }
+        let header = if let [HEADERS_ONE, HEADER_KEY_BYTES, b'l', b'p', rest @ ..] = body.rest() {
+            body = Fields::new(rest);
+            piece(&mut body)?.unwrap_or_default()
+        } else {
+            headers(&mut body)?
+        };
         let (offset, timestamp) = (Offset(offset), WallTime(timestamp));
         body.rest().is_empty().then_some(RecordView { offset, timestamp, key, value, header })
     }
@@ -156,6 +166,27 @@ impl RecordView<'_> {
         let (key, value, header) = (share(self.key), self.value.map(share), share(self.header));
         StoredRecord { timestamp: self.timestamp, key, value, header }
     }
+}
+
+/// The next record's bytes behind its length.
+#[inline(always)]
+fn body<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
+    let length = usize::try_from(fields.varint()?).ok()?;
+    fields.bytes(length).map(Fields::new)
+}
+
+/// The one header that is ours, among any.
+#[inline(never)]
+fn headers<'a>(body: &mut Fields<'a>) -> Option<&'a [u8]> {
+    let mut header = &[][..];
+    for _ in 0..body.varint()? {
+        let name = piece(body)??;
+        let content = piece(body)?;
+        if name == StoredRecord::HEADER_KEY.as_bytes() {
+            header = content.unwrap_or_default();
+        }
+    }
+    Some(header)
 }
 
 /// `Some(None)` is a length of -1: none.
