@@ -130,7 +130,7 @@ impl Cause {
         }
     }
 
-    /// The v5 reason code of the DISCONNECT or CONNACK (MQTT 5.0, sections 3.14.2.1 and 3.2.2.2).
+    /// The v5 reason code (MQTT 5.0, sections 3.2.2.2 and 3.14.2.1), of a DISCONNECT by [`Cause::disconnect_reason`].
     #[must_use]
     pub const fn reason(self) -> u8 {
         match self {
@@ -153,6 +153,15 @@ impl Cause {
             // Quota exceeded, not "server unavailable": that one is for CONNACK only.
             Self::JournalStopped | Self::SessionsFull => 0x97,
             Self::ShuttingDown => 0x8B,
+        }
+    }
+
+    /// That of a DISCONNECT, which does not know "bad user name or password" [MQTT-3.14.2-1].
+    #[must_use]
+    pub const fn disconnect_reason(self) -> u8 {
+        match self {
+            Self::Credentials => 0x87,
+            other => other.reason(),
         }
     }
 

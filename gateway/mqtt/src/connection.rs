@@ -353,13 +353,19 @@ impl Connection {
                 add(&shared.counters.subscriptions_refused, codes.iter().filter(|code| **code >= 0x80).count() as u64);
                 let mut answer = BytesMut::new();
                 codec::suback(version, packet_id, &codes, &mut answer);
-                self.answer(answer, commit);
+                self.answer(answer, commit)?;
             }
             Effect::Unsubscribe { packet_id, filters } => {
                 let Answer { codes, commit } = client.outbound.unsubscribe(&filters, shared)?;
                 let mut answer = BytesMut::new();
                 codec::unsuback(version, packet_id, &codes, &mut answer);
-                self.answer(answer, commit);
+                self.answer(answer, commit)?;
+            }
+            // MQTT 5.0, section 3.14.2.2.2: it is no DISCONNECT, so the will stays.
+            Effect::Leave { session_expiry_s: Some(1..), .. } if client.session_expiry.is_zero() => {
+                return Err(
+                    Close::new(Cause::Protocol, "DISCONNECT with a session expiry where CONNECT had none").into()
+                );
             }
             Effect::Leave { with_will, session_expiry_s } => {
                 return Err(Ending::Left { with_will, session_expiry_s });
@@ -398,7 +404,11 @@ impl Connection {
     }
 
     /// Gives an answer, at once or when what it promises is on disk.
-    fn answer(&mut self, answer: BytesMut, commit: Option<Commit>) {
+    fn answer(&mut self, answer: BytesMut, commit: Option<Commit>) -> Result<(), Close> {
+        if answer.len() > self.client.outbound.packet_bytes_max() {
+            // Nor would silence do: the client waits for it.
+            return Err(Close::new(Cause::PacketTooLarge, "the answer is larger than the client takes"));
+        }
         match commit {
             None => self.wire.output.extend_from_slice(&answer),
             Some(commit) => {
@@ -408,6 +418,7 @@ impl Connection {
                     .taken(commit, Pending { packet_id: None, bytes, answer, message: None, refused: false });
             }
         }
+        Ok(())
     }
 
     /// Acknowledges what is on disk, and lets it go to subscribers. Returns whether there was any.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use lamppost_event::{Commit, DeviceId, NoteRefusal};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -91,7 +92,6 @@ pub(crate) async fn shake_hands(wire: &mut Wire, door: &Door, shared: &Shared) -
             return Err(error.into());
         }
     };
-    let version = connect.version;
     let admitted = async {
         let certified = certified(wire, door.entry)?;
         admit(&connect, certified.as_ref(), door.entry, shared).await
@@ -102,12 +102,10 @@ pub(crate) async fn shake_hands(wire: &mut Wire, door: &Door, shared: &Shared) -
         Ok(introduction) => let_in(introduction, wire, shared).await,
         Err(close) => Err(close),
     };
-    introduced.inspect_err(|close| {
-        codec::connack_refused(version, connack_code(version, close.cause), &close.detail, &mut wire.output);
-    })
+    introduced.inspect_err(|close| refuse(&connect, close, wire))
 }
 
-async fn first_packet(wire: &mut Wire, shared: &Shared) -> Result<(codec::Frame, bytes::BytesMut), Close> {
+async fn first_packet(wire: &mut Wire, shared: &Shared) -> Result<(codec::Frame, BytesMut), Close> {
     loop {
         // What speaks another protocol is not waited for.
         if wire.peek().is_some_and(|header| header != 0x10) {
@@ -124,13 +122,28 @@ async fn first_packet(wire: &mut Wire, shared: &Shared) -> Result<(codec::Frame,
     }
 }
 
+/// A client that takes less than a CONNACK without words [MQTT-3.1.2-24] is closed without one.
+fn refuse(connect: &Connect<'_>, close: &Close, wire: &mut Wire) {
+    let mut answer = BytesMut::new();
+    let detail = takes_words(connect).then_some(close.detail.as_str());
+    codec::connack_refused(connect.version, connack_code(connect.version, close.cause), detail, &mut answer);
+    if connect.packet_bytes_max.is_none_or(|bytes| answer.len() <= bytes as usize) {
+        wire.output.extend_from_slice(&answer);
+    }
+}
+
+/// A reason in words must not make a packet larger than the client takes [MQTT-3.2.2-19], [MQTT-3.14.2-3].
+fn takes_words(connect: &Connect<'_>) -> bool {
+    connect.problem_information && connect.packet_bytes_max.is_none_or(|bytes| bytes >= EXPLAIN_BYTES_MIN)
+}
+
 /// Only a wrong version has an answer that a client of any version can read [MQTT-3.1.2-2].
 fn refuse_undecoded(error: DecodeError, wire: &mut Wire) {
     if let DecodeError::Version { level, .. } = error {
         if level > 5 {
-            codec::connack_refused(Version::V5, 0x84, "versions 3.1.1 and 5.0 are served", &mut wire.output);
+            codec::connack_refused(Version::V5, 0x84, Some("versions 3.1.1 and 5.0 are served"), &mut wire.output);
         } else {
-            codec::connack_refused(Version::V4, 0x01, "", &mut wire.output);
+            codec::connack_refused(Version::V4, 0x01, None, &mut wire.output);
         }
     }
 }
@@ -182,8 +195,7 @@ fn introduce(connect: &Connect<'_>, admitted: Admitted, shared: &Shared) -> Resu
         silence_max: (silence_s > 0).then(|| Duration::from_millis(u64::from(silence_s) * 1_500)),
         session_expiry,
         expiry_changed: session_expiry != asked,
-        // A reason in words must not make the packet larger than the client takes.
-        explain: connect.problem_information && connect.packet_bytes_max.is_none_or(|bytes| bytes >= EXPLAIN_BYTES_MIN),
+        explain: takes_words(connect),
         login: admitted.login,
     })
 }
@@ -245,7 +257,13 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
         assigned_client_id: assigned.then(|| session.device.as_str()),
         keep_alive_s: introduction.keep_alive_s,
     };
-    codec::connack(session.version, &accepted, &mut wire.output);
+    let mut answer = BytesMut::new();
+    codec::connack(session.version, &accepted, &mut answer);
+    if answer.len() > reception.packet_bytes_max {
+        let detail = format!("a CONNACK of {} bytes is more than the client takes", answer.len());
+        return Err(Close::new(Cause::PacketTooLarge, detail));
+    }
+    wire.output.extend_from_slice(&answer);
     let mut outbound = Outbound::new(opened.kept, reception, aliases);
     if opened.present && outbound.link_again(&shared.fanout).await.is_err() {
         tracing::warn!(

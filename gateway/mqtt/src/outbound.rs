@@ -50,6 +50,11 @@ impl Outbound {
         self.kept.lock().wishes().map(|wish| wish.filter.clone()).collect()
     }
 
+    /// The largest packet that the client takes.
+    pub(crate) fn packet_bytes_max(&self) -> usize {
+        self.reception.packet_bytes_max
+    }
+
     pub(crate) fn device(&self) -> &DeviceId {
         &self.kept.device
     }

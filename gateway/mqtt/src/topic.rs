@@ -76,6 +76,7 @@ mod tests {
     }
 
     // MQTT 3.1.1: 4.7.1-2, 4.7.1-3
+    // MQTT 5.0: 4.7.1-1, 4.7.1-2
     #[test]
     fn wildcards_stand_alone_in_filters() {
         let limits = Limits::default();
@@ -88,6 +89,7 @@ mod tests {
     }
 
     // MQTT 3.1.1: 4.7.2-1
+    // MQTT 5.0: 4.7.2-1
     #[test]
     fn filters_cover_what_the_standard_says() {
         for (filter, topic) in

@@ -47,6 +47,7 @@ async fn let_in(front: &Running, version: u8, client_id: &str, user: &str) -> Ra
     client
 }
 
+// MQTT 5.0: 3.1.4-2, 3.2.2-7, 4.12.0-4
 #[tokio::test]
 async fn the_right_password_lets_in_and_all_else_is_refused_alike() {
     let front = front(ASKS, passwords(), "").await;
@@ -116,6 +117,7 @@ async fn where_client_ids_are_user_names_nobody_takes_over_another_users_session
     assert_eq!(front.counters.refusals(Cause::Identity), 2);
 }
 
+// MQTT 5.0: 3.4.2-1, 3.4.2-2, 3.4.2-3
 #[tokio::test]
 async fn a_v5_publish_that_is_not_allowed_is_refused_in_its_turn_and_not_stored() {
     let front = {
@@ -254,7 +256,7 @@ async fn changed_rules_count_at_once_and_end_who_they_do_not_allow() {
     assert_eq!(anna.receive().await, [0x40, 3, 0, 1, 0x87]);
     // Another hash of the same password is another entry: who came by the old one has to prove it again.
     same.set_rules(Rules { passwords: passwords(), acl: acl("") });
-    anna.expect_disconnect(0x86).await;
+    anna.expect_disconnect(0x87).await;
     drop(let_in(&front, 5, "a", "anna").await);
 }
 

@@ -155,7 +155,7 @@ async fn malformed_packets_end_the_connection() {
         (&[0x30, 4, 0, 1, 0xff, 0], 0x81),              // Not UTF-8.
         (&[0x80, 7, 0, 1, 0, 0, 1, b'a', 0], 0x81),     // Reserved flags of SUBSCRIBE.
         (&[0x82, 3, 0, 1, 0], 0x82),                    // No filter.
-        (&[0x82, 7, 0, 1, 0, 0, 1, b'a', 3], 0x81),     // QoS 3 asked for.
+        (&[0x82, 7, 0, 1, 0, 0, 1, b'a', 3], 0x82),     // QoS 3 asked for.
         (&[0x00, 0], 0x81),                             // Packet type 0.
         (&[0x20, 3, 0, 0, 0], 0x82),                    // CONNACK from a client.
         (&[0xF0, 0], 0x82),                             // AUTH.

@@ -1,6 +1,7 @@
 //! CONNECT (section 3.1 of both standards), by which the version of a connection is known.
 
 use super::properties::{Value, id, walk};
+use super::reader::OVERLONG;
 use super::{DecodeError, Frame, PublishProperties, Reader, Version};
 
 /// A client's introduction.
@@ -69,6 +70,9 @@ pub(crate) fn decode_connect(frame: Frame, body: &[u8]) -> Result<Connect<'_>, D
     }
     let mut reader = Reader::new(body);
     let version = version(&mut reader)?;
+    if version == Version::V5 && frame.is_overlong() {
+        return Err(OVERLONG);
+    }
     let flags = reader.u8()?;
     check_flags(flags, version)?;
     let mut connect = Connect {

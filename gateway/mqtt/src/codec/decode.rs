@@ -1,6 +1,7 @@
 //! What clients send after their CONNECT.
 
 use super::properties::{Value, id, walk};
+use super::reader::OVERLONG;
 use super::{DecodeError, Frame, Packet, PublishProperties, Qos, Reader, Version};
 
 /// A message from a client.
@@ -54,6 +55,9 @@ pub(crate) fn decode(version: Version, frame: Frame, body: &[u8]) -> Result<Pack
     };
     if flags != expected_flags {
         return Err(DecodeError::Malformed("reserved flags of the fixed header"));
+    }
+    if version == Version::V5 && frame.is_overlong() {
+        return Err(OVERLONG);
     }
     let reader = Reader::new(body);
     match kind {
@@ -128,8 +132,11 @@ fn subscribe(version: Version, mut reader: Reader<'_>) -> Result<Subscribe<'_>, 
 fn filter(version: Version, path: &str, options: u8) -> Result<Filter<'_>, DecodeError> {
     let reserved = if version == Version::V4 { 0xFC } else { 0xC0 };
     let (qos, retain_handling) = (options & 3, (options >> 4) & 3);
-    if options & reserved != 0 || qos == 3 || retain_handling == 3 {
-        return Err(DecodeError::Malformed("subscription options"));
+    if options & reserved != 0 {
+        return Err(DecodeError::Malformed("reserved bits of the subscription options"));
+    }
+    if qos == 3 || retain_handling == 3 {
+        return Err(DecodeError::Protocol("a QoS or Retain Handling of 3"));
     }
     let no_local = options & 0x04 != 0;
     if no_local && path.starts_with("$share/") {

@@ -48,10 +48,10 @@ pub(crate) fn connack(version: Version, accepted: &Accepted<'_>, out: &mut Bytes
     put_connack(version, accepted.session_present, 0, &properties, out);
 }
 
-/// A negative CONNACK. `reason` is of the version.
-pub(crate) fn connack_refused(version: Version, reason: u8, detail: &str, out: &mut BytesMut) {
+/// A negative CONNACK. `reason` is of the version. `detail`: for a v5 client that may be told in words.
+pub(crate) fn connack_refused(version: Version, reason: u8, detail: Option<&str>, out: &mut BytesMut) {
     let mut properties = BytesMut::new();
-    if version == Version::V5 {
+    if let (Version::V5, Some(detail)) = (version, detail) {
         put_reason_string(detail, &mut properties);
     }
     put_connack(version, false, reason, &properties, out);
@@ -114,7 +114,7 @@ pub(crate) fn disconnect(version: Version, close: &Close, explain: bool, out: &m
     }
     out.put_u8(0xE0);
     put_varint(1 + varint_len(properties.len()) + properties.len(), out);
-    out.put_u8(close.cause.reason());
+    out.put_u8(close.cause.disconnect_reason());
     put_varint(properties.len(), out);
     out.put_slice(&properties);
 }

@@ -98,6 +98,14 @@ pub(crate) struct Frame {
     pub(crate) end: usize,
 }
 
+impl Frame {
+    /// Its length takes more bytes than it needs, which v3.1.1 does not forbid [MQTT-1.5.5-1].
+    fn is_overlong(self) -> bool {
+        let (length, bytes) = (self.end.saturating_sub(self.body), self.body.saturating_sub(1));
+        bytes > 1 && length >> (7 * (bytes - 1)) == 0
+    }
+}
+
 /// Looks for a whole packet at the start of `bytes`. `Ok(Err(n))`: at least `n` bytes are needed in all.
 pub(crate) fn frame(bytes: &[u8], packet_bytes_max: usize) -> Result<Result<Frame, usize>, DecodeError> {
     let Some((header, rest)) = bytes.split_first() else {

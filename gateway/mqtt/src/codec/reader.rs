@@ -7,6 +7,7 @@ use super::DecodeError;
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 const SHORT: DecodeError = DecodeError::Malformed("ends early");
+pub(super) const OVERLONG: DecodeError = DecodeError::Malformed("a variable byte integer with a byte too many");
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
@@ -45,14 +46,14 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(*bytes))
     }
 
-    /// A variable byte integer (MQTT 5.0, section 1.5.5): at most four bytes.
+    /// A variable byte integer (MQTT 5.0, section 1.5.5): at most four bytes, and none too many [MQTT-1.5.5-1].
     pub(crate) fn varint(&mut self) -> Result<u32, DecodeError> {
         let mut value = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.u8()?;
             value |= u32::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Ok(value);
+                return if byte == 0 && shift > 0 { Err(OVERLONG) } else { Ok(value) };
             }
         }
         Err(DecodeError::Malformed("variable byte integer"))
