@@ -117,7 +117,7 @@ async fn where_client_ids_are_user_names_nobody_takes_over_another_users_session
     assert_eq!(front.counters.refusals(Cause::Identity), 2);
 }
 
-// MQTT 5.0: 3.4.2-1, 3.4.2-2, 3.4.2-3
+// MQTT 5.0: 3.1.2-29, 3.4.2-1, 3.4.2-2, 3.4.2-3
 #[tokio::test]
 async fn a_v5_publish_that_is_not_allowed_is_refused_in_its_turn_and_not_stored() {
     let front = {
