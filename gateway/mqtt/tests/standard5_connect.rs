@@ -1,6 +1,8 @@
 //! MQTT 5.0: from CONNECT to CONNACK. Each test names the statements that it would notice the loss of; `CONFORMANCE.md` is made of these
 //! names.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,8 @@
 //! MQTT 5.0: how connections and sessions end, and what wills do then. Each test names the statements that it would notice the loss of;
 //! `CONFORMANCE.md` is made of these names.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! MQTT 5.0: what is published, and how it is delivered. Each test names the statements that it would notice the loss of; `CONFORMANCE.md`
 //! is made of these names.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+
 mod support;
 
 use lamppost_mqtt::Limits;
