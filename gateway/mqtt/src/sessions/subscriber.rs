@@ -108,25 +108,31 @@ impl Way<'_> {
 
     /// `false`: it is larger than the client takes.
     fn write(&mut self, message: &Message, manner: &Manner<'_>) -> bool {
-        let v5 = self.reception.version == Version::V5;
-        let alias = if v5 { self.aliases.of(&message.topic) } else { None };
-        let outgoing = Outgoing {
-            duplicate: manner.duplicate,
-            qos: manner.qos,
-            retain: manner.retain,
-            topic: if matches!(alias, Some((_, true))) { b"" } else { message.topic.as_str().as_bytes() },
-            packet_id: manner.packet_id,
-            topic_alias: alias.map(|(alias, _)| alias),
-            message_expiry_s: message.expiry_left_s(self.now),
-            subscription_ids: manner.subscription_ids,
-            properties: &message.properties,
-            payload: &message.payload,
+        let Reception { version, packet_bytes_max, .. } = self.reception;
+        let alias = if version == Version::V5 { self.aliases.of(&message.topic) } else { None };
+        let write = |alias: Option<(u16, bool)>, out: &mut BytesMut| {
+            let outgoing = Outgoing {
+                duplicate: manner.duplicate,
+                qos: manner.qos,
+                retain: manner.retain,
+                topic: if matches!(alias, Some((_, true))) { b"" } else { message.topic.as_str().as_bytes() },
+                packet_id: manner.packet_id,
+                topic_alias: alias.map(|(alias, _)| alias),
+                message_expiry_s: message.expiry_left_s(self.now),
+                subscription_ids: manner.subscription_ids,
+                properties: &message.properties,
+                payload: &message.payload,
+            };
+            codec::publish(version, &outgoing, packet_bytes_max, out)
         };
-        let written = codec::publish(self.reception.version, &outgoing, self.reception.packet_bytes_max, self.out);
-        if let (true, Some((alias, false))) = (written, alias) {
+        if !write(alias, self.out) {
+            // It may be its alias that makes it too large.
+            return alias.is_some() && write(None, self.out);
+        }
+        if let Some((alias, false)) = alias {
             self.aliases.of.insert(message.topic.clone(), alias);
         }
-        written
+        true
     }
 }
 
