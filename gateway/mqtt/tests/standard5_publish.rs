@@ -250,6 +250,24 @@ async fn what_is_larger_than_a_client_takes_is_left_out_and_done_with() {
     }
 }
 
+// MQTT 5.0: 3.1.2-25
+#[tokio::test]
+async fn a_topic_alias_makes_no_message_too_large() {
+    let front = front().await;
+    let mut publisher = Raw::v5(front.address, "p").await;
+    for expiry in [&[][..], &EXPIRY_60_S] {
+        let takes = [expiry, &[39, 0, 0, 0, 65, 34, 0, 1]].concat();
+        let (mut subscriber, _) = open(front.address, &connect(CLEAN, &takes, &text("s"))).await;
+        subscribed(&mut subscriber, "a", 1).await;
+        // 65 bytes without an alias: it is given with a smaller one.
+        for (bytes, properties) in [(57, &[][..]), (54, &[35, 0, 1]), (57, &[])] {
+            tell(&mut publisher, &publish_v5("a", 1, &[], &vec![7; bytes])).await;
+            let (received, expected) = (subscriber.receive().await, publish_v5("a", 1, properties, &vec![7; bytes]));
+            assert_eq!((&received[..5], &received[7..]), (&expected[..5], &expected[7..]));
+        }
+    }
+}
+
 // MQTT 5.0: 2.2.1-4, 3.3.4-9, 3.3.4-10, 4.3.2-1, 4.3.2-3, 4.9.0-1, 4.9.0-2, 4.9.0-3
 #[tokio::test]
 async fn a_client_that_has_as_much_under_way_as_it_takes_gets_everything_but_publishes() {
