@@ -259,7 +259,7 @@ impl Connection {
                 _ = stopping.wait_for(|stopping| *stopping) => {
                     return Err(Close::new(Cause::ShuttingDown, "the gateway is being stopped").into());
                 }
-                () = ticket.superseded() => {
+                _ = ticket.superseded() => {
                     return Err(Close::new(Cause::TakenOver, "the same client id connected again").into());
                 }
                 _ = rules.changed() => self.look_again()?,

@@ -174,9 +174,10 @@ async fn store(will: LastWill, shared: &Shared) -> Option<(Commit, Pending)> {
 }
 
 impl DelayedWill {
-    /// Stores it when its delay or the session is over, unless the client comes back.
+    /// Stores it when its delay or the session is over, unless the client comes back to it. A client that comes with Clean Start ends the
+    /// session (MQTT 5.0, section 3.1.4).
     pub(crate) async fn publish(mut self, shared: &Shared) {
-        if timeout(self.delay, self.ticket.superseded()).await.is_ok() {
+        if timeout(self.delay, self.ticket.superseded()).await == Ok(false) {
             shared.sessions.forget_will(&self.device);
             return;
         }

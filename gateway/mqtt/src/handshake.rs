@@ -228,7 +228,7 @@ fn reception(connect: &Connect<'_>, limits: &Limits) -> Reception {
 async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) -> Result<Client, Close> {
     let Introduction { session, assigned, clean, will, reception, aliases, silence_max, session_expiry, .. } =
         introduction;
-    let claim = shared.registry.claim(&session.device).await;
+    let claim = shared.registry.claim(&session.device, clean).await;
     // Who comes by another proof, or under other rules, does not get what was subscribed to before.
     let may_have = |filter: &str| session.permissions.may_subscribe(&session.device, filter);
     let open = || shared.sessions.open(&session.device, clean, session_expiry, &may_have);

@@ -9,10 +9,17 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 #[derive(Debug)]
 struct Entry {
-    /// The ticket of the latest connection.
-    latest: watch::Sender<u64>,
+    latest: watch::Sender<Latest>,
     /// Held by the connection that is served.
     place: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Tickets of a client's connections, which are counted from 1.
+#[derive(Debug, Clone, Copy, Default)]
+struct Latest {
+    ticket: u64,
+    /// Of the latest that discarded the session. 0: none did.
+    clean: u64,
 }
 
 /// All client ids that are connected, or whose next connection somebody waits for.
@@ -22,10 +29,15 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Makes earlier connections of the client leave, waits until they have, and holds its place.
-    pub(crate) async fn claim(self: &Arc<Self>, device: &DeviceId) -> Claim {
+    /// Makes earlier connections of the client leave, waits until they have, and holds its place. `clean`: it discards its session.
+    pub(crate) async fn claim(self: &Arc<Self>, device: &DeviceId, clean: bool) -> Claim {
         let entry = self.entry(device);
-        entry.latest.send_modify(|latest| *latest += 1);
+        entry.latest.send_modify(|latest| {
+            latest.ticket += 1;
+            if clean {
+                latest.clean = latest.ticket;
+            }
+        });
         let ticket = Ticket::of(&entry);
         let place = Arc::clone(&entry.place);
         let mut claim = Claim { registry: Arc::clone(self), device: device.clone(), entry, place: None, ticket };
@@ -44,7 +56,7 @@ impl Registry {
     }
 
     fn entry(&self, device: &DeviceId) -> Arc<Entry> {
-        let fresh = || Arc::new(Entry { latest: watch::Sender::new(0), place: Arc::default() });
+        let fresh = || Arc::new(Entry { latest: watch::Sender::default(), place: Arc::default() });
         Arc::clone(self.lock().entry(device.clone()).or_insert_with(fresh))
     }
 
@@ -57,7 +69,7 @@ impl Registry {
 #[derive(Debug, Clone)]
 pub(crate) struct Ticket {
     ticket: u64,
-    latest: watch::Receiver<u64>,
+    latest: watch::Receiver<Latest>,
     /// Keeps the order from beginning anew.
     _entry: Arc<Entry>,
 }
@@ -65,16 +77,17 @@ pub(crate) struct Ticket {
 impl Ticket {
     fn of(entry: &Arc<Entry>) -> Self {
         let latest = entry.latest.subscribe();
-        let ticket = *latest.borrow();
+        let ticket = latest.borrow().ticket;
         Self { ticket, latest, _entry: Arc::clone(entry) }
     }
 
-    /// Completes when the client has connected again. Safe to cancel.
-    pub(crate) async fn superseded(&mut self) {
+    /// Completes when the client has connected again. Returns whether it has discarded its session since. Safe to cancel.
+    pub(crate) async fn superseded(&mut self) -> bool {
         let ticket = self.ticket;
-        if self.latest.wait_for(|latest| *latest > ticket).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        let Ok(latest) = self.latest.wait_for(|latest| latest.ticket > ticket).await.map(|latest| *latest) else {
+            return std::future::pending().await;
+        };
+        latest.clean > ticket
     }
 }
 
@@ -109,12 +122,14 @@ mod tests {
     #[tokio::test]
     async fn a_later_connection_waits_until_the_earlier_one_has_left() {
         let (registry, device) = (Arc::new(Registry::default()), DeviceId::new("d").unwrap());
-        let mut first = registry.claim(&device).await;
+        let mut first = registry.claim(&device, false).await;
         let second = tokio::spawn({
             let (registry, device) = (Arc::clone(&registry), device.clone());
-            async move { registry.claim(&device).await }
+            async move { registry.claim(&device, true).await }
         });
-        timeout(Duration::from_secs(5), first.ticket.superseded()).await.expect("the first was not told");
+        let discarded =
+            timeout(Duration::from_secs(5), first.ticket.superseded()).await.expect("the first was not told");
+        assert!(discarded);
         assert!(!second.is_finished());
         drop(first);
         let mut second = timeout(Duration::from_secs(5), second).await.expect("the second was not let in").unwrap();
@@ -126,11 +141,12 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_a_client_that_is_away_hears_of_its_next_connection() {
         let (registry, device) = (Arc::new(Registry::default()), DeviceId::new("d").unwrap());
-        let kept = registry.claim(&device).await.ticket.clone();
+        let kept = registry.claim(&device, true).await.ticket.clone();
         let mut waiting = [kept, registry.ticket(&device)];
-        drop(registry.claim(&device).await);
+        drop(registry.claim(&device, false).await);
         for ticket in &mut waiting {
-            timeout(Duration::from_secs(5), ticket.superseded()).await.expect("was not told");
+            let told = timeout(Duration::from_secs(5), ticket.superseded()).await;
+            assert_eq!(told, Ok(false), "was not told, or of a session that was discarded before");
         }
         drop(waiting);
         registry.tidy();
