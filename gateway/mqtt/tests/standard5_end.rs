@@ -109,6 +109,27 @@ async fn a_delayed_will_waits_for_its_delay_or_the_end_of_its_session_and_is_tak
     assert_eq!(front.intake.arrivals().len(), 4);
 }
 
+// MQTT 5.0: 3.1.2-8
+#[tokio::test]
+async fn a_delayed_will_is_published_when_its_client_comes_with_clean_start_which_ends_the_session() {
+    let front = front().await;
+    let mut watcher = watcher(&front).await;
+    let delay_60_s = [24, 0, 0, 0, 60];
+    for away in [true, false] {
+        let mut client = mortal(&front, 0, "w/d", &delay_60_s, &EXPIRY_60_S).await;
+        if away {
+            drop(client);
+            watcher.expect_silence().await;
+            drop(Raw::v5(front.address, "mortal").await);
+        } else {
+            drop(Raw::v5(front.address, "mortal").await);
+            client.expect_disconnect(0x8E).await;
+        }
+        assert_eq!(watcher.receive().await, publish_v5("w/d", 0, &[], b"gone"), "{away}");
+        watcher.expect_silence().await;
+    }
+}
+
 // MQTT 5.0: 4.1.0-1, 4.1.0-2, 3.1.2-23
 #[tokio::test]
 async fn a_session_stays_while_its_client_is_here_and_as_long_after_as_was_asked() {
