@@ -6,7 +6,7 @@ import os
 NAMES = {
     "broker-kills": "stories that kill or stop brokers (a cluster of KAFKA_BOOTSTRAP is not ours to kill)",
     "qemu": "the story of the emulated board (needs qemu-system-arm and the thumb build)",
-    "mqttjs": "the story with MQTT.js (needs node and npm)",
+    "mqttjs": "the stories with MQTT.js (needs node and npm)",
     "mosquitto": "the senders and the story with mosquitto_pub and mosquitto_sub, and the story with a mosquitto broker",
 }
 """Names that stories know; tests/run knows the names of its steps besides."""

@@ -48,7 +48,7 @@ pub enum Cause {
     Window,
     /// A topic that can't be published to.
     TopicName,
-    /// A topic alias that is 0, too high or not set.
+    /// A topic alias that is 0 or too high.
     TopicAlias,
     /// Silent for one and a half times the keepalive.
     KeepAlive,

@@ -255,9 +255,10 @@ impl Session {
         };
         if publish.topic.is_empty() {
             let known = alias.and_then(|alias| self.aliases.get(alias).cloned().flatten());
+            // Both are protocol errors (MQTT 5.0, sections 3.3.2.1 and 3.3.2.3.4); in v3.1.1 there is no other topic name.
             return known.ok_or_else(|| match alias {
-                Some(alias) => Close::new(Cause::TopicAlias, format!("topic alias {alias} was never set")),
-                None => Close::new(Cause::TopicName, "a publish without a topic"),
+                Some(alias) => Close::new(Cause::Protocol, format!("topic alias {alias} was never set")),
+                None => Close::new(Cause::Protocol, "a publish without a topic"),
             });
         }
         let address = match &self.last_address {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use lamppost_mqtt::Limits;
 use support::raw::{Raw, connect_v5, packet, publish_v5, text};
 use support::v5::{
-    CLEAN, CONNACK_CODES, EXPIRY_60_S, connect, duplicate, open, properties, property, puback, stay, subscribed, tell,
-    text_property,
+    CLEAN, CONNACK_CODES, EXPIRY_60_S, connect, duplicate, leave, open, properties, property, puback, stay, subscribed,
+    tell, text_property,
 };
 use support::{HandIntake, Running};
 
@@ -161,7 +161,7 @@ async fn a_session_goes_on_without_clean_start_and_begins_anew_with_it() {
             client.expect_silence().await;
             subscribed(&mut client, "a", 1).await;
         }
-        drop(client);
+        leave(client).await;
         tell(&mut publisher, &publish_v5("a", 1, &[], b"missed")).await;
     }
 }
@@ -175,7 +175,7 @@ async fn connack_comes_first_and_once_whatever_waits_to_be_sent() {
     let mut publisher = Raw::v5(front.address, "p").await;
     tell(&mut publisher, &publish_v5("a", 1, &[], b"begun")).await;
     client.receive().await;
-    drop(client);
+    leave(client).await;
     tell(&mut publisher, &publish_v5("a", 1, &[], b"missed")).await;
     let mut client = Raw::open(front.address).await;
     client.send(&[&connect(0, &EXPIRY_60_S, &text("d"))[..], &PING].concat()).await;

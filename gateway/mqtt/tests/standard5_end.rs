@@ -97,7 +97,7 @@ async fn a_delayed_will_waits_for_its_delay_or_the_end_of_its_session_and_is_tak
         ("w/both", &delay_1_s, &expiry_1_s),
     ] {
         drop(mortal(&front, 0, topic, delay, expiry).await);
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         watcher.expect_silence().await;
         assert_eq!(watcher.receive().await, publish_v5(topic, 0, &[], b"gone"));
     }

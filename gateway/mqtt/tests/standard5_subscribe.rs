@@ -1,8 +1,6 @@
 //! MQTT 5.0: subscriptions, and what they bring. Each test names the statements that it would notice the loss of; `CONFORMANCE.md` is made
 //! of these names.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
-
 mod support;
 
 use lamppost_mqtt::Limits;

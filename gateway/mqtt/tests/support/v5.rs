@@ -78,6 +78,12 @@ pub async fn stay(address: SocketAddr, client_id: &str) -> (Raw, bool) {
     (client, connack[2] == 1)
 }
 
+/// Leaves, and its session stays. What is published from now on is sent to it when it is back, and not before.
+pub async fn leave(mut client: Raw) {
+    client.send(&[0xE0, 0]).await;
+    client.expect_end().await;
+}
+
 /// Subscribes to one filter with these options and is granted its QoS.
 pub async fn subscribed(client: &mut Raw, filter: &str, options: u8) {
     client.send(&subscribe(1, &[], &[(filter, options)])).await;
