@@ -64,7 +64,7 @@ pub(crate) struct Gathering {
     close_room: u64,
     /// Segments that are kept for alarms.
     reserve: usize,
-    /// What the event that was refused last would have cost.
+    /// What the event or state that was refused last would have cost.
     wanted: usize,
 }
 
@@ -204,9 +204,16 @@ impl Gathering {
 
     /// Takes a change of state. False if there is no room.
     pub(crate) fn push_state(&mut self, key: Bytes, value: Option<Bytes>) -> bool {
-        let fits = self.fits(state_cost(&key, value.as_ref()), false);
+        let cost = state_cost(&key, value.as_ref());
+        let fits = self.fits(cost, false);
         if fits {
+            if cost >= self.wanted {
+                self.wanted = 0;
+            }
             self.put(key, value);
+        } else {
+            // Whoever waits with it is not told of room before there is some for it.
+            self.wanted = cost;
         }
         fits
     }
@@ -306,4 +313,27 @@ fn state_cost(key: &Bytes, value: Option<&Bytes>) -> usize {
 /// What naming these partitions' ranges costs the next frame, at most (the journal's own is in the constant part).
 pub(crate) fn ranges_cost<'a>(places: impl Iterator<Item = &'a TopicPartition>) -> usize {
     places.map(|at| ENTRY + 1 + at.topic.as_str().len()).sum::<usize>() + ENTRY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathering(remaining: u64) -> Gathering {
+        let (space, frame_bytes_max) = (Space { remaining, free: 1 }, 1 << 20);
+        let bounds = Bounds { frame_bytes_max, segment_bytes: 1 << 20, close_room: 4096, reserve: 0 };
+        Gathering::new(Commit(1), vec![(Offset(0), false)], space, bounds, 0)
+    }
+
+    #[test]
+    fn there_is_no_room_for_who_waits_with_state_until_there_is_some_for_it() {
+        let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![7; 200_000]));
+        let mut gather = gathering(128 << 10);
+        assert!(gather.has_room(false), "there is room for something of middling size");
+        assert!(!gather.push_state(key.clone(), Some(value.clone())));
+        assert!(!gather.has_room(false), "whoever waits with it would try for nothing");
+        gather.add_free(1);
+        assert!(gather.has_room(false));
+        assert!(gather.push_state(key, Some(value)));
+    }
 }
