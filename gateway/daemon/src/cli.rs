@@ -173,9 +173,18 @@ pub(crate) struct Publish {
     /// The payload's media type.
     #[arg(long, value_name = "TYPE")]
     pub(crate) content_type: Option<String>,
-    /// Where the gateway is. By default what the configuration says.
+    /// Where the gateway is: HOST:PORT, or mqtts://HOST:PORT over TLS. By default what the configuration says.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) to: Option<String>,
+    /// The roots (PEM) that the gateway's certificate has to lead to; with mqtts://.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Our own certificate (PEM), for a listener that asks for one.
+    #[arg(long, value_name = "FILE", requires = "key", requires = "ca")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The private key to --cert.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
     /// The gateway's configuration, to see where it listens.
     #[arg(long, short, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
     pub(crate) config: PathBuf,

@@ -19,8 +19,22 @@ pub(crate) struct Pending {
     pub(crate) answer: Bytes,
     /// To go to subscribers once it is on disk.
     pub(crate) message: Option<Message>,
-    /// Not taken at all: the PUBACK that says so waits here for those before it.
-    pub(crate) refused: bool,
+    /// Of the PUBACK (v5 only, unless it is [`SUCCESS`]).
+    pub(crate) reason: u8,
+}
+
+/// On disk, and all that was asked for was done.
+pub(crate) const SUCCESS: u8 = 0x00;
+/// Not taken at all: the PUBACK that says so waits in the queue for those before it.
+pub(crate) const NOT_AUTHORIZED: u8 = 0x87;
+/// On disk as an event, but there was no room to retain it.
+pub(crate) const QUOTA_EXCEEDED: u8 = 0x97;
+
+impl Pending {
+    /// A publish that was taken.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.answer.is_empty() && self.reason != NOT_AUTHORIZED
+    }
 }
 
 /// The queue. Invariant: nothing leaves it before its commit is on disk, nor before what came earlier.
@@ -36,7 +50,7 @@ impl Acks {
     pub(crate) fn push(&mut self, commit: Commit, pending: Pending) {
         self.bytes += pending.bytes;
         self.unacknowledged += usize::from(pending.packet_id.is_some());
-        self.taken += 1;
+        self.taken += u64::from(pending.is_taken());
         self.queue.push_back((commit, pending));
     }
 
@@ -63,7 +77,7 @@ impl Acks {
         self.queue.front().map(|(commit, _)| *commit)
     }
 
-    /// Publishes that were ever put into it.
+    /// Publishes that the journal took and that were ever put into it.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
@@ -101,7 +115,7 @@ mod tests {
 
     fn pending(packet_id: u16) -> Pending {
         let packet_id = (packet_id != 0).then_some(packet_id);
-        Pending { packet_id, bytes: 10, answer: Bytes::new(), message: None, refused: false }
+        Pending { packet_id, bytes: 10, answer: Bytes::new(), message: None, reason: SUCCESS }
     }
 
     #[test]
@@ -121,5 +135,15 @@ mod tests {
         acks.release(Commit(9), |pending| released.push(pending.packet_id));
         assert_eq!(released.last(), Some(&Some(3)));
         assert!(acks.is_empty());
+    }
+
+    #[test]
+    fn answers_and_refusals_wait_in_it_and_are_no_publishes() {
+        let mut acks = Acks::default();
+        acks.push(Commit(1), pending(1));
+        acks.push(Commit(1), Pending { reason: QUOTA_EXCEEDED, ..pending(2) });
+        acks.push(Commit(1), Pending { reason: NOT_AUTHORIZED, ..pending(3) });
+        acks.push(Commit(1), Pending { answer: Bytes::from_static(b"\x90"), ..pending(0) });
+        assert_eq!(acks.taken(), 2);
     }
 }

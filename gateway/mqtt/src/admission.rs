@@ -40,12 +40,21 @@ pub(crate) async fn admit(
 ) -> Result<Admitted, Close> {
     let rules = shared.rules.borrow().clone();
     let look = entry.look(connect, certified, &rules)?;
+    if look.client_id.is_none() && shared.ids_are_users && is_a_user(connect.client_id, &rules) {
+        let detail =
+            format!("the client id {:?} is that of a user, who comes in by another listener", connect.client_id);
+        return Err(Close::new(Cause::Identity, detail));
+    }
     let mut login = None;
     if let (Some((user, password)), Some(passwords)) = (look.proof, &rules.passwords) {
         shared.login.verify(user, password, passwords).await?;
         login = proven(user, &rules, shared);
     }
     Ok(Admitted { permissions: Permissions::new(Arc::clone(&rules.acl), look.user), client_id: look.client_id, login })
+}
+
+fn is_a_user(client_id: &str, rules: &Rules) -> bool {
+    rules.passwords.as_ref().is_some_and(|passwords| passwords.hash(client_id).is_some())
 }
 
 fn proven(user: &str, rules: &Rules, shared: &Shared) -> Option<Proven> {

@@ -38,6 +38,8 @@ pub enum Cause {
     PacketTimeout,
     /// No room to remember one more session.
     SessionsFull,
+    /// What has to be done before the client can be let in takes too long: its earlier connection to end, its session to be on disk.
+    Busy,
     /// A packet above the limit.
     PacketTooLarge,
     /// An event above the journal's limit.
@@ -64,7 +66,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in order of their numbers.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Malformed,
         Self::Protocol,
         Self::ConnectTimeout,
@@ -82,6 +84,7 @@ impl Cause {
         Self::Coming,
         Self::PacketTimeout,
         Self::SessionsFull,
+        Self::Busy,
         Self::PacketTooLarge,
         Self::EventTooLarge,
         Self::QosTwo,
@@ -116,6 +119,7 @@ impl Cause {
             Self::Coming => "coming",
             Self::PacketTimeout => "packet_timeout",
             Self::SessionsFull => "sessions_full",
+            Self::Busy => "busy",
             Self::PacketTooLarge => "packet_too_large",
             Self::EventTooLarge => "event_too_large",
             Self::QosTwo => "qos_2",
@@ -141,7 +145,7 @@ impl Cause {
             Self::Authentication => 0x8C,
             Self::Credentials => 0x86,
             Self::Certificate | Self::Identity | Self::NotAuthorized => 0x87,
-            Self::Connections | Self::Address | Self::Coming | Self::RouterDied => 0x89,
+            Self::Connections | Self::Address | Self::Coming | Self::Busy | Self::RouterDied => 0x89,
             Self::ConnectRate => 0x9F,
             Self::PacketTooLarge | Self::EventTooLarge => 0x95,
             Self::QosTwo => 0x9B,

@@ -1,4 +1,7 @@
-//! One connection, from its first byte to its last: the session's state machine between socket, journal and router.
+//! One connection, from its first byte to its last: the session's state machine between socket, journal and router. When it does what is
+//! in `conversation`; here is what it does.
+
+mod conversation;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -8,17 +11,17 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use lamppost_event::{Clock, Commit, DeviceId, Intake, NameError, Waiting};
+use lamppost_event::{Clock, Commit, DeviceId, Intake, NameError};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::Instant;
 
 use crate::access::Rules;
-use crate::acks::Pending;
+use crate::acks::{Pending, SUCCESS};
 use crate::admission::still_admitted;
 use crate::budget::{Budget, Share};
 use crate::cause::Close;
 use crate::clients::Presence;
-use crate::codec::{self, Packet, Qos, decode};
+use crate::codec::{self, Packet, Qos, Version, decode};
 use crate::counters::{Counters, Gauge, add};
 use crate::door::{Porch, Visit};
 use crate::durability::Durability;
@@ -33,17 +36,14 @@ use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::session::{Effect, Offer};
 use crate::sessions::Sessions;
-use crate::storing::Storing;
+use crate::storing::{Done, Patience, Storing};
 use crate::transport::Stream;
-use crate::waiters::{Wait, Waiters};
+use crate::waiters::Waiters;
 use crate::wire::Wire;
 use crate::{Cause, Clients, Limits};
 
 /// A full journal is asked again at least this often, should its sign of room be missed.
 pub(crate) const ROOM_POLL: Duration = Duration::from_millis(250);
-
-/// Longer than any connection.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -63,11 +63,14 @@ pub(crate) struct Shared {
     pub(crate) random: RandomState,
     pub(crate) rules: watch::Receiver<Arc<Rules>>,
     pub(crate) login: Login,
+    /// Some listener binds users to client ids of their names: by no other can they be had.
+    pub(crate) ids_are_users: bool,
     pub(crate) porch: Arc<Porch>,
     /// Payload bytes that wait for the disk.
     pub(crate) inflight: Arc<Budget>,
     /// Bytes of packets that are not whole.
     pub(crate) begun: Arc<Budget>,
+    /// Bytes of wills that are noted.
     pub(crate) wills: Arc<Budget>,
 }
 
@@ -141,17 +144,19 @@ pub(crate) async fn serve(
     open: OpenGauge,
 ) {
     let mut wire = Wire::new(stream, Arc::clone(&shared.counters));
+    let mut said = None;
     let handshake = async {
         tokio::select! {
-            client = shake_hands(&mut wire, &door, &shared) => client,
+            client = shake_hands(&mut wire, &door, &visit, &shared, &mut said) => client,
             close = visit.sent_away() => Err(close),
         }
     };
     let client = match handshake.await {
         Ok(client) => client,
         Err(close) => {
-            shared.counters.refuse(&close, &peer.to_string());
-            shared.clients.ended("", Some(peer), &close);
+            let said = said.as_ref().map_or("", DeviceId::as_str);
+            shared.counters.refuse(&close, &format!("{said}@{peer}"));
+            shared.clients.ended(said, Some(peer), &close);
             return wire.finish().await;
         }
     };
@@ -185,6 +190,9 @@ struct Stalled {
     storing: Storing,
     packet_id: Option<u16>,
     bytes: usize,
+    patience: Patience,
+    /// It is not tried again before.
+    not_before: Instant,
     _gauge: Gauge<fn(&Counters) -> &AtomicU64>,
 }
 
@@ -201,127 +209,18 @@ struct Connection {
 }
 
 impl Connection {
-    /// Runs until something ends it, which is the error.
-    async fn converse(&mut self) -> Result<std::convert::Infallible, Ending> {
-        let shared = Arc::clone(&self.shared);
-        let mut stopping = shared.stopping.clone();
-        let mut rules = shared.rules.clone();
-        let mut ticket = self.client.claim.ticket.clone();
-        let kept = Arc::clone(&self.client.outbound.kept);
-        let mut room: Option<Waiting<'_, ()>> = None;
-        let mut heard = Instant::now();
-        let mut wait = Wait::default();
-        let mut silence = std::pin::pin!(sleep_until(heard + self.client.silence_max.unwrap_or_default()));
-        loop {
-            self.work().await?;
-            // What was on disk already when it was offered (a resend) is not reported again.
-            if !self.client.session.acks.is_empty() && self.on_disk()? {
-                continue;
-            }
-            self.send();
-            self.wire.flush()?;
-            if self.wire.output.is_empty() && self.client.outbound.can_send(shared.durable_now()) {
-                continue;
-            }
-            let acks = &self.client.session.acks;
-            self.presence.tell(acks.taken(), acks.unacknowledged(), self.stalled.is_some());
-            let output_low = self.wire.output.len() < shared.limits.outgoing_bytes_max;
-            self.inflight.set(self.client.session.acks.bytes());
-            self.begun.set(self.wire.held());
-            let crowded = !self.inflight.is_open();
-            let pause = self.pace.as_mut().and_then(|pace| pace.wait(Instant::now()));
-            let held_back = self.stalled.is_some() || !self.client.session.may_read() || crowded || pause.is_some();
-            // A packet goes on while there is room for all that are begun; its time runs on.
-            let squeezed = self.wire.held() > 0 && !self.begun.is_open();
-            let read = !held_back && output_low && !squeezed;
-            if held_back || !output_low {
-                self.wire.bear_with();
-            }
-            let unfinished = self.wire.begun().map(|begun| begun + shared.limits.packet_timeout);
-            if unfinished.is_some_and(|late| self.client.silence_max.is_none() || late < silence.deadline()) {
-                silence.as_mut().reset(unfinished.unwrap_or(heard));
-            }
-            let deliver = output_low && self.client.outbound.may_deliver();
-            let (first, to_send) =
-                (self.client.session.acks.first(), self.client.outbound.waits_for(shared.durable_now()));
-            let waits_for = first.into_iter().chain(to_send).min();
-            if read {
-                self.wire.rest();
-            }
-            if self.stalled.is_none() {
-                room = None;
-            } else if room.is_none() {
-                room = Some(shared.intake.room());
-            }
-            let mut router_died = None;
-            tokio::select! {
-                biased;
-                _ = stopping.wait_for(|stopping| *stopping) => {
-                    return Err(Close::new(Cause::ShuttingDown, "the gateway is being stopped").into());
-                }
-                _ = ticket.superseded() => {
-                    return Err(Close::new(Cause::TakenOver, "the same client id connected again").into());
-                }
-                _ = rules.changed() => self.look_again()?,
-                // Who waits for nothing is not woken by every commit.
-                () = wait.reached(waits_for.unwrap_or_default(), &self.durability, &shared.waiters), if waits_for.is_some() => {
-                    self.on_disk()?;
-                }
-                writable = self.wire.writable(), if self.wire.has_unsent() => writable?,
-                () = kept.wake.notified(), if kept.durable => {}
-                delivery = self.client.outbound.next(), if deliver => match delivery {
-                    Ok(delivery) => self.deliver(delivery),
-                    Err(ended) => router_died = Some(ended),
-                },
-                readable = self.wire.readable(), if read => {
-                    readable?;
-                    if !self.wire.fill()? {
-                        return Err(Ending::Lost);
-                    }
-                    heard = Instant::now();
-                }
-                () = wait_for_room(&mut room), if self.stalled.is_some() => {
-                    room = None;
-                    self.store_again()?;
-                    heard = Instant::now();
-                }
-                () = self.inflight.opened(), if crowded => {}
-                () = self.begun.opened(), if squeezed => {}
-                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
-                () = silence.as_mut(), if self.client.silence_max.is_some() || unfinished.is_some() => {
-                    let listening = !held_back && output_low;
-                    if listening && unfinished.is_some_and(|late| late <= Instant::now()) {
-                        return Err(Close::new(Cause::PacketTimeout, "a packet was begun and not finished in time").into());
-                    }
-                    let silence_max = self.client.silence_max.unwrap_or(FOR_EVER);
-                    if held_back {
-                        // It is us who do not listen: a PINGREQ may wait unread.
-                        heard = Instant::now();
-                    } else if heard.elapsed() >= silence_max {
-                        return Err(Close::new(Cause::KeepAlive, "silent for longer than 1.5 times its keepalive").into());
-                    }
-                    silence.as_mut().reset(heard + silence_max);
-                }
-            }
-            if let Some(ended) = router_died {
-                self.link_again(ended).await?;
-            }
-        }
-    }
-
-    /// Takes as many packets as are there and may be taken.
-    async fn work(&mut self) -> Result<(), Ending> {
+    /// Takes as many packets as are there and may be taken. Returns whether more may be there that only its pace, or what all clients have on
+    /// their way to the disk, keeps from being taken.
+    fn work(&mut self) -> Result<bool, Ending> {
         while self.stalled.is_none() && self.client.session.may_read() {
-            if self.pace.as_mut().is_some_and(|pace| pace.wait(Instant::now()).is_some()) {
-                return Ok(());
+            if !self.inflight.is_open() || self.pace.as_mut().is_some_and(|pace| pace.wait(Instant::now()).is_some()) {
+                return Ok(true);
             }
             let Some((frame, body)) = self.wire.frame(self.shared.limits.packet_bytes_max).map_err(Close::from)? else {
-                return Ok(());
+                return Ok(false);
             };
             let packet = decode(self.client.session.version, frame, &body).map_err(Close::from)?;
-            if let (Some(pace), Packet::Publish(_)) = (&mut self.pace, &packet) {
-                pace.charge(body.len(), Instant::now());
-            }
+            self.charge(&packet, body.len());
             let wanted = self.shared.is_anybody_listening();
             let now = || self.shared.clock.now().monotonic;
             let effect = self.client.session.receive(packet, wanted, now, &mut self.wire.output);
@@ -329,12 +228,24 @@ impl Connection {
                 self.shared.counters.deny(&denied, self.client.session.device.as_str());
             }
             let effect = effect?;
-            self.act(effect).await?;
+            self.act(effect)?;
         }
-        Ok(())
+        Ok(false)
     }
 
-    async fn act(&mut self, effect: Effect) -> Result<(), Ending> {
+    fn charge(&mut self, packet: &Packet<'_>, bytes: usize) {
+        let filters = match packet {
+            Packet::Publish(_) => {
+                return self.pace.iter_mut().for_each(|pace| pace.charge(bytes, Instant::now()));
+            }
+            Packet::Subscribe(subscribe) => subscribe.filters.len(),
+            Packet::Unsubscribe(unsubscribe) => unsubscribe.filters.len(),
+            _ => return,
+        };
+        Pace::charge_filters(&mut self.pace, filters, &self.shared.limits, Instant::now());
+    }
+
+    fn act(&mut self, effect: Effect) -> Result<(), Ending> {
         let Self { client, shared, .. } = self;
         let version = client.session.version;
         match effect {
@@ -349,14 +260,14 @@ impl Connection {
             Effect::Delivered(packet_id) => client.outbound.delivered(packet_id, shared),
             Effect::Subscribe(request) => {
                 let packet_id = request.packet_id;
-                let Answer { codes, commit } = client.outbound.subscribe(request, shared).await?;
+                let Answer { codes, commit } = client.outbound.subscribe(&request, shared);
                 add(&shared.counters.subscriptions_refused, codes.iter().filter(|code| **code >= 0x80).count() as u64);
                 let mut answer = BytesMut::new();
                 codec::suback(version, packet_id, &codes, &mut answer);
                 self.answer(answer, commit)?;
             }
             Effect::Unsubscribe { packet_id, filters } => {
-                let Answer { codes, commit } = client.outbound.unsubscribe(&filters, shared)?;
+                let Answer { codes, commit } = client.outbound.unsubscribe(&filters, shared);
                 let mut answer = BytesMut::new();
                 codec::unsuback(version, packet_id, &codes, &mut answer);
                 self.answer(answer, commit)?;
@@ -375,26 +286,33 @@ impl Connection {
     }
 
     fn store(&mut self, mut storing: Storing, packet_id: Option<u16>, bytes: usize) -> Result<(), Ending> {
-        match storing.attempt(&self.shared)? {
-            Some((commit, message)) => {
-                let answer = Bytes::new();
-                self.client.session.taken(commit, Pending { packet_id, bytes, answer, message, refused: false });
-            }
-            None => {
-                add(&self.shared.counters.stalls, 1);
-                let which: fn(&Counters) -> &AtomicU64 = |counters| &counters.stalled_now;
-                let gauge = Gauge::up(Arc::clone(&self.shared.counters), which);
-                self.stalled = Some(Stalled { storing, packet_id, bytes, _gauge: gauge });
-            }
+        if !self.try_to_store(&mut storing, packet_id, bytes)? {
+            add(&self.shared.counters.stalls, 1);
+            let which: fn(&Counters) -> &AtomicU64 = |counters| &counters.stalled_now;
+            let gauge = Gauge::up(Arc::clone(&self.shared.counters), which);
+            let (patience, not_before) = (Patience::default(), Instant::now());
+            self.stalled = Some(Stalled { storing, packet_id, bytes, patience, not_before, _gauge: gauge });
         }
         Ok(())
     }
 
     fn store_again(&mut self) -> Result<(), Ending> {
-        match self.stalled.take() {
-            Some(Stalled { storing, packet_id, bytes, .. }) => self.store(storing, packet_id, bytes),
-            None => Ok(()),
+        let Some(mut stalled) = self.stalled.take() else { return Ok(()) };
+        if !self.try_to_store(&mut stalled.storing, stalled.packet_id, stalled.bytes)? {
+            stalled.not_before = Instant::now() + stalled.patience.pause();
+            self.stalled = Some(stalled);
         }
+        Ok(())
+    }
+
+    /// `false`: there is no room for all of it.
+    fn try_to_store(&mut self, storing: &mut Storing, packet_id: Option<u16>, bytes: usize) -> Result<bool, Ending> {
+        let Some(Done { commit, message, reason }) = storing.attempt(&self.shared)? else { return Ok(false) };
+        // A PUBACK of v3.1.1 has no reason: it says that the event is on disk, which it is.
+        let reason = if self.client.session.version == Version::V5 { reason } else { SUCCESS };
+        let answer = Bytes::new();
+        self.client.session.taken(commit, Pending { packet_id, bytes, answer, message, reason });
+        Ok(true)
     }
 
     /// The passwords or rules were changed.
@@ -415,7 +333,7 @@ impl Connection {
                 let (bytes, answer) = (answer.len() + 64, answer.freeze());
                 self.client
                     .session
-                    .taken(commit, Pending { packet_id: None, bytes, answer, message: None, refused: false });
+                    .taken(commit, Pending { packet_id: None, bytes, answer, message: None, reason: SUCCESS });
             }
         }
         Ok(())
@@ -441,11 +359,12 @@ impl Connection {
     }
 
     /// The router died. A remembered session goes on with the next one: nothing that it was promised went through it.
-    async fn link_again(&mut self, ended: crate::fanout::LinkEnded) -> Result<(), Ending> {
+    fn link_again(&mut self, ended: crate::fanout::LinkEnded) -> Result<(), Ending> {
         if !self.client.outbound.kept.durable {
             return Err(ended.into());
         }
-        Ok(self.client.outbound.link_again(&self.shared.fanout).await?)
+        self.client.outbound.link_again(&self.shared.fanout);
+        Ok(())
     }
 }
 
@@ -464,12 +383,5 @@ pub(crate) fn acknowledge(
             Ok(pubacks > 0 || client.session.acks.bytes() < bytes_before)
         }
         Durability::Stopped => Err(Close::new(Cause::JournalStopped, "nothing can be stored now")),
-    }
-}
-
-async fn wait_for_room(room: &mut Option<Waiting<'_, ()>>) {
-    match room {
-        Some(room) => drop(timeout(ROOM_POLL, room).await),
-        None => sleep(ROOM_POLL).await,
     }
 }

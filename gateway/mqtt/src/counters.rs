@@ -37,6 +37,8 @@ pub struct Counters {
     pub wills: AtomicU64,
     /// Wills that could not be stored in time.
     pub wills_dropped: AtomicU64,
+    /// Wills that could not be noted for want of room: they would not survive a restart.
+    pub wills_unnoted: AtomicU64,
     /// Messages delivered to subscribers.
     pub delivered: AtomicU64,
     /// Messages that were stored, but did not go to subscribers for lack of room.

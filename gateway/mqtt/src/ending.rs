@@ -2,33 +2,19 @@
 
 use std::time::Duration;
 
-use lamppost_event::{Commit, DeviceId};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::Cause;
-use crate::acks::Pending;
 use crate::budget::Share;
 use crate::codec;
-use crate::connection::{Ending, ROOM_POLL, Shared, acknowledge};
+use crate::connection::{Ending, Shared, acknowledge};
 use crate::counters::add;
 use crate::durability::Durability;
 use crate::handshake::Client;
-use crate::message::Message;
-use crate::registry::Ticket;
 use crate::session::LastWill;
-use crate::storing::Storing;
+use crate::wills::{DelayedWill, NotedWill, store};
 use crate::wire::Wire;
-
-/// A will that waits for its delay [MQTT-3.1.3-9].
-pub(crate) struct DelayedWill {
-    pub(crate) device: DeviceId,
-    pub(crate) will: LastWill,
-    pub(crate) delay: Duration,
-    pub(crate) ticket: Ticket,
-    /// Of what all such wills may hold.
-    pub(crate) share: Share,
-}
 
 /// What is left of a connection when its client may be let in again.
 pub(crate) struct Afterwards {
@@ -69,35 +55,60 @@ pub(crate) async fn end(
             }
         }
     }
-    // A server that stops may leave wills out until it starts again (section 3.1.2.5); all clients come back then.
+    let noted = client.noted.take();
     let Client { session, will, .. } = &mut client;
     let may_still = |will: &LastWill| session.permissions.may_publish(&session.device, will.message.topic.as_str());
-    let will = will.take().filter(|will| with_will && stop.is_none() && !barred && may_still(will));
-    let (will, delayed) = match will {
-        // Beyond what all may hold, a will does not wait.
-        Some(will) if will.delay_s > 0 && !expiry.is_zero() && Share::new(&shared.wills).is_open() => {
-            (None, Some(will))
-        }
-        will => (will, None),
-    };
+    let will = will.take().filter(|will| with_will && !barred && may_still(will));
+    let fate = WillsFate::of(will, noted, expiry, stop.is_some(), shared);
+    let (at_once, delayed, noted) = (fate.at_once, fate.delayed, fate.forget);
+    let has_will = at_once.is_some();
+    let will_stored;
     if let Some(close) = stop {
         // First the acknowledgements that become due, then the last word.
-        drain(&mut client, None, &mut durability, shared, Some(&mut wire)).await;
+        will_stored = drain(&mut client, at_once, &mut durability, shared, Some(&mut wire)).await;
         codec::disconnect(client.session.version, &close, client.explain, &mut wire.output);
     } else {
         wire.end_our_side().await;
-        drain(&mut client, will, &mut durability, shared, None).await;
+        will_stored = drain(&mut client, at_once, &mut durability, shared, None).await;
     }
-    let delayed = delayed.map(|will| {
+    let device = &client.session.device;
+    if let Some(noted) = noted.filter(|_| will_stored || !has_will) {
+        shared.sessions.forget_will(device, noted.number);
+    }
+    let delayed = delayed.map(|(will, noted)| {
         let delay = Duration::from_secs(will.delay_s.into()).min(expiry);
-        let device = client.session.device.clone();
-        shared.sessions.note_will(&device, u32::try_from(delay.as_secs()).unwrap_or(u32::MAX), &will.message);
-        let mut share = Share::new(&shared.wills);
-        share.set(will.message.bytes());
-        DelayedWill { device, will, delay, ticket: client.claim.ticket.clone(), share }
+        DelayedWill::of_gone(device, will, delay, noted, shared)
     });
     shared.sessions.leave(&client.outbound.kept, expiry);
     Afterwards { wire, delayed }
+}
+
+/// What becomes of a will when its client goes.
+struct WillsFate {
+    at_once: Option<LastWill>,
+    delayed: Option<(LastWill, Option<NotedWill>)>,
+    /// To be forgotten once what is published at once is stored.
+    forget: Option<NotedWill>,
+}
+
+impl WillsFate {
+    /// `will`: to be published. A gateway that stops leaves what is noted for its next start.
+    fn of(will: Option<LastWill>, noted: Option<NotedWill>, expiry: Duration, stops: bool, shared: &Shared) -> Self {
+        let none = Self { at_once: None, delayed: None, forget: None };
+        match will {
+            Some(_) if stops && noted.is_some() => none,
+            // Beyond what all may hold, a will does not wait.
+            Some(will)
+                if will.delay_s > 0
+                    && !expiry.is_zero()
+                    && !stops
+                    && (noted.is_some() || Share::new(&shared.wills).is_open()) =>
+            {
+                Self { delayed: Some((will, noted)), ..none }
+            }
+            will => Self { at_once: will, forget: noted, ..none },
+        }
+    }
 }
 
 impl Afterwards {
@@ -108,20 +119,25 @@ impl Afterwards {
     }
 }
 
-/// Stores the will and waits, for a limited time, until all that was offered is on disk. With a wire, PUBACKs are given.
+/// Stores the will and waits, for a limited time, until all that was offered is on disk. With a wire, PUBACKs are given. Returns whether the
+/// will was stored, or never can be.
 async fn drain(
     client: &mut Client,
     will: Option<LastWill>,
     durability: &mut watch::Receiver<Durability>,
     shared: &Shared,
     mut wire: Option<&mut Wire>,
-) {
+) -> bool {
     let deadline = Instant::now() + shared.limits.drain_timeout;
+    let mut settled = true;
     if let Some(will) = will {
         match timeout_at(deadline, store(will, shared)).await {
-            Ok(Some((commit, pending))) => client.session.taken(commit, pending),
-            Ok(None) => {}
-            Err(_) => add(&shared.counters.wills_dropped, 1),
+            Ok(Ok((commit, pending))) => client.session.taken(commit, pending),
+            Ok(Err(close)) => settled = close.cause != Cause::JournalStopped,
+            Err(_) => {
+                add(&shared.counters.wills_dropped, 1);
+                settled = false;
+            }
         }
     }
     if wire.is_none() {
@@ -145,51 +161,5 @@ async fn drain(
     };
     drop(timeout_at(deadline, drained).await);
     add(&shared.counters.fanout_shed, client.session.acks.abandon() as u64);
-}
-
-/// Stores a will by the way of all events. `None`: it never can be.
-async fn store(will: LastWill, shared: &Shared) -> Option<(Commit, Pending)> {
-    let expires = will.expiry_s.map(|seconds| Message::expires(shared.clock.now().monotonic, seconds));
-    let message = Message { expires, ..will.message };
-    let mut storing = Storing::new(*will.arrival, message.qos, Some(message));
-    let bytes = storing.bytes();
-    loop {
-        match storing.attempt(shared) {
-            Ok(Some((commit, message))) => {
-                add(&shared.counters.wills, 1);
-                return Some((
-                    commit,
-                    Pending { packet_id: None, bytes, answer: bytes::Bytes::new(), message, refused: false },
-                ));
-            }
-            Ok(None) => {}
-            Err(close) => {
-                tracing::debug!(reason = close.detail, "a will could not be stored");
-                add(&shared.counters.wills_dropped, 1);
-                return None;
-            }
-        }
-        drop(timeout(ROOM_POLL, shared.intake.room()).await);
-    }
-}
-
-impl DelayedWill {
-    /// Stores it when its delay or the session is over, unless the client comes back to it. A client that comes with Clean Start ends the
-    /// session (MQTT 5.0, section 3.1.4).
-    pub(crate) async fn publish(mut self, shared: &Shared) {
-        if timeout(self.delay, self.ticket.superseded()).await == Ok(false) {
-            shared.sessions.forget_will(&self.device);
-            return;
-        }
-        drop(self.share);
-        let Some((commit, pending)) = store(self.will, shared).await else { return };
-        shared.sessions.forget_will(&self.device);
-        let mut durability = shared.durability.clone();
-        let settled = |durability: &Durability| !matches!(durability, Durability::Reached(at) if *at < commit);
-        if let Ok(Durability::Reached(_)) = durability.wait_for(settled).await.as_deref()
-            && let Some(message) = pending.message
-        {
-            shared.fanout.publish(message);
-        }
-    }
+    settled
 }

@@ -12,20 +12,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
-use crate::budget::{Budget, Share};
+use crate::budget::Budget;
 use crate::connection::{OpenGauge, Shared, serve};
 use crate::counters::{Gauge, add};
 use crate::door::Porch;
-use crate::ending::DelayedWill;
 use crate::fanout::Fanout;
 use crate::listener::Door;
 use crate::login::Login;
 use crate::pace::Bucket;
 use crate::registry::Registry;
 use crate::retained::Retained;
-use crate::session::Session;
 use crate::sessions::{Restored, Sessions};
 use crate::transport::Stream;
+use crate::wills::DelayedWill;
 use crate::{Cause, Clients, Counters, Keys, Limits, Listener, Rules, cause::Close, durability};
 
 /// How often what is over is looked for and removed.
@@ -125,24 +124,13 @@ impl Front {
         let Restored { sessions, wills } = Sessions::restore(limits_too, counters_too, notes, Arc::clone(&clock))?;
         let porch = Porch::new(Arc::clone(&limits));
         let (inflight, begun) = (Budget::new(limits.inflight_bytes_max), Budget::new(limits.begun_bytes_max));
-        let waiting_wills = Budget::new(limits.delayed_wills_bytes_max);
+        let waiting_wills = Budget::new(limits.wills_bytes_max);
         let (stop, stopping) = watch::channel(false);
         let (durable, watched) = watch::channel(durability::now(&*intake));
         let registry = Arc::new(Registry::default());
         let (changed, watched_rules) = watch::channel(Arc::new(rules));
         let keys = Keys { doors: bound.iter().map(|(_, door)| Arc::clone(door)).collect(), rules: changed };
-        let wills = wills.into_iter().map(|(device, delay_s, message)| {
-            let mut share = Share::new(&waiting_wills);
-            share.set(message.bytes());
-            DelayedWill {
-                delay: Duration::from_secs(delay_s.into()),
-                ticket: registry.ticket(&device),
-                will: Session::restored_will(message, delay_s),
-                device,
-                share,
-            }
-        });
-        let wills = wills.collect();
+        let wills = wills.into_iter().map(|will| DelayedWill::restored(will, &sessions, &waiting_wills)).collect();
         let shared = Shared {
             limits,
             counters,
@@ -160,6 +148,7 @@ impl Front {
             random: RandomState::new(),
             rules: watched_rules,
             login,
+            ids_are_users: listeners.iter().any(|listener| listener.entry.client_id_is_user),
             porch,
             inflight,
             begun,
@@ -209,11 +198,13 @@ impl Front {
         let per_s = shared.limits.connects_per_s;
         let mut connects = Bucket::new(per_s, per_s, Instant::now());
         loop {
+            let full = shared.porch.is_full();
             let pause = if per_s == 0 { None } else { connects.wait(Instant::now()) };
             tokio::select! {
                 () = shutdown.as_mut() => break,
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
-                (accepted, door) = next(&listeners), if pause.is_none() => match accepted {
+                () = shared.porch.room(), if full => {}
+                (accepted, door) = next(&listeners), if pause.is_none() && !full => match accepted {
                     Ok((stream, peer)) => {
                         connects.charge(1, Instant::now());
                         accept(stream, peer, door, &shared, &mut connections);
@@ -308,7 +299,7 @@ fn check(limits: &Limits) -> Result<(), BindError> {
         ("connect_bytes_max", limits.connect_bytes_max),
         ("inflight_bytes_max", limits.inflight_bytes_max),
         ("begun_bytes_max", limits.begun_bytes_max),
-        ("delayed_wills_bytes_max", limits.delayed_wills_bytes_max),
+        ("wills_bytes_max", limits.wills_bytes_max),
     ];
     match not_zero.iter().find(|(_, value)| *value == 0) {
         Some((limit, _)) => Err(BindError::Limit { limit }),

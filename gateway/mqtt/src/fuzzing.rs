@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use lamppost_event::{Commit, DeviceId, Monotonic};
 
 use crate::access::{Acl, Entry, IdentityFrom, Permissions, Rules, identity};
-use crate::acks::Pending;
+use crate::acks::{Pending, SUCCESS};
 use crate::codec::{Connect, Packet, Secret, Version, decode, decode_connect, frame};
 use crate::session::{Effect, Offer, Session};
 use crate::{Limits, topic};
@@ -106,7 +106,7 @@ impl Model {
                 self.commit += 1;
                 let Offer { arrival, packet_id, message } = *offer;
                 let bytes = arrival.payload.len();
-                let pending = Pending { packet_id, bytes, answer: Bytes::new(), message, refused: false };
+                let pending = Pending { packet_id, bytes, answer: Bytes::new(), message, reason: SUCCESS };
                 session.taken(Commit(self.commit), pending);
             }
             Effect::Subscribe(request) => {
@@ -148,6 +148,13 @@ pub fn certificate(data: &[u8]) -> bool {
         assert!(!name.as_str().is_empty() && !name.as_str().contains(char::is_control));
     }
     names.iter().any(Result::is_ok)
+}
+
+/// Bytes as a note of an earlier life: the length of its key, the key, the value.
+pub fn note(data: &[u8]) -> bool {
+    let Some((length, rest)) = data.split_first() else { return false };
+    let Some((key, value)) = rest.split_at_checked(usize::from(*length)) else { return false };
+    crate::sessions::read_note(key, &Bytes::copy_from_slice(value))
 }
 
 /// Packets: header and body of each.
@@ -195,6 +202,16 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         let stream = packets.iter().flat_map(|(header, body)| packet(*header, body));
         ("session", std::iter::once(how).chain(stream).collect())
     }));
+    let notes: [(&[u8], &[u8]); 7] = [
+        (b"spump", b"\x01\x58\x02\0\0\0\x01\0\x05\0cmd/+\x25\x05\0\0\0"),
+        (b"spump", b"\x01\x58\x02\0\0\x02\x01\0\0\0\0\0\0\0\x28\x23\0\0\0\0\0\0\0\x50\x5c\x18\xa3\x01\0\0\x02\x09\0\0\0\0\0\0\0\0\0"),
+        (b"m\0\0\0\0\0\0\0\x07", b"\x01\x03\x02d1\x03\0a/b\x02\0\0\0\x01\x01on"),
+        (b"q\x04pump\0\0\0\0\0\0\0\x07", b"\x05\0"),
+        (b"ra/b", b"\x01\x03\x02d1\x03\0a/b\x02\0\0\0\x01\x01on"),
+        (b"wpump\0\0\0\0\0\0\0\0\x05", b"\x1e\0\0\0\x02\x03\x5a\0\0\0\x07\0\0\0\x01\x01\x02d1\x03\0a/b\0\0\0\0on"),
+        (b"wpump", b"\x1e\0\0\0\x01\x01\x02d1\x03\0a/b\0\0\0\0on"),
+    ];
+    seeds.extend(notes.map(|(key, value)| ("note", [&[key.len() as u8], key, value].concat())));
     seeds.push(("certificate", include_bytes!("fuzzing/lamp-7.der").to_vec()));
     seeds
 }

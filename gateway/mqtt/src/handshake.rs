@@ -13,12 +13,14 @@ use crate::cause::Close;
 use crate::clients::Introduced;
 use crate::codec::{self, Accepted, Connect, DecodeError, Version, decode_connect};
 use crate::connection::Shared;
+use crate::door::Visit;
 use crate::durability::Durability;
 use crate::listener::Door;
 use crate::outbound::{Outbound, Reception};
 use crate::registry::Claim;
 use crate::session::{LastWill, Session};
 use crate::sessions::{Aliases, Kept};
+use crate::wills::{NotedWill, Noting};
 use crate::wire::Wire;
 use crate::{Cause, Limits};
 
@@ -34,6 +36,7 @@ pub(crate) struct Client {
     pub(crate) outbound: Outbound,
     pub(crate) claim: Claim,
     pub(crate) will: Option<LastWill>,
+    pub(crate) noted: Option<NotedWill>,
     /// `None`: the client may be silent for ever.
     pub(crate) silence_max: Option<Duration>,
     pub(crate) session_expiry: Duration,
@@ -76,7 +79,14 @@ struct Introduction {
 }
 
 /// Sees TLS up, reads CONNECT and answers it. A negative answer is left in the wire's output.
-pub(crate) async fn shake_hands(wire: &mut Wire, door: &Door, shared: &Shared) -> Result<Client, Close> {
+/// `said` is what it said its client id was, once it has.
+pub(crate) async fn shake_hands(
+    wire: &mut Wire,
+    door: &Door,
+    visit: &Visit,
+    shared: &Shared,
+    said: &mut Option<DeviceId>,
+) -> Result<Client, Close> {
     timeout(shared.limits.handshake_timeout, wire.secure())
         .await
         .map_err(|_| Close::new(Cause::ConnectTimeout, "no TLS handshake in time"))?
@@ -92,6 +102,8 @@ pub(crate) async fn shake_hands(wire: &mut Wire, door: &Door, shared: &Shared) -
             return Err(error.into());
         }
     };
+    *said = DeviceId::new(connect.client_id).ok();
+    visit.heard();
     let admitted = async {
         let certified = certified(wire, door.entry)?;
         admit(&connect, certified.as_ref(), door.entry, shared).await
@@ -228,7 +240,8 @@ fn reception(connect: &Connect<'_>, limits: &Limits) -> Reception {
 async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) -> Result<Client, Close> {
     let Introduction { session, assigned, clean, will, reception, aliases, silence_max, session_expiry, .. } =
         introduction;
-    let claim = shared.registry.claim(&session.device, clean).await;
+    let deadline = Instant::now() + shared.limits.connect_timeout;
+    let claim = shared.registry.claim(&session.device, deadline).await?;
     // Who comes by another proof, or under other rules, does not get what was subscribed to before.
     let may_have = |filter: &str| session.permissions.may_subscribe(&session.device, filter);
     let open = || shared.sessions.open(&session.device, clean, session_expiry, &may_have);
@@ -243,8 +256,12 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
         refusal => Close::new(Cause::SessionsFull, format!("its session can't be remembered: {refusal}")),
     })?;
     let taken = Taken { shared, kept: Some(Arc::clone(&opened.kept)), expiry: session_expiry };
-    if let Some(commit) = opened.commit {
-        until_durable(commit, shared).await?;
+    let device = session.device.clone();
+    let noting = will.as_ref().and_then(|will| Noting::begin(will, silence_max, &device, shared));
+    let promised = noting.as_ref().map(|noting| noting.commit).max(opened.commit);
+    if let Some(commit) = promised {
+        let late = |_| Err(Close::new(Cause::Busy, "what is promised with CONNACK is not on disk in time"));
+        timeout_at(deadline, until_durable(commit, shared)).await.unwrap_or_else(late)?;
     }
     let accepted = Accepted {
         session_present: opened.present,
@@ -265,16 +282,14 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
     }
     wire.output.extend_from_slice(&answer);
     let mut outbound = Outbound::new(opened.kept, reception, aliases);
-    if opened.present && outbound.link_again(&shared.fanout).await.is_err() {
-        tracing::warn!(
-            client = session.device.as_str(),
-            "the router died: QoS 0 messages come after the next subscription"
-        );
+    if opened.present {
+        outbound.link_again(&shared.fanout);
     }
     let Introduction { explain, login, .. } = introduction;
     let session_present = accepted.session_present;
     taken.keep();
-    Ok(Client { session, outbound, claim, will, silence_max, session_expiry, session_present, explain, login })
+    let noted = noting.and_then(Noting::keep);
+    Ok(Client { session, outbound, claim, will, noted, silence_max, session_expiry, session_present, explain, login })
 }
 
 /// A session whose client is not let in yet. Who is sent away meanwhile leaves it as one that goes.

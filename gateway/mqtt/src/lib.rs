@@ -4,7 +4,7 @@
 //! ```text
 //! client ── PUBLISH ──► session ── offer ──► Intake (the journal)
 //!        ◄── PUBACK ─── acks ◄── durable ──────┘
-//!                        └── what is on disk ──► fanout ──► router ──► outbound ──► subscribers
+//!                        └── what is on disk ──► fanout (router) ──► outbound ──► subscribers
 //!        ── what must outlive us ──► sessions, retained ── put ──► Notes (the journal's state)
 //! ```
 //!
@@ -33,6 +33,7 @@ mod door;
 mod durability;
 mod ending;
 mod fanout;
+mod filters;
 mod front;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -54,6 +55,7 @@ mod topic;
 mod transport;
 mod upstream;
 mod waiters;
+mod wills;
 mod wire;
 
 pub use access::{Acl, AclError, Entry, EntryError, IdentityError, IdentityFrom, Passwords, PasswordsError, Rules};
@@ -66,5 +68,5 @@ pub use listener::{Keys, Listener};
 pub use transport::{Tls, TlsError, TlsFiles};
 pub use upstream::{
     Broker, BrokerCause, BrokerFilter, BrokerFilterError, BrokerLogin, BrokerPauses, BrokerSource, BrokerStatus,
-    BrokerTls, BrokerVersion, KeptSubscription, Subscriptions,
+    BrokerTls, BrokerVersion, KeptContent, KeptSession, KeptSubscription, Subscriptions, TlsTunnel, TlsTunnelError,
 };

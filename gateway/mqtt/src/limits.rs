@@ -36,8 +36,10 @@ pub struct Limits {
     pub connects_per_s: u64,
     /// Connects of one address in a second; ten seconds' worth may come at once. What comes faster is closed. 0: no limit.
     pub connects_per_s_per_address: u64,
-    /// Connections that have not been let in yet, in all. For one more, the one that has been at it the longest goes. Not 0.
+    /// Connections that have not been let in yet, in all. No more are accepted: they wait in the system's queue. Not 0.
     pub coming_max: usize,
+    /// When so many are coming in, who has been at it for longer than this without a whole CONNECT makes room.
+    pub coming_patience: Duration,
     /// Connections of one address that have not been let in yet. Not 0.
     pub coming_per_address_max: usize,
     /// The limits by address do not concern connections from this machine.
@@ -54,13 +56,15 @@ pub struct Limits {
     pub inflight_bytes_max: usize,
     /// Bytes of all connections' packets that are not whole yet. Above it, what is begun goes on only as others end. Not 0.
     pub begun_bytes_max: usize,
-    /// Bytes of all wills that wait for their delay. Above it a will is published as its client goes. Not 0.
-    pub delayed_wills_bytes_max: usize,
+    /// Bytes of all wills that are noted, of clients that are here and of those that wait for their delay. One more does not outlive the
+    /// gateway (counted), and does not wait for its delay. Not 0.
+    pub wills_bytes_max: usize,
     /// How long a connection may take for the TLS handshake.
     pub handshake_timeout: Duration,
-    /// How long a connection may take to send its CONNECT, and to be looked at, after that.
+    /// How long a connection may take to send its CONNECT, and to be looked at, after that; and again as long until its earlier
+    /// connection has ended and what CONNACK promises is on disk.
     pub connect_timeout: Duration,
-    /// Passwords that are verified at the same time. Each keeps the memory that its hash names, up to 64 MiB; 19 MiB
+    /// Passwords that are verified at the same time; by default one less than there are cores, 1 to 4. Each keeps the memory that its hash names, up to 64 MiB; 19 MiB
     /// with those that `lamppost passwd` makes. Not 0.
     pub verifications_max: usize,
     /// Sessions that outlive their connections, those of connected clients among them. For one more the session that has been away
@@ -79,19 +83,16 @@ pub struct Limits {
     pub keep_alive_max: Duration,
     /// How long a session is remembered: v5 clients may ask for less; v3.1.1 clients can't.
     pub session_expiry_max: Duration,
-    /// Bytes that may wait to go to subscribers, in all. Above it fan-out is shed (and counted); ingest never is.
+    /// Bytes that may be on their way to subscribers that are here, in all; who does not read gets at most half of what is free of them.
+    /// Above it fan-out is shed (and counted); ingest never is. At least 16 KiB counts.
     pub fanout_bytes_max: usize,
-    /// Bytes kept for slow subscribers, for each distinct filter. At least 8 KiB counts.
-    pub fanout_bytes_per_filter: usize,
-    /// Distinct filters, over all clients, since the router started.
-    pub filters_max: usize,
-    /// Distinct topics that go to subscribers, since the router started (it remembers each).
-    pub fanout_topics_max: usize,
-    /// Connected clients with subscriptions.
-    pub subscribers_max: usize,
-    /// Retained messages. One more is stored and delivered as an ordinary event, but not retained.
-    pub retained_max: usize,
-    /// Bytes of all retained messages.
+    /// Bytes of the filters of all clients that are here, and again of all remembered sessions: each counts with its own bytes, 128
+    /// for its place and 300 for each slash. They are given back when they are unsubscribed from or their session ends.
+    pub filters_bytes_max: usize,
+    /// SUBSCRIBEs and UNSUBSCRIBEs that one client is read in a second; ten seconds' worth may come at once. 0: no limit.
+    pub subscribes_per_s: u64,
+    /// Bytes of all retained messages: payload, topic, properties and 128 for each. One more is stored and delivered as an ordinary event, but
+    /// not retained; with v5 its PUBACK says 0x97.
     pub retained_bytes_max: usize,
     /// How long a connection that ends may wait for the disk with what is on its way (its last events, its will).
     pub drain_timeout: Duration,
@@ -114,6 +115,7 @@ impl Default for Limits {
             connects_per_s: 2_000,
             connects_per_s_per_address: 100,
             coming_max: 512,
+            coming_patience: Duration::from_secs(1),
             coming_per_address_max: 128,
             trust_loopback: true,
             connect_bytes_max: 64 * 1024,
@@ -122,25 +124,27 @@ impl Default for Limits {
             bytes_per_s: 0,
             inflight_bytes_max: 32 * 1024 * 1024,
             begun_bytes_max: 16 * 1024 * 1024,
-            delayed_wills_bytes_max: 4 * 1024 * 1024,
+            wills_bytes_max: 8 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
-            verifications_max: 1,
+            verifications_max: verifications(),
             sessions_max: 10_000,
-            sessions_bytes_max: 2 * 1024 * 1024,
+            sessions_bytes_max: 4 * 1024 * 1024,
             queue_messages_max: 1_000,
             queue_bytes_max: 256 * 1024,
             queues_bytes_max: 4 * 1024 * 1024,
             keep_alive_max: Duration::from_secs(3_600),
             session_expiry_max: Duration::from_secs(24 * 3600),
             fanout_bytes_max: 8 * 1024 * 1024,
-            fanout_bytes_per_filter: 1024 * 1024,
-            filters_max: 1_024,
-            fanout_topics_max: 100_000,
-            subscribers_max: 1_024,
-            retained_max: 1_000,
-            retained_bytes_max: 2 * 1024 * 1024,
+            filters_bytes_max: 16 * 1024 * 1024,
+            subscribes_per_s: 20,
+            retained_bytes_max: 8 * 1024 * 1024,
             drain_timeout: Duration::from_secs(5),
         }
     }
+}
+
+/// A core is left to those who are in.
+fn verifications() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, 4))
 }

@@ -2,8 +2,14 @@
 //!
 //! **Invariant:** no more than `verifications_max` verifications run, each with the memory that the password file's bounds
 //! allow; all others wait, for no longer than their connection may take to come in.
+//! **Invariant:** after a restart 10,000 devices cost one verification for each user, not for each connection: who waited while the same
+//! login was verified does not verify it again, and what was verified for a connection that gave up is remembered for its next one.
 //! **Invariant:** a login is remembered under a keyed hash of user, password *and* the user's entry in the file, with a key
 //! that lives in this process alone: another password, or another entry, is another login.
+//!
+//! Why a fast hash will do for what is remembered: it is never written anywhere, and without the key, which is random and as long as the
+//! hash, nobody can try passwords against it. Who can read this process's memory has the key, and the passwords of all who connect as well.
+//! A wrong password is not remembered: each guess costs a verification, and only [`Limits::verifications_max`](crate::Limits) go on at once.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +35,7 @@ pub(crate) struct Login {
     permits: Arc<Semaphore>,
     /// Of verifications that have ended: no more than there are permits.
     memories: Arc<Mutex<Vec<Memory>>>,
-    remembered: Mutex<Remembered>,
+    remembered: Arc<Mutex<Remembered>>,
 }
 
 #[derive(Default)]
@@ -45,7 +51,7 @@ impl Login {
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?,
             permits: Arc::new(Semaphore::new(verifications_max.clamp(1, Semaphore::MAX_PERMITS))),
             memories: Arc::default(),
-            remembered: Mutex::default(),
+            remembered: Arc::default(),
         })
     }
 
@@ -61,21 +67,29 @@ impl Login {
         }
         let busy = |_| Close::new(Cause::Credentials, "passwords can't be verified now");
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| busy(()))?;
+        if self.remembered().marks.contains(&mark) {
+            // Another connection has had it verified while this one waited.
+            return Ok(());
+        }
         let number = self.number(user);
+        let remembered = Arc::clone(&self.remembered);
         let (user_too, password, passwords) = (user.to_owned(), secret.0.to_vec(), Arc::clone(passwords));
         let memories = Arc::clone(&self.memories);
         let verified = spawn_blocking(move || {
             // Held until the work is done: a connection that gives up does not make room for the next.
-            let _permit = permit;
+            let _until_done = permit;
             let mut memory = lock(&memories).pop().unwrap_or_default();
             let verified = passwords.verify(&user_too, &password, number, &mut memory);
             lock(&memories).push(memory);
+            if verified {
+                // Here, and before there is a permit for the next: whoever asked may be gone.
+                lock(&remembered).add(mark);
+            }
             verified
         });
         if !verified.await.map_err(|_| busy(()))? {
             return Err(wrong());
         }
-        self.remembered().add(mark);
         Ok(())
     }
 
@@ -150,6 +164,38 @@ mod tests {
             assert_eq!(close.cause, Cause::Credentials);
             assert!(!close.detail.contains("ecret"), "{}", close.detail);
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_verified_for_who_gave_up_is_remembered() {
+        let (login, passwords) = (Login::new(1).unwrap(), passwords());
+        let soon = std::time::Duration::from_millis(1);
+        let gave_up = tokio::time::timeout(soon, login.verify("anna", Secret(b"secret"), &passwords)).await;
+        assert!(gave_up.is_err(), "it was verified within a millisecond");
+        // Until that is done; then there is no permit for another.
+        let _all = login.permits.clone().acquire_owned().await.unwrap();
+        let again = tokio::time::timeout(soon, login.verify("anna", Secret(b"secret"), &passwords)).await;
+        assert!(matches!(again, Ok(Ok(()))), "{again:?}");
+    }
+
+    #[tokio::test]
+    async fn a_storm_of_one_user_costs_one_verification() {
+        let (login, passwords) = (Arc::new(Login::new(1).unwrap()), passwords());
+        let begun = std::time::Instant::now();
+        login.verify("anna", Secret(b"secret"), &passwords).await.unwrap();
+        let one = begun.elapsed();
+        let fresh = Arc::new(Login::new(1).unwrap());
+        let begun = std::time::Instant::now();
+        let storm: Vec<_> = (0..100)
+            .map(|_| {
+                let (login, passwords) = (Arc::clone(&fresh), Arc::clone(&passwords));
+                tokio::spawn(async move { login.verify("anna", Secret(b"secret"), &passwords).await })
+            })
+            .collect();
+        for login in storm {
+            login.await.unwrap().unwrap();
+        }
+        assert!(begun.elapsed() < one * 30, "{:?} for 100, {one:?} for one", begun.elapsed());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What goes to one client over one connection: its session's queue, and the router's messages through a link. The queue outlives the
 //! connection where the session does; the link does not.
 //!
-//! The router delivers once for each subscription; overlapping ones deliver more than once, as the standard allows
+//! What comes through the router is delivered once for each subscription; overlapping ones deliver more than once, as the standard allows
 //! (section 3.3.4). What a remembered session has queued goes out once.
 
 use std::sync::Arc;
@@ -9,10 +9,12 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use lamppost_event::{Commit, DeviceId, Monotonic, NoteRefusal};
 
+use crate::Limits;
 use crate::codec::Version;
 use crate::connection::Shared;
 use crate::counters::add;
 use crate::fanout::{Delivery, Fanout, Link, LinkEnded};
+use crate::filters::filter_bytes;
 use crate::session::{SubscribeRequest, Wish};
 use crate::sessions::{Aliases, Kept, Subscriber, Subscription, Way};
 
@@ -60,68 +62,37 @@ impl Outbound {
     }
 
     /// Subscribes at the router to what the session has subscriptions for.
-    pub(crate) async fn link_again(&mut self, fanout: &Fanout) -> Result<(), LinkEnded> {
+    pub(crate) fn link_again(&mut self, fanout: &Fanout) {
         self.link = None;
-        let filters: Vec<(Box<str>, usize)> = {
-            let subscriber = self.kept.lock();
-            subscriber.subscriptions.iter().map(|it| (it.wish.filter.clone(), it.number)).collect()
-        };
-        if filters.is_empty() {
-            return Ok(());
-        }
-        // With as many subscribers as allowed, what is queued comes all the same.
-        let Ok(link) = fanout.open().await else { return Ok(()) };
-        for (filter, number) in filters {
-            if fanout.admits(&filter) {
-                link.subscribe(&filter, number)?;
+        let subscriber = self.kept.lock();
+        for Subscription { number, wish } in &subscriber.subscriptions {
+            // Without room what is queued comes all the same.
+            if fanout.admits(&wish.filter, 0) {
+                self.link.get_or_insert_with(|| fanout.open()).subscribe(&wish.filter, *number);
             }
         }
-        self.link = Some(link);
-        Ok(())
     }
 
     /// Subscribes.
-    pub(crate) async fn subscribe(&mut self, request: SubscribeRequest, shared: &Shared) -> Result<Answer, LinkEnded> {
-        if self.link.is_none() && request.filters.iter().any(Result::is_ok) {
-            self.link = shared.fanout.open().await.ok();
-        }
+    pub(crate) fn subscribe(&mut self, request: &SubscribeRequest, shared: &Shared) -> Answer {
         let refused = if self.reception.version == Version::V5 { 0x97 } else { 0x80 };
-        let Some(link) = &self.link else {
-            let codes = request.filters.into_iter().map(|wish| wish.err().unwrap_or(refused)).collect();
-            return Ok(Answer { codes, commit: None });
-        };
-        let (limits, mut retained, mut fresh) = (&shared.limits, Vec::new(), Vec::new());
+        let mut news = News::default();
         let changed = shared.sessions.change(&self.kept, |subscriber| {
             let codes = request.filters.iter().map(|wish| match wish {
-                // Its own bound comes first: what it can't have takes no place among all clients' filters.
-                Ok(wish)
-                    if may_add(subscriber, wish, limits.subscriptions_max) && shared.fanout.admits(&wish.filter) =>
-                {
-                    let before = subscriber.subscriptions.len();
-                    let Some(number) = add_to(subscriber, wish, limits.subscriptions_max) else { return refused };
-                    let new = subscriber.subscriptions.len() > before;
-                    if new {
-                        fresh.push((wish.filter.clone(), number));
-                    }
-                    if wish.retain_handling == 0 || (wish.retain_handling == 1 && new) {
-                        retained.push(wish.clone());
-                    }
-                    wish.qos as u8
-                }
-                Ok(_) => refused,
+                Ok(wish) => news.add(subscriber, wish, shared).unwrap_or(refused),
                 Err(code) => *code,
             });
             codes.collect::<Vec<u8>>()
         });
         let (codes, commit) = match changed {
             Ok(changed) => changed,
-            Err(refusal) => return Ok(self.refuse(&request, &refusal, refused)),
+            Err(refusal) => return self.refuse(request, &refusal, refused),
         };
-        for (filter, number) in fresh {
-            link.subscribe(&filter, number)?;
+        for (filter, number) in news.fresh {
+            self.link.get_or_insert_with(|| shared.fanout.open()).subscribe(&filter, number);
         }
-        self.push_retained(&retained, commit, shared);
-        Ok(Answer { codes, commit })
+        self.push_retained(&news.retained, commit, shared);
+        Answer { codes, commit }
     }
 
     fn refuse(&self, request: &SubscribeRequest, refusal: &NoteRefusal, refused: u8) -> Answer {
@@ -150,7 +121,7 @@ impl Outbound {
     }
 
     /// Unsubscribes.
-    pub(crate) fn unsubscribe(&mut self, filters: &[Box<str>], shared: &Shared) -> Result<Answer, LinkEnded> {
+    pub(crate) fn unsubscribe(&mut self, filters: &[Box<str>], shared: &Shared) -> Answer {
         let changed = shared.sessions.change(&self.kept, |subscriber| {
             let codes = filters.iter().map(|filter| {
                 let known = subscriber.subscriptions.iter().position(|it| it.wish.filter == *filter);
@@ -163,20 +134,19 @@ impl Outbound {
         });
         // Without room for the note the subscription stays: 0x83, implementation specific error (section 3.11.3).
         let (codes, commit) = changed.unwrap_or_else(|_| (vec![0x83; filters.len()], None));
-        if let Some(link) = &self.link {
-            for (filter, _) in filters.iter().zip(&codes).filter(|(_, code)| **code == 0) {
-                link.unsubscribe(filter)?;
-            }
+        if let Some(link) = &mut self.link {
+            let left = filters.iter().zip(&codes).filter(|(_, code)| **code == 0);
+            left.for_each(|(filter, _)| link.unsubscribe(filter));
         }
         if self.kept.lock().subscriptions.is_empty() {
             self.link = None;
         }
-        Ok(Answer { codes, commit })
+        Answer { codes, commit }
     }
 
     /// Whether a message of the router's would be taken.
-    pub(crate) fn may_deliver(&self) -> bool {
-        self.link.is_some() && (self.kept.durable || self.kept.lock().is_free(self.reception.window))
+    pub(crate) fn may_deliver(&self, limits: &Limits) -> bool {
+        self.link.is_some() && (self.kept.durable || self.kept.lock().is_free(self.reception.window, limits))
     }
 
     /// The next message from the router. Safe to cancel.
@@ -226,21 +196,37 @@ impl Outbound {
     }
 }
 
-fn may_add(subscriber: &Subscriber, wish: &Wish, subscriptions_max: usize) -> bool {
-    let subscriptions = &subscriber.subscriptions;
-    subscriptions.len() < subscriptions_max || subscriptions.iter().any(|it| it.wish.filter == wish.filter)
+/// What a SUBSCRIBE brings beside its answer.
+#[derive(Default)]
+struct News {
+    /// Filters that were not subscribed to before, with their numbers.
+    fresh: Vec<(Box<str>, usize)>,
+    fresh_bytes: usize,
+    /// What retained messages are to be sent for.
+    retained: Vec<Wish>,
 }
 
-/// A new subscription, or other options for a known one [MQTT-3.8.4-3]. Returns its number; `None`: there are as many as allowed.
-fn add_to(subscriber: &mut Subscriber, wish: &Wish, subscriptions_max: usize) -> Option<usize> {
-    if let Some(known) = subscriber.subscriptions.iter_mut().find(|it| it.wish.filter == wish.filter) {
-        known.wish = wish.clone();
-        return Some(known.number);
+impl News {
+    /// A new subscription, or other options for a known one [MQTT-3.8.4-3]. Gives its code; `None`: it can't have it.
+    fn add(&mut self, subscriber: &mut Subscriber, wish: &Wish, shared: &Shared) -> Option<u8> {
+        let known = subscriber.subscriptions.iter_mut().find(|it| it.wish.filter == wish.filter);
+        let new = known.is_none();
+        if let Some(known) = known {
+            known.wish = wish.clone();
+        } else {
+            // Its own bound comes first: what it can't have takes no place among all clients' filters.
+            let room = subscriber.subscriptions.len() < shared.limits.subscriptions_max;
+            if !room || !shared.fanout.admits(&wish.filter, self.fresh_bytes) {
+                return None;
+            }
+            let number = subscriber.next_number();
+            subscriber.subscriptions.push(Subscription { number, wish: wish.clone() });
+            self.fresh_bytes += filter_bytes(&wish.filter);
+            self.fresh.push((wish.filter.clone(), number));
+        }
+        if wish.retain_handling == 0 || (wish.retain_handling == 1 && new) {
+            self.retained.push(wish.clone());
+        }
+        Some(wish.qos as u8)
     }
-    if subscriber.subscriptions.len() >= subscriptions_max {
-        return None;
-    }
-    let number = subscriber.next_number();
-    subscriber.subscriptions.push(Subscription { number, wish: wish.clone() });
-    Some(number)
 }

@@ -56,11 +56,16 @@ impl Bucket {
     }
 }
 
-/// What one client may publish in a second. Who goes faster is not read from for a while.
-#[derive(Debug)]
+/// Seconds' worth of subscriptions that may come at once: a client that connects makes all of its own.
+const SUBSCRIBES_BURST_S: u64 = 10;
+
+/// What one client may publish and subscribe to in a second. Who goes faster is not read from for a while.
+#[derive(Debug, Default)]
 pub(crate) struct Pace {
     publishes: Option<Bucket>,
     bytes: Option<Bucket>,
+    /// From the first one on.
+    filters: Option<Bucket>,
 }
 
 impl Pace {
@@ -68,7 +73,7 @@ impl Pace {
     pub(crate) fn new(limits: &Limits, now: Instant) -> Option<Box<Self>> {
         // As much as a second brings may come at once.
         let bucket = |per_s: u64| (per_s > 0).then(|| Bucket::new(per_s, per_s, now));
-        let pace = Self { publishes: bucket(limits.publishes_per_s), bytes: bucket(limits.bytes_per_s) };
+        let pace = Self { publishes: bucket(limits.publishes_per_s), bytes: bucket(limits.bytes_per_s), filters: None };
         (pace.publishes.is_some() || pace.bytes.is_some()).then(|| Box::new(pace))
     }
 
@@ -81,9 +86,18 @@ impl Pace {
         }
     }
 
+    /// A SUBSCRIBE or UNSUBSCRIBE with so many filters: each may bring all that is retained, or be a write to the card.
+    pub(crate) fn charge_filters(pace: &mut Option<Box<Self>>, filters: usize, limits: &Limits, now: Instant) {
+        let per_s = limits.subscribes_per_s;
+        if per_s > 0 {
+            let bucket = || Bucket::new(per_s, per_s.saturating_mul(SUBSCRIBES_BURST_S), now);
+            pace.get_or_insert_default().filters.get_or_insert_with(bucket).charge(filters as u64, now);
+        }
+    }
+
     /// How long nothing more may be taken.
     pub(crate) fn wait(&mut self, now: Instant) -> Option<Duration> {
-        let waits = [&mut self.publishes, &mut self.bytes].map(|bucket| bucket.as_mut()?.wait(now));
+        let waits = [&mut self.publishes, &mut self.bytes, &mut self.filters].map(|bucket| bucket.as_mut()?.wait(now));
         waits.into_iter().flatten().max()
     }
 }

@@ -6,20 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lamppost_event::DeviceId;
 use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::Cause;
+use crate::cause::Close;
 
 #[derive(Debug)]
 struct Entry {
-    latest: watch::Sender<Latest>,
+    /// The ticket of the latest connection.
+    latest: watch::Sender<u64>,
     /// Held by the connection that is served.
     place: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// Tickets of a client's connections, which are counted from 1.
-#[derive(Debug, Clone, Copy, Default)]
-struct Latest {
-    ticket: u64,
-    /// Of the latest that discarded the session. 0: none did.
-    clean: u64,
 }
 
 /// All client ids that are connected, or whose next connection somebody waits for.
@@ -29,25 +26,21 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Makes earlier connections of the client leave, waits until they have, and holds its place. `clean`: it discards its session.
-    pub(crate) async fn claim(self: &Arc<Self>, device: &DeviceId, clean: bool) -> Claim {
+    /// Makes earlier connections of the client leave, waits until they have, and holds its place.
+    ///
+    /// # Errors
+    /// [`Cause::Busy`]: they have not left by `deadline`; [`Cause::TakenOver`]: a later one has come meanwhile.
+    pub(crate) async fn claim(self: &Arc<Self>, device: &DeviceId, deadline: Instant) -> Result<Claim, Close> {
         let entry = self.entry(device);
-        entry.latest.send_modify(|latest| {
-            latest.ticket += 1;
-            if clean {
-                latest.clean = latest.ticket;
-            }
-        });
-        let ticket = Ticket::of(&entry);
+        let ticket = Ticket::next(&entry);
         let place = Arc::clone(&entry.place);
         let mut claim = Claim { registry: Arc::clone(self), device: device.clone(), entry, place: None, ticket };
-        claim.place = Some(place.lock_owned().await);
-        claim
-    }
-
-    /// A ticket for a client that is away: superseded when it connects.
-    pub(crate) fn ticket(&self, device: &DeviceId) -> Ticket {
-        Ticket::of(&self.entry(device))
+        let busy = |_| Close::new(Cause::Busy, "the earlier connection of the same client id does not end");
+        claim.place = Some(timeout_at(deadline, place.lock_owned()).await.map_err(busy)?);
+        if claim.ticket.is_superseded() {
+            return Err(Close::new(Cause::TakenOver, "the same client id connected again"));
+        }
+        Ok(claim)
     }
 
     /// Forgets clients that nobody knows any more.
@@ -56,7 +49,7 @@ impl Registry {
     }
 
     fn entry(&self, device: &DeviceId) -> Arc<Entry> {
-        let fresh = || Arc::new(Entry { latest: watch::Sender::default(), place: Arc::default() });
+        let fresh = || Arc::new(Entry { latest: watch::Sender::new(0), place: Arc::default() });
         Arc::clone(self.lock().entry(device.clone()).or_insert_with(fresh))
     }
 
@@ -69,25 +62,32 @@ impl Registry {
 #[derive(Debug, Clone)]
 pub(crate) struct Ticket {
     ticket: u64,
-    latest: watch::Receiver<Latest>,
+    latest: watch::Receiver<u64>,
     /// Keeps the order from beginning anew.
     _entry: Arc<Entry>,
 }
 
 impl Ticket {
-    fn of(entry: &Arc<Entry>) -> Self {
-        let latest = entry.latest.subscribe();
-        let ticket = latest.borrow().ticket;
-        Self { ticket, latest, _entry: Arc::clone(entry) }
+    /// The next one. Its number is taken where it is counted up: two that come at once have two numbers.
+    fn next(entry: &Arc<Entry>) -> Self {
+        let mut ticket = 0;
+        entry.latest.send_modify(|latest| {
+            *latest += 1;
+            ticket = *latest;
+        });
+        Self { ticket, latest: entry.latest.subscribe(), _entry: Arc::clone(entry) }
     }
 
-    /// Completes when the client has connected again. Returns whether it has discarded its session since. Safe to cancel.
-    pub(crate) async fn superseded(&mut self) -> bool {
+    fn is_superseded(&self) -> bool {
+        *self.latest.borrow() > self.ticket
+    }
+
+    /// Completes when the client has connected again. Safe to cancel.
+    pub(crate) async fn superseded(&mut self) {
         let ticket = self.ticket;
-        let Ok(latest) = self.latest.wait_for(|latest| latest.ticket > ticket).await.map(|latest| *latest) else {
-            return std::future::pending().await;
-        };
-        latest.clean > ticket
+        if self.latest.wait_for(|latest| *latest > ticket).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -119,17 +119,51 @@ mod tests {
 
     use super::*;
 
+    /// Claims, and waits for as long as it takes.
+    async fn claim(registry: &Arc<Registry>, device: &DeviceId) -> Claim {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        registry.claim(device, deadline).await.unwrap_or_else(|close| panic!("{close}"))
+    }
+
+    #[test]
+    fn two_that_come_at_once_have_two_numbers() {
+        let (registry, device) = (Registry::default(), DeviceId::new("d").unwrap());
+        let entry = registry.entry(&device);
+        let mut numbers: Vec<u64> = std::thread::scope(|scope| {
+            let come = || (0..5_000).map(|_| Ticket::next(&entry).ticket).collect::<Vec<_>>();
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(come)).collect();
+            all.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=20_000).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn who_was_overtaken_while_it_waited_is_not_let_in_and_who_waits_too_long_is_not_either() {
+        let (registry, device) = (Arc::new(Registry::default()), DeviceId::new("d").unwrap());
+        let first = claim(&registry, &device).await;
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert_eq!(registry.claim(&device, soon).await.err().map(|close| close.cause), Some(Cause::Busy));
+        let late = Instant::now() + Duration::from_secs(60);
+        let (mut second, mut third) =
+            (Box::pin(registry.claim(&device, late)), Box::pin(registry.claim(&device, late)));
+        for waiting in [&mut second, &mut third] {
+            assert!(timeout(Duration::from_millis(5), waiting).await.is_err());
+        }
+        drop(first);
+        assert_eq!(second.await.err().map(|close| close.cause), Some(Cause::TakenOver));
+        assert!(third.await.is_ok());
+    }
+
     #[tokio::test]
     async fn a_later_connection_waits_until_the_earlier_one_has_left() {
         let (registry, device) = (Arc::new(Registry::default()), DeviceId::new("d").unwrap());
-        let mut first = registry.claim(&device, false).await;
+        let mut first = claim(&registry, &device).await;
         let second = tokio::spawn({
             let (registry, device) = (Arc::clone(&registry), device.clone());
-            async move { registry.claim(&device, true).await }
+            async move { claim(&registry, &device).await }
         });
-        let discarded =
-            timeout(Duration::from_secs(5), first.ticket.superseded()).await.expect("the first was not told");
-        assert!(discarded);
+        timeout(Duration::from_secs(5), first.ticket.superseded()).await.expect("the first was not told");
         assert!(!second.is_finished());
         drop(first);
         let mut second = timeout(Duration::from_secs(5), second).await.expect("the second was not let in").unwrap();
@@ -139,16 +173,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_client_that_is_away_hears_of_its_next_connection() {
+    async fn a_ticket_outlives_its_connection_and_hears_of_the_next() {
         let (registry, device) = (Arc::new(Registry::default()), DeviceId::new("d").unwrap());
-        let kept = registry.claim(&device, true).await.ticket.clone();
-        let mut waiting = [kept, registry.ticket(&device)];
-        drop(registry.claim(&device, false).await);
-        for ticket in &mut waiting {
-            let told = timeout(Duration::from_secs(5), ticket.superseded()).await;
-            assert_eq!(told, Ok(false), "was not told, or of a session that was discarded before");
-        }
-        drop(waiting);
+        let mut kept = claim(&registry, &device).await.ticket.clone();
+        drop(claim(&registry, &device).await);
+        timeout(Duration::from_secs(5), kept.superseded()).await.expect("was not told");
+        drop(kept);
         registry.tidy();
         assert!(registry.lock().is_empty());
     }

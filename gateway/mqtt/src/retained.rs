@@ -18,6 +18,15 @@ use crate::{Limits, topic};
 /// What a topic retains: the last that is on disk, and what is on its way there. `None`: removed.
 type Versions = VecDeque<(Commit, Option<Arc<Message>>)>;
 
+/// What became of a message that was to be retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retention {
+    /// It is (or what it removes is gone), on disk with this commit.
+    With(Commit),
+    /// It is not, for want of room: counted.
+    NoRoom,
+}
+
 #[derive(Default)]
 struct Topics {
     versions: BTreeMap<Box<str>, Versions>,
@@ -61,12 +70,11 @@ impl Retained {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Retains a message, or with an empty payload removes what its topic retains [MQTT-3.3.1-6]. Returns the commit that this is on disk
-    /// with; `None`: there is nothing to wait for, or (counted) no room for one more.
+    /// Retains a message, or with an empty payload removes what its topic retains [MQTT-3.3.1-6].
     ///
     /// # Errors
     /// [`NoteRefusal`]; nothing is changed.
-    pub(crate) fn put(&self, message: &Message, durable: Commit) -> Result<Option<Commit>, NoteRefusal> {
+    pub(crate) fn put(&self, message: &Message, durable: Commit) -> Result<Retention, NoteRefusal> {
         let mut topics = self.lock();
         let name = message.topic.as_str();
         let last = topics.versions.get(name).and_then(VecDeque::back);
@@ -74,26 +82,30 @@ impl Retained {
         let removes = message.payload.is_empty();
         let unchanged = if removes { kept.is_none() } else { kept.is_some_and(|kept| says_the_same(kept, message)) };
         if unchanged {
-            return Ok(last.map(|(commit, _)| *commit));
+            return Ok(Retention::With(last.map_or(Commit(0), |(commit, _)| *commit)));
         }
         let bytes = topics.bytes - kept.map_or(0, |kept| kept.bytes()) + message.bytes();
-        let one_more = topics.count + usize::from(kept.is_none());
-        if !removes && (one_more > self.limits.retained_max || bytes > self.limits.retained_bytes_max) {
-            add(&self.counters.retained_refused, 1);
-            return Ok(None);
+        if !removes && bytes > self.limits.retained_bytes_max {
+            return Ok(self.refuse(message, "all retained messages together would have more bytes than allowed"));
         }
         let value = (!removes).then(|| encode_message(message, self.clock.now()));
         let commit = match self.notes.put(&retained_key(name), value) {
-            Err(NoteRefusal::TooLarge { .. }) => {
-                add(&self.counters.retained_refused, 1);
-                return Ok(None);
-            }
+            Err(NoteRefusal::TooLarge { .. }) => return Ok(self.refuse(message, "it is larger than a note may be")),
             put => put?,
         };
         topics.set(commit, name.into(), (!removes).then(|| Arc::new(message.clone())));
         topics.settle(name, durable);
         self.counters.retained_now.store(topics.count as u64, Ordering::Relaxed);
-        Ok(Some(commit))
+        Ok(Retention::With(commit))
+    }
+
+    /// What the topic retained before stays.
+    fn refuse(&self, message: &Message, why: &str) -> Retention {
+        if self.counters.retained_refused.fetch_add(1, Ordering::Relaxed) == 0 {
+            let (client, topic) = (message.publisher.as_str(), message.topic.as_str());
+            tracing::warn!(client, topic, why, "a message is stored, but not retained; further ones are only counted");
+        }
+        Retention::NoRoom
     }
 
     /// What is retained under topics that the filter covers with the commit `upto` at the latest, by topic, and with which it is.

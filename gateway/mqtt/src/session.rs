@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use lamppost_event::{Address, Arrival, Commit, ContentType, DeviceId, Monotonic, Origin, SourceKind};
 
 use crate::access::{Action, Denied, Permissions};
-use crate::acks::{Acks, Pending};
+use crate::acks::{Acks, NOT_AUTHORIZED, Pending};
 use crate::cause::Close;
 use crate::codec::{self, Filter, Packet, Publish, PublishProperties, Qos, Version, Will};
 use crate::message::Message;
@@ -152,8 +152,8 @@ impl Session {
         let mut pubacks = 0;
         self.acks.release(commit, |pending| {
             if let Some(packet_id) = pending.packet_id {
-                codec::puback(packet_id, pending.refused, out);
-                pubacks += u64::from(!pending.refused);
+                codec::puback(packet_id, pending.reason, out);
+                pubacks += u64::from(pending.is_taken());
             }
             out.extend_from_slice(&pending.answer);
             if let Some(message) = pending.message {
@@ -185,10 +185,10 @@ impl Session {
     }
 
     /// A will of an earlier life. It is stored as an event as it would have been then.
-    pub(crate) fn restored_will(message: Message, delay_s: u32) -> LastWill {
+    pub(crate) fn restored_will(message: Message, delay_s: u32, expiry_s: Option<u32>) -> LastWill {
         let properties = PublishProperties::of_will(codec::Reader::new(&message.properties)).unwrap_or_default();
         let arrival = arrival(message.publisher.clone(), message.topic.clone(), message.payload.clone(), &properties);
-        LastWill { arrival: Box::new(arrival), expiry_s: None, delay_s, message }
+        LastWill { arrival: Box::new(arrival), expiry_s, delay_s, message }
     }
 
     fn publish(
@@ -228,13 +228,13 @@ impl Session {
             ));
         }
         match publish.qos {
-            Qos::AtLeastOnce if self.acks.is_empty() => codec::puback(publish.packet_id, true, out),
+            Qos::AtLeastOnce if self.acks.is_empty() => codec::puback(publish.packet_id, NOT_AUTHORIZED, out),
             Qos::AtLeastOnce => {
                 let packet_id = Some(publish.packet_id);
                 // It waits for no commit of its own.
                 self.acks.push(
                     Commit(0),
-                    Pending { packet_id, bytes: 64, answer: Bytes::new(), message: None, refused: true },
+                    Pending { packet_id, bytes: 64, answer: Bytes::new(), message: None, reason: NOT_AUTHORIZED },
                 );
             }
             Qos::AtMostOnce => {}

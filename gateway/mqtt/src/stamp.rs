@@ -4,13 +4,18 @@
 use bytes::{Buf, BufMut};
 use lamppost_event::{BootId, ClockQuality, Monotonic, Now, WallTime};
 
+/// Whether it can be told what passed between `then` and `now`.
+pub(crate) fn can_tell(then: Now, now: Now) -> bool {
+    then.boot == now.boot || (then.quality != ClockQuality::Unset && now.quality != ClockQuality::Unset)
+}
+
 /// What passed between `then` and `now`, in milliseconds: by the monotonic clock within a boot, by the wall clock between boots where it
 /// could be trusted at both ends. Where neither can tell it is 0: what waits is kept rather longer than shorter.
 pub(crate) fn passed_ms(then: Now, now: Now) -> u64 {
     if then.boot == now.boot {
         return now.monotonic.0.saturating_sub(then.monotonic.0);
     }
-    if then.quality == ClockQuality::Unset || now.quality == ClockQuality::Unset {
+    if !can_tell(then, now) {
         return 0;
     }
     u64::try_from(now.wall.0.saturating_sub(then.wall.0)).unwrap_or(0)

@@ -1,13 +1,17 @@
 //! A publish on its way to the disk: first its event, then what is remembered of it for subscribers. A PUBACK waits for all of it.
 
+use std::time::Duration;
+
 use lamppost_event::{Arrival, Commit, NoteRefusal, Refusal};
 
 use crate::Cause;
+use crate::acks::{QUOTA_EXCEEDED, SUCCESS};
 use crate::cause::Close;
 use crate::codec::Qos;
-use crate::connection::Shared;
+use crate::connection::{ROOM_POLL, Shared};
 use crate::counters::add;
 use crate::message::Message;
+use crate::retained::Retention;
 
 /// What is left to be stored. Steps that are done are not done again.
 #[derive(Debug)]
@@ -18,13 +22,39 @@ pub(crate) struct Storing {
     to_retain: bool,
     message: Option<Message>,
     commit: Commit,
+    reason: u8,
+}
+
+/// What was stored.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// All of it is on disk with this commit.
+    pub(crate) commit: Commit,
+    /// What goes to subscribers.
+    pub(crate) message: Option<Message>,
+    /// Of a v5 PUBACK.
+    pub(crate) reason: u8,
+}
+
+/// How long whoever found no room waits at the least before it asks again: a journal that says room may have none for this.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    tries: u32,
+}
+
+impl Patience {
+    pub(crate) fn pause(&mut self) -> Duration {
+        let pause = Duration::from_millis(1 << self.tries.min(8)).min(ROOM_POLL);
+        self.tries += 1;
+        pause
+    }
 }
 
 impl Storing {
     /// `message`: what goes to subscribers, if there may be any.
     pub(crate) fn new(arrival: Arrival, qos: Qos, message: Option<Message>) -> Self {
         let to_retain = message.as_ref().is_some_and(|message| message.retain);
-        Self { arrival: Some(arrival), qos, to_retain, message, commit: Commit(0) }
+        Self { arrival: Some(arrival), qos, to_retain, message, commit: Commit(0), reason: SUCCESS }
     }
 
     /// Bytes of payload and properties, and what their bookkeeping takes.
@@ -33,12 +63,11 @@ impl Storing {
         self.arrival.as_ref().map_or(0, |arrival| arrival.payload.len()) + properties + 64
     }
 
-    /// Goes as far as there is room. `None`: not to the end; call it again when there is some. Then the commit that all of it is on disk
-    /// with, and what goes to subscribers.
+    /// Goes as far as there is room. `None`: not to the end; call it again when there is some.
     ///
     /// # Errors
     /// [`Close`]: it can't be stored.
-    pub(crate) fn attempt(&mut self, shared: &Shared) -> Result<Option<(Commit, Option<Message>)>, Close> {
+    pub(crate) fn attempt(&mut self, shared: &Shared) -> Result<Option<Done>, Close> {
         if let Some(arrival) = self.arrival.take() {
             match offer(arrival, self.qos, shared)? {
                 Ok(commit) => self.commit = commit,
@@ -48,18 +77,26 @@ impl Storing {
                 }
             }
         }
-        let Some(message) = &self.message else { return Ok(Some((self.commit, None))) };
-        let noted = if self.to_retain { shared.retained.put(message, shared.durable_now()) } else { Ok(None) };
-        let noted = noted.and_then(|retained| {
-            self.to_retain = false;
-            self.commit = self.commit.max(retained.unwrap_or(self.commit));
-            shared.sessions.enqueue(message)
-        });
-        match noted {
-            Ok(queued) => Ok(Some((self.commit.max(queued.unwrap_or(self.commit)), self.message.take()))),
+        match self.note(shared) {
+            Ok(()) => Ok(Some(Done { commit: self.commit, message: self.message.take(), reason: self.reason })),
             Err(NoteRefusal::Stopped(stopped)) => Err(Close::new(Cause::JournalStopped, stopped.to_string())),
             Err(NoteRefusal::Full | NoteRefusal::TooLarge { .. }) => Ok(None),
         }
+    }
+
+    /// Retains it, and queues it for sessions.
+    fn note(&mut self, shared: &Shared) -> Result<(), NoteRefusal> {
+        let Some(message) = &self.message else { return Ok(()) };
+        if self.to_retain {
+            match shared.retained.put(message, shared.durable_now())? {
+                Retention::With(commit) => self.commit = self.commit.max(commit),
+                Retention::NoRoom => self.reason = QUOTA_EXCEEDED,
+            }
+            self.to_retain = false;
+        }
+        let queued = shared.sessions.enqueue(message)?;
+        self.commit = self.commit.max(queued.unwrap_or(self.commit));
+        Ok(())
     }
 }
 

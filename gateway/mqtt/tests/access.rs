@@ -264,3 +264,22 @@ async fn changed_rules_count_at_once_and_end_who_they_do_not_allow() {
 fn unchanged(front: &Running) -> Arc<Passwords> {
     front.keys.rules().passwords.clone().unwrap()
 }
+
+#[tokio::test]
+async fn where_users_are_bound_to_client_ids_nobody_has_them_by_another_listener() {
+    let entry = Passwords::entry("anna", b"secret").unwrap();
+    let rules = Rules { passwords: Some(Arc::new(Passwords::parse(&entry).unwrap())), ..Rules::default() };
+    let bound = Entry { anonymous: false, password: true, client_id_is_user: true, ..Entry::OPEN };
+    let listeners = vec![Listener { entry: bound, ..Listener::open(ANY_PORT) }, Listener::open(ANY_PORT)];
+    let front = Running::start_with(listeners, rules, HandIntake::automatic(), Limits::default()).await;
+    let mut thief = Raw::open(front.addresses[1]).await;
+    thief.send(&connect_as(4, "anna", None, None, None)).await;
+    assert_eq!(thief.receive().await, [0x20, 2, 0, 5]);
+    thief.expect_end().await;
+    let mut other = Raw::open(front.addresses[1]).await;
+    other.send(&connect_as(4, "lamp-7", None, None, None)).await;
+    assert_eq!(other.receive().await, [0x20, 2, 0, 0]);
+    let mut anna = Raw::open(front.addresses[0]).await;
+    anna.send(&connect_as(4, "anna", Some("anna"), Some("secret"), None)).await;
+    assert_eq!(anna.receive().await, [0x20, 2, 0, 0]);
+}

@@ -118,7 +118,8 @@ async fn a_connect_packet_has_a_bound_of_its_own() {
 
 #[tokio::test]
 async fn half_open_connections_make_room_for_who_is_in_earnest() {
-    let front = front(Limits { coming_max: 8, ..Limits::default() }).await;
+    let limits = Limits { coming_max: 8, coming_patience: Duration::from_millis(200), ..Limits::default() };
+    let front = front(limits).await;
     let mut silent = Vec::new();
     for _ in 0..30 {
         silent.push(TcpStream::connect(front.address).await.unwrap());
@@ -257,7 +258,7 @@ async fn a_flood_of_wrong_passwords_does_not_keep_out_who_was_verified_before() 
 
 #[tokio::test]
 async fn who_subscribes_to_more_than_allowed_takes_no_place_of_others() {
-    let front = front(Limits { subscriptions_max: 4, filters_max: 8, ..Limits::default() }).await;
+    let front = front(Limits { subscriptions_max: 4, filters_bytes_max: 3_500, ..Limits::default() }).await;
     let mut greedy = Raw::v4(front.address, "greedy").await;
     for number in 0..40_u16 {
         greedy.send(&subscribe_v4(number + 1, &format!("own/{number}"), 0)).await;

@@ -115,15 +115,17 @@ async fn an_answer_to_what_was_asked_for_before_waits_for_the_same_commit() {
 }
 
 #[tokio::test]
-async fn a_session_whose_client_is_sent_away_before_its_connack_makes_room_for_others() {
+async fn a_session_whose_client_is_refused_before_its_connack_makes_room_for_others() {
     let journal = HandIntake::by_hand();
-    let limits = Limits { sessions_max: 1, coming_max: 1, ..Limits::default() };
+    let connect_timeout = Duration::from_millis(300);
+    let limits = Limits { sessions_max: 1, coming_max: 1, connect_timeout, ..Limits::default() };
     let front = Running::start(Arc::clone(&journal), limits).await;
     let mut first = Raw::open(front.address).await;
     first.send(&connect_v4("first", false)).await;
     first.expect_silence().await;
     // It comes while the first one's session is on its way to the disk.
     let mut second = Raw::open(front.address).await;
+    assert_eq!(first.receive().await, [0x20, 2, 0, 3]);
     first.expect_end().await;
     (1..10).for_each(|commit| journal.release(commit));
     second.send(&connect_v4("second", false)).await;
@@ -451,7 +453,7 @@ async fn a_queue_that_is_full_keeps_the_first_and_takes_no_more() {
 }
 
 #[tokio::test]
-async fn bytes_of_all_queues_are_bounded_and_the_longest_away_pays() {
+async fn bytes_of_all_queues_are_bounded_and_of_those_with_as_much_the_longest_away_pays() {
     let journal = HandIntake::automatic();
     let limits = Limits { queues_bytes_max: 3_000, ..Limits::default() };
     let front = Running::start(Arc::clone(&journal), limits).await;
@@ -463,12 +465,12 @@ async fn bytes_of_all_queues_are_bounded_and_the_longest_away_pays() {
         device.expect_end().await;
         journal.advance(1_000);
     }
-    for topic in ["1", "2", "2"] {
+    for topic in ["1", "1", "2"] {
         tell(&mut operator, topic, &[0; 1_000]).await;
     }
     assert!(stay(&front, "second").await.1);
     assert!(!stay(&front, "first").await.1);
-    assert_eq!(front.counters.queued_now.load(Relaxed), 2);
+    assert_eq!(front.counters.queued_now.load(Relaxed), 1);
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rumqttc::Outgoing;
+use lamppost_mqtt::{BrokerTls, TlsTunnel};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, PubAckReason, PublishProperties};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
-use tokio::time::{Instant, interval, timeout_at};
+use rumqttc::{Outgoing, Transport};
+use tokio::time::{Instant, interval, timeout, timeout_at};
 
 use crate::cli::Publish;
 use crate::config;
@@ -26,7 +27,20 @@ pub(crate) async fn run(args: &Publish, out: &mut impl Write) -> anyhow::Result<
     let address = address(args)?;
     check_topic(&args.topic)?;
     let bytes = payload.len();
-    let mut options = MqttOptions::new(client_id(args), host(&address)?, port(&address)?);
+    let _tunnel;
+    let mut options = match tls(args, &address)? {
+        None => MqttOptions::new(client_id(args), host(&address)?, port(&address)?),
+        Some(files) => {
+            let (host, port) = (host(&address)?, port(&address)?);
+            let tunnel = TlsTunnel::open(&host, port, &files, bytes + PACKET_OVERHEAD);
+            let tunnel =
+                timeout(Duration::from_secs(args.timeout), tunnel).await.context("no TLS connection in time")??;
+            let mut options = MqttOptions::new(client_id(args), tunnel.local_name(), 0);
+            options.set_transport(Transport::unix());
+            _tunnel = tunnel;
+            options
+        }
+    };
     options.set_keep_alive(Duration::from_secs(5)).set_clean_start(true);
     options.set_connection_timeout(args.timeout.max(1));
     options.set_max_packet_size(Some(u32::try_from(bytes.saturating_add(PACKET_OVERHEAD)).unwrap_or(u32::MAX)));
@@ -86,6 +100,10 @@ async fn acknowledged(events: &mut EventLoop, args: &Publish, address: &str, dea
         match event {
             Ok(Ok(Event::Incoming(Packet::PubAck(ack)))) => match ack.reason {
                 PubAckReason::Success | PubAckReason::NoMatchingSubscribers => return Ok(()),
+                PubAckReason::QuotaExceeded if args.retain => bail!(
+                    "the message is on the gateway's disk and goes to who subscribes now, but it is not retained: there is no room for more retained \
+                     messages ([mqtt.limits] retained)"
+                ),
                 reason => bail!("the gateway refuses the message: {reason:?}"),
             },
             Ok(Ok(Event::Outgoing(Outgoing::Publish(_)))) if args.qos == 0 => return Ok(()),
@@ -132,6 +150,20 @@ fn payload(args: &Publish) -> anyhow::Result<Vec<u8>> {
     Ok(args.payload.clone().unwrap_or_default().into_bytes())
 }
 
+const TLS_SCHEME: &str = "mqtts://";
+
+/// The files of a TLS connection, if it is to be one.
+fn tls(args: &Publish, address: &str) -> anyhow::Result<Option<BrokerTls>> {
+    match (&args.ca, address.starts_with(TLS_SCHEME)) {
+        (None, false) => Ok(None),
+        (Some(ca), true) => Ok(Some(BrokerTls { ca: ca.clone(), own: args.cert.clone().zip(args.key.clone()) })),
+        (None, true) => bail!("{TLS_SCHEME} needs --ca FILE: the roots that the gateway's certificate has to lead to"),
+        (Some(_), false) => {
+            bail!("--ca is for TLS: write --to {TLS_SCHEME}HOST:PORT, with the name in the gateway's certificate")
+        }
+    }
+}
+
 /// Where the gateway listens: as told, or as its configuration says.
 fn address(args: &Publish) -> anyhow::Result<String> {
     if let Some(address) = &args.to {
@@ -143,7 +175,7 @@ fn address(args: &Publish) -> anyhow::Result<String> {
     })?;
     let plain = mqtt.listeners.iter().find(|listener| listener.tls.is_none());
     let mut listen = plain
-        .context("all its listeners want TLS, which `publish` does not speak: give it one on loopback without")?
+        .context("all its listeners want TLS: say --to mqtts://HOST:PORT --ca FILE, with the name in the gateway's certificate")?
         .listen;
     if listen.ip().is_unspecified() {
         listen.set_ip(if listen.is_ipv4() {
@@ -167,7 +199,8 @@ fn client_id(args: &Publish) -> String {
 }
 
 fn host(address: &str) -> anyhow::Result<String> {
-    let (host, _) = address.rsplit_once(':').with_context(|| format!("{address:?} is not HOST:PORT"))?;
+    let bare = address.strip_prefix(TLS_SCHEME).unwrap_or(address);
+    let (host, _) = bare.rsplit_once(':').with_context(|| format!("{address:?} is not HOST:PORT"))?;
     Ok(host.trim_matches(['[', ']']).to_owned())
 }
 
@@ -205,10 +238,28 @@ mod tests {
     fn where_the_gateway_is_can_be_told_with_any_host() {
         assert_eq!((host("[::1]:1883").unwrap().as_str(), port("[::1]:1883").unwrap()), ("::1", 1883));
         assert_eq!((host("post-17:1884").unwrap().as_str(), port("post-17:1884").unwrap()), ("post-17", 1884));
+        assert_eq!(
+            (host("mqtts://post-17:8883").unwrap().as_str(), port("mqtts://post-17:8883").unwrap()),
+            ("post-17", 8883)
+        );
         assert!(port("post-17").is_err() && host("post-17").is_err());
         for bad in ["", "a/#", "$SYS/x"] {
             assert!(check_topic(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn tls_wants_its_roots_and_roots_want_tls() {
+        let of = |to: &str, more: &[&str]| {
+            let args = args(&[&["--topic", "a", "on", "--to", to], more].concat()).unwrap();
+            tls(&args, to).map_err(|error| error.to_string())
+        };
+        let own = BrokerTls { ca: "/ca".into(), own: Some(("/c".into(), "/k".into())) };
+        assert_eq!(of("mqtts://a:8883", &["--ca", "/ca", "--cert", "/c", "--key", "/k"]), Ok(Some(own)));
+        assert_eq!(of("a:1883", &[]), Ok(None));
+        assert!(of("mqtts://a:8883", &[]).unwrap_err().contains("--ca FILE"));
+        assert!(of("a:8883", &["--ca", "/ca"]).unwrap_err().contains("mqtts://"));
+        assert!(args(&["--topic", "a", "on", "--cert", "/c", "--key", "/k"]).is_err());
     }
 
     #[tokio::test]

@@ -26,7 +26,8 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let gateway = Gateway::start(&config, Buses::Real).await?;
-    let mqtt = gateway.mqtt_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let mqtt: Vec<String> = gateway.mqtt_addresses().iter().map(ToString::to_string).collect();
+    let mqtt = if mqtt.is_empty() { "off".to_owned() } else { mqtt.join(",") };
     tracing::info!(gateway = %config.gateway, mqtt, http = %gateway.http_address(), "ready");
     notify::tell(&[NotifyState::Ready]);
 

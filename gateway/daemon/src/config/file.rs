@@ -135,6 +135,15 @@ pub(super) struct MqttLimits {
     pub(super) inflight: Option<Spanned<Size>>,
     pub(super) begun: Option<Spanned<Size>>,
     pub(super) verifications: Option<Whole<1, 16>>,
+    pub(super) subscriptions: Option<Whole<1, 10_000>>,
+    pub(super) subscribes_per_s: Option<Whole<0, 100_000>>,
+    pub(super) sessions: Option<Whole<0, 1_000_000>>,
+    pub(super) session_records: Option<Size>,
+    pub(super) queues: Option<Size>,
+    pub(super) filters: Option<Size>,
+    pub(super) fanout: Option<Spanned<Size>>,
+    pub(super) retained: Option<Size>,
+    pub(super) wills: Option<Size>,
 }
 
 impl MqttListener {

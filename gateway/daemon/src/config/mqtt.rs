@@ -108,7 +108,7 @@ pub(super) fn check(mqtt: &file::Mqtt, problems: &mut Vec<Problem>) {
             problems.push(Problem::at(line.span(), error, "as in \"allow * publish city/%c/#\""));
         }
     }
-    for size in [&mqtt.limits.inflight, &mqtt.limits.begun].into_iter().flatten() {
+    for size in [&mqtt.limits.inflight, &mqtt.limits.begun, &mqtt.limits.fanout].into_iter().flatten() {
         // Less than the largest packet could bring everything to a stand.
         let (bytes, packet_max) = (*size.get_ref(), *mqtt.packet_max.get_ref());
         if bytes < packet_max {
@@ -168,6 +168,12 @@ fn check_listener(listener: &file::MqttListener, passwords: bool, problems: &mut
     {
         problem(bound.span(), "no users whose names could be client ids", "set `passwords` in [mqtt]");
     }
+    if let (Some(written), true, Some(true)) =
+        (&listener.anonymous, anonymous, listener.client_id_is_user.as_ref().map(|bound| *bound.get_ref()))
+    {
+        let what = "who gives no user name is bound to none, and could take the client id of a user";
+        problem(written.span(), what, "remove `anonymous` or `client_id_is_user`, or give each a listener of its own");
+    }
     let address = listener.listen.get_ref().0;
     if !address.ip().is_loopback() && !passwords && listener.client_ca.is_none() && !anonymous {
         let what = format!("mqtt on {address} would let in whoever reaches it");
@@ -200,12 +206,13 @@ pub(super) fn convert(mqtt: file::Mqtt) -> Mqtt {
         connections_max: mqtt.connections_max.to(),
         packet_max: mqtt.packet_max.into_inner(),
         window: mqtt.window.to(),
-        limits: limits(&mqtt.limits),
+        limits: limits(&mqtt.limits, mqtt.connections_max.to()),
     }
 }
 
-fn limits(written: &file::MqttLimits) -> Limits {
-    let bytes = |size: &Spanned<Size>| usize::try_from(size.get_ref().0).unwrap_or(usize::MAX);
+fn limits(written: &file::MqttLimits, connections_max: usize) -> Limits {
+    let size = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    let bytes = |spanned: &Spanned<Size>| size(*spanned.get_ref());
     let usual = Limits::default();
     Limits {
         publishes_per_s: written.publishes_per_s.map_or(usual.publishes_per_s, Whole::to),
@@ -225,6 +232,16 @@ fn limits(written: &file::MqttLimits) -> Limits {
         inflight_bytes_max: written.inflight.as_ref().map_or(usual.inflight_bytes_max, bytes),
         begun_bytes_max: written.begun.as_ref().map_or(usual.begun_bytes_max, bytes),
         verifications_max: written.verifications.map_or(usual.verifications_max, Whole::to),
+        subscriptions_max: written.subscriptions.map_or(usual.subscriptions_max, Whole::to),
+        subscribes_per_s: written.subscribes_per_s.map_or(usual.subscribes_per_s, Whole::to),
+        // Who is connected has a session, and who has been replaced may be missed for a while.
+        sessions_max: written.sessions.map_or(usual.sessions_max.max(connections_max * 2), Whole::to),
+        sessions_bytes_max: written.session_records.map_or(usual.sessions_bytes_max, size),
+        queues_bytes_max: written.queues.map_or(usual.queues_bytes_max, size),
+        filters_bytes_max: written.filters.map_or(usual.filters_bytes_max, size),
+        fanout_bytes_max: written.fanout.as_ref().map_or(usual.fanout_bytes_max, bytes),
+        retained_bytes_max: written.retained.map_or(usual.retained_bytes_max, size),
+        wills_bytes_max: written.wills.map_or(usual.wills_bytes_max, size),
         ..usual
     }
 }
@@ -326,7 +343,9 @@ mod tests {
     fn every_limit_is_read_and_what_is_not_written_is_the_fronts_own() {
         let text = "[mqtt.limits]\npublishes_per_s = 1\nbytes_per_s = \"2B\"\nconnections_per_address = 3\nconnects_per_s = 4\n\
                     connects_per_s_per_address = 5\ncoming = 6\ncoming_per_address = 7\nhandshake = \"8s\"\nconnect = \"9s\"\n\
-                    packet = \"10s\"\ninflight = \"11MiB\"\nbegun = \"12MiB\"\nverifications = 13\n";
+                    packet = \"10s\"\ninflight = \"11MiB\"\nbegun = \"12MiB\"\nverifications = 13\n\
+                    subscriptions = 14\nsubscribes_per_s = 15\nsessions = 16\nsession_records = \"17B\"\nqueues = \"18B\"\nfilters = \"19B\"\n\
+                    fanout = \"20MiB\"\nretained = \"21B\"\nwills = \"22B\"\n";
         let expected = Limits {
             publishes_per_s: 1,
             bytes_per_s: 2,
@@ -341,10 +360,21 @@ mod tests {
             inflight_bytes_max: 11 << 20,
             begun_bytes_max: 12 << 20,
             verifications_max: 13,
+            subscriptions_max: 14,
+            subscribes_per_s: 15,
+            sessions_max: 16,
+            sessions_bytes_max: 17,
+            queues_bytes_max: 18,
+            filters_bytes_max: 19,
+            fanout_bytes_max: 20 << 20,
+            retained_bytes_max: 21,
+            wills_bytes_max: 22,
             ..Limits::default()
         };
         assert_eq!(parse(text).unwrap().mqtt.unwrap().limits, expected);
         assert_eq!(parse("[mqtt]\n").unwrap().mqtt.unwrap().limits, Limits::default());
+        let many = parse("[mqtt]\nconnections_max = 20000\n").unwrap().mqtt.unwrap().limits;
+        assert_eq!(many, Limits { sessions_max: 40_000, ..Limits::default() });
     }
 
     #[test]
@@ -361,10 +391,16 @@ mod tests {
             (format!("{on}{TLS}client_ca = \"/a\"\npassword = true\n"), ":6:12: ", "`passwords`"),
             (format!("{on}{TLS}client_ca = \"/a\"\nanonymous = true\n"), ":6:13: ", "remove one"),
             (format!("{on}client_id_is_user = true\n"), ":3:21: ", "`passwords`"),
+            (
+                format!("[mqtt]\npasswords = \"/p\"\n{on}client_id_is_user = true\nanonymous = true\n"),
+                ":6:13: ",
+                "a listener of its own",
+            ),
             (format!("{on}{on}"), ":4:10: ", "another port"),
             (format!("{on}certificate = \"c\"\nkey = \"/k\"\n"), ":3:15: ", "begins with /"),
             ("[mqtt]\npasswords = \"p\"\n".into(), ":2:13: ", "begins with /"),
             (format!("[mqtt]\nanonymous = true\n{on}"), ":2:13: ", "[[mqtt.listener]]"),
+            ("[mqtt.limits]\nfanout = \"1KiB\"\n".into(), ":2:10: ", "packet_max"),
             ("[mqtt.limits]\ninflight = \"1KiB\"\n".into(), ":2:12: ", "packet_max"),
             ("[mqtt.limits]\npublishes_per_s = -1\n".into(), ":2:19: ", "from 0 to"),
             ("[mqtt]\nacl = [\"allow all\"]\n".into(), ":2:8: ", "allow * publish"),

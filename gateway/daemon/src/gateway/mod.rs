@@ -60,7 +60,7 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 /// A running gateway.
 pub(crate) struct Gateway {
     overview: Arc<Overview>,
-    mqtt_address: Option<SocketAddr>,
+    mqtt_addresses: Vec<SocketAddr>,
     http_address: SocketAddr,
     sources: Sources,
     stop_forward: Stop,
@@ -119,10 +119,10 @@ impl Gateway {
         let stop_feed = Stop::new();
         let feed = feed(journal, devices.clone(), fed, stop_feed.stopped());
         let feed = supervise("devices", &fail, feed);
-        let mqtt_address = sources.mqtt_address();
+        let mqtt_addresses = sources.mqtt_addresses().to_vec();
         Ok(Self {
             overview,
-            mqtt_address,
+            mqtt_addresses,
             http_address,
             sources,
             stop_forward,
@@ -135,8 +135,14 @@ impl Gateway {
         })
     }
 
+    /// Where the MQTT server listens first.
     pub(crate) fn mqtt_address(&self) -> Option<SocketAddr> {
-        self.mqtt_address
+        self.mqtt_addresses.first().copied()
+    }
+
+    /// Where it listens, in the order of the listeners.
+    pub(crate) fn mqtt_addresses(&self) -> &[SocketAddr] {
+        &self.mqtt_addresses
     }
 
     /// Certificates, passwords and rules are read again.

@@ -202,6 +202,8 @@ fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
         &[],
         read(&counters.sessions_evicted),
     );
+    let unnoted = "Wills taken that would not survive a restart, for lack of room to note them.";
+    out.counter("lamppost_mqtt_wills_unnoted_total", unnoted, &[], read(&counters.wills_unnoted));
     out.level("lamppost_mqtt_retained", "Retained messages.", &[], read(&counters.retained_now));
     let refused = "Messages stored and delivered, but not retained for lack of room.";
     out.counter("lamppost_mqtt_retained_refused_total", refused, &[], read(&counters.retained_refused));

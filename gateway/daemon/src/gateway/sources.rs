@@ -80,7 +80,7 @@ pub(crate) struct Sources {
     stop: Stop,
     tasks: Mutex<Vec<JoinHandle<Result<(), JournalStopped>>>>,
     seen: Seen,
-    mqtt_address: Option<SocketAddr>,
+    mqtt_addresses: Vec<SocketAddr>,
     read_keys: Arc<Notify>,
 }
 
@@ -97,7 +97,7 @@ impl Sources {
             stop: Stop::new(),
             tasks: Mutex::default(),
             seen: Seen::default(),
-            mqtt_address: None,
+            mqtt_addresses: Vec::new(),
             read_keys: Arc::default(),
         };
         let intake: Arc<dyn Intake> = intake.clone();
@@ -134,7 +134,7 @@ impl Sources {
         let front = front.context(
             "mqtt can't be served; if another program listens there (ss -ltnp), change `listen` in [mqtt] or its listeners",
         )?;
-        self.mqtt_address = Some(front.local_addr());
+        self.mqtt_addresses = front.local_addrs().to_vec();
         self.seen.mqtt = Some(counters);
         self.seen.mqtt_keys = Some((front.local_addrs().to_vec(), front.keys()));
         let watch = Watch::new(mqtt.clone(), front.keys()).run(Arc::clone(&self.read_keys));
@@ -198,8 +198,8 @@ impl Sources {
         self.seen.clone()
     }
 
-    pub(crate) fn mqtt_address(&self) -> Option<SocketAddr> {
-        self.mqtt_address
+    pub(crate) fn mqtt_addresses(&self) -> &[SocketAddr] {
+        &self.mqtt_addresses
     }
 
     /// Stops all, once; what they have taken is acknowledged when this returns, as far as the senders listened.

@@ -1,16 +1,17 @@
-//! Which subscriptions a broker's session holds, kept in one small file for each broker. Written where they change: after a change
-//! of the configuration, or of the session.
+//! Which subscriptions a broker's session holds and what its retained messages said, kept in one small file for each broker. Written where
+//! that changes: after a change of the configuration, of the session, or of what is retained.
 //!
 //! ```text
 //! broker <host>:<port> as <client id>
 //! settled <filter>
 //! new <filter>
+//! content <hash of a topic> <hash of what it said>      both 16 hexadecimal digits
 //! ```
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use lamppost_mqtt::{Broker, KeptSubscription, Subscriptions};
+use lamppost_mqtt::{Broker, KeptContent, KeptSession, KeptSubscription, Subscriptions};
 
 /// More than any configuration can bring together, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -51,31 +52,46 @@ impl SubscriptionsFile {
 }
 
 impl Subscriptions for SubscriptionsFile {
-    fn load(&self) -> Vec<KeptSubscription> {
-        let Ok(text) = self.read() else { return Vec::new() };
+    fn load(&self) -> KeptSession {
+        let mut session = KeptSession::default();
+        let Ok(text) = self.read() else { return session };
         let mut lines = text.lines();
         if lines.next() != Some(&self.head) {
-            return Vec::new();
+            return session;
         }
-        let kept = lines
-            .filter_map(|line| line.split_once(' '))
-            .map(|(state, filter)| KeptSubscription { filter: filter.to_owned(), settled: state == "settled" });
-        kept.collect()
+        for (what, rest) in lines.filter_map(|line| line.split_once(' ')) {
+            if what == "content" {
+                session.contents.extend(content(rest));
+            } else {
+                let kept = KeptSubscription { filter: rest.to_owned(), settled: what == "settled" };
+                session.subscriptions.push(kept);
+            }
+        }
+        session
     }
 
-    fn keep(&self, subscriptions: &[KeptSubscription]) {
+    fn keep(&self, session: &KeptSession) {
         let mut text = format!("{}\n", self.head);
-        for kept in subscriptions {
+        for kept in &session.subscriptions {
             // One that can't be on a line of its own is met as new at the next start.
             if !kept.filter.contains(['\n', '\r']) {
                 let state = if kept.settled { "settled" } else { "new" };
                 text.push_str(&format!("{state} {}\n", kept.filter));
             }
         }
+        for KeptContent { topic, payload } in &session.contents {
+            text.push_str(&format!("content {topic:016x} {payload:016x}\n"));
+        }
         if let Err(error) = self.replace(&text) {
             tracing::warn!(path = %self.path.display(), %error, "the subscriptions of a broker can't be kept");
         }
     }
+}
+
+fn content(line: &str) -> Option<KeptContent> {
+    let (topic, payload) = line.split_once(' ')?;
+    let hash = |text| u64::from_str_radix(text, 16).ok();
+    Some(KeptContent { topic: hash(topic)?, payload: hash(payload)? })
 }
 
 #[cfg(test)]
@@ -92,12 +108,14 @@ mod tests {
     fn what_was_kept_is_loaded_for_the_same_session_and_for_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let kept = |filter: &str, settled| KeptSubscription { filter: filter.into(), settled };
-        let all = [kept("city/+ x/#", true), kept("b", false)];
-        assert_eq!(file(dir.path(), "mqtt://plant").load(), []);
-        file(dir.path(), "mqtt://plant").keep(&[kept("older", true)]);
+        let contents = vec![KeptContent { topic: 7, payload: u64::MAX }, KeptContent { topic: 0, payload: 1 }];
+        let all = KeptSession { subscriptions: vec![kept("city/+ x/#", true), kept("b", false)], contents };
+        let older = KeptSession { subscriptions: vec![kept("older", true)], ..KeptSession::default() };
+        assert_eq!(file(dir.path(), "mqtt://plant").load(), KeptSession::default());
+        file(dir.path(), "mqtt://plant").keep(&older);
         file(dir.path(), "mqtt://plant").keep(&all);
         assert_eq!(file(dir.path(), "mqtt://plant").load(), all);
-        assert_eq!(file(dir.path(), "mqtt://other").load(), []);
+        assert_eq!(file(dir.path(), "mqtt://other").load(), KeptSession::default());
         let files: Vec<_> = std::fs::read_dir(dir.path().join("brokers")).unwrap().collect();
         assert_eq!(files.len(), 1);
     }

@@ -48,7 +48,7 @@ pub struct Entry {
     /// What in a client's certificate names it. The client id has to be the same, or empty. `None`: certificates are not
     /// asked for.
     pub identity: Option<IdentityFrom>,
-    /// The client id has to be the user name, or empty: nobody can take over another user's session.
+    /// The client id has to be the user name, or empty: nobody can take over another user's session, by this listener or any other.
     pub client_id_is_user: bool,
 }
 

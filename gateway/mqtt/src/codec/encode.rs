@@ -70,12 +70,12 @@ fn put_connack(version: Version, session_present: bool, reason: u8, properties: 
     }
 }
 
-/// PUBACK: success, or (v5 only) 0x87, not authorized. What could not be stored is not acknowledged at all.
-pub(crate) fn puback(packet_id: u16, refused: bool, out: &mut BytesMut) {
-    out.put_slice(&[0x40, if refused { 3 } else { 2 }]);
+/// PUBACK: success (0), or (v5 only) another reason. What could not be stored is not acknowledged at all.
+pub(crate) fn puback(packet_id: u16, reason: u8, out: &mut BytesMut) {
+    out.put_slice(&[0x40, if reason == 0 { 2 } else { 3 }]);
     out.put_u16(packet_id);
-    if refused {
-        out.put_u8(0x87);
+    if reason != 0 {
+        out.put_u8(reason);
     }
 }
 

@@ -55,7 +55,8 @@ impl Addresses {
         self.peers.len() < ADDRESSES_MAX
     }
 
-    pub(super) fn knock(&mut self, network: Network, limits: &Limits, now: Instant) -> Result<(), Close> {
+    /// `free`: how many more may be coming in, of all addresses. One may have as many as it leaves to others.
+    pub(super) fn knock(&mut self, network: Network, free: usize, limits: &Limits, now: Instant) -> Result<(), Close> {
         if !self.has_room(network, now) {
             return Err(Close::new(Cause::Address, "connections of too many addresses at once"));
         }
@@ -68,7 +69,7 @@ impl Addresses {
         if peer.open >= limits.connections_per_address_max {
             return Err(Close::new(Cause::Address, "as many connections of one address as allowed"));
         }
-        if peer.coming >= limits.coming_per_address_max {
+        if peer.coming >= limits.coming_per_address_max.min(free.max(1)) {
             return Err(Close::new(Cause::Address, "too many connections of one address are not let in yet"));
         }
         peer.open += 1;
@@ -113,7 +114,7 @@ mod tests {
         let limits = Limits { connects_per_s_per_address: 2, ..Limits::default() };
         let (mut addresses, start) = (Addresses::default(), Instant::now());
         let mut come = |at| {
-            let came = addresses.knock(network("192.0.2.1"), &limits, at);
+            let came = addresses.knock(network("192.0.2.1"), 9, &limits, at);
             came.map(|()| addresses.leave(network("192.0.2.1"), true)).map_err(|close| close.cause)
         };
         assert_eq!((0..30).filter(|_| come(start).is_ok()).count(), 20);
@@ -122,17 +123,31 @@ mod tests {
     }
 
     #[test]
+    fn of_those_that_may_come_in_an_address_leaves_as_many_as_it_has() {
+        let limits = Limits { connects_per_s_per_address: 0, ..Limits::default() };
+        let (mut addresses, start) = (Addresses::default(), Instant::now());
+        let mut free = 32;
+        for host in 1..=4 {
+            while addresses.knock(network(&format!("192.0.2.{host}")), free, &limits, start).is_ok() {
+                free -= 1;
+            }
+        }
+        assert_eq!(free, 2);
+        assert!(addresses.knock(network("192.0.2.9"), free, &limits, start).is_ok());
+    }
+
+    #[test]
     fn only_so_many_addresses_are_remembered_and_those_at_rest_are_forgotten() {
         let limits = Limits::default();
         let (mut addresses, start) = (Addresses::default(), Instant::now());
         let at = |number: u32| Network(IpAddr::V4(number.into()));
         for number in 0..ADDRESSES_MAX as u32 {
-            addresses.knock(at(number), &limits, start).unwrap();
+            addresses.knock(at(number), 9, &limits, start).unwrap();
         }
-        assert_eq!(addresses.knock(at(9_999), &limits, start).unwrap_err().cause, Cause::Address);
-        assert!(addresses.knock(at(7), &limits, start).is_ok(), "who is known comes in");
+        assert_eq!(addresses.knock(at(9_999), 9, &limits, start).unwrap_err().cause, Cause::Address);
+        assert!(addresses.knock(at(7), 9, &limits, start).is_ok(), "who is known comes in");
         addresses.leave(at(8), true);
-        assert!(addresses.knock(at(9_999), &limits, start + Duration::from_secs(60)).is_ok());
+        assert!(addresses.knock(at(9_999), 9, &limits, start + Duration::from_secs(60)).is_ok());
         assert_eq!(addresses.peers.len(), ADDRESSES_MAX);
     }
 }

@@ -1,8 +1,9 @@
 //! Who may knock: connections that are accepted, until they are let in.
 //!
 //! **Invariant:** what somebody who proves nothing can make grow has a bound: connections that are coming in (in all, and by
-//! address), connections by address, addresses that are remembered. When too many are coming in, the one that has been at
-//! it the longest goes: who is in earnest needs milliseconds.
+//! address), connections by address, addresses that are remembered. When as many are coming in as may, no more are accepted:
+//! after a power cut all devices come at once, and what was begun for one is not thrown away for the next. Who is in earnest
+//! has its CONNECT here within milliseconds; who has not after a while makes room.
 
 mod addresses;
 
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::cause::Close;
 use crate::{Cause, Limits};
@@ -21,23 +22,61 @@ use addresses::{Addresses, Network};
 pub(crate) struct Porch {
     limits: Arc<Limits>,
     state: Mutex<State>,
+    /// Somebody who was coming in is in, or gone.
+    freed: Notify,
 }
 
 struct State {
     addresses: Addresses,
     /// By the order of their coming.
-    coming: BTreeMap<u64, Arc<Notify>>,
+    coming: BTreeMap<u64, Coming>,
     knocks: u64,
+}
+
+struct Coming {
+    sent_away: Arc<Notify>,
+    since: Instant,
+    /// Its CONNECT is here.
+    heard: bool,
 }
 
 impl Porch {
     pub(crate) fn new(limits: Arc<Limits>) -> Arc<Self> {
         let state = State { addresses: Addresses::default(), coming: BTreeMap::new(), knocks: 0 };
-        Arc::new(Self { limits, state: Mutex::new(state) })
+        Arc::new(Self { limits, state: Mutex::new(state), freed: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no more are to be accepted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().coming.len() >= self.limits.coming_max
+    }
+
+    /// Completes when more may be accepted. Safe to cancel.
+    pub(crate) async fn room(&self) {
+        while self.is_full() {
+            let silent = self.lock().coming.values().find(|coming| !coming.heard).map(|coming| coming.since);
+            let patience = silent.map_or(self.limits.connect_timeout, |since| {
+                (since + self.limits.coming_patience).saturating_duration_since(Instant::now())
+            });
+            if timeout(patience, self.freed.notified()).await.is_err() {
+                self.send_one_away(Instant::now());
+            }
+        }
+    }
+
+    fn send_one_away(&self, now: Instant) {
+        let mut state = self.lock();
+        let too_long = |coming: &Coming| now.saturating_duration_since(coming.since) >= self.limits.coming_patience;
+        let silent = state.coming.iter().find(|(_, coming)| !coming.heard && too_long(coming));
+        if let Some(number) = silent.map(|(number, _)| *number)
+            && let Some(coming) = state.coming.remove(&number)
+        {
+            coming.sent_away.notify_one();
+        }
     }
 
     /// A connection was accepted. An error: it may not even come in.
@@ -45,17 +84,13 @@ impl Porch {
         let network = Network::of(peer.ip(), self.limits.trust_loopback);
         let mut state = self.lock();
         if let Some(network) = network {
-            state.addresses.knock(network, &self.limits, now)?;
-        }
-        if state.coming.len() >= self.limits.coming_max
-            && let Some((_, oldest)) = state.coming.pop_first()
-        {
-            oldest.notify_one();
+            let free = self.limits.coming_max.saturating_sub(state.coming.len());
+            state.addresses.knock(network, free, &self.limits, now)?;
         }
         state.knocks += 1;
         let number = state.knocks;
         let sent_away = Arc::new(Notify::new());
-        state.coming.insert(number, Arc::clone(&sent_away));
+        state.coming.insert(number, Coming { sent_away: Arc::clone(&sent_away), since: now, heard: false });
         drop(state);
         Ok(Visit { porch: Arc::clone(self), network, coming: Some((number, sent_away)) })
     }
@@ -80,6 +115,15 @@ impl Visit {
         Close::new(Cause::Coming, "not let in yet, and made room for later ones")
     }
 
+    /// Its CONNECT is here: it is in earnest.
+    pub(crate) fn heard(&self) {
+        if let Some((number, _)) = &self.coming
+            && let Some(coming) = self.porch.lock().coming.get_mut(number)
+        {
+            coming.heard = true;
+        }
+    }
+
     /// It was let in.
     pub(crate) fn let_in(&mut self) {
         if let Some((number, _)) = self.coming.take() {
@@ -88,6 +132,8 @@ impl Visit {
             if let Some(network) = self.network {
                 state.addresses.let_in(network);
             }
+            drop(state);
+            self.porch.freed.notify_one();
         }
     }
 }
@@ -98,6 +144,10 @@ impl Drop for Visit {
         let still_coming = self.coming.take().inspect(|(number, _)| drop(state.coming.remove(number))).is_some();
         if let Some(network) = self.network {
             state.addresses.leave(network, still_coming);
+        }
+        drop(state);
+        if still_coming {
+            self.porch.freed.notify_one();
         }
     }
 }
@@ -115,17 +165,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_one_that_is_coming_in_the_longest_makes_room() {
-        let porch = porch(Limits { coming_max: 2, ..Limits::default() });
-        let now = Instant::now();
-        let mut let_in = porch.knock(from(1), now).unwrap();
-        let_in.let_in();
-        let (oldest, second) = (porch.knock(from(2), now).unwrap(), porch.knock(from(3), now).unwrap());
-        let _third = porch.knock(from(4), now).unwrap();
-        assert_eq!(oldest.sent_away().await.cause, Cause::Coming);
+    async fn with_no_room_the_next_waits_until_one_is_in_or_has_said_nothing_for_too_long() {
+        let coming_patience = std::time::Duration::from_millis(50);
+        let porch = porch(Limits { coming_max: 2, coming_patience, ..Limits::default() });
         let soon = std::time::Duration::from_millis(10);
-        assert!(tokio::time::timeout(soon, second.sent_away()).await.is_err());
-        assert!(tokio::time::timeout(soon, let_in.sent_away()).await.is_err());
+        let mut first = porch.knock(from(1), Instant::now()).unwrap();
+        assert!(!porch.is_full());
+        let second = porch.knock(from(2), Instant::now()).unwrap();
+        assert!(porch.is_full() && timeout(soon, porch.room()).await.is_err());
+        first.let_in();
+        assert!(timeout(soon, porch.room()).await.is_ok());
+        let third = porch.knock(from(3), Instant::now()).unwrap();
+        // The second is in earnest: it is the third that goes, and not before its time.
+        second.heard();
+        assert!(timeout(soon, porch.room()).await.is_err());
+        let patient = std::time::Duration::from_secs(5);
+        assert!(timeout(patient, porch.room()).await.is_ok());
+        assert_eq!(third.sent_away().await.cause, Cause::Coming);
+        assert!(timeout(soon, second.sent_away()).await.is_err());
+        assert!(timeout(soon, first.sent_away()).await.is_err());
     }
 
     #[test]

@@ -1,38 +1,21 @@
-//! One life of rumqttd's router, and the links into it.
+//! One life of rumqttd's router: one link into it, one out of it, one topic.
 
-use std::collections::HashMap;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttd::local::{LinkRx, LinkTx};
-use rumqttd::protocol::{
-    Disconnect, DisconnectReasonCode, Filter, Packet, Publish, QoS, RetainForwardRule, Subscribe, SubscribeProperties,
-    Unsubscribe,
-};
-use rumqttd::{Router, RouterConfig, local::LinkBuilder};
+use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
+use rumqttd::protocol::{Filter, Packet, Publish, QoS, RetainForwardRule, Subscribe};
+use rumqttd::{Router, RouterConfig};
 
-use super::envelope;
-use crate::Limits;
-use crate::message::Message;
-
-/// In front of every topic and filter.
-pub(super) const PREFIX: &str = "t/";
-/// A topic that no filter covers.
-const NOBODY: &str = "n";
-/// The router keeps a log of each filter in this many pieces.
+/// What all messages go by.
+const TOPIC: &str = "t";
+/// The router keeps its log in this many pieces, and drops the oldest for a new one whether it was read or not.
 const SEGMENTS: usize = 4;
-
-/// How long a link is waited for before the router is asked whether it lives.
-const CONNECT_PATIENCE: Duration = Duration::from_millis(20);
+/// How long links are waited for: rumqttd's way to open one waits for ever where the router dies with the request in its queue.
+const START_PATIENCE: Duration = Duration::from_secs(5);
 
 type Ends = (LinkTx, LinkRx);
-
-/// A thread that opens links: rumqttd's way to open one waits for ever where the router dies with the request in its queue.
-struct Connector {
-    names: mpsc::Sender<String>,
-    opened: mpsc::Receiver<Result<Ends, Dead>>,
-}
 
 /// The router died: it takes no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,112 +23,91 @@ pub(super) struct Dead;
 
 /// A running router.
 pub(super) struct Living {
-    connector: Connector,
     feed: LinkTx,
     /// Its answers are not needed, but it must not be gone.
     _feed_answers: LinkRx,
-    links: HashMap<usize, LinkTx>,
+    /// The way into the link that everything comes out by.
+    _out: LinkTx,
+    #[cfg(test)]
+    connect: Box<dyn Fn() -> Result<Ends, Dead> + Send>,
 }
 
 impl Living {
-    pub(super) fn start(limits: &Limits) -> Result<Self, Dead> {
+    /// How many bytes may be inside at once: of what it keeps at most, three pieces are always whole.
+    pub(super) const fn holds_bytes(fanout_bytes_max: usize) -> usize {
+        2 * Self::segment_bytes(fanout_bytes_max)
+    }
+
+    const fn segment_bytes(fanout_bytes_max: usize) -> usize {
+        let bytes = fanout_bytes_max / (2 * SEGMENTS);
+        if bytes < 2048 { 2048 } else { bytes }
+    }
+
+    /// Also gives the link that everything comes out by.
+    pub(super) fn start(fanout_bytes_max: usize) -> Result<(Self, LinkRx), Dead> {
         let config = RouterConfig {
-            max_connections: limits.subscribers_max.saturating_add(2),
+            max_connections: 4,
             max_outgoing_packet_count: 100,
-            max_segment_size: (limits.fanout_bytes_per_filter / SEGMENTS).max(2048),
+            max_segment_size: Self::segment_bytes(fanout_bytes_max),
             max_segment_count: SEGMENTS,
             ..RouterConfig::default()
         };
         let router = Router::new(0, config).spawn();
-        let (names, wanted) = mpsc::channel::<String>();
         let (answer, opened) = mpsc::channel();
+        let of_it = router.clone();
         let open_links = move || {
-            for name in wanted {
-                let built = LinkBuilder::new(&name, router.clone()).build();
-                let ends = built.map(|(link, answers, _)| (link, answers)).map_err(|_| Dead);
-                if answer.send(ends).is_err() {
-                    return;
-                }
-            }
+            let open = |name| LinkBuilder::new(name, of_it.clone()).build().map(|(link, answers, _)| (link, answers));
+            // Who gave up waiting needs no answer.
+            drop(answer.send(open("feed").and_then(|feed| Ok((feed, open("out")?)))));
         };
         std::thread::Builder::new().name("mqtt-connector".into()).spawn(open_links).map_err(|_| Dead)?;
-        let connector = Connector { names, opened };
-        connector.names.send("feed".into()).map_err(|_| Dead)?;
-        let (feed, feed_answers) = connector.opened.recv().map_err(|_| Dead)??;
-        Ok(Self { connector, feed, _feed_answers: feed_answers, links: HashMap::new() })
-    }
-
-    fn connect(&mut self, name: &str) -> Result<Ends, Dead> {
-        self.connector.names.send(name.into()).map_err(|_| Dead)?;
-        loop {
-            match self.connector.opened.recv_timeout(CONNECT_PATIENCE) {
-                Ok(ends) => return ends,
-                // A router that is busy takes this; of one that died it is refused, and the connector is left waiting.
-                Err(RecvTimeoutError::Timeout) => self.poke()?,
-                Err(RecvTimeoutError::Disconnected) => return Err(Dead),
-            }
-        }
-    }
-
-    pub(super) fn open(&mut self, slot: usize) -> Result<LinkRx, Dead> {
-        let (link, answers) = self.connect(&format!("s{slot}"))?;
-        self.links.insert(slot, link);
-        Ok(answers)
-    }
-
-    /// The receiver of the link must be gone by now.
-    pub(super) fn close(&mut self, slot: usize) -> Result<(), Dead> {
-        let Some(mut link) = self.links.remove(&slot) else { return Ok(()) };
-        let reason_code = DisconnectReasonCode::NormalDisconnection;
-        send(&mut link, Packet::Disconnect(Disconnect { reason_code }, None))?;
-        // The router stops working off its ready links when it meets a gone one, until something else happens.
-        self.poke()
-    }
-
-    /// Gives the router something to do that has no effect.
-    pub(super) fn poke(&mut self) -> Result<(), Dead> {
-        send(&mut self.feed, Packet::Publish(Publish::new(NOBODY, "-", false), None))
-    }
-
-    pub(super) fn subscribe(&mut self, slot: usize, filter: &str, id: usize) -> Result<(), Dead> {
-        let filter = Filter {
-            path: format!("{PREFIX}{filter}"),
-            qos: QoS::AtMostOnce,
-            nolocal: false,
-            preserve_retain: false,
-            retain_forward_rule: RetainForwardRule::Never,
+        let opened = opened.recv_timeout(START_PATIENCE).map_err(|_| Dead)?;
+        let ((feed, answers), (mut out, link)): (Ends, Ends) = opened.map_err(|_| Dead)?;
+        send(&mut out, Packet::Subscribe(everything(), None))?;
+        let living = Self {
+            feed,
+            _feed_answers: answers,
+            _out: out,
+            #[cfg(test)]
+            connect: Box::new(move || {
+                let built = LinkBuilder::new("doomed", router.clone()).build();
+                built.map(|(link, answers, _)| (link, answers)).map_err(|_| Dead)
+            }),
         };
-        let properties = SubscribeProperties { id: Some(id), user_properties: Vec::new() };
-        let packet = Packet::Subscribe(Subscribe { pkid: 1, filters: vec![filter] }, Some(properties));
-        self.links.get_mut(&slot).map_or(Ok(()), |link| send(link, packet))
+        Ok((living, link))
     }
 
-    pub(super) fn unsubscribe(&mut self, slot: usize, filter: &str) -> Result<(), Dead> {
-        let packet = Packet::Unsubscribe(Unsubscribe { pkid: 1, filters: vec![format!("{PREFIX}{filter}")] }, None);
-        self.links.get_mut(&slot).map_or(Ok(()), |link| send(link, packet))
+    /// Never empty: the router takes that for the removal of a retained message.
+    pub(super) fn publish(&mut self, sealed: Bytes) -> Result<(), Dead> {
+        send(&mut self.feed, Packet::Publish(Publish::new(Bytes::from_static(TOPIC.as_bytes()), sealed, false), None))
     }
 
-    pub(super) fn publish(&mut self, message: &Message) -> Result<(), Dead> {
-        let topic = Bytes::from(format!("{PREFIX}{}", message.topic));
-        send(&mut self.feed, Packet::Publish(Publish::new(topic, envelope::seal(message), false), None))
-    }
-
-    /// Replaces the feeding link: the router counts each topic of a link, and never forgets one.
-    pub(super) fn renew_feed(&mut self) -> Result<(), Dead> {
-        let reason_code = DisconnectReasonCode::NormalDisconnection;
-        send(&mut self.feed, Packet::Disconnect(Disconnect { reason_code }, None))?;
-        (self.feed, self._feed_answers) = self.connect("feed")?;
-        Ok(())
+    /// The last word. The router's own thread stays.
+    pub(super) fn end(mut self) {
+        // One that died has nobody to tell.
+        let _ = self.publish(Bytes::from_static(b"-"));
     }
 
     /// Wakes a link that is gone, which the router does not survive.
     #[cfg(test)]
     pub(super) fn panic(&mut self) {
-        let (mut link, answers) = self.connect("doomed").unwrap();
+        use rumqttd::protocol::{Disconnect, DisconnectReasonCode};
+        let (mut link, answers) = (self.connect)().unwrap();
         let reason_code = DisconnectReasonCode::NormalDisconnection;
         send(&mut link, Packet::Disconnect(Disconnect { reason_code }, None)).unwrap();
         answers.ready().unwrap();
     }
+}
+
+fn everything() -> Subscribe {
+    let filter = Filter {
+        path: TOPIC.to_owned(),
+        qos: QoS::AtMostOnce,
+        nolocal: false,
+        preserve_retain: false,
+        retain_forward_rule: RetainForwardRule::Never,
+    };
+    Subscribe { pkid: 1, filters: vec![filter] }
 }
 
 /// Blocks while the router is busy.

@@ -45,6 +45,50 @@ async fn the_death_of_the_router_costs_no_ingest_and_heals() {
     assert_eq!(counters.refusals(Cause::RouterDied), 1);
 }
 
+/// A message that nobody's connection has to publish.
+fn message(topic: &str) -> crate::message::Message {
+    crate::message::Message {
+        topic: lamppost_event::Address::new(topic).unwrap(),
+        payload: bytes::Bytes::from_static(&[7; 200]),
+        qos: crate::codec::Qos::AtMostOnce,
+        retain: false,
+        publisher: lamppost_event::DeviceId::new("p").unwrap(),
+        expires: None,
+        properties: bytes::Bytes::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_subscriber_whose_messages_never_end_is_listened_to() {
+    let ground = HandIntake::automatic().ground();
+    let any_port = open(support::ANY_PORT);
+    let front = Front::bind(any_port, Rules::default(), Limits::default(), ground, Arc::default()).await.unwrap();
+    let (address, fanout) = (front.local_addrs()[0], front.shared.fanout.clone());
+    tokio::spawn(front.run(std::future::pending()));
+    let mut subscriber = Raw::v4(address, "s").await;
+    subscriber.send(&subscribe_v4(1, "#", 0)).await;
+    subscriber.receive().await;
+    let flooding = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let flood = std::thread::spawn({
+        let flooding = Arc::clone(&flooding);
+        move || {
+            while flooding.load(Ordering::Relaxed) {
+                fanout.publish(message("a"));
+            }
+        }
+    });
+    subscriber.receive().await;
+    subscriber.send(&[0xC0, 0]).await;
+    let mut before = 0;
+    while subscriber.receive().await != [0xD0, 0] {
+        before += 1;
+        assert!(before < 200_000, "{before} messages, and the ping is not answered");
+    }
+    flooding.store(false, Ordering::Relaxed);
+    flood.join().unwrap();
+    assert!(before > 0, "there was no flood");
+}
+
 #[tokio::test]
 async fn a_remembered_session_and_retained_messages_do_not_notice_the_death_of_the_router() {
     let counters = Arc::new(Counters::default());

@@ -7,7 +7,7 @@ use super::*;
 
 type Target = (&'static str, fn(&[u8]) -> bool);
 
-const TARGETS: [Target; 3] = [("connect", connect), ("session", session), ("certificate", certificate)];
+const TARGETS: [Target; 4] = [("connect", connect), ("session", session), ("certificate", certificate), ("note", note)];
 
 #[test]
 fn every_kept_input_is_taken_without_harm() {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::acks::SUCCESS;
 use crate::codec::{decode, frame};
 
 fn session(version: Version, window: u16) -> Session {
@@ -20,7 +21,7 @@ fn offered(effect: Effect) -> (Arrival, Pending) {
     match effect {
         Effect::Offer(offer) => {
             let (packet_id, bytes, answer, message) = (offer.packet_id, 1, Bytes::new(), offer.message);
-            (offer.arrival, Pending { packet_id, bytes, answer, message, refused: false })
+            (offer.arrival, Pending { packet_id, bytes, answer, message, reason: SUCCESS })
         }
         other => panic!("{other:?}"),
     }

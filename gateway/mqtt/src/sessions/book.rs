@@ -6,22 +6,30 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lamppost_event::{Commit, DeviceId, NoteRefusal, Now};
+use lamppost_event::{ClockQuality, Commit, DeviceId, NoteRefusal, Now};
 
-use super::filters::Filters;
 use super::queue::Entry;
-use super::record::{SessionRecord, encode_message, message_key, queue_key, session_key};
+use super::record::{Absence, SessionRecord, encode_message, message_key, queue_key, session_key};
+use super::wills::Wills;
 use super::{Kept, Opened, Sessions, Subscription};
 use crate::codec::Qos;
 use crate::counters::add;
+use crate::filters::{Filters, filter_bytes};
 use crate::message::Message;
+use crate::session::Wish;
 use crate::stamp;
+
+/// A client that is away for longer than this is noted to be, so that its session's end is reckoned right after a restart.
+const ABSENCE_NOTED_MS: u64 = 60_000;
+/// Under a clock that is not set it is noted again after this or an eighth of the session's expiry, whichever is longer: a restart would
+/// forget what has passed.
+const ABSENCE_RENEWED_MS: u64 = 3_600_000;
 
 /// What is known of a remembered session.
 pub(super) struct Known {
     pub(super) kept: Arc<Kept>,
     pub(super) expiry: Duration,
-    pub(super) away: Option<Now>,
+    pub(super) away: Option<Absence>,
     /// As it stands on the disk, or will with that commit.
     pub(super) recorded: Bytes,
     pub(super) written: Commit,
@@ -50,17 +58,30 @@ pub(super) struct Book {
     pub(super) queued_bytes: usize,
     /// Of all records of sessions.
     pub(super) record_bytes: usize,
+    pub(super) wills: Wills,
     /// Keys to be removed with what is put next.
     pub(super) removals: Vec<Vec<u8>>,
 }
 
 impl Known {
     pub(super) fn is_over(&self, now: Now) -> bool {
-        let passed = |since| Duration::from_millis(stamp::passed_ms(since, now));
-        self.away.is_some_and(|since| passed(since) >= self.expiry)
+        self.away.is_some_and(|away| Duration::from_millis(away.passed_ms(now)) >= self.expiry)
     }
 
-    pub(super) fn record(&self, away: Option<Now>) -> Bytes {
+    /// Whether its absence is to be noted (anew): it has become long, or the clock that it was noted by tells nothing after a restart.
+    pub(super) fn is_to_be_noted_away(&self, now: Now) -> bool {
+        let Some(away) = self.away.filter(|_| self.expiry != Duration::MAX) else { return false };
+        let noted = self.record(Some(away)) == self.recorded;
+        let passed_ms = stamp::passed_ms(away.since, now);
+        if noted && away.since.quality == ClockQuality::Unset {
+            let often = now.quality == ClockQuality::Unset;
+            let renewed = ABSENCE_RENEWED_MS.max(u64::try_from(self.expiry.as_millis() / 8).unwrap_or(u64::MAX));
+            return !often || passed_ms >= renewed;
+        }
+        !noted && passed_ms >= ABSENCE_NOTED_MS
+    }
+
+    pub(super) fn record(&self, away: Option<Absence>) -> Bytes {
         let wishes = self.kept.lock().wishes().cloned().collect();
         SessionRecord { expiry: self.expiry, away, wishes }.encode()
     }
@@ -94,7 +115,7 @@ impl BookGuard<'_> {
     }
 
     /// Writes the record of a session, if it is another than before. Gives the commit that it goes with, or went: it may be on its way still.
-    pub(super) fn write(&mut self, device: &DeviceId, away: Option<Now>) -> Result<Option<Commit>, NoteRefusal> {
+    pub(super) fn write(&mut self, device: &DeviceId, away: Option<Absence>) -> Result<Option<Commit>, NoteRefusal> {
         let Some(known) = self.book.known.get(device) else { return Ok(None) };
         let (record, before) = (known.record(away), known.recorded.len());
         if record == known.recorded {
@@ -102,7 +123,9 @@ impl BookGuard<'_> {
         }
         let (bytes, bytes_max) =
             (self.book.record_bytes - before + record.len(), self.sessions.limits.sessions_bytes_max);
-        if bytes > bytes_max && record.len() > before {
+        // Whoever has much leaves room for those who have little.
+        let share = bytes_max.saturating_sub(bytes).saturating_mul(2);
+        if record.len() > before && record.len() > share {
             return Err(NoteRefusal::TooLarge { bytes, bytes_max });
         }
         let commit = self.put(&session_key(device), record.clone())?;
@@ -173,13 +196,14 @@ impl BookGuard<'_> {
         self.watch(&known.kept, &subscriptions);
         numbers.into_iter().for_each(|number| self.let_go(device, number));
         self.book.removals.push(session_key(device));
+        self.book.wills.session_ended(device);
     }
 
     /// Makes room by ending the session that has been away longest, of those that will do.
     pub(super) fn end_longest_away(&mut self, will_do: impl Fn(&Known) -> bool) -> bool {
         let now = self.sessions.clock.now();
         let away = self.book.known.iter().filter(|(_, known)| known.away.is_some() && will_do(known));
-        let longest = away.max_by_key(|(_, known)| known.away.map(|since| stamp::passed_ms(since, now)));
+        let longest = away.max_by_key(|(_, known)| known.away.map(|away| away.passed_ms(now)));
         let Some(device) = longest.map(|(device, _)| device.clone()) else { return false };
         tracing::warn!(client = device.as_str(), "its session ends for want of room: it has been away longest");
         add(&self.sessions.counters.sessions_evicted, 1);
@@ -199,6 +223,14 @@ impl BookGuard<'_> {
         self.sessions.watched.store(self.book.filters.count(), Ordering::Release);
     }
 
+    /// Whether the filters of a session, which has changed its subscriptions from `before`, find room.
+    pub(super) fn has_room_for_filters(&self, kept: &Kept, before: &[Subscription]) -> bool {
+        let of = |wish: &Wish| if wish.qos == Qos::AtLeastOnce { filter_bytes(&wish.filter) } else { 0 };
+        let before: usize = before.iter().map(|subscription| of(&subscription.wish)).sum();
+        let after: usize = kept.lock().wishes().map(of).sum();
+        after <= before || self.book.filters.bytes() - before + after <= self.sessions.limits.filters_bytes_max
+    }
+
     /// The sessions that are to have the message and have room for it.
     pub(super) fn who_waits_for(&mut self, message: &Message) -> Vec<Arc<Kept>> {
         let mut waiting: Vec<Arc<Kept>> = Vec::new();
@@ -212,13 +244,21 @@ impl BookGuard<'_> {
         waiting.dedup_by(|one, other| Arc::ptr_eq(one, other));
         let limits = &self.sessions.limits;
         let counters = &self.sessions.counters;
+        // Whoever has much waiting leaves room for those who have little; nobody has less than one message.
+        let share = limits.queues_bytes_max.saturating_sub(self.book.queued_bytes).saturating_mul(2);
+        let mut most = 0;
         waiting.retain(|kept| {
-            let room = kept.lock().has_room(message.bytes(), limits);
+            let subscriber = kept.lock();
+            let bytes = subscriber.queue.bytes() + message.bytes();
+            let fair = subscriber.queue.len() == 0 || bytes <= share;
+            let room = fair && subscriber.has_room(message.bytes(), limits);
             add(&counters.queue_shed, u64::from(!room));
+            most = most.max(if room { bytes } else { 0 });
             room
         });
         while !waiting.is_empty() && self.book.queued_bytes + message.bytes() > limits.queues_bytes_max {
-            if !self.end_longest_away(|known| known.kept.lock().queue.bytes() > 0) {
+            // Who has less waiting than these would have does not pay for them.
+            if !self.end_longest_away(|known| known.kept.lock().queue.bytes() >= most) {
                 add(&counters.queue_shed, waiting.len() as u64);
                 return Vec::new();
             }

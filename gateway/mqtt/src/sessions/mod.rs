@@ -14,32 +14,33 @@
 //! After a kill a message that was acknowledged within the last seconds may be sent once more: QoS 1 allows that.
 
 mod book;
-mod filters;
 mod queue;
 mod record;
 mod restore;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod wills;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lamppost_event::{Clock, Commit, DeviceId, NoteRefusal, Notes};
+use lamppost_event::{Clock, ClockQuality, Commit, DeviceId, NoteRefusal, Notes};
 
+use crate::Limits;
 use crate::codec::Qos;
 use crate::counters::{Counters, add};
 use crate::message::Message;
-use crate::{Limits, stamp};
-use book::{Book, BookGuard, Known};
+use book::{Book, BookGuard};
+use record::Absence;
+pub(crate) use record::WillRecord;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use record::read_note;
 pub(crate) use record::{decode_message, encode_message, retained_key};
-use record::{encode_will, will_key};
 pub(crate) use restore::Restored;
 pub(crate) use subscriber::{Aliases, Kept, Subscriber, Subscription, Way};
-
-/// A client that is away for longer than this is noted to be, so that its session's end is reckoned right after a restart.
-const ABSENCE_NOTED_MS: u64 = 60_000;
+pub(crate) use wills::{Fate, RestoredWill};
 
 /// A session begins or goes on.
 pub(crate) struct Opened {
@@ -97,13 +98,17 @@ impl Sessions {
         if book.book.known.contains_key(device) {
             let mut opened = book.go_on(device, expiry)?;
             opened.present &= !clean;
+            book.book.wills.client_came(device, opened.present);
             return Ok(opened);
         }
-        if expiry.is_zero() {
-            return Ok(Opened { kept: Kept::new(device.clone(), false), present: false, commit });
-        }
-        let (kept, commit) = book.begin(device, expiry)?;
-        Ok(Opened { kept, present: false, commit: Some(commit) })
+        let opened = if expiry.is_zero() {
+            Opened { kept: Kept::new(device.clone(), false), present: false, commit }
+        } else {
+            let (kept, commit) = book.begin(device, expiry)?;
+            Opened { kept, present: false, commit: Some(commit) }
+        };
+        book.book.wills.client_came(device, false);
+        Ok(opened)
     }
 
     /// The client is gone. Without a remembered session this does nothing.
@@ -115,7 +120,7 @@ impl Sessions {
             book.end(&kept.device);
             return;
         }
-        known.away = Some(self.clock.now());
+        known.away = Some(Absence::begun(self.clock.now()));
         add(&self.counters.sessions_away_now, 1);
         if known.expiry != expiry {
             known.expiry = expiry;
@@ -139,7 +144,13 @@ impl Sessions {
         }
         let before = kept.lock().subscriptions.clone();
         let done = change(&mut kept.lock());
-        match book.write(&kept.device, None) {
+        let written = if book.has_room_for_filters(kept, &before) {
+            book.write(&kept.device, None)
+        } else {
+            let bytes_max = self.limits.filters_bytes_max;
+            Err(NoteRefusal::TooLarge { bytes: bytes_max.saturating_add(1), bytes_max })
+        };
+        match written {
             Ok(commit) => {
                 book.watch(kept, &before);
                 Ok((done, commit))
@@ -176,32 +187,19 @@ impl Sessions {
         }
     }
 
-    /// Remembers a will that waits for its delay.
-    pub(crate) fn note_will(&self, device: &DeviceId, delay_s: u32, message: &Message) {
-        let value = encode_will(delay_s, message, self.clock.now());
-        let mut book = self.lock();
-        if let Err(refusal) = book.put(&will_key(device), value) {
-            tracing::warn!(client = device.as_str(), %refusal, "a will that waits for its delay would not survive a restart");
-        }
-    }
-
-    /// The will was published, or its client is back.
-    pub(crate) fn forget_will(&self, device: &DeviceId) {
-        self.lock().book.removals.push(will_key(device));
-    }
-
     /// Ends sessions that are over, notes long absences, and writes what is to be removed.
     pub(crate) fn tidy(&self) {
         let now = self.clock.now();
         let mut book = self.lock();
         let over: Vec<DeviceId> = book.named(|known| known.is_over(now));
         over.iter().for_each(|device| book.end(device));
-        let long_away = |known: &Known| {
-            let away = known.away.filter(|since| stamp::passed_ms(*since, now) >= ABSENCE_NOTED_MS);
-            known.expiry != Duration::MAX && away.is_some_and(|since| known.recorded != known.record(Some(since)))
-        };
-        for device in book.named(long_away) {
-            let away = book.book.known.get(&device).and_then(|known| known.away);
+        for device in book.named(|known| known.is_to_be_noted_away(now)) {
+            let Some(known) = book.book.known.get_mut(&device) else { continue };
+            let before = known.away;
+            if before.is_some_and(|away| away.since.quality == ClockQuality::Unset) {
+                known.away = before.map(|away| away.as_of(now));
+            }
+            let away = known.away;
             if book.write(&device, away).is_err() {
                 break;
             }

@@ -1,6 +1,6 @@
 //! What waits for one session: first what was sent and not acknowledged, then what is to be sent, both in order.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use lamppost_event::Commit;
@@ -25,6 +25,9 @@ pub(crate) struct Entry {
     pub(crate) message: Arc<Message>,
 }
 
+/// Packet ids that a queue gives out at the most: a free one is found at once.
+const PACKET_IDS_MAX: usize = 50_000;
+
 /// The queue. Invariant: the first `sent` are in flight, in the order in which they were sent.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -32,6 +35,8 @@ pub(crate) struct Queue {
     sent: usize,
     bytes: usize,
     last_packet_id: u16,
+    /// Those of all entries.
+    packet_ids: HashSet<u16>,
 }
 
 impl Queue {
@@ -53,13 +58,27 @@ impl Queue {
         self.entries.get(self.sent)
     }
 
-    /// A packet id that nothing in the queue has. The queue is much shorter than there are ids.
+    /// Whether one more entry may have a packet id.
+    pub(crate) fn has_packet_ids(&self) -> bool {
+        self.entries.len() < PACKET_IDS_MAX
+    }
+
+    /// A packet id that nothing in the queue has.
     pub(crate) fn free_packet_id(&mut self) -> u16 {
         loop {
             self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-            if self.entries.iter().all(|entry| entry.packet_id != self.last_packet_id) {
+            if !self.packet_ids.contains(&self.last_packet_id) {
                 return self.last_packet_id;
             }
+        }
+    }
+
+    fn took_out(&mut self, entry: &Entry) {
+        self.bytes -= entry.message.bytes();
+        self.packet_ids.remove(&entry.packet_id);
+        if self.entries.is_empty() {
+            // A client without messages keeps no room.
+            (self.entries, self.packet_ids) = (VecDeque::new(), HashSet::new());
         }
     }
 
@@ -67,12 +86,14 @@ impl Queue {
     pub(crate) fn push(&mut self, entry: Entry) {
         self.bytes += entry.message.bytes();
         self.last_packet_id = entry.packet_id;
+        self.packet_ids.insert(entry.packet_id);
         self.entries.push_back(entry);
     }
 
     /// In front of all that is to be sent.
     pub(crate) fn push_next(&mut self, entry: Entry) {
         self.bytes += entry.message.bytes();
+        self.packet_ids.insert(entry.packet_id);
         self.entries.insert(self.sent, entry);
     }
 
@@ -85,7 +106,7 @@ impl Queue {
     /// Takes out the next one, which will not be sent (again).
     pub(crate) fn drop_next(&mut self) -> Option<Entry> {
         let entry = self.entries.remove(self.sent)?;
-        self.bytes -= entry.message.bytes();
+        self.took_out(&entry);
         Some(entry)
     }
 
@@ -94,7 +115,7 @@ impl Queue {
         let at = self.entries.iter().take(self.sent).position(|entry| entry.packet_id == packet_id)?;
         self.sent -= 1;
         let entry = self.entries.remove(at)?;
-        self.bytes -= entry.message.bytes();
+        self.took_out(&entry);
         Some(entry)
     }
 
@@ -103,7 +124,7 @@ impl Queue {
         if let Some(at) = self.entries.iter().skip(self.sent).position(|entry| entry.number == Some(number))
             && let Some(entry) = self.entries.remove(self.sent + at)
         {
-            self.bytes -= entry.message.bytes();
+            self.took_out(&entry);
         }
     }
 

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! key                                     value
-//! s client id                             a session: version:u8 expiry_s:u32 away:u8 [stamp]
+//! s client id                             a session: version:u8 expiry_s:u32 away:u8 [stamp [before_ms:u64]]
+//!                                           away: 0 not noted, 1 since the stamp, 2 and for so long before it
 //!                                           count:u16, each: length:u16 filter options:u8 subscription id:u32 (0: none)
 //! m number:u64 (big-endian)               a message that waits for sessions
 //! q length:u8 client id number:u64 (BE)   packet id:u16: the message waits for this session
 //! r topic                                 a retained message
-//! w client id                             delay_s:u32, a message: a will that waits for its delay
+//! w client id 0:u8 number:u64 (BE)        a will: delay_s:u32 2:u8 flags:u8 [silence_s:u32] [expiry_s:u32], a message
+//!                                           flags: 1 its client is here, and may be silent for so long (0: for ever), 2 expires
+//! w client id                             as before 1.0: delay_s:u32, a message: a will that waits for its delay
 //!
 //! message = version:u8 flags:u8 [stamp left_ms:u64] length:u8 publisher length:u16 topic length:u32 properties payload
 //!           flags: 1 QoS 1, 2 published with retain, 4 expires (the stamp and what was left then)
@@ -35,8 +38,36 @@ pub(super) struct SessionRecord {
     /// [`Duration::MAX`]: never ends.
     pub(super) expiry: Duration,
     /// Since when its client is away, where that was noted.
-    pub(super) away: Option<Now>,
+    pub(super) away: Option<Absence>,
     pub(super) wishes: Vec<Wish>,
+}
+
+/// How long a client has been away, on a machine whose clock may never be set: what can't be told from stamps is added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Absence {
+    pub(super) since: Now,
+    /// What had passed before that, in ms.
+    pub(super) before_ms: u64,
+}
+
+impl Absence {
+    pub(super) const fn begun(since: Now) -> Self {
+        Self { since, before_ms: 0 }
+    }
+
+    pub(super) fn passed_ms(self, now: Now) -> u64 {
+        self.before_ms.saturating_add(stamp::passed_ms(self.since, now))
+    }
+
+    /// As it is reckoned from now on.
+    pub(super) fn as_of(self, now: Now) -> Self {
+        Self { since: now, before_ms: self.passed_ms(now) }
+    }
+
+    /// As it is found at a start: where nobody can tell how long the gateway was off, it goes on from here.
+    pub(super) fn found(self, now: Now) -> Self {
+        if stamp::can_tell(self.since, now) { self } else { self.as_of(now) }
+    }
 }
 
 pub(super) fn session_key(device: &DeviceId) -> Vec<u8> {
@@ -57,11 +88,22 @@ pub(crate) fn retained_key(topic: &str) -> Vec<u8> {
     [b"r", topic.as_bytes()].concat()
 }
 
-pub(super) fn will_key(device: &DeviceId) -> Vec<u8> {
-    [b"w", device.as_str().as_bytes()].concat()
+pub(super) fn will_key(device: &DeviceId, number: u64) -> Vec<u8> {
+    if number == 0 {
+        return [b"w", device.as_str().as_bytes()].concat();
+    }
+    [b"w", device.as_str().as_bytes(), &[0], &number.to_be_bytes()].concat()
 }
 
-/// The client id in a key of a session or will.
+/// Whose will it is, and its number; 0 where it has none. A client id has no control characters.
+pub(super) fn read_will_key(key: &[u8]) -> Option<(DeviceId, u64)> {
+    let rest = key.get(1..)?;
+    let Some(end) = rest.iter().position(|byte| *byte == 0) else { return Some((device_in(key)?, 0)) };
+    let number = u64::from_be_bytes(rest.get(end + 1..)?.try_into().ok()?);
+    Some((device_in(key.get(..=end)?)?, number))
+}
+
+/// The client id in a key of a session.
 pub(super) fn device_in(key: &[u8]) -> Option<DeviceId> {
     DeviceId::new(std::str::from_utf8(key.get(1..)?).ok()?).ok()
 }
@@ -83,9 +125,17 @@ impl SessionRecord {
         let mut out = BytesMut::new();
         out.put_u8(VERSION);
         out.put_u32_le(u32::try_from(self.expiry.as_secs()).unwrap_or(FOR_EVER));
-        out.put_u8(u8::from(self.away.is_some()));
-        if let Some(away) = self.away {
-            stamp::put(away, &mut out);
+        match self.away {
+            None => out.put_u8(0),
+            Some(Absence { since, before_ms: 0 }) => {
+                out.put_u8(1);
+                stamp::put(since, &mut out);
+            }
+            Some(Absence { since, before_ms }) => {
+                out.put_u8(2);
+                stamp::put(since, &mut out);
+                out.put_u64_le(before_ms);
+            }
         }
         out.put_u16_le(self.wishes.len() as u16);
         for wish in &self.wishes {
@@ -106,7 +156,11 @@ impl SessionRecord {
         }
         let expiry_s = bytes.try_get_u32_le().ok()?;
         let expiry = if expiry_s == FOR_EVER { Duration::MAX } else { Duration::from_secs(expiry_s.into()) };
-        let away = if bytes.try_get_u8().ok()? == 0 { None } else { Some(stamp::take(&mut bytes)?) };
+        let away = match bytes.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(Absence::begun(stamp::take(&mut bytes)?)),
+            _ => Some(Absence { since: stamp::take(&mut bytes)?, before_ms: bytes.try_get_u64_le().ok()? }),
+        };
         let mut wishes = Vec::new();
         for _ in 0..bytes.try_get_u16_le().ok()? {
             let length = usize::from(bytes.try_get_u16_le().ok()?);
@@ -174,17 +228,71 @@ pub(crate) fn decode_message(bytes: &Bytes, now: Now) -> Option<Message> {
     Some(Message { topic, payload: bytes, qos, retain: flags & 2 != 0, publisher, expires, properties })
 }
 
-pub(super) fn encode_will(delay_s: u32, message: &Message, now: Now) -> Bytes {
-    let mut out = BytesMut::with_capacity(4 + message.bytes());
-    out.put_u32_le(delay_s);
-    put_message(message, now, &mut out);
-    out.freeze()
+/// A will that is not published yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WillRecord {
+    /// How long it waits once its client is gone.
+    pub(crate) delay_s: u32,
+    /// Its client is here, and may be silent for so long; 0: for ever. `None`: it is gone.
+    pub(crate) silence_s: Option<u32>,
+    /// Message Expiry Interval, from its publication on.
+    pub(crate) expiry_s: Option<u32>,
+    pub(crate) message: Message,
 }
 
-pub(super) fn decode_will(bytes: &Bytes, now: Now) -> Option<(u32, Message)> {
-    let mut bytes = bytes.clone();
-    let delay_s = bytes.try_get_u32_le().ok()?;
-    Some((delay_s, decode_message(&bytes, now)?))
+const WILL_VERSION: u8 = 2;
+
+impl WillRecord {
+    pub(super) fn encode(&self, now: Now) -> Bytes {
+        let mut out = BytesMut::with_capacity(14 + self.message.bytes());
+        out.put_u32_le(self.delay_s);
+        out.put_u8(WILL_VERSION);
+        out.put_u8(u8::from(self.silence_s.is_some()) | u8::from(self.expiry_s.is_some()) << 1);
+        self.silence_s.into_iter().chain(self.expiry_s).for_each(|seconds| out.put_u32_le(seconds));
+        put_message(&self.message, now, &mut out);
+        out.freeze()
+    }
+
+    pub(super) fn decode(bytes: &Bytes, now: Now) -> Option<Self> {
+        let mut bytes = bytes.clone();
+        let delay_s = bytes.try_get_u32_le().ok()?;
+        if bytes.first() != Some(&WILL_VERSION) {
+            return Some(Self { delay_s, silence_s: None, expiry_s: None, message: decode_message(&bytes, now)? });
+        }
+        let flags = bytes.try_get_u16_le().ok()? >> 8;
+        let mut seconds = |flag| if flags & flag == 0 { Some(None) } else { bytes.try_get_u32_le().ok().map(Some) };
+        let (silence_s, expiry_s) = (seconds(1)?, seconds(2)?);
+        Some(Self { delay_s, silence_s, expiry_s, message: decode_message(&bytes, now)? })
+    }
+}
+
+/// Reads a note as a start does, for the fuzzer: what is understood is written and read again as the same. Gives whether it was understood.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_note(key: &[u8], value: &Bytes) -> bool {
+    use lamppost_event::{BootId, ClockQuality, WallTime};
+    let now = Now { wall: WallTime(0), monotonic: Monotonic(1_000), boot: BootId(1), quality: ClockQuality::Unset };
+    match key.first() {
+        Some(b's') => device_in(key).zip(SessionRecord::decode(value)).is_some_and(|(device, record)| {
+            let again = SessionRecord::decode(&record.encode());
+            assert_eq!((device_in(&session_key(&device)), again.as_ref()), (Some(device), Some(&record)));
+            true
+        }),
+        Some(b'm') => read_message_key(key).zip(decode_message(value, now)).is_some_and(|(number, message)| {
+            assert_eq!(message_key(number), key);
+            assert_eq!(decode_message(&encode_message(&message, now), now), Some(message));
+            true
+        }),
+        Some(b'q') => read_queue_key(key).is_some_and(|(device, number)| queue_key(&device, number) == key),
+        Some(b'r') => decode_message(value, now).is_some(),
+        Some(b'w') => {
+            read_will_key(key).zip(WillRecord::decode(value, now)).is_some_and(|((device, number), record)| {
+                assert_eq!(read_will_key(&will_key(&device, number)), Some((device, number)));
+                assert_eq!(WillRecord::decode(&record.encode(now), now), Some(record));
+                true
+            })
+        }
+        _ => false,
+    }
 }
 
 fn take(bytes: &mut Bytes, length: usize) -> Option<Bytes> {

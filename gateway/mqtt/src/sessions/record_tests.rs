@@ -39,7 +39,11 @@ fn a_session_has_these_bytes() {
     let bytes = record().encode();
     assert_eq!(&bytes[..], b"\x01\x58\x02\0\0\0\x01\0\x05\0cmd/+\x25\x05\0\0\0");
     assert_eq!(SessionRecord::decode(&bytes), Some(record()));
-    let away = SessionRecord { away: Some(NOW), expiry: Duration::MAX, wishes: Vec::new() };
+    let away = SessionRecord { away: Some(Absence::begun(NOW)), expiry: Duration::MAX, wishes: Vec::new() };
+    assert_eq!(SessionRecord::decode(&away.encode()), Some(away.clone()));
+    let for_long = Some(Absence { since: NOW, before_ms: 3_600_000 });
+    let away = SessionRecord { away: for_long, ..away };
+    assert_eq!(away.encode().len(), 8 + 25 + 8);
     assert_eq!(SessionRecord::decode(&away.encode()), Some(away));
     assert_eq!(SessionRecord::decode(&Bytes::from_static(b"\x02\0\0\0\0\0\0\0")), None, "a newer version");
 }
@@ -55,8 +59,20 @@ fn a_message_has_these_bytes_and_its_expiry_goes_on_over_a_restart() {
     assert_eq!(decode_message(&bytes, later), Some(mortal.clone()));
     let booted = Now { monotonic: Monotonic(1_000), boot: BootId(2), wall: WallTime(NOW.wall.0 + 20_000), ..NOW };
     assert_eq!(decode_message(&bytes, booted).unwrap().expires, Some(Monotonic(41_000)));
-    let will = encode_will(30, &mortal, NOW);
-    assert_eq!(decode_will(&will, NOW), Some((30, mortal)));
+}
+
+#[test]
+fn a_will_has_these_bytes_and_those_of_before_are_read() {
+    let gone = WillRecord { delay_s: 30, silence_s: None, expiry_s: None, message: message() };
+    let bytes = gone.encode(NOW);
+    assert_eq!(&bytes[..], b"\x1e\0\0\0\x02\0\x01\x03\x02d1\x03\0a/b\x02\0\0\0\x01\x01on");
+    assert_eq!(WillRecord::decode(&bytes, NOW), Some(gone.clone()));
+    let here = WillRecord { silence_s: Some(90), expiry_s: Some(7), ..gone.clone() };
+    let bytes = here.encode(NOW);
+    assert_eq!(&bytes[..14], b"\x1e\0\0\0\x02\x03\x5a\0\0\0\x07\0\0\0");
+    assert_eq!(WillRecord::decode(&bytes, NOW), Some(here));
+    let before = [&b"\x1e\0\0\0"[..], &encode_message(&message(), NOW)].concat();
+    assert_eq!(WillRecord::decode(&before.into(), NOW), Some(gone));
 }
 
 #[test]
@@ -65,7 +81,10 @@ fn keys_are_read_back_and_a_sessions_messages_sort_by_number() {
     assert_eq!(read_queue_key(&queue_key(&device, 300)), Some((device.clone(), 300)));
     assert!(queue_key(&device, 255) < queue_key(&device, 256));
     assert_eq!(device_in(&session_key(&device)), Some(device.clone()));
-    assert_eq!(device_in(&will_key(&device)), Some(device));
+    assert_eq!(will_key(&device, 5), b"wpump-7\0\0\0\0\0\0\0\0\x05");
+    for number in [0, 5, u64::MAX] {
+        assert_eq!(read_will_key(&will_key(&device, number)), Some((device.clone(), number)));
+    }
     assert_eq!(read_message_key(&message_key(9)), Some(9));
     assert_eq!(retained_key("a/b"), b"ra/b");
 }
@@ -77,6 +96,8 @@ proptest! {
         read_queue_key(&bytes);
         SessionRecord::decode(&bytes);
         decode_message(&bytes, NOW);
+        read_will_key(&bytes);
+        WillRecord::decode(&bytes, NOW);
         let mut begun = record().encode().to_vec();
         begun.truncate(cut);
         begun.extend(&bytes);

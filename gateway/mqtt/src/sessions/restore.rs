@@ -5,21 +5,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use lamppost_event::{Clock, Commit, DeviceId, Notes, NotesUnreadable, Now};
+use lamppost_event::{Clock, Commit, Notes, NotesUnreadable, Now};
 
 use super::book::{Book, Known, Waiting};
 use super::queue::Entry;
-use super::record::{SessionRecord, decode_will, device_in, message_key, read_message_key, read_queue_key};
+use super::record::{Absence, SessionRecord, device_in, message_key, read_message_key, read_queue_key};
+use super::wills::{self, RestoredWill};
 use super::{Kept, Sessions, Subscription, decode_message};
+use crate::Limits;
 use crate::counters::{Counters, add};
 use crate::message::Message;
-use crate::{Limits, stamp};
 
 /// What was found.
 pub(crate) struct Restored {
     pub(crate) sessions: Sessions,
-    /// Wills that waited for their delay (in seconds).
-    pub(crate) wills: Vec<(DeviceId, u32, Message)>,
+    /// Wills that were not published.
+    pub(crate) wills: Vec<RestoredWill>,
 }
 
 impl Sessions {
@@ -38,7 +39,7 @@ impl Sessions {
         read_sessions(&mut book, &*notes, now)?;
         let messages = read_messages(&mut book, &*notes, now)?;
         read_queues(&mut book, &*notes, messages)?;
-        let wills = read_wills(&mut book, &*notes, now)?;
+        let wills = wills::read(&mut book, &*notes, now)?;
         let found = book.known.len() as u64;
         add(&counters.sessions_now, found);
         add(&counters.sessions_away_now, found);
@@ -76,7 +77,7 @@ fn read_sessions(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<(), Not
             }
         }
         book.record_bytes += value.len();
-        let away = Some(record.away.unwrap_or(now));
+        let away = Some(record.away.map_or(Absence::begun(now), |away| away.found(now)));
         book.known
             .insert(device, Known { kept, expiry: record.expiry, away, recorded: value.clone(), written: Commit(0) });
     })
@@ -84,7 +85,7 @@ fn read_sessions(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<(), Not
 
 /// A session that was to end with its connection has ended with it.
 fn is_over(record: &SessionRecord, now: Now) -> bool {
-    let passed_ms = record.away.map_or(0, |since| stamp::passed_ms(since, now));
+    let passed_ms = record.away.map_or(0, |away| away.passed_ms(now));
     u128::from(passed_ms) >= record.expiry.as_millis()
 }
 
@@ -139,19 +140,4 @@ fn read_queues(
 
 fn read_packet_id(value: &Bytes) -> Option<u16> {
     Some(u16::from_le_bytes(value.as_ref().try_into().ok()?)).filter(|id| *id != 0)
-}
-
-fn read_wills(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<Vec<(DeviceId, u32, Message)>, NotesUnreadable> {
-    let mut wills = Vec::new();
-    notes.visit(b"w", &mut |key, value| match device_in(key).zip(decode_will(value, now)) {
-        Some((device, (delay_s, message))) => wills.push((device, delay_s, message)),
-        None => book.removals.push(key.to_vec()),
-    })?;
-    // The session of a will that is over has ended: then it is due at once.
-    for (device, delay_s, _) in &mut wills {
-        if !book.known.contains_key(device) {
-            *delay_s = 0;
-        }
-    }
-    Ok(wills)
 }

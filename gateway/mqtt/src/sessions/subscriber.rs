@@ -169,8 +169,9 @@ impl Subscriber {
     }
 
     /// Whether a message of the router's may be sent before anything that waits here.
-    pub(crate) fn is_free(&self, window: usize) -> bool {
-        self.queue.next().is_none() && self.queue.in_flight() < window
+    pub(crate) fn is_free(&self, window: usize, limits: &Limits) -> bool {
+        let room = self.queue.bytes() < limits.queue_bytes_max;
+        self.queue.next().is_none() && self.queue.in_flight() < window && room
     }
 
     /// Queues a retained message for a new subscription, to be sent once `commit` is on disk. `false`: there is no room.
@@ -182,7 +183,8 @@ impl Subscriber {
         limits: &Limits,
     ) -> bool {
         // Who subscribes again and again and does not read makes no more wait than this.
-        if self.queue.len() >= limits.queue_messages_max + limits.retained_max {
+        let bytes_max = limits.queue_bytes_max.saturating_add(limits.retained_bytes_max);
+        if self.queue.bytes() + message.bytes() > bytes_max || !self.queue.has_packet_ids() {
             return false;
         }
         let packet_id = self.queue.free_packet_id();
@@ -255,11 +257,7 @@ impl Subscriber {
         if message.is_expired(way.now) || self.is_queued(&message) {
             return false;
         }
-        let name = message.topic.as_str();
-        let wish = match subscription {
-            Some(number) => self.subscriptions.iter().find(|it| it.number == number).map(|it| &it.wish),
-            None => self.wishes().find(|wish| topic::covers(&wish.filter, name)),
-        };
+        let wish = self.subscriptions.iter().find(|it| it.number == subscription).map(|it| &it.wish);
         let Some(wish) = wish.filter(|wish| !(wish.no_local && message.publisher == self.device)) else { return false };
         let (qos, retain) = (wish.qos.min(message.qos), wish.retain_as_published && message.retain);
         let ids = wish.subscription_id;
@@ -267,7 +265,7 @@ impl Subscriber {
         let manner = Manner { qos, packet_id, duplicate: false, retain, subscription_ids: ids.as_slice() };
         let written = way.write(&message, &manner);
         if written && qos == Qos::AtLeastOnce {
-            let (commit, message) = (Commit(0), Arc::new(message));
+            let commit = Commit(0);
             self.queue.push_next(Entry {
                 number: None,
                 packet_id,

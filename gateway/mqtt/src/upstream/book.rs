@@ -1,12 +1,18 @@
-//! What our session at a broker is known to hold, over connections and starts: which filters it may still have, and for which
-//! of them retained messages have come already.
+//! What our session at a broker is known to hold, over connections and starts: which filters it may still have, for which of
+//! them retained messages have come already, and what those said.
 //!
 //! All filters are subscribed to at each connecting: a broker that was killed may have lost one that it had confirmed. With
 //! 5.0 that brings retained messages for new subscriptions only (Retain Handling 1); with 3.1.1 it brings all of them each
-//! time, so those of a *settled* filter are repetitions. A filter is settled once a ping was answered, no retained message
-//! had come since the one before, and nothing was unacknowledged: until then a connection that broke may have held some back.
+//! time. Of a *settled* filter those that say what was stored last from their topic are repetitions; one that says something else was
+//! published while we were away. A filter is settled once a ping was answered, no retained message had come since the one before,
+//! and nothing was unacknowledged: until then a connection that broke may have held some back.
+//!
+//! What retained messages said is kept when it has settled, as hashes; what came live since then only in memory. So after a start a
+//! topic that has changed meanwhile may be stored once more: rather twice than never.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use ring::digest::{SHA256, digest};
 
 use super::message::Message;
 use super::{Broker, BrokerFilter, BrokerVersion};
@@ -21,22 +27,60 @@ pub struct KeptSubscription {
     pub settled: bool,
 }
 
-/// Where the subscriptions of one broker's session are remembered from start to start. What it forgets costs retained messages that
+/// What a retained message said that is stored, as hashes that mean the same at each start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptContent {
+    /// Of its topic.
+    pub topic: u64,
+    /// Of its payload.
+    pub payload: u64,
+}
+
+impl KeptContent {
+    fn of(message: &Message) -> Self {
+        let hash = |bytes: &[u8]| {
+            // SHA-256 has 32 bytes.
+            digest(&SHA256, bytes).as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        Self { topic: hash(message.topic.as_bytes()), payload: hash(&message.payload) }
+    }
+}
+
+/// What is remembered of a session at a broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptSession {
+    /// Its subscriptions.
+    pub subscriptions: Vec<KeptSubscription>,
+    /// What its retained messages said, of 4,096 topics at most.
+    pub contents: Vec<KeptContent>,
+}
+
+/// Where one broker's session is remembered from start to start. What it forgets costs retained messages that
 /// are stored once more, and a filter that was taken out of the configuration goes on delivering; it costs no event.
 pub trait Subscriptions: Send + Sync + 'static {
     /// What was kept last; nothing, if that can't be told. May block.
-    fn load(&self) -> Vec<KeptSubscription>;
+    fn load(&self) -> KeptSession;
 
-    /// Keeps these in place of what was kept. May block.
-    fn keep(&self, subscriptions: &[KeptSubscription]);
+    /// Keeps this in place of what was kept. May block.
+    fn keep(&self, session: &KeptSession);
 }
 
-/// The subscriptions of one broker's session.
+/// Topics whose last content is known, and of those the ones that are kept. Beyond, a retained message is stored at each connecting.
+const TOPICS_MAX: usize = 16_384;
+const TOPICS_KEPT_MAX: usize = 4_096;
+
+/// One broker's session.
 #[derive(Debug)]
 pub(super) struct Book {
     version: BrokerVersion,
     wanted: Vec<BrokerFilter>,
     held: Vec<KeptSubscription>,
+    /// Of each topic what was stored last, both as hashes.
+    stored: HashMap<u64, u64>,
+    /// The topics of those whose retained message was stored.
+    retained: HashSet<u64>,
+    /// What they said has changed.
+    contents_changed: bool,
     unsaved: bool,
     /// The session of before goes on.
     resumed: bool,
@@ -46,11 +90,15 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(broker: &Broker, held: Vec<KeptSubscription>) -> Self {
+    pub(super) fn new(broker: &Broker, kept: KeptSession) -> Self {
+        let contents = kept.contents.iter().take(TOPICS_KEPT_MAX);
         Self {
             version: broker.version,
             wanted: broker.filters.clone(),
-            held,
+            held: kept.subscriptions,
+            retained: contents.clone().map(|content| content.topic).collect(),
+            stored: contents.map(|content| (content.topic, content.payload)).collect(),
+            contents_changed: false,
             unsaved: false,
             resumed: false,
             quiet: false,
@@ -100,6 +148,29 @@ impl Book {
         self.version == BrokerVersion::V311
             && self.resumed
             && !self.wanted.iter().any(|filter| !settled(filter) && covers(filter.as_str(), &message.topic))
+            && self.says_what_was_stored(message)
+    }
+
+    fn says_what_was_stored(&self, message: &Message) -> bool {
+        let KeptContent { topic, payload } = KeptContent::of(message);
+        self.stored.get(&topic) == Some(&payload)
+    }
+
+    /// What is to be remembered of a message once it is with the journal. `None`: nothing.
+    pub(super) fn content(&self, message: &Message) -> Option<(KeptContent, bool)> {
+        (self.version == BrokerVersion::V311).then(|| (KeptContent::of(message), message.retained))
+    }
+
+    /// It is with the journal.
+    pub(super) fn stored(&mut self, content: Option<(KeptContent, bool)>) {
+        let Some((KeptContent { topic, payload }, retained)) = content else { return };
+        if self.stored.len() < TOPICS_MAX || self.stored.contains_key(&topic) {
+            self.stored.insert(topic, payload);
+            if retained && (self.retained.len() < TOPICS_KEPT_MAX || self.retained.contains(&topic)) {
+                self.retained.insert(topic);
+                self.contents_changed = true;
+            }
+        }
     }
 
     /// A ping was answered, and all that came before is acknowledged.
@@ -109,13 +180,21 @@ impl Book {
                 held.settled = true;
                 self.unsaved = true;
             }
+            self.unsaved |= std::mem::take(&mut self.contents_changed);
         }
         self.quiet = true;
     }
 
     /// What is to be kept, if that has changed since the last call.
-    pub(super) fn unsaved(&mut self) -> Option<Vec<KeptSubscription>> {
-        std::mem::take(&mut self.unsaved).then(|| self.held.clone())
+    pub(super) fn unsaved(&mut self) -> Option<KeptSession> {
+        std::mem::take(&mut self.unsaved).then(|| self.kept())
+    }
+
+    fn kept(&self) -> KeptSession {
+        let content = |topic: &u64| Some(KeptContent { topic: *topic, payload: *self.stored.get(topic)? });
+        let mut contents: Vec<KeptContent> = self.retained.iter().filter_map(content).collect();
+        contents.sort_unstable_by_key(|content| content.topic);
+        KeptSession { subscriptions: self.held.clone(), contents }
     }
 }
 
@@ -128,7 +207,10 @@ mod tests {
         let filters = filters.iter().map(|filter| BrokerFilter::at_least_once(filter).unwrap()).collect();
         let held =
             held.iter().map(|(filter, settled)| KeptSubscription { filter: (*filter).into(), settled: *settled });
-        Book::new(&Broker { version, filters, ..broker() }, held.collect())
+        Book::new(
+            &Broker { version, filters, ..broker() },
+            KeptSession { subscriptions: held.collect(), ..KeptSession::default() },
+        )
     }
 
     fn retained(topic: &str) -> Message {
@@ -141,7 +223,7 @@ mod tests {
         assert_eq!(book.accepted(true), ["old"]);
         assert_eq!(book.unsaved(), None);
         book.unsubscribed();
-        assert_eq!(book.unsaved(), Some(vec![KeptSubscription { filter: "a".into(), settled: true }]));
+        assert_eq!(subscriptions(&mut book), [KeptSubscription { filter: "a".into(), settled: true }]);
         assert!(book.accepted(true).is_empty());
     }
 
@@ -150,7 +232,16 @@ mod tests {
         let mut book = book(BrokerVersion::V311, &["a", "b"], &[("a", true), ("old", true)]);
         assert!(book.accepted(false).is_empty());
         book.subscribed(&[true, false]);
-        assert_eq!(book.unsaved(), Some(vec![KeptSubscription { filter: "a".into(), settled: false }]));
+        assert_eq!(subscriptions(&mut book), [KeptSubscription { filter: "a".into(), settled: false }]);
+    }
+
+    fn subscriptions(book: &mut Book) -> Vec<KeptSubscription> {
+        book.unsaved().expect("nothing has changed").subscriptions
+    }
+
+    fn store(book: &mut Book, message: &Message) {
+        let content = book.content(message);
+        book.stored(content);
     }
 
     #[test]
@@ -159,6 +250,7 @@ mod tests {
         book.accepted(false);
         book.subscribed(&[true]);
         assert!(!book.is_repetition(&retained("a/1")));
+        store(&mut book, &retained("a/1"));
         book.answered();
         // The connection breaks before a whole ping went by without one.
         book.accepted(true);
@@ -173,9 +265,36 @@ mod tests {
     }
 
     #[test]
+    fn a_retained_message_that_says_something_new_was_published_while_we_were_away() {
+        let mut book = book(BrokerVersion::V311, &["a/#"], &[("a/#", true)]);
+        book.accepted(true);
+        assert!(!book.is_repetition(&retained("a/1")), "what was stored is not known");
+        store(&mut book, &retained("a/1"));
+        book.answered();
+        book.answered();
+        // Kept, and known at the next start.
+        let kept = book.unsaved().unwrap();
+        assert_eq!(kept.contents.len(), 1);
+        let settings = Broker { version: BrokerVersion::V311, filters: book.wanted.clone(), ..broker() };
+        book = Book::new(&settings, kept);
+        book.accepted(true);
+        assert!(book.is_repetition(&retained("a/1")));
+        let news = Message { payload: b"changed"[..].into(), ..retained("a/1") };
+        assert!(!book.is_repetition(&news));
+        // It came, and was not stored: it comes again.
+        book.accepted(true);
+        assert!(!book.is_repetition(&news));
+        store(&mut book, &news);
+        assert!(book.is_repetition(&news) && !book.is_repetition(&retained("a/1")));
+    }
+
+    #[test]
     fn a_filter_that_is_new_in_a_session_of_before_brings_its_retained_messages() {
         let mut book = book(BrokerVersion::V311, &["a/#", "b/#"], &[("a/#", true)]);
         book.accepted(true);
+        for topic in ["a/1", "b/1"] {
+            store(&mut book, &retained(topic));
+        }
         assert!(book.is_repetition(&retained("a/1")));
         assert!(!book.is_repetition(&retained("b/1")));
     }

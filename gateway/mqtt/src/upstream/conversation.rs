@@ -242,7 +242,7 @@ impl Conversation<'_> {
             open.inbox.offer(self.intake, None, packet_id, bytes)?;
             return Ok(());
         }
-        let topic = message.topic.clone();
+        let (topic, content) = (message.topic.clone(), self.book.content(&message));
         let arrival = match message.arrival(self.broker) {
             Ok(arrival) => arrival,
             Err(error) => {
@@ -252,7 +252,7 @@ impl Conversation<'_> {
         };
         let was_stalled = open.inbox.is_stalled();
         match open.inbox.offer(self.intake, Some(arrival), packet_id, bytes)? {
-            Offered::Taken => {}
+            Offered::Taken => self.book.stored(content),
             Offered::Waits => add(&status.stalls, u64::from(!was_stalled)),
             Offered::TooLarge { bytes, bytes_max } => self.leave_large(&topic, packet_id, bytes, bytes_max),
         }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::frames::{FrameError, Frames};
 use super::status::add;
-use super::{Broker, BrokerCause, BrokerStatus, tls};
+use super::{Broker, BrokerCause, BrokerStatus, BrokerTls, tls};
 
 /// How long each of resolving, connecting and the TLS handshake may take.
 const STEP_MAX: Duration = Duration::from_secs(15);
@@ -83,23 +83,33 @@ impl Drop for Line {
     }
 }
 
-/// Connects.
+/// Connects to a broker.
 pub(super) async fn open(broker: &Broker, status: Arc<BrokerStatus>) -> Result<Line, LineError> {
-    let connector = match &broker.tls {
+    open_to(&broker.host, broker.port, broker.tls.as_ref(), broker.packet_bytes_max, status).await
+}
+
+/// Connects.
+pub(super) async fn open_to(
+    host: &str,
+    port: u16,
+    tls: Option<&BrokerTls>,
+    packet_bytes_max: usize,
+    status: Arc<BrokerStatus>,
+) -> Result<Line, LineError> {
+    let connector = match tls {
         None => None,
         Some(files) => Some(tls::connector(files).await?),
     };
-    let tcp = dial(broker).await?;
+    let tcp = dial(host, port).await?;
     let (listener, local_name) = listen()?;
     let (gate, gate_seen) = watch::channel(true);
-    let carry = Carry { listener, gate: gate_seen, status, packet_bytes_max: broker.packet_bytes_max };
+    let carry = Carry { listener, gate: gate_seen, status, packet_bytes_max };
     let carrier = match connector {
         None => tokio::spawn(carry.run(tcp)),
         Some(connector) => {
-            let failed = |error: &dyn fmt::Display| {
-                LineError::new(BrokerCause::Tls, format!("TLS with {}:{}: {error}", broker.host, broker.port))
-            };
-            let name = ServerName::try_from(broker.host.clone()).map_err(|error| failed(&error))?;
+            let failed =
+                |error: &dyn fmt::Display| LineError::new(BrokerCause::Tls, format!("TLS with {host}:{port}: {error}"));
+            let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
             let shaken = timeout(STEP_MAX, connector.connect(name, tcp)).await;
             let tls = shaken.map_err(|_| failed(&"no answer in time"))?.map_err(|error| failed(&error))?;
             tokio::spawn(carry.run(tls))
@@ -108,8 +118,7 @@ pub(super) async fn open(broker: &Broker, status: Arc<BrokerStatus>) -> Result<L
     Ok(Line { local_name, gate, carrier })
 }
 
-async fn dial(broker: &Broker) -> Result<TcpStream, LineError> {
-    let (host, port) = (broker.host.as_str(), broker.port);
+async fn dial(host: &str, port: u16) -> Result<TcpStream, LineError> {
     let resolve = |error: &dyn fmt::Display| LineError::new(BrokerCause::Resolve, format!("{host}: {error}"));
     let addresses = timeout(STEP_MAX, lookup_host((host, port))).await;
     let addresses = addresses.map_err(|_| resolve(&"no answer in time"))?.map_err(|error| resolve(&error))?;

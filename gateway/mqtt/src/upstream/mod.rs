@@ -30,8 +30,10 @@ mod settings;
 mod source;
 mod status;
 mod tls;
+mod tunnel;
 
-pub use book::{KeptSubscription, Subscriptions};
+pub use book::{KeptContent, KeptSession, KeptSubscription, Subscriptions};
 pub use settings::{Broker, BrokerFilter, BrokerFilterError, BrokerLogin, BrokerTls, BrokerVersion};
 pub use source::{BrokerPauses, BrokerSource};
 pub use status::{BrokerCause, BrokerStatus};
+pub use tunnel::{TlsTunnel, TlsTunnelError};

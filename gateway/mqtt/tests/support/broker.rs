@@ -7,7 +7,7 @@ use std::time::Duration;
 use lamppost_event::DeviceId;
 use lamppost_event::JournalStopped;
 use lamppost_mqtt::{
-    Broker, BrokerFilter, BrokerPauses, BrokerSource, BrokerStatus, BrokerVersion, KeptSubscription, Subscriptions,
+    Broker, BrokerFilter, BrokerPauses, BrokerSource, BrokerStatus, BrokerVersion, KeptSession, Subscriptions,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,16 +21,16 @@ use super::HandIntake;
 pub const VERSIONS: [BrokerVersion; 2] = [BrokerVersion::V311, BrokerVersion::V5];
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Subscriptions that are kept in memory.
+/// A session at a broker, kept in memory.
 #[derive(Default)]
-pub struct Kept(pub Mutex<Vec<KeptSubscription>>);
+pub struct Kept(pub Mutex<KeptSession>);
 
 impl Subscriptions for Kept {
-    fn load(&self) -> Vec<KeptSubscription> {
+    fn load(&self) -> KeptSession {
         self.0.lock().unwrap().clone()
     }
-    fn keep(&self, subscriptions: &[KeptSubscription]) {
-        *self.0.lock().unwrap() = subscriptions.to_vec();
+    fn keep(&self, session: &KeptSession) {
+        *self.0.lock().unwrap() = session.clone();
     }
 }
 

@@ -19,7 +19,7 @@ use lamppost_event::{
     Arrival, BootId, Clock, ClockQuality, Commit, DeviceId, Intake, JournalStopped, Monotonic, NoteRefusal, Notes,
     NotesUnreadable, Now, Refusal, Waiting, WallTime,
 };
-use lamppost_mqtt::{Counters, Front, Ground, Keys, Limits, Listener, Rules};
+use lamppost_mqtt::{Clients, Counters, Front, Ground, Keys, Limits, Listener, Rules};
 use tokio::sync::{oneshot, watch};
 
 /// A free port of this machine.
@@ -34,6 +34,7 @@ pub struct HandIntake {
     arrivals: Mutex<Vec<Arrival>>,
     /// In order.
     notes: Mutex<Vec<Note>>,
+    refused: AtomicU64,
     bytes_max: usize,
     ms: AtomicU64,
     boot: u64,
@@ -69,6 +70,7 @@ impl HandIntake {
             state: watch::Sender::new(state),
             arrivals: Mutex::default(),
             notes: Mutex::default(),
+            refused: AtomicU64::new(0),
             bytes_max: 100_000,
             ms: AtomicU64::new(1_000_000),
             boot: 1,
@@ -84,6 +86,7 @@ impl HandIntake {
             state: watch::Sender::new(State { commits: state.durable, offered: 0, capacity: u64::MAX, ..state }),
             arrivals: Mutex::default(),
             notes: Mutex::new(notes),
+            refused: AtomicU64::new(0),
             bytes_max: self.bytes_max,
             ms: AtomicU64::new(self.ms.load(Relaxed) + boots.unwrap_or(0)),
             boot: self.boot + u64::from(boots.is_some()),
@@ -107,6 +110,11 @@ impl HandIntake {
     /// How many notes were put, removals among them.
     pub fn notes_put(&self) -> usize {
         self.notes.lock().unwrap().len()
+    }
+
+    /// How many notes found no room.
+    pub fn notes_refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// The last value of each key that is durable.
@@ -224,6 +232,7 @@ impl Notes for HandIntake {
         }
         let mut notes = self.notes.lock().unwrap();
         if notes.len() as u64 >= state.notes_max {
+            self.refused.fetch_add(1, Relaxed);
             return Err(NoteRefusal::Full);
         }
         let commit = self.commit();
@@ -256,6 +265,7 @@ pub struct Running {
     pub keys: Keys,
     pub intake: Arc<HandIntake>,
     pub counters: Arc<Counters>,
+    pub clients: Arc<Clients>,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -269,12 +279,12 @@ impl Running {
         let counters = Arc::new(Counters::default());
         let front = Front::bind(listeners, rules, limits, intake.ground(), counters.clone()).await.unwrap();
         let (addresses, keys) = (front.local_addrs().to_vec(), front.keys());
-        let address = addresses[0];
+        let (address, clients) = (addresses[0], front.clients());
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(front.run(async {
             drop(stopped.await);
         }));
-        Self { address, addresses, keys, intake, counters, stop: Some(stop), task }
+        Self { address, addresses, keys, intake, counters, clients, stop: Some(stop), task }
     }
 
     pub fn begin_stop(&mut self) {
