@@ -1,4 +1,4 @@
-//! What an idle connection costs the server, plain and over TLS: a server in a process of its own, and its resident memory
+//! What an idle connection costs the server, plain, with a filter of its own, and over TLS: a server in a process of its own, and its resident memory
 //! before and after so many clients have connected. Measured and printed, not judged:
 //! `cargo run --release -p lamppost-mqtt --example idle -- 2000`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for whoever measures; its output is its purpose")]
@@ -28,9 +28,14 @@ fn main() {
     if std::env::args().nth(2).is_some() {
         return runtime.block_on(serve());
     }
-    for tls in [false, true] {
-        let kib = runtime.block_on(measure(count, tls));
-        println!("{count} idle connections, {}: {kib:.1} KiB each", if tls { "TLS 1.3" } else { "plain" });
+    for (tls, subscribed, what) in [
+        (false, false, "plain"),
+        (false, true, "plain, each subscribed to a filter of its own"),
+        (true, false, "TLS 1.3"),
+    ] {
+        let (before, after) = runtime.block_on(measure(count, tls, subscribed));
+        let kib = (after - before) as f64 / count as f64;
+        println!("{count} idle connections, {what}: {kib:.1} KiB each, {:.1} MiB in all", after as f64 / 1024.0);
     }
 }
 
@@ -43,7 +48,7 @@ async fn serve() {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let listeners =
         vec![Listener::open(address), Listener { address, tls: Some(Tls::new(files).unwrap()), entry: Entry::OPEN }];
-    let limits = Limits { connections_max: 100_000, ..Limits::default() };
+    let limits = Limits { connections_max: 100_000, connects_per_s: 0, ..Limits::default() };
     let nowhere = Arc::new(Nowhere);
     let ground = Ground { intake: nowhere.clone(), notes: nowhere.clone(), clock: nowhere };
     let front = Front::bind(listeners, Rules::default(), limits, ground, Arc::default()).await.unwrap();
@@ -55,7 +60,8 @@ async fn serve() {
     front.run(std::future::pending()).await;
 }
 
-async fn measure(count: usize, tls: bool) -> f64 {
+/// Resident memory with the first hundred and with all, KiB.
+async fn measure(count: usize, tls: bool, subscribed: bool) -> (i64, i64) {
     let program = std::env::current_exe().unwrap();
     let mut child = Command::new(program).args(["0", "serve"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -79,13 +85,21 @@ async fn measure(count: usize, tls: bool) -> f64 {
         let connect = [&b"\x10\x17\0\x04MQTT\x04\x02\0\0\0\x0b"[..], id.as_bytes()].concat();
         stream.write_all(&connect).await.unwrap();
         stream.read_exact(&mut [0; 4]).await.unwrap();
+        if subscribed {
+            let filter = format!("cmd/{id}");
+            let subscribe = [&b"\x82\x14\0\x01\0\x0f"[..], filter.as_bytes(), &[1]].concat();
+            stream.write_all(&subscribe).await.unwrap();
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer, [0x90, 3, 0, 1, 1], "{filter} is refused");
+        }
         held.push(stream);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let after = resident_kib(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
-    (after - before) as f64 / count as f64
+    (before, after)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin {}

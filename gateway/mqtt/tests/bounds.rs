@@ -257,3 +257,23 @@ async fn with_no_room_at_the_door_later_ones_wait_and_who_is_coming_in_is_not_di
     assert_eq!(third.receive().await, [0x20, 2, 0, 0]);
     assert_eq!(front.counters.refusals(Cause::Coming), 0);
 }
+
+#[tokio::test]
+async fn a_session_ends_in_time_on_a_machine_whose_clock_is_never_set() {
+    let journal = HandIntake::automatic();
+    journal.unset_clock();
+    let front = Running::start(Arc::clone(&journal), Limits::default()).await;
+    let mut device = Raw::open(front.address).await;
+    // 120 s.
+    device.send(&support::raw::connect_v5("d", true, &[17, 0, 0, 0, 120])).await;
+    device.receive().await;
+    leave(device).await;
+    journal.advance(70_000);
+    front.stop().await;
+    let journal = journal.after_a_crash(Some(5_000));
+    let front = Running::start(Arc::clone(&journal), Limits::default()).await;
+    journal.advance(51_000);
+    let mut device = Raw::open(front.address).await;
+    device.send(&support::raw::connect_v5("d", false, &[17, 0, 0, 0, 120])).await;
+    assert_eq!(device.receive().await[2], 0, "121 s away, and its session is still there");
+}

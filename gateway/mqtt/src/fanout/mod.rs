@@ -6,8 +6,7 @@
 //! ```
 //!
 //! The router is a thread of another crate that keeps everything in RAM, never shrinks some of its maps and can be made to
-//! panic. It would keep a log of its own for each filter and a link of some 40 KiB for each subscriber, and give neither back
-//! when they are over. So it carries all messages under one topic to one link of ours, and the filters are ours:
+//! panic. It would keep a log of its own for each filter, for as long as it lives, and a link with buffers for each subscriber. So it carries all messages under one topic to one link of ours, and the filters are ours:
 //!
 //! - Nothing goes in before it is on disk, or that nobody subscribes to, and ingest never waits for it: what finds no room is
 //!   shed and counted, never dropped by the router without a word.

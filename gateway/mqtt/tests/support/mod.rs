@@ -10,7 +10,7 @@ pub mod v5;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct HandIntake {
     bytes_max: usize,
     ms: AtomicU64,
     boot: u64,
+    /// The clock was never set.
+    unset: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +76,7 @@ impl HandIntake {
             bytes_max: 100_000,
             ms: AtomicU64::new(1_000_000),
             boot: 1,
+            unset: AtomicBool::new(false),
         })
     }
 
@@ -90,6 +93,7 @@ impl HandIntake {
             bytes_max: self.bytes_max,
             ms: AtomicU64::new(self.ms.load(Relaxed) + boots.unwrap_or(0)),
             boot: self.boot + u64::from(boots.is_some()),
+            unset: AtomicBool::new(self.unset.load(Relaxed)),
         })
     }
 
@@ -100,6 +104,11 @@ impl HandIntake {
     /// Time passes.
     pub fn advance(&self, ms: u64) {
         self.ms.fetch_add(ms, Relaxed);
+    }
+
+    /// Nobody has set the clock.
+    pub fn unset_clock(&self) {
+        self.unset.store(true, Relaxed);
     }
 
     /// From now on there is room for so many notes in all.
@@ -254,7 +263,8 @@ impl Clock for HandIntake {
     fn now(&self) -> Now {
         let ms = self.ms.load(Relaxed);
         let wall = WallTime(1_800_000_000_000 + ms as i64);
-        Now { wall, monotonic: Monotonic(ms), boot: BootId(self.boot), quality: ClockQuality::Synced }
+        let quality = if self.unset.load(Relaxed) { ClockQuality::Unset } else { ClockQuality::Synced };
+        Now { wall, monotonic: Monotonic(ms), boot: BootId(self.boot), quality }
     }
 }
 
