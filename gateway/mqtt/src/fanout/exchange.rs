@@ -8,7 +8,7 @@ use rumqttd::local::LinkRx;
 
 use super::mailbox::Carried;
 use super::transit::Transit;
-use super::{Shared, envelope};
+use super::{Command, Shared, envelope};
 use crate::counters::add;
 use crate::message::Message;
 
@@ -19,7 +19,7 @@ pub(super) struct WayOut {
 }
 
 /// Starts the thread. It ends with the feeder's last word.
-pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<mpsc::Sender<WayOut>> {
+pub(super) fn start(commands: mpsc::Sender<Command>, shared: Arc<Shared>) -> std::io::Result<mpsc::Sender<WayOut>> {
     let (next, ways) = mpsc::channel::<WayOut>();
     std::thread::Builder::new().name("mqtt-exchange".into()).spawn(move || {
         for WayOut { mut link, transit } in ways {
@@ -28,9 +28,13 @@ pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<mpsc::Sender<WayOut>
                 let Some((message, number)) = envelope::unseal(sealed) else { return };
                 carry(message, number, &transit, &shared);
             }
-            // Before another router is started: who subscribes from then on is not concerned.
-            shared.reseat(|seats| seats.clear(&mut |seat| seat.mailbox.end()));
+            // First nothing more goes into the dead one; then those who were served by it know, and only then is another started: who
+            // subscribes from then on is not concerned, and misses nothing.
             transit.end();
+            shared.reseat(|seats| seats.clear(&mut |seat| seat.mailbox.end()));
+            transit.told();
+            // A feeder that is gone needs no other router.
+            drop(commands.send(Command::Look));
         }
     })?;
     Ok(next)

@@ -20,15 +20,22 @@ struct Feeder {
     shared: Arc<Shared>,
 }
 
-pub(super) fn start(queue: mpsc::Receiver<Command>, shared: Arc<Shared>) -> std::io::Result<()> {
+pub(super) fn start(
+    queue: mpsc::Receiver<Command>,
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+) -> std::io::Result<()> {
     let dead = |Dead| std::io::Error::other("the router did not start");
-    let ways = exchange::start(Arc::clone(&shared))?;
+    let ways = exchange::start(commands, Arc::clone(&shared))?;
     let (router, transit) = begin(&ways, &shared).map_err(dead)?;
     let mut feeder = Feeder { router, transit, ways, shared };
     std::thread::Builder::new().name("mqtt-feeder".into()).spawn(move || {
         for command in queue {
             match command {
                 Command::Publish(message, number) => feeder.publish(&message, number),
+                Command::Look if feeder.transit.is_over() => feeder.restart(),
+                // Another was started already.
+                Command::Look => {}
                 Command::Stop => break,
                 #[cfg(test)]
                 Command::Panic => feeder.router.panic(),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::task::consume_budget;
 
 use super::LinkEnded;
 use crate::message::Message;
@@ -114,6 +115,8 @@ impl Mailbox {
 
     /// The next message. Safe to cancel.
     pub(super) async fn next(&self) -> Result<Delivery, LinkEnded> {
+        // However much there is, others have their turn.
+        consume_budget().await;
         loop {
             if let Some(next) = self.take() {
                 return next;

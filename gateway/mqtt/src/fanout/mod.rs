@@ -43,6 +43,8 @@ use crate::message::Message;
 enum Command {
     /// The message and its number.
     Publish(Message, u64),
+    /// The router may have died.
+    Look,
     Stop,
     #[cfg(test)]
     Panic,
@@ -51,7 +53,7 @@ enum Command {
 /// The guarded router. Cloning is a reference count.
 #[derive(Clone)]
 pub(crate) struct Fanout {
-    /// Bounded by the pool: what is sent has its bytes there.
+    /// Bounded by the pool: messages have their bytes there.
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
 }
@@ -89,7 +91,7 @@ impl Fanout {
             seats: RwLock::default(),
             seated: AtomicUsize::new(0),
         });
-        feeder::start(queue, Arc::clone(&shared))?;
+        feeder::start(queue, commands.clone(), Arc::clone(&shared))?;
         Ok(Self { commands, shared })
     }
 

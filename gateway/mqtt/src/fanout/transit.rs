@@ -15,8 +15,10 @@ struct State {
     bytes: usize,
     /// The feeder waits.
     waited_for: bool,
-    /// The exchange has seen the end of this router.
+    /// The exchange has seen the end of this router: nothing more goes in.
     over: bool,
+    /// And has told the mailboxes.
+    told: bool,
 }
 
 /// The router died.
@@ -65,14 +67,23 @@ impl Transit {
         });
     }
 
-    /// Nothing more comes out.
+    /// Nothing more comes out, and nothing more may go in.
     pub(super) fn end(&self) {
         self.change(|state| state.over = true);
     }
 
-    /// Waits until nothing more comes out; then messages and bytes that never will.
+    /// Everybody concerned knows.
+    pub(super) fn told(&self) {
+        self.change(|state| state.told = true);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().over
+    }
+
+    /// Waits until everybody concerned knows of the end; then messages and bytes that never come out.
     pub(super) fn lost(&self) -> (u64, usize) {
-        let state = self.wait_until(|state| state.over);
+        let state = self.wait_until(|state| state.told);
         (state.messages, state.bytes)
     }
 }
