@@ -19,6 +19,9 @@ use crate::format::fields::Fields;
 use crate::format::segment::NUMBER_MAX;
 use crate::walk::TRIES;
 
+/// So much is read at once where all of a layer is checked.
+const READ_BYTES: usize = 256 << 10;
+
 /// A key and its value; `None`: removed.
 pub(crate) type Change = (Bytes, Option<Bytes>);
 
@@ -100,26 +103,41 @@ impl Layer {
             let under = under.as_deref().and_then(Under::decode).filter(|under| under.commit < head.commit);
             layer.under = Some(under.ok_or(CheckpointError::Damaged("word of what it lies over"))?);
         }
-        if verify {
-            let mut entries = 0;
-            for entry in layer.entries(&[]) {
-                entry?;
-                entries += 1;
-            }
-            if entries != tail.entries {
-                return Err(CheckpointError::Damaged("number of entries"));
-            }
+        if verify && layer.count_entries()? != tail.entries {
+            return Err(CheckpointError::Damaged("number of entries"));
         }
         Ok(layer)
     }
 
     fn block(&self, block: &Block) -> Result<Bytes, CheckpointError> {
         let bytes = read(&*self.file, block.at, block.bytes)?;
-        let mut fields = Fields::new(&bytes);
-        let (length, crc) = (fields.u32(), fields.u32());
-        let entries = bytes.slice(BLOCK_HEAD.min(bytes.len())..);
-        if length.map(|length| length as usize) != Some(entries.len()) || crc != Some(crc32c::crc32c(&entries)) {
-            return Err(CheckpointError::Damaged("block"));
+        let entries = entries_of(&bytes)?.len();
+        Ok(bytes.slice(bytes.len() - entries..))
+    }
+
+    /// Reads and checks all blocks, many at a time: with a million devices there are more than ten thousand.
+    fn count_entries(&self) -> Result<u64, CheckpointError> {
+        let (mut entries, mut rest) = (0, self.index.as_slice());
+        while let Some(first) = rest.first() {
+            let until = |bytes: &mut usize, block: &Block| {
+                *bytes = bytes.checked_add(block.bytes).filter(|sum| *sum <= READ_BYTES)?;
+                Some(())
+            };
+            let count = rest.iter().scan(0, until).count().max(1);
+            let (blocks, behind) = rest.split_at(count);
+            let bytes = blocks.iter().map(|block| block.bytes).sum();
+            let read = read(&*self.file, first.at, bytes)?;
+            let mut left = &*read;
+            for block in blocks {
+                let (bytes, others) = left.split_at_checked(block.bytes).ok_or(CheckpointError::Damaged("index"))?;
+                let mut fields = Fields::new(entries_of(bytes)?);
+                while !fields.rest().is_empty() {
+                    take_change(&mut fields).ok_or(CheckpointError::Damaged("entry"))?;
+                    entries += 1;
+                }
+                left = others;
+            }
+            rest = behind;
         }
         Ok(entries)
     }
@@ -187,6 +205,15 @@ impl Iterator for Entries<'_> {
         }
         advanced.transpose()
     }
+}
+
+/// The entries of a sound block.
+fn entries_of(block: &[u8]) -> Result<&[u8], CheckpointError> {
+    let mut fields = Fields::new(block);
+    let (length, crc) = (fields.u32(), fields.u32());
+    let entries = block.get(BLOCK_HEAD..).unwrap_or_default();
+    let sound = length.map(|length| length as usize) == Some(entries.len()) && crc == Some(crc32c::crc32c(entries));
+    sound.then_some(entries).ok_or(CheckpointError::Damaged("block"))
 }
 
 fn read(file: &dyn DiskFile, at: u64, bytes: usize) -> std::io::Result<Bytes> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use lamppost_event::{Gap, Position};
 
-use crate::disk::Access;
+use crate::checkpoint::{CheckpointError, Layer, commit_in, find, name_of};
+use crate::disk::{Access, DiskError, Entry};
 use crate::files::list;
 use crate::format::PAGE;
 use crate::format::footer::Footer;
@@ -48,6 +49,9 @@ pub struct Verified {
     pub tail: Option<String>,
 }
 
+/// The checkpoint's files are listed again at most so often, when they change meanwhile.
+const RELISTED_MAX: usize = 3;
+
 impl Inspect {
     /// Reads everything, and says what is wrong. `progress` gets the bytes done and the bytes in all.
     ///
@@ -64,6 +68,7 @@ impl Inspect {
         let mut full = Full { looked, done: 0, progress: &mut |done| progress(done.min(total / 2), total) };
         let log = read_log(files.live, Copies::Count, &patience, &mut full);
         let mut problems = self.known_problems(&log, &bad);
+        problems.extend(self.broken_checkpoint()?);
         let mut done = total / 2;
         for segment in &log.segments {
             verify_heads(segment, &mut problems);
@@ -80,6 +85,37 @@ impl Inspect {
             problems,
             tail: log.unproved.clone(),
         })
+    }
+
+    /// Whether the newest checkpoint's layers lie on what they were laid over.
+    fn broken_checkpoint(&self) -> Result<Option<Problem>, OpenError> {
+        for _ in 0..=RELISTED_MAX {
+            let entries = self.disk.list().map_err(DiskError::of("list", &self.disk.place()))?;
+            let commit = |entry: Entry| Some((commit_in(&entry.name)?, entry.name, entry.bytes));
+            let mut files: Vec<_> = entries.into_iter().filter_map(commit).collect();
+            files.sort_by_key(|(commit, ..)| std::cmp::Reverse(*commit));
+            let found = find(&files, |name| Layer::open(&*self.disk, name, Access::Read, true));
+            let is_gone = |error: &CheckpointError| matches!(error, CheckpointError::Disk(error) if error.kind() == std::io::ErrorKind::NotFound);
+            // A running writer has just put layers together.
+            if found.unsound.iter().any(|(_, _, error)| is_gone(error)) {
+                continue;
+            }
+            let Some(commit) = found.broken else { return Ok(None) };
+            let name = name_of(commit);
+            let how = if found.unsound.iter().any(|(other, ..)| *other == name) {
+                "can't be used"
+            } else if files.iter().any(|(_, other, _)| *other == name) {
+                "is not the one"
+            } else {
+                "is missing"
+            };
+            let what = format!(
+                "this layer of the checkpoint {how}, and a later one was laid over it: of the state (marks, cursors, sessions), what did \
+                 not change after commit {commit} may be lost or old; the next opening begins a new epoch"
+            );
+            return Ok(Some(Problem { name, byte: 0, position: Position(0), what }));
+        }
+        Ok(None)
     }
 
     /// What was found wrong as a whole.

@@ -270,3 +270,35 @@ fn boots_of_a_device_stay_bounded_in_layers() {
     assert!(boots.len() <= 25 * max, "{} boots", boots.len());
     assert_eq!(journal.mark(&device(0), 1999).unwrap(), Some(2000));
 }
+
+#[test]
+fn verify_tells_which_layer_is_missing_or_damaged_and_what_that_means() {
+    let verify = |disk: &SimDisk| {
+        Inspect::open(std::sync::Arc::new(disk.clone())).unwrap().verify(&mut |_, _| {}).unwrap().problems
+    };
+    for damaged in [false, true] {
+        let disk = SimDisk::new(1);
+        let (journal, hand, _) = open(&disk, &options(1));
+        fill(&journal, &hand, &mut Model::new(), 2000);
+        for text in ["one", "two"] {
+            put(&journal, &mut Model::new(), text, Some(text.to_owned()));
+            hand.commit().unwrap();
+            hand.checkpoint().unwrap();
+        }
+        journal.close().unwrap();
+        assert_eq!(verify(&disk), [], "all is well");
+        let lost = checkpoints(&disk)[1].0.clone();
+        if damaged {
+            disk.flip(&lost, 60, 1);
+        } else {
+            lamppost_journal::Disk::remove(&disk, &lost).unwrap();
+        }
+        let problems = verify(&disk);
+        let of_chain = problems.iter().find(|problem| problem.what.contains("laid over")).expect("the chain is broken");
+        assert_eq!(of_chain.name, lost);
+        let how = if damaged { "can't be used" } else { "is missing" };
+        assert!(of_chain.what.contains(how) && of_chain.what.contains("new epoch"), "{problems:?}");
+        assert_eq!(problems.len(), 1 + usize::from(damaged), "{problems:?}");
+        assert!(open(&disk, &options(2)).2.unproved.is_some(), "and so it is");
+    }
+}
