@@ -11,7 +11,7 @@ use crate::format::frame::{ENTRY, FRAME_HEAD, Range};
 use crate::format::padded;
 use crate::format::segment::{FRAMES_AT, SegmentHead};
 use crate::gather::{Bounds, Gathering, Space, ranges_cost};
-use crate::options::{Options, Priority};
+use crate::options::Options;
 use crate::random::SplitMix64;
 use crate::shared::{KeeperSignal, STATE_SLOT, STATE_TOPIC, Shared, layout};
 use crate::stats::Counters;
@@ -46,7 +46,7 @@ pub(crate) fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> S
     let bounds = Bounds { frame_bytes_max, segment_bytes, close_room, reserve: options.reserve() };
     let next = slots.iter().map(|at| {
         let next = book.partitions.get(at).map_or(Offset(0), |kept| kept.next);
-        (next, options.policy(&at.topic).priority == Priority::Alarm)
+        (next, options.left_to_others(options.policy(&at.topic).priority))
     });
     let next = next.collect();
     let previous = ranges_cost(last_ranges.iter().map(|range| &range.at));
@@ -84,6 +84,7 @@ pub(crate) fn assemble(ground: Ground, book: Book, last_ranges: Vec<Range>) -> S
         grow_again_ms: AtomicU64::new(0),
         cool_again_ms: AtomicU64::new(0),
         shed_again_ms: AtomicU64::new(0),
+        lend_again_ms: AtomicU64::new(0),
         expire_again_ms: AtomicU64::new(0),
         weights: Mutex::default(),
         stops: Stops::default(),

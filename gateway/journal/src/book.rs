@@ -211,6 +211,14 @@ impl Book {
         set
     }
 
+    /// A layer that opening was refused may have been replaced by name: it is not set aside any more.
+    pub(crate) fn forget_replaced(&mut self) {
+        if let Some(index) = self.aside.iter().position(|(name, _)| name == self.checkpoint.name()) {
+            let (_, bytes) = self.aside.remove(index);
+            self.other_bytes = self.other_bytes.saturating_sub(bytes);
+        }
+    }
+
     /// The cursors that are not durable.
     pub(crate) fn dirty_cursors(&self) -> Vec<(Group, TopicPartition, Reach)> {
         let entries = self.cursors.iter().flat_map(|(group, table)| table.iter().map(move |entry| (group, entry)));

@@ -188,7 +188,7 @@ impl Shared {
     }
 
     /// Goes on to a prepared segment.
-    fn roll(&self, writer: &mut Writer, first_commit: Commit) -> Result<(), DiskError> {
+    pub(crate) fn roll(&self, writer: &mut Writer, first_commit: Commit) -> Result<(), DiskError> {
         let segment = self.begin_segment(first_commit, writer.epoch)?;
         writer.lease = Arc::clone(&segment.lease);
         writer.at = FRAMES_AT;

@@ -43,19 +43,20 @@ impl Shared {
             book.segments.iter().take(last).map(|segment| segment.lease.head).find(|head| !head.cold)
         };
         let Some(head) = oldest else { return Ok(false) };
-        if self.now_ms() < self.cool_again_ms.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        // A little is left for making room by leaving something out of what is cold already.
-        let slack = self.options.segment_bytes / 4;
-        let out = self.left_behind(head.number);
-        let written = self.counting(head.number, &out, || self.rewrite(&[head.number], slack, &out))?;
-        if written {
-            count(&self.counters.cooled, 1);
-        } else {
+        let paused = self.now_ms() < self.cool_again_ms.load(Ordering::Relaxed);
+        let written = !paused && self.cool_segment(head.number, self.options.working_room())?;
+        if !written && !paused {
             // Trying wears the card: not again before something has gone, or a while.
             self.cool_again_ms.store(self.now_ms() + PAUSE_MS, Ordering::Relaxed);
         }
+        // Once compressed, it takes less than the file that comes free.
+        Ok(written || self.in_lent_room(head.number, None, &|| self.cool_segment(head.number, 0))?)
+    }
+
+    fn cool_segment(&self, number: u64, slack: u64) -> Result<bool, DiskError> {
+        let out = self.left_behind(number);
+        let written = self.counting(number, &out, || self.rewrite(&[number], slack, &out))?;
+        count(&self.counters.cooled, u64::from(written));
         Ok(written)
     }
 
@@ -107,7 +108,7 @@ impl Shared {
     }
 
     /// What the quota leaves for a cold segment, beside the checkpoints.
-    fn room_for_cold(&self, book: &Book) -> u64 {
+    pub(crate) fn room_for_cold(&self, book: &Book) -> u64 {
         let taken = book.bytes(self.options.segment_bytes) + self.checkpoint_room(book);
         self.options.quota_bytes.saturating_sub(taken)
     }
@@ -276,7 +277,9 @@ fn small_ones(book: &Book, segment_bytes: u64) -> Option<(Vec<u64>, u64)> {
             continue;
         }
         run.push(segment);
-        if run.len() >= MERGED {
+        // Those that hold nothing but gaps cost next to nothing.
+        let is_empty = |segment: &&Segment| segment.counts[0] == 0;
+        if run.len() >= MERGED || (run.len() > 1 && run.iter().all(is_empty)) {
             // The frames, and one segment's heads and footer.
             let bytes = run.iter().map(|segment| segment.counts[2]).sum::<u64>() + 2 * FRAMES_AT;
             return Some((run.iter().map(|segment| segment.lease.head.number).collect(), bytes));

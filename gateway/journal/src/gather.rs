@@ -22,6 +22,8 @@ const STATE_OVERHEAD: usize = 32;
 /// The journal's own partition, always in the calculation: batch head, entry, name.
 const STATE_BATCH: usize = BATCH_HEAD + ENTRY + 16;
 const NONE: u32 = u32::MAX;
+/// The most segments that are kept for some.
+const RESERVE_MAX: usize = 2;
 
 /// The space that is left on the disk, as of all frames that were sealed.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +38,8 @@ pub(crate) struct Space {
 struct Slot {
     next: Offset,
     batch: u32,
-    /// May use what is kept for alarms.
-    alarm: bool,
+    /// Free segments that it leaves to others.
+    left: usize,
 }
 
 /// See the module.
@@ -48,6 +50,8 @@ pub(crate) struct Gathering {
     batches: Vec<(usize, BatchBuilder)>,
     spare: Vec<BatchBuilder>,
     bytes: usize,
+    /// What `bytes` began with.
+    empty_bytes: usize,
     pub(crate) events: u32,
     event_bytes: u64,
     /// Monotonic ms at which the commit is due.
@@ -62,10 +66,10 @@ pub(crate) struct Gathering {
     frame_bytes_max: usize,
     segment_bytes: u64,
     close_room: u64,
-    /// Segments that are kept for alarms.
+    /// Segments that are kept for alarms and dead letters.
     reserve: usize,
-    /// What the event or state that was refused last would have cost.
-    wanted: usize,
+    /// What the event or state that was refused last would have cost, by how many segments it leaves to others.
+    wanted: [usize; RESERVE_MAX + 1],
 }
 
 /// A gathered commit on its way to the disk.
@@ -91,20 +95,21 @@ pub(crate) struct Bounds {
 }
 
 impl Gathering {
-    /// `next` are the slots' next offsets, and whether they may use what is kept for alarms.
+    /// `next` are the slots' next offsets, and how many free segments each leaves to others.
     pub(crate) fn new(
         commit: Commit,
-        next: Vec<(Offset, bool)>,
+        next: Vec<(Offset, usize)>,
         space: Space,
         bounds: Bounds,
         previous: usize,
     ) -> Self {
         Self {
             commit,
-            slots: next.into_iter().map(|(next, alarm)| Slot { next, batch: NONE, alarm }).collect(),
+            slots: next.into_iter().map(|(next, left)| Slot { next, batch: NONE, left }).collect(),
             batches: Vec::new(),
             spare: Vec::new(),
             bytes: FRAME_HEAD + STATE_BATCH + previous,
+            empty_bytes: FRAME_HEAD + STATE_BATCH + previous,
             events: 0,
             event_bytes: 0,
             due: None,
@@ -117,7 +122,7 @@ impl Gathering {
             segment_bytes: bounds.segment_bytes,
             close_room: bounds.close_room,
             reserve: bounds.reserve,
-            wanted: 0,
+            wanted: [0; RESERVE_MAX + 1],
         }
     }
 
@@ -130,11 +135,9 @@ impl Gathering {
         self.batches.is_empty() && self.state.is_empty()
     }
 
-    /// The largest frame that can be written now. With a segment in reserve for recovery, and only then; and but for alarms with
-    /// what is kept for those.
-    fn limit(&self, alarm: bool) -> usize {
-        let kept = if alarm { 0 } else { self.reserve };
-        match self.space.free.saturating_sub(kept) {
+    /// The largest frame that can be written now. With a segment in reserve for recovery, and only then; and with what is left to others.
+    fn limit(&self, left: usize) -> usize {
+        match self.space.free.saturating_sub(left) {
             0 => 0,
             1 => self.frame_bytes_max.min(usize::try_from(self.space.remaining).unwrap_or(usize::MAX)),
             _ => self.frame_bytes_max,
@@ -142,19 +145,35 @@ impl Gathering {
     }
 
     /// Whether events may be taken, with `more` bytes. A sixteenth of the frame is kept for cursors.
-    fn fits(&self, more: usize, alarm: bool) -> bool {
-        padded(self.bytes + more) + self.frame_bytes_max / 16 <= self.limit(alarm)
+    fn fits(&self, more: usize, left: usize) -> bool {
+        padded(self.bytes + more) + self.frame_bytes_max / 16 <= self.limit(left)
     }
 
-    /// Whether an event of middling size would be taken, or one as large as was refused last: who waits with that is not told to
-    /// try again for nothing.
-    pub(crate) fn has_room(&self, alarm: bool) -> bool {
-        self.fits(self.wanted.max(crate::format::PAGE), alarm)
+    /// Whether an event of middling size would be taken, or one as large as was refused last of those that leave as much to others: who
+    /// waits with that is not told to try again for nothing.
+    pub(crate) fn has_room(&self, left: usize) -> bool {
+        self.fits(self.wanted(left), left)
+    }
+
+    /// The same of an empty frame: whether there is space on the disk.
+    pub(crate) fn has_space_for(&self, left: usize) -> bool {
+        padded(self.empty_bytes + self.wanted(left)) + self.frame_bytes_max / 16 <= self.limit(left)
     }
 
     /// Whether anything can be written at all: there is space for an event of middling size in an empty frame.
     pub(crate) fn has_space(&self) -> bool {
-        2 * crate::format::PAGE + self.frame_bytes_max / 16 <= self.limit(false)
+        2 * crate::format::PAGE + self.frame_bytes_max / 16 <= self.limit(self.reserve)
+    }
+
+    /// Whoever waits with something is not told of room before there is some for it.
+    fn note_wanted(&mut self, left: usize, cost: usize, fits: bool) {
+        if let Some(wanted) = self.wanted.get_mut(left).filter(|wanted| !fits || cost >= **wanted) {
+            *wanted = if fits { 0 } else { cost };
+        }
+    }
+
+    fn wanted(&self, left: usize) -> usize {
+        self.wanted.get(left).copied().unwrap_or_default().max(crate::format::PAGE)
     }
 
     /// Takes an event into the slot's partition. `None` if there is no room.
@@ -166,19 +185,17 @@ impl Gathering {
         mark: Option<(Vec<u8>, Vec<u8>)>,
     ) -> Option<Offset> {
         let slot = self.slots.get(index)?;
-        let (offset, batch, alarm) = (slot.next, slot.batch, slot.alarm);
+        let (offset, batch, left) = (slot.next, slot.batch, slot.left);
         let known = self.batches.get(batch as usize).map(|(_, builder)| builder.cost(record));
         let event_bytes = record.bytes();
         // A new batch's first record costs no more than this bound says.
         let bound = || BATCH_HEAD + ENTRY + 1 + place.topic.as_str().len() + event_bytes + 64;
         let cost = known.map_or_else(bound, Cost::bytes);
         let mark_cost = mark.as_ref().map_or(0, |(key, value)| key.len() + value.len() + STATE_OVERHEAD);
-        if !self.fits(cost + mark_cost, alarm) {
-            self.wanted = cost + mark_cost;
+        let fits = self.fits(cost + mark_cost, left);
+        self.note_wanted(left, cost + mark_cost, fits);
+        if !fits {
             return None;
-        }
-        if cost + mark_cost >= self.wanted {
-            self.wanted = 0;
         }
         let batch = if known.is_some() { batch } else { self.open_batch(index, offset, record) };
         let (_, builder) = self.batches.get_mut(batch as usize)?;
@@ -205,22 +222,17 @@ impl Gathering {
     /// Takes a change of state. False if there is no room.
     pub(crate) fn push_state(&mut self, key: Bytes, value: Option<Bytes>) -> bool {
         let cost = state_cost(&key, value.as_ref());
-        let fits = self.fits(cost, false);
+        let fits = self.fits(cost, self.reserve);
+        self.note_wanted(self.reserve, cost, fits);
         if fits {
-            if cost >= self.wanted {
-                self.wanted = 0;
-            }
             self.put(key, value);
-        } else {
-            // Whoever waits with it is not told of room before there is some for it.
-            self.wanted = cost;
         }
         fits
     }
 
     /// Takes a cursor, for which room is kept. False if even that is used up.
     pub(crate) fn push_cursor(&mut self, key: Bytes, value: Bytes) -> bool {
-        let fits = padded(self.bytes + state_cost(&key, Some(&value))) <= self.limit(false);
+        let fits = padded(self.bytes + state_cost(&key, Some(&value))) <= self.limit(self.reserve);
         if fits {
             self.put(key, Some(value));
         }
@@ -266,7 +278,8 @@ impl Gathering {
         let sealed = Sealed { commit, batches, state, events, event_bytes, roll };
         self.commit = self.commit.next();
         let touched = sealed.batches.iter().filter_map(|(index, _)| places.get(*index));
-        self.bytes = FRAME_HEAD + STATE_BATCH + ranges_cost(touched);
+        self.empty_bytes = FRAME_HEAD + STATE_BATCH + ranges_cost(touched);
+        self.bytes = self.empty_bytes;
         (self.events, self.event_bytes) = (0, 0);
         (self.due, self.linger_ms, self.at_once) = (None, u64::MAX, false);
         sealed
@@ -281,6 +294,16 @@ impl Gathering {
                 self.spare.push(builder);
             }
         }
+    }
+
+    /// Goes on to a prepared segment before the current one is full, but no further than into what is left to others. Gives the commit
+    /// that it begins with. `None` if something has gathered, or there is more room than that.
+    pub(crate) fn roll(&mut self, left: usize) -> Option<Commit> {
+        if !self.is_empty() || self.space.free != left + 1 {
+            return None;
+        }
+        self.space = Space { free: left, remaining: self.segment_bytes - FRAMES_AT - self.close_room };
+        Some(self.commit)
     }
 
     pub(crate) const fn space(&self) -> Space {
@@ -298,6 +321,13 @@ impl Gathering {
         if reckoned_roll && !rolled {
             self.space.free += 1;
         }
+    }
+
+    /// Gives up a prepared segment, if none of those that are left is promised to what has gathered. False if not.
+    pub(crate) fn give_free(&mut self) -> bool {
+        let gives = self.space.free > 0 && self.is_empty();
+        self.space.free -= usize::from(gives);
+        gives
     }
 
     /// Prepared segments came, or (negative) went.
@@ -322,18 +352,18 @@ mod tests {
     fn gathering(remaining: u64) -> Gathering {
         let (space, frame_bytes_max) = (Space { remaining, free: 1 }, 1 << 20);
         let bounds = Bounds { frame_bytes_max, segment_bytes: 1 << 20, close_room: 4096, reserve: 0 };
-        Gathering::new(Commit(1), vec![(Offset(0), false)], space, bounds, 0)
+        Gathering::new(Commit(1), vec![(Offset(0), 0)], space, bounds, 0)
     }
 
     #[test]
     fn there_is_no_room_for_who_waits_with_state_until_there_is_some_for_it() {
         let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![7; 200_000]));
         let mut gather = gathering(128 << 10);
-        assert!(gather.has_room(false), "there is room for something of middling size");
+        assert!(gather.has_room(0), "there is room for something of middling size");
         assert!(!gather.push_state(key.clone(), Some(value.clone())));
-        assert!(!gather.has_room(false), "whoever waits with it would try for nothing");
+        assert!(!gather.has_room(0), "whoever waits with it would try for nothing");
         gather.add_free(1);
-        assert!(gather.has_room(false));
+        assert!(gather.has_room(0));
         assert!(gather.push_state(key, Some(value)));
     }
 }

@@ -1,5 +1,5 @@
-//! Giving events up before they are delivered: for their age, for their topic's bound in bytes, or for want of room. Only where the topic's policy allows it, the least
-//! important first; counted, and told to readers as a gap.
+//! Giving events up before they are delivered: for their age, for their topic's bound in bytes, or for want of room (`shed`). Only where the
+//! topic's policy allows it; counted, and told to readers as a gap.
 //!
 //! **Invariant:** ages are elapsed time, as far as the gateway ran: no jump of a clock makes an event older.
 
@@ -12,54 +12,76 @@ use lamppost_event::{Now, Offset, Topic, TopicPartition};
 use crate::book::{Book, Segment};
 use crate::cool::LeftOut;
 use crate::disk::DiskError;
-use crate::options::{Priority, WhenFull};
 use crate::read::internal;
 use crate::shared::Shared;
 use crate::waiting::hold;
 
 const TOO_OLD: &str = "given up: older than the topic keeps its events";
 const TOO_MUCH: &str = "given up: beyond the bytes that the topic keeps";
-const NO_ROOM: &str = "given up for want of room";
-
 /// After nothing could be given up, it is tried again only after this, or once something has gone.
-const PAUSE_MS: u64 = 10_000;
+pub(crate) const PAUSE_MS: u64 = 10_000;
 
 /// So many are tried before that.
 const VICTIMS_MAX: usize = 3;
 
 /// A segment, and what of it goes.
-struct Victim {
-    number: u64,
+pub(crate) struct Victim {
+    pub(crate) number: u64,
     /// Nothing else is in it, and nothing is kept before it.
     wholly: bool,
     out: LeftOut,
+    /// Events that go, and events that stay.
+    pub(crate) events: (u64, u64),
+}
+
+impl Victim {
+    /// Enough of it goes that writing the rest anew is worth it.
+    pub(crate) const fn pays(&self) -> bool {
+        let (go, stay) = self.events;
+        go >= stay / 3
+    }
+
+    /// Of so many bytes, by the number of events.
+    pub(crate) fn share_that_stays(&self, bytes: u64) -> u64 {
+        let (go, stay) = self.events;
+        (u128::from(bytes) * u128::from(stay) / u128::from((go + stay).max(1))) as u64
+    }
 }
 
 impl Shared {
     /// Gives up what is older than its topic keeps it, and what is beyond its bytes. True if something went, or is better known.
     pub(crate) fn expire(&self) -> Result<bool, DiskError> {
-        if self.now_ms() < self.expire_again_ms.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        if self.has_bounds() && self.weigh() {
+        let paused = self.now_ms() < self.expire_again_ms.load(Ordering::Relaxed);
+        let old = if paused { Vec::new() } else { self.too_old() };
+        // Whatever is weighed meanwhile, ages go first: after an opening there are many segments to weigh, one at a time.
+        if self.any_goes(&old)? || (self.has_bounds() && self.weigh()) {
             return Ok(true);
         }
-        let mut victims = self.too_old();
-        victims.extend(self.too_much());
-        let some = !victims.is_empty();
-        for victim in victims {
-            if self.give_up(victim)? {
-                return Ok(true);
-            }
+        let much = if paused { Vec::new() } else { self.too_much() };
+        if self.any_goes(&much)? {
+            return Ok(true);
         }
-        if some {
+        if !(old.is_empty() && much.is_empty()) {
             self.expire_again_ms.store(self.now_ms() + PAUSE_MS, Ordering::Relaxed);
         }
         Ok(false)
     }
 
+    fn any_goes(&self, victims: &[Victim]) -> Result<bool, DiskError> {
+        for victim in victims {
+            if self.give_up(victim)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn has_ages(&self) -> bool {
+        self.options.policies.values().any(|policy| policy.keep_for.is_some())
+    }
+
     fn too_old(&self) -> Vec<Victim> {
-        if self.options.policies.values().all(|policy| policy.keep_for.is_none()) {
+        if !self.has_ages() {
             return Vec::new();
         }
         let now = self.clock.now();
@@ -67,10 +89,18 @@ impl Shared {
         let ages = ages(&book, now);
         let sealed = book.segments.len().saturating_sub(1);
         let expired = |(segment, age): (&Segment, &Duration)| {
-            let old = |topic: &Topic| self.options.policy(topic).keep_for.is_some_and(|keep| *age > keep);
-            victim(&book, segment, TOO_OLD, &old)
+            let victim = self.expired(&book, segment, *age)?;
+            // What is hot, and all required groups have had, costs nothing where it is.
+            let kept = || self.undelivered(&book, segment, &victim.out.places).values().any(|events| *events > 0);
+            let pays = segment.lease.head.cold || self.options.required.is_empty() || kept();
+            (victim.wholly || pays).then_some(victim)
         };
         book.segments.iter().take(sealed).zip(&ages).filter_map(expired).take(VICTIMS_MAX).collect()
+    }
+
+    fn expired(&self, book: &Book, segment: &Segment, age: Duration) -> Option<Victim> {
+        let old = |topic: &Topic| self.options.policy(topic).keep_for.is_some_and(|keep| age > keep);
+        victim(book, segment, TOO_OLD, &old)
     }
 
     fn too_much(&self) -> Vec<Victim> {
@@ -88,9 +118,18 @@ impl Shared {
         self.surplus(&book).beyond.into_iter().filter_map(surplus).take(VICTIMS_MAX).collect()
     }
 
-    /// What is left out of a hot segment that is rewritten anyway: what is beyond its topic's bytes.
+    /// What is left out of a hot segment that is rewritten anyway: what is too old, or else what is beyond its topic's bytes.
     pub(crate) fn left_behind(&self, number: u64) -> LeftOut {
         let mut out = LeftOut { places: Vec::new(), reason: TOO_MUCH };
+        if self.has_ages() {
+            let now = self.clock.now();
+            let book = hold(&self.book);
+            let ages = ages(&book, now);
+            let found = book.segments.iter().zip(ages).find(|(segment, _)| segment.lease.head.number == number);
+            if let Some(victim) = found.and_then(|(segment, age)| self.expired(&book, segment, age)) {
+                return victim.out;
+            }
+        }
         if self.has_bounds() {
             let book = hold(&self.book);
             let beyond = self.surplus(&book).beyond.into_iter().find(|(other, _)| *other == number);
@@ -101,35 +140,7 @@ impl Shared {
         out
     }
 
-    /// Gives up the oldest events of the least important topics that allow it. False if none does.
-    pub(crate) fn shed(&self) -> Result<bool, DiskError> {
-        if self.now_ms() < self.shed_again_ms.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let victims: Vec<Victim> = {
-            let book = hold(&self.book);
-            let sealed = book.segments.len().saturating_sub(1);
-            let of = |priority: Priority| {
-                let spare = move |topic: &Topic| {
-                    let policy = self.options.policy(topic);
-                    policy.priority == priority && policy.when_full == WhenFull::GiveUpOldest
-                };
-                book.segments.iter().take(sealed).find_map(|segment| victim(&book, segment, NO_ROOM, &spare))
-            };
-            [Priority::Bulk, Priority::Normal, Priority::Alarm].into_iter().filter_map(of).collect()
-        };
-        // Where a lower priority's oldest can't be taken out for want of room to write what stays, the next may be a whole segment.
-        for victim in victims {
-            if self.give_up(victim)? {
-                self.cool_again_ms.store(0, Ordering::Relaxed);
-                return Ok(true);
-            }
-        }
-        self.shed_again_ms.store(self.now_ms() + PAUSE_MS, Ordering::Relaxed);
-        Ok(false)
-    }
-
-    fn give_up(&self, victim: Victim) -> Result<bool, DiskError> {
+    pub(crate) fn give_up(&self, victim: &Victim) -> Result<bool, DiskError> {
         let (number, out) = (victim.number, &victim.out);
         self.counting(
             number,
@@ -175,7 +186,12 @@ impl Shared {
 }
 
 /// What of a segment would go, if anything.
-fn victim(book: &Book, segment: &Segment, reason: &'static str, goes: &dyn Fn(&Topic) -> bool) -> Option<Victim> {
+pub(crate) fn victim(
+    book: &Book,
+    segment: &Segment,
+    reason: &'static str,
+    goes: &dyn Fn(&Topic) -> bool,
+) -> Option<Victim> {
     let kept = segment.ranges.keys().filter(|at| !internal(at));
     let (places, stays): (Vec<_>, Vec<_>) = kept.cloned().partition(|at| goes(&at.topic));
     if places.is_empty() {
@@ -186,7 +202,12 @@ fn victim(book: &Book, segment: &Segment, reason: &'static str, goes: &dyn Fn(&T
     let wholly = first && stays.is_empty();
     // A cold one that the disk does not give wholly is not written anew: what it keeps back would be lost for good.
     let rewritable = !(segment.refused && segment.lease.head.cold);
-    (wholly || rewritable).then_some(Victim { number, wholly, out: LeftOut { places, reason } })
+    let count = |places: &[TopicPartition]| {
+        let ranges = places.iter().filter_map(|at| segment.ranges.get(at));
+        ranges.map(|(from, to)| to.0.saturating_sub(from.0)).sum::<u64>()
+    };
+    let events = (count(&places), count(&stays));
+    (wholly || rewritable).then_some(Victim { number, wholly, out: LeftOut { places, reason }, events })
 }
 
 /// How long ago the last frame of each segment was written, at least: the time that passed while the gateway was off is not known.

@@ -12,7 +12,7 @@ use lamppost_event::{
 use crate::disk::Disk;
 use crate::format::checkpoint::{mark_key, mark_value, read_number, user_key};
 use crate::item::{ItemInPlace, ReadOn};
-use crate::options::Options;
+use crate::options::{Options, Priority};
 use crate::read::{PartitionBounds, PartitionChunk, ReadChunk, internal};
 use crate::recover::{OpenError, Recovery};
 use crate::shared::Shared;
@@ -201,14 +201,13 @@ impl Journal {
 
     /// Completes when there may be room again, or the journal has stopped.
     pub fn room(&self) -> Waiting<'_, ()> {
-        let shared = self.shared();
-        Box::pin(shared.room.wait(|| shared.has_room(false).then_some(())))
+        self.room_for(Priority::Normal)
     }
 
-    /// The same for topics of [`crate::Priority::Alarm`].
-    pub fn room_for_alarms(&self) -> Waiting<'_, ()> {
+    /// The same for topics of that priority: some have a reserve.
+    pub fn room_for(&self, priority: Priority) -> Waiting<'_, ()> {
         let shared = self.shared();
-        Box::pin(shared.room.wait(|| shared.has_room(true).then_some(())))
+        Box::pin(shared.room.wait(move || shared.has_room(priority).then_some(())))
     }
 
     /// The last durable commit.

@@ -124,7 +124,9 @@ impl Shared {
     }
 
     fn try_to_grow(&self) -> Result<bool, DiskError> {
-        if !self.may_grow() || self.now_ms() < self.grow_again_ms.load(Ordering::Relaxed) {
+        // What is kept for nobody in particular can be recycled whole.
+        let room = if self.options.required.is_empty() { 0 } else { self.options.working_room() };
+        if !self.may_grow(room) || self.now_ms() < self.grow_again_ms.load(Ordering::Relaxed) {
             return Ok(false);
         }
         let grown = self.grow()?;
@@ -134,11 +136,11 @@ impl Shared {
         Ok(grown)
     }
 
-    /// Whether the quota has room for one more segment beside the checkpoints.
-    pub(crate) fn may_grow(&self) -> bool {
+    /// Whether the quota has room for one more segment beside the checkpoints and `room` bytes.
+    pub(crate) fn may_grow(&self, room: u64) -> bool {
         let book = hold(&self.book);
         let bytes = book.bytes(self.options.segment_bytes) + self.options.segment_bytes + self.checkpoint_room(&book);
-        bytes <= self.options.quota_bytes
+        bytes + room <= self.options.quota_bytes
     }
 
     /// What is kept free for checkpoints: all layers may be written anew as one while they and what they stand for are still there.
@@ -189,18 +191,18 @@ impl Shared {
         if self.checkpoint()? {
             return Ok(true);
         }
-        {
-            let mut gather = hold(&self.gather);
-            // Others are promised to the writer.
-            if gather.space().free == 0 {
-                return Ok(false);
-            }
-            gather.add_free(-1);
+        Ok(self.remove_free()? && self.checkpoint()?)
+    }
+
+    /// Removes a free file, be it the reserve. False if there is none, or it may be needed for what has gathered.
+    pub(crate) fn remove_free(&self) -> Result<bool, DiskError> {
+        if !hold(&self.gather).give_free() {
+            return Ok(false);
         }
         let Some(free) = hold(&self.book).free.pop() else { return Ok(false) };
         self.disk.remove(&free.name).map_err(DiskError::of("remove", &free.name))?;
         self.disk.flush_dir().map_err(DiskError::of("flush the folder of", &free.name))?;
-        self.checkpoint()
+        Ok(true)
     }
 
     /// Recycles the oldest segment, whoever has not had its events. True if it did.
@@ -289,6 +291,7 @@ impl Shared {
                 book.settle_cursors(&cursors, now_ms);
                 book.forget_marks(written.forgotten);
                 book.checkpoint = Arc::new(written.stack);
+                book.forget_replaced();
                 drop(book);
                 self.remove_all(&written.outdated)?;
                 Ok(true)
@@ -299,7 +302,8 @@ impl Shared {
                 self.melt(&frozen);
                 Ok(false)
             }
-            Err(WriteError::Disk(error)) => Err(error),
+            // The next opening sees which layers there are; all that the new one came from are there still.
+            Err(WriteError::Disk(error) | WriteError::InDoubt(error)) => Err(error),
             Err(WriteError::Old(error)) => Err(DiskError::of("read", "the last checkpoint")(io::Error::other(error))),
         }
     }

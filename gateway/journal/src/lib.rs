@@ -49,6 +49,7 @@ mod salt;
 mod scan;
 mod seal;
 mod shared;
+mod shed;
 pub mod sim;
 mod state;
 mod stats;

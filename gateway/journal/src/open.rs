@@ -196,8 +196,11 @@ fn newest(disk: &dyn Disk, files: &mut Files, patience: &Patience, recovery: &mu
         recovery.checkpoints_refused.push(format!("{name}: {error}"));
         files.other_bytes += bytes;
         match error {
-            // It may be sound, and is left as it is.
-            CheckpointError::Disk(_) => files.refused = Some(name),
+            // It may be sound, and is left as it is; should the journal be opened without it, it goes before events do.
+            CheckpointError::Disk(_) => {
+                files.refused = Some(name.clone());
+                files.aside.push((name, bytes));
+            }
             CheckpointError::Newer(_) | CheckpointError::Damaged(_) => files.unsound.push(name),
         }
     }
@@ -274,7 +277,10 @@ fn set_aside(shared: &Shared, files: &Files, recovery: &mut Recovery) -> Result<
     if !(files.headless.is_empty() && files.unsound.is_empty()) {
         let entries = disk.list().map_err(DiskError::of("list", &disk.place()))?;
         let aside = entries.into_iter().filter(|entry| entry.name.starts_with("damaged-"));
-        hold(&shared.book).aside = aside.map(|entry| (entry.name, entry.bytes)).collect();
+        let aside = aside.map(|entry| (entry.name, entry.bytes));
+        let mut book = hold(&shared.book);
+        let left = std::mem::take(&mut book.aside).into_iter().filter(|(name, _)| !name.starts_with("damaged-"));
+        book.aside = aside.chain(left).collect();
     }
     recovery.set_aside.clone_from(&files.headless);
     Ok(())

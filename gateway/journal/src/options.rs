@@ -30,7 +30,11 @@ pub enum Priority {
     /// What nothing is said about.
     #[default]
     Normal,
-    /// Given up last, and with a segment of its own in reserve: taken still when others have to wait.
+    /// What the cluster can never accept: taken still when those above have to wait, with a segment in reserve, or a full journal could
+    /// not bury what keeps it full. It leaves the alarms theirs.
+    DeadLetter,
+    /// Given up last, and with a segment in reserve that no other may use (alarms may use the dead letters' as well): taken still when
+    /// all others have to wait.
     Alarm,
 }
 
@@ -40,7 +44,8 @@ pub enum WhenFull {
     /// Its events stay, and new ones are not taken: the source has to keep them.
     #[default]
     Refuse,
-    /// Its oldest events make room: a counted gap, that readers see.
+    /// Its oldest events make room: a counted gap, that readers see. Those of alarms and dead letters only for their like, once what is
+    /// kept for them is used up.
     GiveUpOldest,
 }
 
@@ -52,7 +57,8 @@ pub struct Policy {
     /// For want of room.
     pub when_full: WhenFull,
     /// Events older than this are given up, delivered or not: a counted gap. In elapsed time, as far as the gateway ran: no jump of a
-    /// clock makes an event older. They go with the segment that they are in.
+    /// clock makes an event older. They go with the segment that they are in; those that all required groups have had not before it has
+    /// left the hot tail.
     pub keep_for: Option<Duration>,
     /// The newest so many bytes of the topic are kept at least; what is older is given up, delivered or not: a counted gap. Counted are
     /// its batches as they lie on the disk, compressed or not. They go with the segment that they are in, and not before it has left the
@@ -157,7 +163,9 @@ pub enum OptionsError {
         max: usize,
     },
     /// The quota is too small to work in.
-    #[error("quota {bytes} must be at least {min} bytes: four segments and room for checkpoints")]
+    #[error(
+        "quota {bytes} must be at least {min} bytes: four segments, one each for alarms and dead letters, and room for checkpoints and to work in"
+    )]
     Quota {
         /// What was given.
         bytes: u64,
@@ -230,11 +238,17 @@ impl Options {
         self.check_topics()
     }
 
-    /// The least quota: one segment to write, one in reserve for recovery, two to move in, one for alarms if there are any, and room
-    /// for checkpoints.
+    /// The least quota: one segment to write, one in reserve for recovery, two to move in, one for alarms and one for dead letters if
+    /// there are any, room to write what stays of a segment that something is given up of, and room for checkpoints.
     #[must_use]
     pub fn quota_min(&self) -> u64 {
-        (4 + self.reserve() as u64) * self.segment_bytes + 3 * (64 << 10)
+        (4 + self.reserve() as u64) * self.segment_bytes + self.working_room() + 3 * (64 << 10)
+    }
+
+    /// Bytes that neither new files nor cooling may take: in a full journal, what stays of a segment that something is given up of is
+    /// written there.
+    pub(crate) const fn working_room(&self) -> u64 {
+        self.segment_bytes / 4
     }
 
     /// What may become of a topic's events.
@@ -243,13 +257,26 @@ impl Options {
         self.policies.get(topic).copied().unwrap_or_default()
     }
 
-    /// Segments that are kept for alarms.
+    /// Segments that are kept for alarms and dead letters: one for either.
     pub(crate) fn reserve(&self) -> usize {
-        usize::from(self.policies.values().any(|policy| policy.priority == Priority::Alarm))
+        self.reserve_for(Priority::DeadLetter) + self.reserve_for(Priority::Alarm)
+    }
+
+    fn reserve_for(&self, priority: Priority) -> usize {
+        usize::from(self.policies.values().any(|policy| policy.priority == priority))
+    }
+
+    /// Of those, how many events of that priority leave to others.
+    pub(crate) fn left_to_others(&self, priority: Priority) -> usize {
+        match priority {
+            Priority::Bulk | Priority::Normal => self.reserve(),
+            Priority::DeadLetter => self.reserve_for(Priority::Alarm),
+            Priority::Alarm => 0,
+        }
     }
 
     /// How many files of the size of a segment there are before the oldest events that have to be kept are rewritten into cold segments:
-    /// those of a quarter of the quota, but 4 to 16, and the reserve for alarms.
+    /// those of a quarter of the quota, but 4 to 16, and the reserve for alarms and dead letters.
     #[must_use]
     pub fn hot_segments_max(&self) -> usize {
         usize::try_from(self.quota_bytes / 4 / self.segment_bytes.max(1)).unwrap_or(16).clamp(4, 16) + self.reserve()

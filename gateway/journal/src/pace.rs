@@ -6,6 +6,7 @@ use lamppost_event::{Cursor, Group, JournalStopped};
 
 use crate::book::Book;
 use crate::gather::Gathering;
+use crate::options::Priority;
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
@@ -41,8 +42,8 @@ impl Shared {
     }
 
     /// Whether it is worth trying again, if only to hear that the journal has stopped.
-    pub(crate) fn has_room(&self, alarm: bool) -> bool {
-        self.stopped.get().is_some() || hold(&self.gather).has_room(alarm)
+    pub(crate) fn has_room(&self, priority: Priority) -> bool {
+        self.stopped.get().is_some() || hold(&self.gather).has_room(self.options.left_to_others(priority))
     }
 
     pub(crate) fn commit_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
@@ -66,8 +67,7 @@ impl Shared {
             first
         };
         // What waits for room may get it now.
-        let has_room = hold(&self.gather).has_room(false);
-        if !has_room {
+        if !self.has_room(Priority::Normal) {
             self.ask_keeper();
         }
         if first {

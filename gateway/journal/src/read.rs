@@ -9,6 +9,7 @@ use crate::book::{Book, Lease, Segment};
 use crate::format::frame::Frame;
 use crate::format::segment::FRAMES_AT;
 use crate::item::{ItemInPlace, ReadItem, ReadOn, push_records};
+use crate::options::Priority;
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::stops::Stops;
@@ -71,7 +72,7 @@ impl Shared {
         let on = stretch::visit(self, from, bytes_max, visit);
         // What was held while it was read may be what the keeper waits for.
         let waiting = !hold(&self.book).retiring.is_empty();
-        if waiting || !hold(&self.gather).has_room(false) {
+        if waiting || !self.has_room(Priority::Normal) {
             self.ask_keeper();
         }
         Ok(on)

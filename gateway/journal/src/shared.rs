@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) cool_again_ms: AtomicU64,
     /// The same for giving something up.
     pub(crate) shed_again_ms: AtomicU64,
+    /// The same for lending a free file's room.
+    pub(crate) lend_again_ms: AtomicU64,
     /// The same for giving up what is too old.
     pub(crate) expire_again_ms: AtomicU64,
     /// What topics with a bound take in sealed segments. Locked after `book`.

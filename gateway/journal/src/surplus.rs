@@ -9,7 +9,7 @@
 //! **What is counted** are batches as they lie in sealed segments, compressed or not, without frames' heads and padding. No footer tells it:
 //! each sealed segment is read for it once, after it was sealed, made or found at opening, and only where a topic has a bound.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lamppost_event::Topic;
 
@@ -45,7 +45,8 @@ impl Shared {
     /// What is surplus, as far as segments are weighed: beyond one that is not, nothing is.
     pub(crate) fn surplus(&self, book: &Book) -> Surplus {
         let mut weights = hold(&self.weights);
-        weights.0.retain(|known, _| book.segment(known.0).is_some_and(|segment| key(segment) == *known));
+        let there: BTreeSet<Key> = book.segments.iter().map(key).collect();
+        weights.0.retain(|known, _| there.contains(known));
         let bound = |topic: &Topic| self.options.policy(topic).keep_bytes;
         let mut newer: BTreeMap<Topic, u64> = BTreeMap::new();
         let mut surplus = Surplus { beyond: Vec::new(), unweighed: None };

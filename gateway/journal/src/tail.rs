@@ -174,7 +174,7 @@ impl Shared {
             quota_bytes: self.options.quota_bytes,
             reason,
         };
-        while !self.may_grow() {
+        while !self.may_grow(0) {
             if !self.drop_aside()? {
                 return Err(no_room("the quota is used up".to_owned()));
             }

@@ -140,12 +140,13 @@ fn without_leave_to_give_anything_up_sources_wait_and_alarms_do_not() {
         while site.offer("traffic") {}
     }
     assert!(!site.offer("energy"));
-    let mut alarms = 0;
+    // An alarm may begin a segment: then the one before can be compressed, and others have room once more.
+    let (mut alarms, mut alone) = (0, 0);
     while site.offer("alarms") {
         alarms += 1;
-        assert!(!site.offer("traffic"), "the reserve is for alarms alone");
+        alone = if site.offer("traffic") { 0 } else { alone + 1 };
     }
-    assert!(alarms >= 10, "{alarms} alarms were taken");
+    assert!(alone >= 10, "{alone} of {alarms} alarms were taken while others had to wait");
     assert!(site.journal.stats().given_up.is_empty());
     let found = site.account();
     for name in ["traffic", "alarms"] {
@@ -303,4 +304,70 @@ fn without_a_cluster_a_bound_in_bytes_leaves_the_room_to_others() {
         gone
     });
     assert!(first_energy[0] > 30 && first_energy[1] == 0, "energy that had to go: {first_energy:?}");
+}
+
+#[test]
+fn what_is_too_old_and_was_delivered_costs_no_cold_byte() {
+    let mut options = options(1);
+    options.quota_bytes = 40 * options.segment_bytes;
+    let hour = Duration::from_secs(3_600);
+    options.policies.insert(topic("traffic"), Policy { keep_for: Some(hour), ..Policy::default() });
+    let mut site = Site::new(SimDisk::new(9), &options);
+    for n in 0..80 {
+        // The last segment is without traffic: it has events to come.
+        assert!(site.offer(if n < 60 { ["energy", "traffic"][n % 2] } else { "energy" }));
+    }
+    let deliver = |site: &Site, name: &str| {
+        let at = TopicPartition { topic: topic(name), partition: Partition(0) };
+        let next = Offset(site.taken[name].len() as u64);
+        site.journal.commit_cursors(&group(), &[Cursor { at, next }]).unwrap();
+    };
+    // Energy waits, and keeps its segments.
+    deliver(&site, "traffic");
+    site.clock.turn(4_000_000);
+    for _ in 0..20 {
+        site.hand.commit().unwrap();
+        site.hand.keep().unwrap();
+    }
+    let stats = site.journal.stats();
+    assert!(stats.segments_used > 2 && stats.segments_cold == 0, "{stats:?}");
+    assert_eq!((stats.cold_bytes_written, stats.given_up.len()), (0, 0), "{stats:?}");
+    // What is rewritten anyway is rewritten without it.
+    let mut cold = 0;
+    for _ in 0..400 {
+        let before = site.journal.stats().cooled;
+        assert!(site.offer("energy"));
+        if site.journal.stats().cooled > before {
+            cold = cold.max(bytes_of(&site.disk, "traffic").0);
+        }
+    }
+    let stats = site.journal.stats();
+    assert!(stats.cooled > 3 && stats.given_up.is_empty(), "{stats:?}");
+    assert_eq!(cold, 0, "bytes of traffic were rewritten, only to go again");
+}
+
+#[test]
+fn what_is_too_old_goes_at_once_after_an_opening_whatever_there_is_to_weigh() {
+    let mut options = options(1);
+    options.quota_bytes = 40 * options.segment_bytes;
+    let hour = Duration::from_secs(3_600);
+    options.policies.insert(topic("traffic"), Policy { keep_for: Some(hour), ..Policy::default() });
+    options.policies.insert(topic("energy"), Policy { keep_bytes: Some(1 << 30), ..Policy::default() });
+    let disk = SimDisk::new(10);
+    let mut site = Site::new(disk.clone(), &options);
+    for n in 0..400 {
+        assert!(site.offer(["energy", "traffic"][n % 2]));
+    }
+    let segments = site.journal.stats().segments_used;
+    assert!(segments > 8);
+    drop((site.journal, site.hand));
+    disk.process_killed();
+    let clock = HandClock::new();
+    clock.turn(4_000_000);
+    let (journal, hand, _) = Journal::open_by_hand(Arc::new(disk), options, clock).unwrap();
+    // One segment is weighed at a time.
+    for _ in 0..3 {
+        hand.keep().unwrap();
+    }
+    assert!(!journal.stats().given_up.is_empty(), "{:?}", journal.stats());
 }

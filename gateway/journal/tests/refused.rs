@@ -104,3 +104,41 @@ fn a_disk_that_never_answers_does_not_keep_the_journal_shut_and_its_file_is_kept
     assert!(bytes as u64 <= quota, "{bytes} of {quota}");
     drop(Arc::new(journal));
 }
+
+/// A disk that never gives the newest checkpoint: the journal goes on without it, and it is not in the way for good.
+#[test]
+fn a_checkpoint_that_opening_was_refused_gives_way_to_the_next_or_to_events() {
+    for again in [false, true] {
+        let disk = SimDisk::new(1);
+        let mut options = Options { refusals_max: 0, ..small_options(1) };
+        options.required = vec![world::group()];
+        let (journal, hand, _) = open(&disk, &options);
+        append(&journal, 0, "an event");
+        hand.commit().unwrap();
+        assert!(hand.checkpoint().unwrap());
+        drop((journal, hand));
+        disk.process_killed();
+        let refused = disk.names().into_iter().find(|name| name.starts_with("checkpoint-")).unwrap();
+        disk.fail_reads(&refused, 0..u64::MAX, lamppost_journal::sim::Times::Always);
+        let (journal, hand, recovery) = open(&disk, &options);
+        assert_eq!(recovery.checkpoints_refused.len(), 1, "{recovery:?}");
+        if again {
+            // The next one has the same name.
+            disk.mend_reads();
+            assert!(hand.checkpoint().unwrap());
+            assert!(disk.names().contains(&refused));
+        }
+        assert_eq!(journal.stats().disk_bytes, disk.bytes(), "each file is counted once");
+        for n in 0..4_000 {
+            let record = world::record(&format!("{n} {}", "x".repeat(900)));
+            drop(journal.append(&world::topic(), lamppost_event::Partition(1), record, None));
+            hand.commit().unwrap();
+            hand.keep().unwrap();
+            if !disk.names().contains(&refused) {
+                break;
+            }
+        }
+        assert!(!disk.names().contains(&refused), "it is there still: {:?}", disk.names());
+        assert_eq!(journal.stats().disk_bytes, disk.bytes(), "and is counted no more");
+    }
+}

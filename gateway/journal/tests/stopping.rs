@@ -114,3 +114,40 @@ fn wait_durable(journal: &Journal, commit: Commit) -> Option<Result<Commit, Jour
         told
     })
 }
+
+/// Whether the new layer's name is durable is not known then: nothing may go on as if there were no such layer, or as if there were.
+#[test]
+fn a_folder_that_can_not_be_flushed_after_a_checkpoint_was_named_stops_the_journal() {
+    let (full, broken) = (
+        Faults { fill_next_dir_flush: true, ..Faults::default() },
+        Faults { fail_next_dir_flush: true, ..Faults::default() },
+    );
+    let mut named = [0; 2];
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let (journal, hand, _) = open(&disk, &small_options(1));
+        journal.put_state(b"first", Some("1".into())).unwrap();
+        hand.commit().unwrap();
+        assert!(hand.checkpoint().unwrap());
+        journal.put_state(b"second", Some("2".into())).unwrap();
+        hand.commit().unwrap();
+        let before = disk.names();
+        disk.set_faults(if seed % 2 == 0 { full } else { broken });
+        let stopped = hand.checkpoint().expect_err("the flush of the folder failed");
+        assert!(stopped.reason.contains("flush the folder for checkpoint-"), "{stopped:?}");
+        assert!(before.iter().all(|name| disk.names().contains(name)), "what it was made from is there still");
+        assert!(hand.checkpoint().is_err() && hand.commit().is_err() && journal.durable().is_err(), "no second try");
+        drop((journal, hand));
+        disk.power_cut();
+        named[usize::from(disk.names().len() > before.len())] += 1;
+        let (journal, hand, recovery) = open(&disk, &small_options(2));
+        assert!(recovery.unproved.is_none() && recovery.checkpoints_refused.is_empty(), "{recovery:?}");
+        for (key, value) in [(&b"first"[..], "1"), (b"second", "2")] {
+            assert_eq!(journal.state_get(key).unwrap(), Some(value.into()), "seed {seed}");
+        }
+        assert!(hand.checkpoint().unwrap(), "opened again it goes on");
+        let bytes = disk.bytes();
+        assert_eq!(journal.stats().disk_bytes, bytes, "each file is counted");
+    }
+    assert!(named.iter().all(|times| *times > 3), "the name was lost and was there: {named:?}");
+}

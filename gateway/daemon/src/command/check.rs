@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lamppost_event::Topic;
-use lamppost_journal::{Policy, WhenFull};
+use lamppost_journal::{Policy, Priority, WhenFull};
 
 use crate::config::value::Size;
 use crate::config::{self, Config};
@@ -110,7 +110,12 @@ fn topics(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
         if policy == Policy::default() {
             continue;
         }
-        let priority = format!("{:?}", policy.priority).to_lowercase();
+        let priority = match policy.priority {
+            Priority::Bulk => "bulk",
+            Priority::Normal => "normal",
+            Priority::DeadLetter => "above all but alarms",
+            Priority::Alarm => "alarm",
+        };
         let full = match policy.when_full {
             WhenFull::Refuse => "when full its senders wait",
             WhenFull::GiveUpOldest => "when full its oldest events go, delivered or not",
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_become_of_events_is_said_and_dead_letters_are_alarms() {
+    fn what_may_become_of_events_is_said_and_dead_letters_come_next_to_alarms() {
         let mut out = Vec::new();
         let text = "[topics.air]\npriority = \"bulk\"\nwhen_full = \"give-up-oldest\"\nkeep_for = \"7d\"\nkeep_bytes = \"48MiB\"\n";
         describe(&config::parse(text).unwrap(), &mut out).unwrap();
@@ -215,7 +220,7 @@ mod tests {
             text.contains("air   priority bulk; when full its oldest events go, delivered or not; kept for 168 h; kept up to 48MiB, delivered or not"),
             "{text}"
         );
-        assert!(text.contains("dead-letters   priority alarm"), "{text}");
+        assert!(text.contains("dead-letters   priority above all but alarms"), "{text}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use lamppost_event::{
     into_record,
 };
 use lamppost_forward::{DeadLetters, Poison};
-use lamppost_journal::{AppendError, Journal, Mark, Marked};
+use lamppost_journal::{AppendError, Journal, Mark, Marked, Priority};
 use lamppost_route::{Routed, Routes};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
@@ -178,9 +178,9 @@ impl DeadLetters for JournalIntake {
             let commit = loop {
                 match self.journal.append(&event.topic, partition, record.clone(), None) {
                     Ok(appended) => break appended.commit,
-                    // Dead letters have the alarms' reserve: what they wait for must not be everybody's room.
+                    // Dead letters have a reserve: what they wait for must not be everybody's room.
                     Err(AppendError::Full(_)) => {
-                        self.journal.room_for_alarms().await;
+                        self.journal.room_for(Priority::DeadLetter).await;
                         // There may be room for a small event and none for this one.
                         tokio::time::sleep(BURY_PAUSE).await;
                     }

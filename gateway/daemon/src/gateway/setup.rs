@@ -70,12 +70,12 @@ pub(crate) fn journal_options(config: &Config) -> Options {
     }
 }
 
-/// What may become of the topics' events. The dead letters have the alarms' reserve, configured or not: a full journal must still
-/// be able to bury what the cluster can never accept.
+/// What may become of the topics' events. The dead letters have a reserve, configured or not: a full journal must still be able to bury
+/// what the cluster can never accept.
 fn policies(config: &Config) -> BTreeMap<Topic, Policy> {
     let set = config.topics.iter().map(|(topic, settings)| (topic.clone(), settings.policy));
-    let buried = (dead_letters(), Policy { priority: Priority::Alarm, ..Policy::default() });
-    // What is configured for them stands: its priority is an alarm's as well.
+    let buried = (dead_letters(), Policy { priority: Priority::DeadLetter, ..Policy::default() });
+    // What is configured for them stands: its priority is the same.
     std::iter::once(buried).chain(set).collect()
 }
 

@@ -49,7 +49,8 @@ pub(crate) fn write(
     let forgotten = writer.write(old.merged(lowest, above, &[])).map_err(|error| error.at(&temporary))?;
     file.flush().map_err(DiskError::of("flush", &temporary))?;
     disk.rename(&temporary, &name).map_err(DiskError::of("rename", &temporary))?;
-    disk.flush_dir().map_err(DiskError::of("flush the folder for", &name))?;
+    // From here on it may count: whatever fails now is a failure.
+    disk.flush_dir().map_err(|error| WriteError::InDoubt(DiskError::of("flush the folder for", &name)(error)))?;
     let layer = Arc::new(Layer::open(disk, &name, Access::Write, false)?);
     let (bytes, mut stack, mut outdated) = (layer.bytes, old.clone(), Vec::new());
     let mut replaced = Vec::new();
@@ -74,8 +75,12 @@ pub(crate) fn bytes_of(changes: &Changes) -> u64 {
 /// Why a checkpoint could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
+    /// There is no new layer.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// There is, or there is not.
+    #[error(transparent)]
+    InDoubt(DiskError),
     #[error("the checkpoint before can't be read: {0}")]
     Old(#[from] CheckpointError),
 }

@@ -15,6 +15,8 @@ pub struct Faults {
     pub fail_next_flush: bool,
     /// The next flush of the directory fails.
     pub fail_next_dir_flush: bool,
+    /// The next flush of the directory fails with ENOSPC.
+    pub fill_next_dir_flush: bool,
     /// The next write fails, half done.
     pub fail_next_write: bool,
     /// Files may take no more than this in all; beyond it is ENOSPC.

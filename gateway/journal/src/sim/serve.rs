@@ -111,6 +111,9 @@ impl Disk for SimDisk {
         if std::mem::take(&mut state.faults.fail_next_dir_flush) {
             return Err(refused());
         }
+        if std::mem::take(&mut state.faults.fill_next_dir_flush) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if !state.faults.ignore_flushes {
             state.durable_names = state.names.clone();
             state.pending.clear();

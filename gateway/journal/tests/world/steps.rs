@@ -197,10 +197,10 @@ impl World<'_> {
     fn commit(&mut self, journal: &Journal, hand: &Hand) -> Outcome {
         // The least that a commit takes.
         self.reserve.used += 4096;
-        let alarms = self.model.pending.iter().any(|(_, key, _)| self.model.topics.is_alarm(key.0));
+        let reserved = self.model.pending.iter().any(|(_, key, _)| self.model.topics.has_reserve(key.0));
         if hand.commit() == Ok(true) {
-            // A commit takes all cursors along, in histories as small as these; but what is kept for alarms is for alarms alone.
-            if !alarms {
+            // A commit takes all cursors along, in histories as small as these; but what is kept for some is for those alone.
+            if !reserved {
                 self.model.followers.iter_mut().flat_map(|follower| &mut follower.cursors).for_each(Ways::settle);
             }
             self.model.state.settle();

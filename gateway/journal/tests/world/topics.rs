@@ -40,7 +40,7 @@ fn when_full(random: &mut SplitMix64, give_up_one_in: u64) -> WhenFull {
 
 impl Topics {
     /// Two or three topics: bulk that may go, another that has to stay (or goes for its age or size, or for want of room once no bulk is
-    /// left), and maybe alarms.
+    /// left; maybe dead letters), and maybe alarms.
     pub fn draw(random: &mut SplitMix64) -> Self {
         let alarms = random.chance(2, 3);
         let names: [(&str, u16); 3] = [("bulk", 0), ("air", 0), if alarms { ("alarms", 0) } else { ("air", 1) }];
@@ -55,7 +55,7 @@ impl Topics {
         };
         policies.insert(user("bulk"), bulk);
         let air = Policy {
-            priority: Priority::Normal,
+            priority: if random.chance(1, 3) { Priority::DeadLetter } else { Priority::Normal },
             when_full: when_full(random, 4),
             keep_for: keep_for(random, 5),
             keep_bytes: keep_bytes(random, 5),
@@ -92,6 +92,11 @@ impl Topics {
 
     pub fn policy(&self, slot: u16) -> Policy {
         self.policies.get(&self.at(slot).topic).copied().unwrap_or_default()
+    }
+
+    /// Its events are taken where others have to wait.
+    pub fn has_reserve(&self, slot: u16) -> bool {
+        self.policy(slot).priority >= Priority::DeadLetter
     }
 
     pub fn is_alarm(&self, slot: u16) -> bool {

@@ -1,0 +1,155 @@
+//! Making room in a full journal: what the topics' policies allow is given up, the least important first, and of that the oldest.
+//!
+//! What has a reserve (alarms, dead letters) goes only for its like, once the reserve is used up. By then all of it may lie in the one
+//! segment that is written to: that one is ended early. The next one begins in the last free file, and nothing is written into it before
+//! the one that was ended has come free: whenever the power fails, there is a file for recovery to write in.
+//!
+//! What stays of a segment is written anew before the segment goes. There is a little room for that which nothing else may take
+//! (`Options::working_room`); where it is too little, a free file's room is lent, be it the reserve's.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lamppost_event::Topic;
+
+use crate::book::{Book, Segment};
+use crate::disk::DiskError;
+use crate::format::PAGE;
+use crate::format::segment::FRAMES_AT;
+use crate::give_up::{PAUSE_MS, Victim, victim};
+use crate::options::{Priority, WhenFull};
+use crate::shared::Shared;
+use crate::waiting::hold;
+
+const NO_ROOM: &str = "given up for want of room";
+
+/// After room was lent in vain, it is lent again only after this.
+const LENT_PAUSE_MS: u64 = 600_000;
+
+/// A cold segment of nothing but gaps takes no more.
+const COLD_BYTES_LEAST: u64 = FRAMES_AT + 2 * PAGE as u64;
+
+impl Shared {
+    /// Gives up the oldest events of the least important topics that allow it. False if none does.
+    pub(crate) fn shed(&self) -> Result<bool, DiskError> {
+        if self.now_ms() < self.shed_again_ms.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let mut tried = false;
+        // Where a lower priority's oldest can't be taken out for want of room to write what stays, the next may be a whole segment.
+        for priority in [Priority::Bulk, Priority::Normal, Priority::DeadLetter, Priority::Alarm] {
+            let Some(victim) = self.least_loss(priority)? else { continue };
+            let lent = || self.in_lent_room(victim.number, Some(&victim), &|| self.give_up(&victim));
+            if self.give_up(&victim)? || (victim.pays() && lent()?) {
+                self.cool_again_ms.store(0, Ordering::Relaxed);
+                return Ok(true);
+            }
+            tried = true;
+        }
+        if tried {
+            // Trying wears the card.
+            self.shed_again_ms.store(self.now_ms() + PAUSE_MS, Ordering::Relaxed);
+        }
+        Ok(false)
+    }
+
+    /// What of that priority goes first. `None` if nothing of it may go now.
+    fn least_loss(&self, priority: Priority) -> Result<Option<Victim>, DiskError> {
+        if priority < Priority::DeadLetter {
+            return Ok(self.oldest_that_may_go(priority, &|_| true));
+        }
+        let left = self.options.left_to_others(priority);
+        if hold(&self.gather).has_space_for(left) {
+            return Ok(None);
+        }
+        // Among what others keep there may be a few of them everywhere: giving those up makes no room.
+        if let Some(victim) = self.oldest_that_may_go(priority, &Victim::pays) {
+            return Ok(Some(victim));
+        }
+        let ended = self.end_early(priority)?;
+        Ok(ended.or_else(|| self.oldest_that_may_go(priority, &|_| true)))
+    }
+
+    fn oldest_that_may_go(&self, priority: Priority, wanted: &dyn Fn(&Victim) -> bool) -> Option<Victim> {
+        let book = hold(&self.book);
+        let sealed = book.segments.len().saturating_sub(1);
+        book.segments.iter().take(sealed).filter_map(|segment| self.may_go(&book, segment, priority)).find(wanted)
+    }
+
+    fn may_go(&self, book: &Book, segment: &Segment, priority: Priority) -> Option<Victim> {
+        let spare = |topic: &Topic| {
+            let policy = self.options.policy(topic);
+            policy.priority == priority && policy.when_full == WhenFull::GiveUpOldest
+        };
+        victim(book, segment, NO_ROOM, &spare)
+    }
+
+    /// Ends the segment that is written to, if it is worth giving up what it holds of that priority, and that will find room to work in.
+    fn end_early(&self, priority: Priority) -> Result<Option<Victim>, DiskError> {
+        let worth = |book: &Book| {
+            let segment = book.segments.back()?;
+            let victim = self.may_go(book, segment, priority).filter(Victim::pays)?;
+            let enough = self.room_for_cold(book) >= victim.share_that_stays(segment.end) + COLD_BYTES_LEAST;
+            let covered = book.checkpoint.covered() >= segment.last_commit;
+            enough.then_some((victim, covered))
+        };
+        let Some((_, covered)) = worth(&hold(&self.book)) else { return Ok(None) };
+        if !covered && !self.checkpoint()? {
+            return Ok(None);
+        }
+        let mut writer = hold(&self.writer);
+        let Some((victim, _)) = worth(&hold(&self.book)) else { return Ok(None) };
+        let begun =
+            if self.running().is_ok() { hold(&self.gather).roll(self.options.left_to_others(priority)) } else { None };
+        let Some(first_commit) = begun else { return Ok(None) };
+        self.roll(&mut writer, first_commit)?;
+        Ok(Some(victim))
+    }
+
+    /// Writes a segment anew in the room of a free file, which is removed; the segment's own comes in its place, or another one as
+    /// soon as there is room. False if it was not done.
+    pub(crate) fn in_lent_room(
+        &self,
+        number: u64,
+        victim: Option<&Victim>,
+        work: &dyn Fn() -> Result<bool, DiskError>,
+    ) -> Result<bool, DiskError> {
+        // Meanwhile less can be written, or nothing: not before nothing can be written anyway.
+        if self.now_ms() < self.lend_again_ms.load(Ordering::Relaxed) || hold(&self.gather).has_space() {
+            return Ok(false);
+        }
+        let covered = {
+            let book = hold(&self.book);
+            let covered = book.checkpoint.covered();
+            book.segment(number).is_none_or(|segment| segment.lease.head.cold || segment.last_commit <= covered)
+        };
+        let before = hold(&self.book).free.len();
+        // Not in the lent room: that would be gone.
+        if !(covered || self.checkpoint()?) || !self.may_lend(number, victim) || !self.remove_free()? {
+            return Ok(false);
+        }
+        let done = work()?;
+        if !done {
+            // It costs a file of zeros.
+            self.lend_again_ms.store(self.now_ms() + LENT_PAUSE_MS, Ordering::Relaxed);
+        }
+        let fewer = hold(&self.book).free.len() < before;
+        if fewer && self.may_grow(0) {
+            self.grow()?;
+        }
+        Ok(done)
+    }
+
+    /// Whether a segment has room in that of a free file, and there will be another file.
+    fn may_lend(&self, number: u64, victim: Option<&Victim>) -> bool {
+        let book = hold(&self.book);
+        let Some(segment) = book.segment(number) else { return false };
+        // As long as a reader holds it, its file does not come free.
+        let held = Arc::strong_count(&segment.lease) > 1 || !book.retiring.is_empty();
+        let bytes = victim.map_or(segment.extent, |victim| victim.share_that_stays(segment.extent)) + COLD_BYTES_LEAST;
+        let taken = book.bytes(self.options.segment_bytes) + self.checkpoint_room(&book);
+        // With less than nothing left of the quota there would be none.
+        let room = self.options.quota_bytes.checked_sub(taken);
+        !held && room.is_some_and(|room| room + self.options.segment_bytes >= bytes)
+    }
+}
