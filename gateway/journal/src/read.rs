@@ -114,8 +114,10 @@ impl Shared {
         while let Some(stretch) = place.and_then(|place| stretch_at(&hold(&self.book), place)) {
             let mut ignored = 0;
             let behind = self.read_stretch(&stretch, usize::MAX, &mut ignored, &mut |frame, gaps| {
-                for gap in gaps {
+                for mut gap in gaps {
                     if gap.at == *at && gap.to > next {
+                        // What is missing before it as well was told of in a segment before the first that was looked at.
+                        gap.from = gap.from.min(next);
                         next = gap.to;
                         items.push(ReadItem::Gap(gap));
                     }
