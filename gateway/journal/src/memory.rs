@@ -111,7 +111,11 @@ mod tests {
         static OWN: Pool = Pool::new();
         let waiting = || OWN.waiting().iter().map(Vec::len).sum::<usize>();
         drop((0..10).map(|_| OWN.take(1 << 20)).collect::<Vec<_>>());
-        assert_eq!(waiting(), (1 << 20) + PAGE, "one of the ten: two and their rooms to begin with a page are too much");
+        assert_eq!(
+            waiting(),
+            (1 << 20) + PAGE,
+            "one of the ten: two and their rooms to begin with a page are too much"
+        );
         drop(OWN.take(WAITING_BYTES_MAX));
         assert_eq!(waiting(), 0, "the one that was too small went for it, and it was too large itself");
     }
