@@ -35,10 +35,9 @@ impl Ends {
 
     /// Where a checkpoint knows of more offsets than the log holds, the log has lost them.
     pub(crate) fn checkpoint(&mut self, at: TopicPartition, next: Offset) {
-        if self.kept.contains_key(&at) {
-            self.reach(&at, next, LOST);
-        } else {
-            self.kept.insert(at, Kept { first: next, next });
+        match self.kept.get(&at) {
+            Some(_) => self.reach(&at, next, LOST),
+            None => drop(self.kept.insert(at, Kept { first: next, next })),
         }
     }
 

@@ -165,13 +165,6 @@ impl Gathering {
         2 * crate::format::PAGE + self.frame_bytes_max / 16 <= self.limit(self.reserve)
     }
 
-    /// Whoever waits with something is not told of room before there is some for it.
-    fn note_wanted(&mut self, left: usize, cost: usize, fits: bool) {
-        if let Some(wanted) = self.wanted.get_mut(left).filter(|wanted| !fits || cost >= **wanted) {
-            *wanted = if fits { 0 } else { cost };
-        }
-    }
-
     fn wanted(&self, left: usize) -> usize {
         self.wanted.get(left).copied().unwrap_or_default().max(crate::format::PAGE)
     }
@@ -192,9 +185,7 @@ impl Gathering {
         let bound = || BATCH_HEAD + ENTRY + 1 + place.topic.as_str().len() + event_bytes + 64;
         let cost = known.map_or_else(bound, Cost::bytes);
         let mark_cost = mark.as_ref().map_or(0, |(key, value)| key.len() + value.len() + STATE_OVERHEAD);
-        let fits = self.fits(cost + mark_cost, left);
-        self.note_wanted(left, cost + mark_cost, fits);
-        if !fits {
+        if !self.is_room_for(cost + mark_cost, left) {
             return None;
         }
         let batch = if known.is_some() { batch } else { self.open_batch(index, offset, record) };
@@ -212,6 +203,16 @@ impl Gathering {
         Some(offset)
     }
 
+    /// Whether events or state may be taken, with `more` bytes. What is refused is remembered: whoever waits with it is not told of room
+    /// before there is some for it.
+    fn is_room_for(&mut self, more: usize, left: usize) -> bool {
+        let fits = self.fits(more, left);
+        if let Some(wanted) = self.wanted.get_mut(left).filter(|wanted| !fits || more >= **wanted) {
+            *wanted = if fits { 0 } else { more };
+        }
+        fits
+    }
+
     fn open_batch(&mut self, index: usize, base: Offset, first: &StoredRecord) -> u32 {
         let mut builder = self.spare.pop().unwrap_or_default();
         builder.begin(base, first.timestamp);
@@ -221,9 +222,7 @@ impl Gathering {
 
     /// Takes a change of state. False if there is no room.
     pub(crate) fn push_state(&mut self, key: Bytes, value: Option<Bytes>) -> bool {
-        let cost = state_cost(&key, value.as_ref());
-        let fits = self.fits(cost, self.reserve);
-        self.note_wanted(self.reserve, cost, fits);
+        let fits = self.is_room_for(state_cost(&key, value.as_ref()), self.reserve);
         if fits {
             self.put(key, value);
         }
