@@ -35,10 +35,8 @@ impl Ends {
 
     /// Where a checkpoint knows of more offsets than the log holds, the log has lost them.
     pub(crate) fn checkpoint(&mut self, at: TopicPartition, next: Offset) {
-        match self.kept.get(&at) {
-            Some(_) => self.reach(&at, next, LOST),
-            None => drop(self.kept.insert(at, Kept { first: next, next })),
-        }
+        self.kept.entry(at.clone()).or_insert(Kept { first: next, next });
+        self.reach(&at, next, LOST);
     }
 
     fn reach(&mut self, at: &TopicPartition, to: Offset, reason: &str) {

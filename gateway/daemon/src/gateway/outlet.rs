@@ -5,7 +5,11 @@ use lamppost_event::{
     Origin, Outlet, Position, RecordError, Resume, SourceKind, Stored, StoredRecord, Topic, TopicShape, Waiting,
     decode_event,
 };
-use lamppost_journal::{Journal, ReadItem, ReadRecord};
+use lamppost_journal::{ItemInPlace, Journal, ReadItem, ReadRecord};
+
+/// What an event takes in the journal, about: for how many room is made at once, and for how many at most.
+const EVENT_BYTES: usize = 160;
+const ITEMS_MAX: usize = 8192;
 
 /// The journal, read as events.
 pub(crate) struct JournalOutlet {
@@ -24,6 +28,18 @@ pub(crate) fn item(item: ReadItem) -> Item {
         ReadItem::Gap(gap) => Item::Gap(gap),
         ReadItem::Record(ReadRecord { topic, partition, offset, epoch, record }) => {
             Item::Event(Stored { partition, offset, epoch, event: event(&topic, record) })
+        }
+    }
+}
+
+/// The same where it lies in memory: nothing is made of it but the event.
+pub(crate) fn item_in_place(item: ItemInPlace<'_>) -> Item {
+    match item {
+        ItemInPlace::Gap(gap) => Item::Gap(gap),
+        ItemInPlace::Record(record) => {
+            let decoded = decode_event(record.topic, record.stored());
+            let event = decoded.unwrap_or_else(|error| undecoded(record.topic.clone(), record.stored(), error));
+            Item::Event(Stored { partition: record.partition, offset: record.offset, epoch: record.epoch, event })
         }
     }
 }
@@ -69,8 +85,9 @@ impl Outlet for JournalOutlet {
     }
 
     fn read(&self, from: Position, bytes_max: usize) -> Result<Chunk, JournalStopped> {
-        let chunk = self.journal.read(from, bytes_max)?;
-        Ok(Chunk { items: chunk.items.into_iter().map(item).collect(), next: chunk.next, caught_up: chunk.caught_up })
+        let mut items = Vec::with_capacity((bytes_max / EVENT_BYTES).min(ITEMS_MAX));
+        let on = self.journal.read_in_place(from, bytes_max, |item| items.push(item_in_place(item)))?;
+        Ok(Chunk { items, next: on.next, caught_up: on.caught_up })
     }
 
     fn commit(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
@@ -84,8 +101,12 @@ impl Outlet for JournalOutlet {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
-    use lamppost_event::{Epoch, Offset, Partition, WallTime};
+    use lamppost_event::{Epoch, Offset, Partition, WallTime, encode_event};
+    use lamppost_journal::sim::SimDisk;
+    use lamppost_journal::{Options, TopicOptions};
 
     use super::*;
 
@@ -103,5 +124,56 @@ mod tests {
         assert_eq!((stored.offset, stored.event.device.as_str()), (Offset(4), "node-7"));
         assert_eq!(stored.event.payload.as_ref(), b"21.5");
         assert!(stored.event.reason.unwrap().contains("version 9"));
+    }
+
+    /// A clock that nobody asks.
+    struct Noon;
+
+    impl lamppost_event::Clock for Noon {
+        fn now(&self) -> lamppost_event::Now {
+            let (wall, quality) = (WallTime(1_800_000_000_000), ClockQuality::Synced);
+            lamppost_event::Now { wall, monotonic: Monotonic(5), boot: BootId(7), quality }
+        }
+    }
+
+    #[test]
+    fn what_is_read_for_the_forwarder_is_what_was_stored_in_its_order_and_stays_once_the_memory_is_read_into_again() {
+        let topic = Topic::new("air").unwrap();
+        let topics = vec![TopicOptions { topic: topic.clone(), partitions: 1, linger: None }];
+        let mut options = Options { topics, segment_bytes: 1 << 20, ..Options::default() };
+        (options.frame_bytes_max, options.event_bytes_max) = (128 << 10, 16 << 10);
+        options.quota_bytes = options.quota_min();
+        let (journal, hand, _) = Journal::open_by_hand(Arc::new(SimDisk::new(1)), options, Arc::new(Noon)).unwrap();
+        let events: Vec<Event> = (0..600_usize)
+            .map(|n| {
+                let newer = StoredRecord {
+                    timestamp: WallTime(5),
+                    key: Bytes::from_static(b"node-7"),
+                    value: Some(vec![b'a' + (n % 26) as u8; 300].into()),
+                    header: Bytes::from_static(&[9, 0, 0]),
+                };
+                undecoded(topic.clone(), newer, RecordError::Version(9))
+            })
+            .collect();
+        for (n, event) in events.iter().enumerate() {
+            journal.append(&topic, Partition(0), encode_event(event), None).unwrap();
+            if n % 50 == 49 {
+                hand.commit().unwrap();
+            }
+        }
+        let outlet = JournalOutlet::new(journal, Vec::new());
+        let (mut from, mut read) = (Position(0), Vec::new());
+        loop {
+            let chunk = outlet.read(from, 10_000).unwrap();
+            (from, read) = (chunk.next, [read, chunk.items].concat());
+            if chunk.caught_up {
+                break;
+            }
+        }
+        assert_eq!(read.len(), events.len());
+        for (n, (item, event)) in read.into_iter().zip(events).enumerate() {
+            let Item::Event(stored) = item else { panic!("{item:?}") };
+            assert_eq!((stored.offset.0, stored.event), (n as u64, event));
+        }
     }
 }
