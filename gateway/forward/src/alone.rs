@@ -94,6 +94,11 @@ impl Alone {
         self.items.push_front(item);
     }
 
+    /// Whether an event's own time was refused.
+    pub(crate) const fn met_untimely(&self) -> bool {
+        self.untimely.is_some()
+    }
+
     /// Which time the event goes out with.
     fn timing(&self, stored: &Stored, bounds: Bounds) -> Timing {
         if self.untimely == Some((stored.partition, stored.offset)) { Timing::Sending } else { Timing::Own(bounds) }

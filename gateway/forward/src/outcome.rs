@@ -168,6 +168,10 @@ impl Engine {
     }
 
     fn stepped(&mut self, topic: &Topic, alone: Box<Alone>, step: Step) {
+        if alone.met_untimely() {
+            // Of a batch the brokers only say that a record is invalid.
+            self.ask_bounds(topic);
+        }
         let Some(lane) = self.lanes.get_mut(topic) else { return };
         lane.busy = false;
         lane.at = alone.at;
