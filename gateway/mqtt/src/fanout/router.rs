@@ -56,13 +56,16 @@ impl Living {
         let (answer, opened) = mpsc::channel();
         let of_it = router.clone();
         let open_links = move || {
-            let open = |name| LinkBuilder::new(name, of_it.clone()).build().map(|(link, answers, _)| (link, answers));
+            let open = |name| -> Result<Ends, Dead> {
+                let built = LinkBuilder::new(name, of_it.clone()).build();
+                built.map(|(link, answers, _)| (link, answers)).map_err(|_| Dead)
+            };
             // Who gave up waiting needs no answer.
             drop(answer.send(open("feed").and_then(|feed| Ok((feed, open("out")?)))));
         };
         std::thread::Builder::new().name("mqtt-connector".into()).spawn(open_links).map_err(|_| Dead)?;
         let opened = opened.recv_timeout(START_PATIENCE).map_err(|_| Dead)?;
-        let ((feed, answers), (mut out, link)): (Ends, Ends) = opened.map_err(|_| Dead)?;
+        let ((feed, answers), (mut out, link)): (Ends, Ends) = opened?;
         send(&mut out, Packet::Subscribe(everything(), None))?;
         let living = Self {
             feed,
@@ -85,7 +88,7 @@ impl Living {
     /// The last word. The router's own thread stays.
     pub(super) fn end(mut self) {
         // One that died has nobody to tell.
-        let _ = self.publish(Bytes::from_static(b"-"));
+        self.publish(Bytes::from_static(b"-")).unwrap_or(());
     }
 
     /// Wakes a link that is gone, which the router does not survive.

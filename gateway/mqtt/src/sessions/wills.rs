@@ -65,7 +65,7 @@ impl Wills {
     fn decide(&mut self, device: &DeviceId, fate: Fate) {
         if let Some(waiting) = self.waiting.remove(device) {
             // One whose time has come meanwhile does not hear of it.
-            let _ = waiting.fate.send(fate);
+            waiting.fate.send(fate).unwrap_or_default();
         }
     }
 }
