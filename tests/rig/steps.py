@@ -64,7 +64,7 @@ _STORIES_SPARE = {
 }
 _CARD = "cd tests/rig/card && CARGO_TARGET_DIR=../../../target/card cargo"
 _FUZZED = ("frame", "batch", "checkpoint", "recovery")
-_FUZZED_MQTT = ("connect", "session", "certificate")
+_FUZZED_MQTT = ("connect", "session", "certificate", "note")
 _FUZZ = (
     'cd gateway/{}/fuzz && PATH="$PWD/../../../target/rig/fuzz/bin:$PATH" cargo fuzz run --sanitizer none '
     "--target-dir ../../../target/fuzz {} -- -max_total_time=60 -timeout=20 {}"
