@@ -143,3 +143,22 @@ async fn links_of_a_dead_router_end_and_new_ones_work() {
     assert_eq!(&next(&mut link).await.message.payload[..], b"x");
     assert_eq!(counters.router_restarts.load(Relaxed), 1);
 }
+
+// MQTT 5.0: 4.5.0-1
+// MQTT 3.1.1: 4.5.0-1
+#[tokio::test]
+async fn what_is_published_after_a_subscription_reaches_it_however_far_behind_the_router_is() {
+    let (fanout, _) = fanout(Limits::default());
+    let mut busy = fanout.open();
+    busy.subscribe("busy", 1);
+    for round in 0..50 {
+        let filter = format!("late/{round}");
+        let mut link = fanout.open();
+        for _ in 0..200 {
+            fanout.publish(message("busy", b"x"));
+        }
+        link.subscribe(&filter, 1);
+        fanout.publish(message(&filter, b"after"));
+        assert_eq!(next(&mut link).await.message.payload, "after", "in round {round}");
+    }
+}
