@@ -112,6 +112,10 @@ impl Engine {
     }
 
     fn bounded(&mut self, topic: &Topic, bounds: Option<Bounds>) {
+        if !self.bounds_asked.contains_key(topic) {
+            // An answer to what was asked of the cluster before the topic was looked up anew: nobody would forget it.
+            return;
+        }
         let (Some(target), Some(bounds)) = (self.targets.get_mut(topic), bounds) else { return };
         target.bounds = bounds;
         // What is refused for its time can be told now: the topic goes with the others from its next event on.

@@ -158,6 +158,8 @@ impl Shared {
         let room = if kind == Kind::Close { 0 } else { writer.close_room };
         let rolled = writer.at + bytes + room > writer.lease.head.bytes;
         if rolled {
+            // It takes several flushes.
+            self.announce(writer);
             self.roll(writer, commit)?;
             parts.position = writer.lease.head.position(writer.at);
             length = encode_head(&mut frame, &parts, writer.lease.head.salt);

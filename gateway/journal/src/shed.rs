@@ -98,6 +98,7 @@ impl Shared {
             return Ok(None);
         }
         let mut writer = hold(&self.writer);
+        self.announce(&mut writer);
         let Some((victim, _)) = worth(&hold(&self.book)) else { return Ok(None) };
         let begun =
             if self.running().is_ok() { hold(&self.gather).roll(self.options.left_to_others(priority)) } else { None };

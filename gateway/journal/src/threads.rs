@@ -42,6 +42,9 @@ fn write(shared: &Shared) {
         // All is looked at under the lock that is slept on: who changes something takes it before waking.
         let gather = hold(&shared.gather);
         if shared.stopped.get().is_some() || shared.closing.load(Ordering::Acquire) {
+            drop(gather);
+            // Whoever closes may wait for the keeper first.
+            shared.announce(&mut hold(&shared.writer));
             return;
         }
         let cursors_since = hold(&shared.book).cursors_since;

@@ -147,7 +147,7 @@ fn segments_are_recycled_behind_the_durable_cursor_while_others_wait_for_room() 
         options.required = vec![group()];
         options.cursor_deadline = Duration::from_millis(5);
         let stage = Stage::open(options);
-        let events = 24;
+        let events = 36;
         let appenders: Vec<_> =
             (0..2).map(|partition| stage.run(move |stage| stage.append_large(partition, events))).collect();
         let consumer = stage.run(move |stage| assert_eq!(stage.read(2 * events, Some(&group())), 2 * events));
@@ -157,7 +157,7 @@ fn segments_are_recycled_behind_the_durable_cursor_while_others_wait_for_room() 
             thread.join().unwrap();
         }
         let stats = stage.journal.stats();
-        assert!(stats.recycled > 0, "the quota holds fewer events than were stored");
+        assert!(stats.recycled + stats.cooled > 0, "the quota holds fewer events than were stored: {stats:?}");
         assert_eq!(stats.unreadable, 0, "no segment is recycled under a reader");
         stage.journal.close().unwrap();
         let platter = Arc::clone(&stage.platter);

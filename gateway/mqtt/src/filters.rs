@@ -111,6 +111,9 @@ impl<T> Level<T> {
         let Some((name, rest)) = levels.split_first() else {
             let before = self.here.len();
             self.here.retain(|who| !is_it(who));
+            if self.here.len() < self.here.capacity() / 4 {
+                self.here.shrink_to(self.here.len() * 2);
+            }
             return before - self.here.len();
         };
         let Some(below) = &mut self.below else { return 0 };

@@ -257,7 +257,7 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
     })?;
     let taken = Taken { shared, kept: Some(Arc::clone(&opened.kept)), expiry: session_expiry };
     let device = session.device.clone();
-    let noting = will.as_ref().and_then(|will| Noting::begin(will, silence_max, &device, shared));
+    let noting = will.as_ref().and_then(|will| Noting::begin(will, (silence_max, session_expiry), &device, shared));
     let promised = noting.as_ref().map(|noting| noting.commit).max(opened.commit);
     if let Some(commit) = promised {
         let late = |_| Err(Close::new(Cause::Busy, "what is promised with CONNACK is not on disk in time"));

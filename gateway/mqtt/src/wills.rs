@@ -55,10 +55,10 @@ pub(crate) struct Noting<'a> {
 }
 
 impl<'a> Noting<'a> {
-    /// `None`: there is no room, and that is counted.
+    /// `None`: there is no room, and that is counted. A will waits no longer than its session.
     pub(crate) fn begin(
         will: &LastWill,
-        silence_max: Option<Duration>,
+        (silence_max, session_expiry): (Option<Duration>, Duration),
         device: &'a DeviceId,
         shared: &'a Shared,
     ) -> Option<Self> {
@@ -70,8 +70,8 @@ impl<'a> Noting<'a> {
         share.set(will.message.bytes());
         let silence = silence_max.map_or(0, |max| max.as_millis().div_ceil(1_000));
         let silence_s = Some(u32::try_from(silence).unwrap_or(u32::MAX));
-        let record =
-            WillRecord { delay_s: will.delay_s, silence_s, expiry_s: will.expiry_s, message: will.message.clone() };
+        let delay_s = will.delay_s.min(u32::try_from(session_expiry.as_secs()).unwrap_or(u32::MAX));
+        let record = WillRecord { delay_s, silence_s, expiry_s: will.expiry_s, message: will.message.clone() };
         match shared.sessions.note_will(device, None, &record) {
             Ok((number, commit)) => Some(Self { shared, device, noted: Some(NotedWill { number, share }), commit }),
             Err(refusal) => {
@@ -153,7 +153,8 @@ impl DelayedWill {
     }
 
     async fn publish_or_withdraw(self, shared: &Shared) {
-        if let Ok(Ok(Fate::Withdrawn)) = timeout(self.delay, self.fate).await {
+        // Nobody tells its fate any more where a later will of the same client has taken its place.
+        if let Ok(Ok(Fate::Withdrawn) | Err(_)) = timeout(self.delay, self.fate).await {
             return shared.sessions.forget_will(&self.device, self.number);
         }
         let stored = store(self.will, shared).await;

@@ -222,7 +222,7 @@ async fn a_retained_message_is_stored_for_a_new_subscription_and_not_at_each_con
     reading.end().await.unwrap();
     let remembered = memory.0.lock().unwrap().clone();
     assert_eq!(remembered.subscriptions, [kept("city/#", true), kept("new/#", true)]);
-    assert_eq!(remembered.contents.len(), 2);
+    assert_eq!(remembered.contents.len(), 1, "something else came live of city/a: what it retains next is news");
 }
 
 #[tokio::test]

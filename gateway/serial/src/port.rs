@@ -203,7 +203,10 @@ impl LinkSource {
             settled = self.intake.durable_after(durable), if conversation.waits_for_durable() => {
                 settled.map_err(|stopped| broken(stopped.into()))?;
             }
-            () = sleep(TICK) => {}
+            // What waits may be an alarm, for which there can be room while there is none for all.
+            () = sleep(TICK) => if full {
+                conversation.retry().map_err(broken)?;
+            },
         }
         Ok(())
     }

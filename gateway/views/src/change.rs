@@ -27,14 +27,16 @@ pub enum Change {
         address: Address,
         /// What; kept up to [`crate::PAYLOAD_BYTES_MAX`].
         payload: Bytes,
+        /// How much it was.
+        payload_bytes: u32,
     },
 }
 
 impl Change {
-    /// That the event's device reported.
+    /// That the event's device reported; of its payload of `payload_bytes` there may be only the beginning.
     #[must_use]
-    pub fn seen(event: Event) -> Self {
+    pub fn seen(event: Event, payload_bytes: u32) -> Self {
         let Event { device, time, source, address, payload, .. } = event;
-        Self::Seen { device, at: time.wall, source, address, payload }
+        Self::Seen { device, at: time.wall, source, address, payload, payload_bytes }
     }
 }

@@ -40,14 +40,14 @@ impl Gathered {
     pub(crate) fn take(&mut self, store: &Store, commit: Commit, change: &Change) -> Result<(), StoreError> {
         match change {
             Change::Mark { device, boot, sequence } => self.mark(store, commit, device, *boot, *sequence),
-            Change::Seen { device, at, source, address, payload } => {
+            Change::Seen { device, at, source, address, payload, payload_bytes } => {
                 let kept = payload.get(..PAYLOAD_BYTES_MAX).unwrap_or(payload);
                 let latest = Device {
                     seen: *at,
                     count: 1,
                     source: *source,
                     address: address.clone(),
-                    payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+                    payload_bytes: *payload_bytes,
                     payload: kept.into(),
                 };
                 self.seen(store, device, latest)

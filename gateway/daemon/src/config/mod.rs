@@ -188,12 +188,14 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
     if !(Size(1 << 20)..=Size(1 << 30)).contains(&segment) || segment.0 % 4096 != 0 {
         problem(journal.segment.span(), format!("a segment of {segment}"), "from 1MiB to 1GiB, a multiple of 4KiB");
     }
-    if quota.0 < segment.0.saturating_mul(6) {
+    let is_alarm = |topic: &file::Topic| topic.priority.as_ref().is_some_and(|it| *it.get_ref() == Priority::Alarm);
+    let (segments, words) = if file.topics.values().any(is_alarm) { (7, "seven") } else { (6, "six") };
+    if quota.0 < segment.0.saturating_mul(segments) {
         // Where only the segment was written, it is the segment that does not fit.
         let written = if journal.quota.span().is_empty() { journal.segment.span() } else { journal.quota.span() };
         problem(
             written,
-            format!("a quota of {quota} holds less than six segments of {segment}"),
+            format!("a quota of {quota} holds less than {words} segments of {segment}"),
             "raise `quota`, or lower `segment`",
         );
     }

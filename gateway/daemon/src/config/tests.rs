@@ -147,7 +147,7 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         ("[topics.air]\nkeep_for = \"10ms\"\n".into(), ":2:12: ", "1min or more"),
         ("[topics.air]\nkeep_bytes = \"64KiB\"\n".into(), ":2:14: ", "1MiB or more"),
         ("[topics.air]\nkeep_bytes = 64\n".into(), ":2:14: ", "text in double quotes"),
-        ("[topics.dead-letters]\npriority = \"bulk\"\n".into(), ":2:12: ", "always \"alarm\""),
+        ("[topics.dead-letters]\npriority = \"bulk\"\n".into(), ":2:12: ", "above all but \"alarm\""),
         ("[journal]\ncompression = \"gzip\"\n".into(), ":2:15: ", "`zstd`"),
         ("[journal]\nread_patience = 5\n".into(), ":2:17: ", "text in double quotes"),
         ("[kafka]\nbootstrap = []\n".into(), ":2:13: ", "at least one"),

@@ -98,7 +98,7 @@ pub(super) fn policy(topic: &Topic, settings: &file::Topic, problems: &mut Vec<P
         && *priority.get_ref() != Priority::Alarm
     {
         let what = format!("the priority of {topic}");
-        problems.push(Problem::at(priority.span(), what, "it is always \"alarm\": remove this line"));
+        problems.push(Problem::at(priority.span(), what, "it is always above all but \"alarm\": remove this line"));
     }
     if let Some(keep_for) = &settings.keep_for
         && keep_for.get_ref().0 < KEEP_MIN

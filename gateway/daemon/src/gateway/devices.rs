@@ -6,9 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{PoisonError, RwLock};
 
-use lamppost_event::{
-    BootId, Commit, DeviceId, Event, JournalStopped, Position, StoredRecord, Topic, WallTime, device_of,
-};
+use lamppost_event::{BootId, Commit, DeviceId, JournalStopped, Position, StoredRecord, Topic, WallTime, device_of};
 use lamppost_journal::{ItemInPlace, Journal, Mark, Marked, RecordInPlace, StateChange, StateError};
 use lamppost_views::{Change, PAYLOAD_BYTES_MAX, Recovered, Views};
 
@@ -185,7 +183,7 @@ fn read_seen(journal: &Journal, fed: &mut Fed) -> Result<Vec<Change>, JournalSto
         })?;
         fed.position = read.next;
         if read.caught_up {
-            return Ok(last.into_values().map(|report| Change::seen(report.event())).collect());
+            return Ok(last.into_values().map(|report| report.change()).collect());
         }
     }
 }
@@ -197,12 +195,14 @@ struct Report {
     key: Vec<u8>,
     header: Vec<u8>,
     payload: Vec<u8>,
+    payload_bytes: u32,
 }
 
 impl Report {
     fn new(record: &RecordInPlace<'_>) -> Self {
         let (topic, timestamp) = (record.topic.clone(), record.timestamp);
-        let mut report = Self { topic, timestamp, key: Vec::new(), header: Vec::new(), payload: Vec::new() };
+        let mut report =
+            Self { topic, timestamp, key: Vec::new(), header: Vec::new(), payload: Vec::new(), payload_bytes: 0 };
         report.replace(record);
         report
     }
@@ -213,6 +213,7 @@ impl Report {
         }
         self.timestamp = record.timestamp;
         let payload = record.value.unwrap_or_default();
+        self.payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         // More would not be kept.
         let payload = payload.get(..PAYLOAD_BYTES_MAX).unwrap_or(payload);
         for (kept, piece) in
@@ -223,8 +224,9 @@ impl Report {
         }
     }
 
-    fn event(self) -> Event {
-        let Self { topic, timestamp, key, header, payload } = self;
-        event(&topic, StoredRecord { timestamp, key: key.into(), value: Some(payload.into()), header: header.into() })
+    fn change(self) -> Change {
+        let Self { topic, timestamp, key, header, payload, payload_bytes } = self;
+        let record = StoredRecord { timestamp, key: key.into(), value: Some(payload.into()), header: header.into() };
+        Change::seen(event(&topic, record), payload_bytes)
     }
 }

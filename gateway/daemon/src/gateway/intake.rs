@@ -15,6 +15,7 @@ use lamppost_journal::{AppendError, Journal, Mark, Marked, Priority};
 use lamppost_route::{Routed, Routes};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
+use tokio::time::timeout;
 
 use super::devices::Devices;
 
@@ -24,6 +25,8 @@ pub(crate) const REASON_ROOM_BYTES: usize = 2_048;
 const REASON_BYTES_MAX: usize = 1_024;
 /// Before a dead letter that found no room is offered again.
 const BURY_PAUSE: Duration = Duration::from_millis(50);
+/// It is offered again at least as often.
+const BURY_PATIENCE: Duration = Duration::from_secs(1);
 /// How many senders' high-water marks are kept at hand; beyond, they are looked up again.
 const AT_HAND_MAX: usize = 16_384;
 
@@ -180,7 +183,8 @@ impl DeadLetters for JournalIntake {
                     Ok(appended) => break appended.commit,
                     // Dead letters have a reserve: what they wait for must not be everybody's room.
                     Err(AppendError::Full(_)) => {
-                        self.journal.room_for(Priority::DeadLetter).await;
+                        // The sign of room may be for something larger that was refused since.
+                        drop(timeout(BURY_PATIENCE, self.journal.room_for(Priority::DeadLetter)).await);
                         // There may be room for a small event and none for this one.
                         tokio::time::sleep(BURY_PAUSE).await;
                     }

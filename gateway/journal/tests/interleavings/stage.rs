@@ -178,8 +178,8 @@ impl Stage {
         }
     }
 
-    /// Reads on, for a group if one is given, until so many events have come or the journal stops. Gives how many came: each once
-    /// and in order.
+    /// Reads on, for a group if one is given, until so many events have come or the journal stops. Gives how many came, in order
+    /// and none left out.
     pub fn read(&self, events: u64, group: Option<&Group>) -> u64 {
         let mut next = BTreeMap::<u16, Offset>::new();
         let (mut had, mut from) = (0, Position(0));
@@ -190,9 +190,12 @@ impl Stage {
                 match item {
                     ReadItem::Record(record) => {
                         let next = next.entry(record.partition.0).or_default();
-                        assert_eq!(record.offset, *next, "in {:?}", record.partition);
-                        *next = next.next();
-                        had += 1;
+                        assert!(record.offset <= *next, "in {:?}: {} after {next}", record.partition, record.offset);
+                        // Some come again where a segment was made denser meanwhile.
+                        if record.offset == *next {
+                            *next = next.next();
+                            had += 1;
+                        }
                     }
                     // What this reader has had already may have been recycled.
                     ReadItem::Gap(gap) => assert!(gap.to <= next[&gap.at.partition.0], "{gap:?}"),

@@ -9,7 +9,7 @@ use crate::cause::Close;
 use crate::pace::Bucket;
 use crate::{Cause, Limits};
 
-/// Addresses that are remembered. Who comes from another one while all are in use is refused.
+/// Addresses that are remembered beside those with an open connection. Who comes from another one while all are in use is refused.
 const ADDRESSES_MAX: usize = 4_096;
 /// Seconds' worth of connects that may come at once.
 const BURST_S: u64 = 10;
@@ -46,18 +46,19 @@ pub(super) struct Addresses {
 
 impl Addresses {
     /// Whether there is room to remember it.
-    fn has_room(&mut self, network: Network, now: Instant) -> bool {
-        if self.peers.contains_key(&network) || self.peers.len() < ADDRESSES_MAX {
+    fn has_room(&mut self, network: Network, limits: &Limits, now: Instant) -> bool {
+        let most = limits.connections_max.saturating_add(ADDRESSES_MAX);
+        if self.peers.contains_key(&network) || self.peers.len() < most {
             return true;
         }
         // Of who has nothing open and has not come for a while there is nothing to remember.
         self.peers.retain(|_, peer| peer.open > 0 || !peer.connects.is_full(now));
-        self.peers.len() < ADDRESSES_MAX
+        self.peers.len() < most
     }
 
     /// `free`: how many more may be coming in, of all addresses. One may have as many as it leaves to others.
     pub(super) fn knock(&mut self, network: Network, free: usize, limits: &Limits, now: Instant) -> Result<(), Close> {
-        if !self.has_room(network, now) {
+        if !self.has_room(network, limits, now) {
             return Err(Close::new(Cause::Address, "connections of too many addresses at once"));
         }
         let per_s = limits.connects_per_s_per_address;
@@ -138,16 +139,17 @@ mod tests {
 
     #[test]
     fn only_so_many_addresses_are_remembered_and_those_at_rest_are_forgotten() {
-        let limits = Limits::default();
+        let limits = Limits { connections_max: 1_000, ..Limits::default() };
+        let most = 1_000 + ADDRESSES_MAX;
         let (mut addresses, start) = (Addresses::default(), Instant::now());
         let at = |number: u32| Network(IpAddr::V4(number.into()));
-        for number in 0..ADDRESSES_MAX as u32 {
+        for number in 0..most as u32 {
             addresses.knock(at(number), 9, &limits, start).unwrap();
         }
         assert_eq!(addresses.knock(at(9_999), 9, &limits, start).unwrap_err().cause, Cause::Address);
         assert!(addresses.knock(at(7), 9, &limits, start).is_ok(), "who is known comes in");
         addresses.leave(at(8), true);
         assert!(addresses.knock(at(9_999), 9, &limits, start + Duration::from_secs(60)).is_ok());
-        assert_eq!(addresses.peers.len(), ADDRESSES_MAX);
+        assert_eq!(addresses.peers.len(), most);
     }
 }

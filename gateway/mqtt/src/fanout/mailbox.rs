@@ -134,6 +134,9 @@ impl Mailbox {
         if queue.entries.is_empty() {
             // Who has read everything keeps no room.
             queue.entries = VecDeque::new();
+        } else if queue.entries.len() < queue.entries.capacity() / 4 {
+            let kept = queue.entries.len() * 2;
+            queue.entries.shrink_to(kept);
         }
         carried.pool.give(ENTRY_BYTES);
         Some(Ok(Delivery { message: Arc::clone(&carried.message), subscription }))

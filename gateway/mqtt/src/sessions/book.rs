@@ -71,8 +71,12 @@ impl Known {
     /// Whether its absence is to be noted (anew): it has become long, or the clock that it was noted by tells nothing after a restart.
     pub(super) fn is_to_be_noted_away(&self, now: Now) -> bool {
         let Some(away) = self.away.filter(|_| self.expiry != Duration::MAX) else { return false };
-        let noted = self.record(Some(away)) == self.recorded;
         let passed_ms = stamp::passed_ms(away.since, now);
+        // Nearly all are told from the time alone.
+        if passed_ms < ABSENCE_NOTED_MS && away.since.quality != ClockQuality::Unset {
+            return false;
+        }
+        let noted = self.record(Some(away)) == self.recorded;
         if noted && away.since.quality == ClockQuality::Unset {
             let often = now.quality == ClockQuality::Unset;
             let renewed = ABSENCE_RENEWED_MS.max(u64::try_from(self.expiry.as_millis() / 8).unwrap_or(u64::MAX));

@@ -7,8 +7,8 @@
 //! published while we were away. A filter is settled once a ping was answered, no retained message had come since the one before,
 //! and nothing was unacknowledged: until then a connection that broke may have held some back.
 //!
-//! What retained messages said is kept when it has settled, as hashes; what came live since then only in memory. So after a start a
-//! topic that has changed meanwhile may be stored once more: rather twice than never.
+//! What retained messages said is kept when it has settled, as hashes; a topic that says something else since then is taken out at once.
+//! So after a start it may be stored once more: rather twice than never.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -156,9 +156,19 @@ impl Book {
         self.stored.get(&topic) == Some(&payload)
     }
 
-    /// What is to be remembered of a message once it is with the journal. `None`: nothing.
-    pub(super) fn content(&self, message: &Message) -> Option<(KeptContent, bool)> {
-        (self.version == BrokerVersion::V311).then(|| (KeptContent::of(message), message.retained))
+    /// What is to be remembered of a message once it is with the journal. `None`: nothing. Where it says something new, what was stored last
+    /// from its topic is forgotten now, and from the disk before it is acknowledged: whenever this ends, what comes retained from there
+    /// is news.
+    pub(super) fn content(&mut self, message: &Message) -> Option<(KeptContent, bool)> {
+        if self.version != BrokerVersion::V311 {
+            return None;
+        }
+        let content = KeptContent::of(message);
+        if self.stored.get(&content.topic).is_some_and(|payload| *payload != content.payload) {
+            self.stored.remove(&content.topic);
+            self.unsaved |= self.retained.remove(&content.topic);
+        }
+        Some((content, message.retained))
     }
 
     /// It is with the journal.
@@ -242,6 +252,21 @@ mod tests {
     fn store(book: &mut Book, message: &Message) {
         let content = book.content(message);
         book.stored(content);
+    }
+
+    #[test]
+    fn what_is_retained_is_news_after_something_else_came_live_stored_or_not() {
+        let mut book = book(BrokerVersion::V311, &["a/#"], &[("a/#", true)]);
+        book.accepted(true);
+        store(&mut book, &retained("a/1"));
+        (0..2).for_each(|_| book.answered());
+        assert_eq!(book.unsaved().expect("nothing has changed").contents.len(), 1);
+        assert!(book.is_repetition(&retained("a/1")));
+        // It waits for room, and is never stored.
+        assert!(book.content(&Message { payload: b"other".as_slice().into(), ..message(2, "a/1") }).is_some());
+        assert_eq!(book.unsaved().expect("the file says what is not so any more").contents, []);
+        book.accepted(true);
+        assert!(!book.is_repetition(&retained("a/1")));
     }
 
     #[test]

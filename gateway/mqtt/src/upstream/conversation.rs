@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lamppost_event::{Commit, Intake, JournalStopped};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::book::{Book, Subscriptions};
 use super::client::{Granted, Heard, Listener, Login, Speaker, client};
@@ -22,6 +22,8 @@ use super::{Broker, BrokerCause, BrokerStatus, tls};
 const STOP_MAX: Duration = Duration::from_secs(8);
 /// Before an event that found no room is offered again.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
+/// A full journal is asked again at least so often.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a conversation ended without being told to.
 #[derive(Debug)]
@@ -152,9 +154,10 @@ impl Conversation<'_> {
         }
     }
 
-    /// Completes some time after there may be room: there may be room for a small event and none for the one that waits.
+    /// Completes some time after there may be room: there may be room for a small event and none for the one that waits. And now and then
+    /// without a sign: an alarm may find room where there is none for all.
     async fn room(&self) {
-        self.intake.room().await;
+        drop(timeout(ROOM_PATIENCE, self.intake.room()).await);
         sleep(ROOM_PAUSE).await;
     }
 

@@ -26,6 +26,7 @@ fn seen(name: &str, at: i64, payload: &[u8]) -> Change {
         source: SourceKind::Mqtt,
         address: Address::new("city/air").unwrap(),
         payload: Bytes::copy_from_slice(payload),
+        payload_bytes: payload.len() as u32,
     }
 }
 

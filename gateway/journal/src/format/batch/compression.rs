@@ -3,6 +3,8 @@
 //! **Invariant:** what is given out is never larger than what came in, and whatever is compressed here can be read back: its records
 //! come to [`RECORDS_MAX`] bytes at most.
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer};
 
@@ -121,12 +123,23 @@ pub(super) fn unpack(packed: Bytes, compression: Compression) -> Result<Bytes, B
     records.map(Bytes::from).ok_or(BatchError::Packed)
 }
 
+/// One to decompress with, kept for the next: making one took longer than a small batch does. Who finds none makes one.
+static CONTEXT: Mutex<Option<DCtx<'static>>> = Mutex::new(None);
+
 fn unpack_zstd(packed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
-    let stated = zstd_safe::get_frame_content_size(packed).ok()?.map(usize::try_from);
-    let mut first = match stated {
-        Some(bytes) => bytes.ok().filter(|bytes| *bytes <= bytes_max)?,
-        None => packed.len().max(GROWTH_MIN).min(bytes_max),
-    };
+    let Some(bytes) = zstd_safe::get_frame_content_size(packed).ok()? else { return unpack_growing(packed, bytes_max) };
+    let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= bytes_max)?;
+    let kept = CONTEXT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut context = kept.map_or_else(DCtx::try_create, Some)?;
+    let mut records = Vec::with_capacity(bytes);
+    let unpacked = context.decompress(&mut records, packed);
+    *CONTEXT.lock().unwrap_or_else(PoisonError::into_inner) = Some(context);
+    unpacked.is_ok_and(|unpacked| unpacked == bytes).then_some(records)
+}
+
+/// Where the frame does not say how much it holds; ours do.
+fn unpack_growing(packed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    let mut first = packed.len().max(GROWTH_MIN).min(bytes_max);
     let mut context = DCtx::try_create()?;
     context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).ok()?;
     let (mut records, mut input) = (Vec::new(), InBuffer::around(packed));
