@@ -7,6 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lamppost_event::Notes;
 use lamppost_mqtt::Limits;
 use support::raw::{Raw, packet, subscribe_v5, text};
 use support::{HandIntake, Running};
@@ -71,6 +72,38 @@ async fn a_will_of_a_client_that_was_here_when_the_gateway_was_killed_is_publish
         sleep(Duration::from_millis(2_000)).await;
         assert_eq!(told(&front), [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn after_a_kill_a_will_waits_no_longer_than_its_session() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let device = Connect { keep_alive_s: 1, expiry_s: 0, delay_s: 60, ..DEVICE }.to(&front).await;
+    let journal = journal.after_a_crash(None);
+    drop((device, front));
+    let front = start(&journal).await;
+    let arrived = timeout(Duration::from_secs(20), front.intake.arrived(1)).await;
+    assert_eq!(&arrived.expect("it waits for its delay, though the session is over")[0].payload[..], b"gone");
+}
+
+#[tokio::test]
+async fn a_note_of_an_earlier_will_is_not_published_where_there_is_a_later_one() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let mut device = DEVICE.to(&front).await;
+    let (key, value) = journal.noted().into_iter().find(|(key, _)| key[0] == b'w').unwrap();
+    device.send(&[0xE0, 0]).await;
+    device.expect_end().await;
+    let device = DEVICE.to(&front).await;
+    // As it stays where the will could not be stored in time.
+    journal.put(&key, Some(value)).unwrap();
+    assert_eq!(journal.noted().keys().filter(|key| key[0] == b'w').count(), 2);
+    let journal = journal.after_a_crash(None);
+    drop((device, front));
+    let front = start(&journal).await;
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(told(&front), [""; 0], "its client may be back within 90 seconds");
+    assert_eq!(journal.noted().keys().filter(|key| key[0] == b'w').count(), 1, "the earlier one is forgotten");
 }
 
 #[tokio::test]
