@@ -10,10 +10,9 @@ use std::time::Duration;
 use lamppost_event::{Cursor, Group, Offset, Partition, Topic, TopicPartition};
 use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{
-    AppendError, Hand, Journal, Options, Place, Policy, Priority, ReadItem, SegmentFile, SplitMix64, TopicOptions,
-    WhenFull,
+    AppendError, Hand, Journal, Options, Place, Policy, Priority, SegmentFile, SplitMix64, TopicOptions, WhenFull,
 };
-use world::{HandClock, group, read_all, record, small_options};
+use world::{HandClock, account, group, record, small_options};
 
 const TOPICS: [&str; 3] = ["traffic", "energy", "alarms"];
 
@@ -72,28 +71,8 @@ impl Site {
         true
     }
 
-    /// Reads all, and gives how many events of each topic are there and how many are in gaps. Each topic's are in order and whole.
     fn account(&self) -> BTreeMap<String, (u64, u64)> {
-        let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        for item in read_all(&self.journal) {
-            let (name, from, to) = match &item {
-                ReadItem::Record(r) => (r.topic.as_str(), r.offset, r.offset.next()),
-                ReadItem::Gap(gap) => (gap.at.topic.as_str(), gap.from, gap.to),
-            };
-            let (there, gone) = found.entry(name.to_owned()).or_default();
-            let next = *there + *gone;
-            match item {
-                ReadItem::Record(ref r) => {
-                    assert_eq!(from.0, next, "{name}: in order, and gaps before what follows them");
-                    let text = r.record.value.as_ref().unwrap();
-                    assert_eq!(self.taken[name][from.0 as usize].as_bytes(), &text[..]);
-                    *there += 1;
-                }
-                // A gap may begin below what a reader has had.
-                ReadItem::Gap(_) => *gone += to.0.saturating_sub(next),
-            }
-        }
-        found
+        account(&self.journal, &self.taken)
     }
 }
 

@@ -12,7 +12,7 @@ use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{
     AppendError, Hand, Journal, Options, Policy, Priority, ReadItem, SplitMix64, TopicOptions, WhenFull,
 };
-use world::{HandClock, group, poll_once, read_all, record, small_options};
+use world::{HandClock, account, group, poll_once, read_all, record, small_options};
 
 fn topic(name: &str) -> Topic {
     Topic::new(name).unwrap()
@@ -98,28 +98,8 @@ impl Site {
         self.taken.get(name).map_or(0, Vec::len) - before
     }
 
-    /// How many events of each topic are there, and how many in gaps. Each topic's are in order and whole.
     fn account(&self) -> BTreeMap<String, (u64, u64)> {
-        let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        for item in read_all(&self.journal) {
-            let (name, from, to) = match &item {
-                ReadItem::Record(r) => (r.topic.as_str(), r.offset, r.offset.next()),
-                ReadItem::Gap(gap) => (gap.at.topic.as_str(), gap.from, gap.to),
-            };
-            let (there, gone) = found.entry(name.to_owned()).or_default();
-            let next = *there + *gone;
-            match item {
-                ReadItem::Record(ref r) => {
-                    assert_eq!(from.0, next, "{name}: in order, and gaps before what follows them");
-                    let text = r.record.value.as_ref().unwrap();
-                    assert_eq!(self.taken[name][from.0 as usize].as_bytes(), &text[..]);
-                    *there += 1;
-                }
-                // A gap may begin below what a reader has had.
-                ReadItem::Gap(_) => *gone += to.0.saturating_sub(next),
-            }
-        }
-        found
+        account(&self.journal, &self.taken)
     }
 
     fn all_of(&self, name: &str) -> (u64, u64) {

@@ -118,6 +118,7 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
     let route = "[[route]]\nfrom = \"city/{d}/#\"\ntopic = \"t\"\n";
     let serial = "[[serial]]\nname = \"a\"\nport = \"/dev/ttyS0\"\n";
     let i2c = "[[i2c]]\nname = \"b\"\nbus = \"/dev/i2c-1\"\nchip = \"tmp105\"\naddress = 0x48\n";
+    let alarm = "[topics.a]\npriority = \"alarm\"\n";
     let cases: Vec<(String, &str, &str)> = vec![
         ("[journal]\nquota = 7\n".into(), ":2:9: ", "text in double quotes"),
         ("[journal]\nquota = \"7 parsecs\"\n".into(), ":2:9: ", "KiB"),
@@ -148,6 +149,8 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         ("[topics.air]\nkeep_bytes = \"64KiB\"\n".into(), ":2:14: ", "1MiB or more"),
         ("[topics.air]\nkeep_bytes = 64\n".into(), ":2:14: ", "text in double quotes"),
         ("[topics.dead-letters]\npriority = \"bulk\"\n".into(), ":2:12: ", "above all but \"alarm\""),
+        (format!("[journal]\nquota = \"100MiB\"\n{alarm}"), ":2:9: ", "seven segments"),
+        ("[journal]\nquota = \"95MiB\"\n".into(), ":2:9: ", "six segments"),
         ("[journal]\ncompression = \"gzip\"\n".into(), ":2:15: ", "`zstd`"),
         ("[journal]\nread_patience = 5\n".into(), ":2:17: ", "text in double quotes"),
         ("[kafka]\nbootstrap = []\n".into(), ":2:13: ", "at least one"),

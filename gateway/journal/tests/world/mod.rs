@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test support is not marked as a test for clippy")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -143,6 +144,30 @@ pub fn read_all(journal: &Journal) -> Vec<ReadItem> {
             return items;
         }
     }
+}
+
+/// Reads all, and gives how many events of each topic are there and how many are in gaps; `taken` are their values by offset. Each topic's are in order and whole.
+pub fn account(journal: &Journal, taken: &BTreeMap<&'static str, Vec<String>>) -> BTreeMap<String, (u64, u64)> {
+    let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for item in read_all(journal) {
+        let (name, from, to) = match &item {
+            ReadItem::Record(r) => (r.topic.as_str(), r.offset, r.offset.next()),
+            ReadItem::Gap(gap) => (gap.at.topic.as_str(), gap.from, gap.to),
+        };
+        let (there, gone) = found.entry(name.to_owned()).or_default();
+        let next = *there + *gone;
+        match item {
+            ReadItem::Record(ref r) => {
+                assert_eq!(from.0, next, "{name}: in order, and gaps before what follows them");
+                let text = r.record.value.as_ref().unwrap();
+                assert_eq!(taken[name][from.0 as usize].as_bytes(), &text[..]);
+                *there += 1;
+            }
+            // A gap may begin below what a reader has had.
+            ReadItem::Gap(_) => *gone += to.0.saturating_sub(next),
+        }
+    }
+    found
 }
 
 pub fn texts(items: &[ReadItem]) -> Vec<String> {
