@@ -104,7 +104,7 @@ impl Alone {
         if self.untimely == Some((stored.partition, stored.offset)) { Timing::Sending } else { Timing::Own(bounds) }
     }
 
-    /// Sends one event; if its own time is refused, once more with the time of sending. `None`: it waits for the clock.
+    /// Sends one event; if a time is refused, once more with the other: its own, or that of sending. `None`: it waits for the clock.
     async fn deliver(
         &mut self,
         config: &ForwardConfig,
@@ -114,20 +114,30 @@ impl Alone {
         mut stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
     ) -> Option<Outcome> {
         let Target { name, partitions, bounds } = target;
+        let mut bounds = *bounds;
         let partition = lamppost_event::partition_of(&stored.event.key, *partitions);
         loop {
-            let stamp = stamp(stored, self.timing(stored, *bounds))?;
+            let stamp = stamp(stored, self.timing(stored, bounds))?;
             let out = Outgoing { name, partition, stored, stamp };
             counters.sent.fetch_add(1, Relaxed);
-            match self.send(config, counters, &out).await {
-                Outcome::Failed { class: Class::Untimely, why } if !stamp.is_forwarded() => {
-                    let (topic, partition, offset) = (&self.topic, stored.partition, stored.offset);
-                    tracing::warn!(%topic, %partition, %offset, why, "the cluster does not take an event's time: it is sent again with the time of sending");
-                    self.untimely = Some((partition, offset));
-                }
-                outcome => return Some(outcome),
-            }
+            let outcome = self.send(config, counters, &out).await;
+            let Outcome::Failed { class: Class::Untimely, why } = &outcome else { return Some(outcome) };
+            let Some(others) = self.other_time(stored, stamp.is_forwarded(), bounds) else { return Some(outcome) };
+            bounds = others;
+            let (topic, partition, offset) = (&self.topic, stored.partition, stored.offset);
+            tracing::warn!(%topic, %partition, %offset, why, "the cluster does not take an event's time: it is sent again with another");
         }
+    }
+
+    /// The bounds to try an event with whose time was refused; `None` if both times were.
+    fn other_time(&mut self, stored: &Stored, was_of_sending: bool, bounds: Bounds) -> Option<Bounds> {
+        let place = Some((stored.partition, stored.offset));
+        if !was_of_sending {
+            self.untimely = place;
+            return Some(bounds);
+        }
+        // Its own was left out since it lies far from our clock. That may be the one which is wrong.
+        (self.untimely != place && bounds != Bounds::default()).then(Bounds::default)
     }
 
     /// Sends one event and waits for its report.

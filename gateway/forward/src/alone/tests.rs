@@ -99,3 +99,25 @@ fn what_comes_again_is_skipped_and_the_end_is_found_though_something_comes_again
 fn at_the_end_what_is_below_the_place_and_not_done_is_still_found() {
     assert_eq!(found(10, 8), [event(8), event(9)]);
 }
+
+#[test]
+fn an_event_is_buried_only_after_both_times_were_refused_its_own_and_that_of_sending() {
+    let Item::Event(event) = event(7) else { unreachable!() };
+    let known = Bounds::of(|name| (name == "message.timestamp.before.max.ms").then_some("3600000"));
+
+    let mut own_first = Alone::new(topic(), Position(0));
+    assert_eq!(own_first.other_time(&event, false, known), Some(known));
+    assert_eq!(own_first.timing(&event, known), Timing::Sending);
+    assert_eq!(own_first.other_time(&event, true, known), None);
+
+    // The bounds said that its own would be refused, by a clock that is wrong.
+    let mut own_left_out = Alone::new(topic(), Position(0));
+    let nothing_known = own_left_out.other_time(&event, true, known).unwrap();
+    assert_eq!(own_left_out.timing(&event, nothing_known), Timing::Own(Bounds::default()));
+    assert_eq!(own_left_out.other_time(&event, false, nothing_known), Some(nothing_known));
+    assert_eq!(own_left_out.other_time(&event, true, nothing_known), None);
+
+    // No time of its own at all.
+    let mut timeless = Alone::new(topic(), Position(0));
+    assert_eq!(timeless.other_time(&event, true, Bounds::default()), None);
+}
