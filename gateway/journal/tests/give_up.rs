@@ -108,6 +108,25 @@ fn bulk_makes_room_and_is_counted_while_what_must_stay_stays() {
 }
 
 #[test]
+fn where_the_oldest_can_not_be_written_anew_for_want_of_room_what_is_behind_it_goes() {
+    let mut site = Site::new(SimDisk::new(3), &options(3));
+    // Segments of which nearly all has to stay.
+    for n in 0..600 {
+        assert!(site.offer(if n % 40 == 0 { "traffic" } else { "energy" }), "{:?}", site.journal.stats());
+    }
+    let mut waits = 0;
+    while site.taken["traffic"].len() < 2_500 {
+        waits = if site.offer("traffic") { 0 } else { waits + 1 };
+        site.clock.turn(1_000);
+        site.hand.keep().unwrap();
+        assert!(waits < 10, "traffic waits, and may go: {:?}", site.journal.stats());
+    }
+    let found = site.account();
+    assert_eq!(found["energy"], (site.taken["energy"].len() as u64, 0));
+    assert!(found["traffic"].1 > 500, "{found:?}");
+}
+
+#[test]
 fn without_leave_to_give_anything_up_sources_wait_and_alarms_do_not() {
     let mut options = options(1);
     options.policies.remove(&topic("traffic"));
