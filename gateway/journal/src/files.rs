@@ -205,3 +205,14 @@ fn read_head(file: &dyn crate::disk::DiskFile, name: &str, patience: &Patience) 
         }
     }
 }
+
+/// Whether a file that held that segment holds another one by now. Where its heads can't be read, it is not said to.
+pub(crate) fn is_reused(file: &dyn crate::disk::DiskFile, head: &SegmentHead) -> bool {
+    let salt = |copy: u64| {
+        let mut page = vec![0; PAGE];
+        file.read_at(&mut page, copy * PAGE as u64).ok()?;
+        SegmentHead::decode(&page).ok().map(|head| head.salt)
+    };
+    let found = [0, 1].map(salt);
+    found.iter().any(Option::is_some) && !found.contains(&Some(head.salt))
+}

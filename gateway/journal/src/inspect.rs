@@ -10,7 +10,7 @@ use crate::book::{Kept, Lease, Reach};
 use crate::checkpoint::{CheckpointError, Layer};
 use crate::disk::{Access, Disk};
 use crate::ends::Ends;
-use crate::files::{Files, list};
+use crate::files::{Files, is_reused, list};
 use crate::format::batch::BatchError;
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_partition_key};
 use crate::format::footer::Footer;
@@ -411,6 +411,10 @@ impl Source for Inspect {
     fn note_refused(&self, _: &Arc<Lease>) {}
 
     fn note_unreadable(&self) {}
+
+    fn is_reused(&self, lease: &Lease) -> bool {
+        is_reused(&*lease.file, &lease.head)
+    }
 }
 
 /// The position behind a segment's last frame.

@@ -241,6 +241,11 @@ impl Source for Shared {
     fn note_unreadable(&self) {
         count(&self.counters.unreadable, 1);
     }
+
+    fn is_reused(&self, _: &Lease) -> bool {
+        // A file is not used again while anybody holds its lease.
+        false
+    }
 }
 
 /// The stretch to read at `from`, with the gaps to be told on the way. Segments without one sound frame are passed over.

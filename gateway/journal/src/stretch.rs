@@ -75,6 +75,8 @@ pub(crate) trait Source {
     fn note_refused(&self, lease: &Arc<Lease>);
     /// A hole was met that nobody had met before.
     fn note_unreadable(&self);
+    /// The segment's file holds another one by now: nobody keeps it for who reads from outside.
+    fn is_reused(&self, lease: &Lease) -> bool;
 }
 
 /// Events and gaps from `from` on, up to about `bytes_max` bytes (at least one frame).
@@ -183,7 +185,10 @@ fn account_for_hole(source: &impl Source, stretch: &Stretch, hole: Range<u64>, t
     let head = stretch.head();
     let key = (head.position(hole.start), head.position(hole.end));
     let known = source.missing(|missing| missing.holes.contains(&key));
-    let found = if known { Vec::new() } else { missing_in(stretch, hole) };
+    let mut found = if known { Vec::new() } else { missing_in(stretch, hole) };
+    if !found.is_empty() && source.is_reused(&stretch.lease) {
+        found.iter_mut().for_each(|(_, gap)| LAPPED.clone_into(&mut gap.reason));
+    }
     let (gaps, new) = source.missing(|missing| {
         for (position, gap) in found {
             let mut all = missing.gaps.values().flatten();

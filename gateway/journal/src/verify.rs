@@ -7,7 +7,7 @@ use lamppost_event::{Gap, Position};
 
 use crate::checkpoint::{CheckpointError, Layer, commit_in, find, name_of};
 use crate::disk::{Access, DiskError, Entry};
-use crate::files::list;
+use crate::files::{is_reused, list};
 use crate::format::PAGE;
 use crate::format::footer::Footer;
 use crate::format::frame::{Frame, Kind};
@@ -49,7 +49,7 @@ pub struct Verified {
     pub tail: Option<String>,
 }
 
-/// The checkpoint's files are listed again at most so often, when they change meanwhile.
+/// Files are listed again at most so often, when they change meanwhile.
 const RELISTED_MAX: usize = 3;
 
 impl Inspect {
@@ -58,33 +58,35 @@ impl Inspect {
     /// # Errors
     /// As [`Inspect::open`].
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, OpenError> {
-        let patience = Patience::new(Duration::ZERO);
-        let files = list(&*self.disk, Access::Read, None, &patience)?;
         // Once for what is said, once for where it stands.
         let total = 2 * self.segments.iter().map(|segment| segment.survey.end).sum::<u64>();
-        let mut cursors = BTreeMap::new();
-        let mut bad = Vec::new();
-        let looked = Looked { cursors: &mut cursors, bad: &mut bad };
-        let mut full = Full { looked, done: 0, progress: &mut |done| progress(done.min(total / 2), total) };
-        let log = read_log(files.live, Copies::Count, &patience, &mut full);
-        let mut problems = self.known_problems(&log, &bad);
-        problems.extend(self.broken_checkpoint()?);
-        let mut done = total / 2;
-        for segment in &log.segments {
-            verify_heads(segment, &mut problems);
-            verify_places(segment, &mut problems, &mut |at| progress((done + at).min(total), total));
-            done += segment.survey.end;
+        let mut tries = 0;
+        loop {
+            let (log, bad) = self.read_fully(&mut |done| progress(done.min(total / 2), total))?;
+            let mut problems = self.known_problems(&log, &bad);
+            problems.extend(self.broken_checkpoint()?);
+            let mut done = total / 2;
+            for segment in &log.segments {
+                verify_heads(segment, &mut problems);
+                verify_places(segment, &mut problems, &mut |at| progress((done + at).min(total), total));
+                done += segment.survey.end;
+            }
+            // A running writer may have begun another segment in the place of one.
+            let reused = log.segments.iter().any(|segment| is_reused(&*segment.file, &segment.head));
+            tries += 1;
+            if !reused || tries > RELISTED_MAX {
+                return Ok(verified(&log, problems));
+            }
         }
-        let account = &log.account;
-        Ok(Verified {
-            frames: account.frames,
-            events: account.events,
-            bytes: account.bytes,
-            damage: account.damage.clone(),
-            gaps: account.gaps.values().flatten().cloned().collect(),
-            problems,
-            tail: log.unproved.clone(),
-        })
+    }
+
+    fn read_fully(&self, progress: &mut dyn FnMut(u64)) -> Result<(Log, Vec<BadBatch>), OpenError> {
+        let patience = Patience::new(Duration::ZERO);
+        let files = list(&*self.disk, Access::Read, None, &patience)?;
+        let (mut cursors, mut bad) = (BTreeMap::new(), Vec::new());
+        let looked = Looked { cursors: &mut cursors, bad: &mut bad };
+        let log = read_log(files.live, Copies::Count, &patience, &mut Full { looked, done: 0, progress });
+        Ok((log, bad))
     }
 
     /// Whether the newest checkpoint's layers lie on what they were laid over.
@@ -146,6 +148,19 @@ impl Inspect {
             }
         }
         problems
+    }
+}
+
+fn verified(log: &Log, problems: Vec<Problem>) -> Verified {
+    let account = &log.account;
+    Verified {
+        frames: account.frames,
+        events: account.events,
+        bytes: account.bytes,
+        damage: account.damage.clone(),
+        gaps: account.gaps.values().flatten().cloned().collect(),
+        problems,
+        tail: log.unproved.clone(),
     }
 }
 

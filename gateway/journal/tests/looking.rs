@@ -15,7 +15,7 @@ use lamppost_journal::{
     AppendError, Compression, Hand, Inspect, Journal, Options, Place, Policy, Priority, ReadItem, SegmentFile,
     SplitMix64, TopicOptions, WhenFull,
 };
-use world::{PARTITIONS, group, open, record, small_options, topic};
+use world::{HandClock, PARTITIONS, append, group, hooked, open, record, small_options, topic};
 
 /// Room for more than the hot tier, and a group that has not passed anything.
 fn options(seed: u64) -> Options {
@@ -192,4 +192,69 @@ fn given_up_over(rounds: u32) {
     }
     let unset = Now { wall: WallTime(5), monotonic: Monotonic(5), boot: BootId(7), quality: ClockQuality::Unset };
     assert_eq!(inspect.times().of(&unset), Some(WallTime(1_700_000_000_005)), "by what the frames say of their boot");
+}
+
+/// A journal that recycles, by hand; each call writes about a segment.
+fn recycling(disk: SimDisk) -> (Journal, impl FnMut() + Send) {
+    let (journal, hand, _) = Journal::open_by_hand(Arc::new(disk), small_options(4), HandClock::new()).unwrap();
+    let (writing, mut count) = (journal.clone(), 0);
+    let more = move || {
+        for _ in 0..15 {
+            append(&writing, 0, &format!("{count} {}", "z".repeat(1500)));
+            count += 1;
+            hand.commit().unwrap();
+            hand.keep().unwrap();
+        }
+    };
+    (journal, more)
+}
+
+#[test]
+fn what_is_recycled_while_somebody_looks_is_called_that_and_not_damaged() {
+    let disk = SimDisk::new(4);
+    let (journal, mut more) = recycling(disk.clone());
+    (0..20).for_each(|_| more());
+    let inspect = Inspect::open(Arc::new(disk)).unwrap();
+    let recycled = journal.stats().recycled;
+    (0..2).for_each(|_| more());
+    assert!(journal.stats().recycled > recycled);
+    let (mut gaps, mut from, mut last) = (Vec::new(), inspect.start(), None);
+    loop {
+        let chunk = inspect.read(from, 10_000);
+        for item in chunk.items {
+            match item {
+                ReadItem::Gap(gap) => gaps.push(gap.reason),
+                ReadItem::Record(record) => last = Some(record.offset),
+            }
+        }
+        from = chunk.next;
+        if chunk.caught_up {
+            break;
+        }
+    }
+    assert!(!gaps.is_empty() && gaps.iter().all(|reason| reason == "recycled before it was read"), "{gaps:?}");
+    assert_eq!(last, Some(Offset(299)));
+}
+
+#[test]
+fn verifying_a_journal_that_goes_on_meanwhile_finds_nothing_wrong_with_it() {
+    let sim = SimDisk::new(5);
+    let (journal, mut more) = recycling(sim.clone());
+    (0..20).for_each(|_| more());
+    let (disk, hooks) = hooked::Hooked::new(&sim);
+    let inspect = Inspect::open(disk).unwrap();
+    let (recycled, mut reads) = (journal.stats().recycled, 0);
+    *hooks.on_read.lock().unwrap() = Some(Box::new(move |_, at, _| {
+        // Of the first file's frames; heads are read before anything.
+        reads += usize::from(at > 8192);
+        if [2, 6].contains(&reads) {
+            reads += 1;
+            more();
+        }
+        Ok(())
+    }));
+    let verified = inspect.verify(&mut |_, _| {}).unwrap();
+    assert!(journal.stats().recycled > recycled);
+    assert_eq!((verified.problems, verified.damage, verified.gaps), (vec![], vec![], vec![]));
+    assert!(verified.events > 15, "{}", verified.events);
 }
