@@ -27,6 +27,7 @@ mod notes;
 mod place;
 mod record;
 mod time;
+mod trail;
 mod varint;
 
 pub use arrival::{Arrival, Event, Origin, SourceKind};
@@ -40,3 +41,4 @@ pub use notes::{NoteRefusal, Notes, NotesUnreadable};
 pub use place::{Commit, Epoch, Offset, Partition, Position, TopicPartition};
 pub use record::{RecordError, StoredRecord, decode_event, device_of, encode_event, into_record};
 pub use time::{BootId, Clock, ClockQuality, EventTime, Monotonic, Now, WallTime};
+pub use trail::{AUDIT_TRAIL, Extent, Notice, buried, buried_id};

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering::Relaxed;
 
-use lamppost_event::{JournalStopped, Offset, Stored, TopicPartition};
+use lamppost_event::{EventId, JournalStopped, Offset, Stored, TopicPartition, buried};
 
 use crate::Poison;
 use crate::engine::{Done, Engine};
@@ -30,7 +30,7 @@ pub(crate) enum Mourner {
 
 /// How far a burial is.
 #[derive(Debug)]
-enum Grave {
+pub(crate) enum Grave {
     /// It is not durable yet, or nobody has been told.
     Open(Mourner),
     /// It is durable; who waited for it is gone, and the event will be met again.
@@ -58,9 +58,10 @@ impl Engine {
             }
             Entry::Vacant(vacant) => vacant.insert(Grave::Open(mourner)),
         };
-        let id = format!("{gateway}/{}/{topic}/{}/{}", stored.epoch, stored.partition, stored.offset);
-        tracing::warn!(id, why, "an event goes to dead letters");
-        let poison = Poison { stored: stored.clone(), reason: format!("the cluster can't take {id}: {why}") };
+        let (gateway, topic) = (gateway.clone(), topic.clone());
+        let id = EventId { gateway, epoch: stored.epoch, topic, partition: stored.partition, offset: stored.offset };
+        tracing::warn!(%id, why, "an event goes to dead letters");
+        let poison = Poison { stored: stored.clone(), reason: buried(&id, why) };
         let buried = async move { Done::Buried { place, first: true, result: dead_letters.bury(poison).await } };
         self.work.spawn(buried);
         true

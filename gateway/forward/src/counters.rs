@@ -26,6 +26,8 @@ pub struct Counters {
     pub in_flight_events: AtomicU64,
     /// Gaps of the journal that cursors passed.
     pub gaps: AtomicU64,
+    /// Gaps that were passed without a notice, for want of room.
+    pub untold_gaps: AtomicU64,
     /// Events that those gaps swallowed.
     pub gap_events: AtomicU64,
     /// Times that the journal was read again from the cursors, since offsets were missing in it without a word.

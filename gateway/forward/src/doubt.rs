@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lamppost_event::{Group, Item, JournalStopped, Offset, Outlet, Partition, Resume, Topic, TopicPartition};
+use lamppost_event::{Gap, Group, Item, JournalStopped, Offset, Outlet, Partition, Resume, Topic, TopicPartition};
 
 use crate::engine::{Done, Engine};
 
@@ -117,9 +117,8 @@ impl Engine {
         match self.doubts.weigh(jump) {
             Verdict::Pass => {
                 tracing::error!(%topic, %partition, %from, %to, rereads = REREADS, "offsets are missing in the journal without a word, and stay missing: they are passed over");
-                let track = self.window.track(topic, partition);
-                self.window.lose(track, *from, *to);
-                true
+                let reason = "missing in the journal without a word".to_owned();
+                self.tell(Gap { at: at.clone(), from: *from, to: *to, reason }, &reader)
             }
             Verdict::Reread(pause) => {
                 tracing::warn!(%topic, %partition, %from, %to, "offsets are missing in the journal without a word: it is read again");

@@ -25,8 +25,9 @@ use crate::lane::{Cause, Lane};
 use crate::reading::Reading;
 use crate::resolve::Resolution;
 use crate::stamp::ClockWait;
+use crate::telling::{Hole, Tellings};
 use crate::window::{Admission, Window};
-use crate::{DeadLetters, Undelivered, alone, resolve};
+use crate::{AuditTrail, DeadLetters, Undelivered, alone, resolve};
 
 /// A cursor is committed after so many events, if not before by time.
 const COMMIT_EVENTS: u64 = 1000;
@@ -50,6 +51,7 @@ pub(crate) enum Done {
     Bounds { topic: Topic, bounds: Option<Bounds> },
     Step { topic: Topic, alone: Box<alone::Alone>, step: Result<alone::Step, JournalStopped> },
     Buried { place: Place, first: bool, result: Result<(), JournalStopped> },
+    Told { hole: Hole, result: Result<bool, JournalStopped> },
     Resumed { reader: Reader, resume: Result<Resume, JournalStopped> },
     Closed,
 }
@@ -68,7 +70,9 @@ pub(crate) struct Engine {
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
+    pub(crate) trail: Option<Arc<dyn AuditTrail>>,
     pub(crate) burials: Burials,
+    pub(crate) tellings: Tellings,
     pub(crate) counters: Arc<Counters>,
     pub(crate) window: Window,
     pub(crate) reading: Reading,
@@ -126,7 +130,9 @@ impl Engine {
             outlet,
             clock,
             dead_letters,
+            trail: None,
             burials: Burials::default(),
+            tellings: Tellings::default(),
             counters,
         }
     }
@@ -177,24 +183,25 @@ impl Engine {
         }
     }
 
-    /// A gap of the journal: what of it was not met yet is passed over. A gap that lies below changes nothing.
-    pub(crate) fn pass_gap(&mut self, gap: &Gap) {
+    /// A gap of the journal: what of it was not met yet is passed over, once it has been told. A gap that lies below changes nothing.
+    /// False if its topic's lane waits until it is told.
+    pub(crate) fn pass_gap(&mut self, gap: &Gap, reader: &Reader) -> bool {
         let track = self.window.track(&gap.at.topic, gap.at.partition);
         let from = match self.window.admit(track, gap.from) {
             Admission::Next => gap.from,
             // What is missing before it has to be settled first.
-            Admission::Jump { .. } => return,
+            Admission::Jump { .. } => return true,
             // The gap may reach further than what was seen of it.
             Admission::Seen => match self.window.admit(track, gap.to) {
                 Admission::Jump { from } => from,
-                Admission::Seen | Admission::Next => return,
+                Admission::Seen | Admission::Next => return true,
             },
         };
         if from >= gap.to {
-            return;
+            return true;
         }
-        self.window.lose(track, from, gap.to);
         tracing::warn!(at = %gap.at, %from, to = %gap.to, reason = gap.reason, "a gap of the journal is passed over");
+        self.tell(Gap { from, ..gap.clone() }, reader)
     }
 
     /// An event that was dealt with alone is done.
@@ -249,6 +256,7 @@ impl Engine {
         let undone = self.window.reset().unwrap_or_else(|| self.reading.place());
         self.rewind(undone);
         self.forget_passed_burials();
+        self.forget_passed_tellings();
         for lane in self.lanes.values_mut() {
             lane.at = lane.at.min(undone);
         }

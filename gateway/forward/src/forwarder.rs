@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use lamppost_event::{Clock, JournalStopped, Outlet, Stored, Waiting};
+use lamppost_event::{Clock, Gap, JournalStopped, Outlet, Stored, Waiting};
 
 use crate::config::{ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
@@ -34,6 +34,18 @@ pub trait DeadLetters: Send + Sync + 'static {
     fn bury(&self, poison: Poison) -> Waiting<'_, Result<(), JournalStopped>>;
 }
 
+/// Where gaps of the journal are told, for those who check it from the cluster. The daemon stores them as notices
+/// ([`lamppost_event::Notice`]).
+pub trait AuditTrail: Send + Sync + 'static {
+    /// Completes once the notice is durable; only then does the cursor pass the gap. It may give up for want of room after a while, with
+    /// false: events behind the gap must not wait for ever for a word about it. Several gaps may wait at a time, each once between two
+    /// starts; after a start the last ones may come again.
+    ///
+    /// # Errors
+    /// [`JournalStopped`], through the future.
+    fn tell(&self, gap: Gap) -> Waiting<'_, Result<bool, JournalStopped>>;
+}
+
 /// What a stop left undelivered of what was in flight. The cursors stand before it: the next start sends it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Undelivered {
@@ -59,6 +71,7 @@ pub struct Forwarder {
     outlet: Arc<dyn Outlet>,
     clock: Arc<dyn Clock>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
+    trail: Option<Arc<dyn AuditTrail>>,
     counters: Arc<Counters>,
 }
 
@@ -75,7 +88,13 @@ impl Forwarder {
         dead_letters: Option<Arc<dyn DeadLetters>>,
     ) -> Result<Self, ForwardConfigError> {
         kafka::check(&config)?;
-        Ok(Self { config: Arc::new(config), outlet, clock, dead_letters, counters: Arc::default() })
+        Ok(Self { config: Arc::new(config), outlet, clock, dead_letters, trail: None, counters: Arc::default() })
+    }
+
+    /// Gaps are told there before they are passed. Without it they are only counted.
+    #[must_use]
+    pub fn with_trail(self, trail: Arc<dyn AuditTrail>) -> Self {
+        Self { trail: Some(trail), ..self }
     }
 
     /// What it counts.
@@ -89,9 +108,10 @@ impl Forwarder {
     /// # Errors
     /// [`ForwardError`]: only the journal can end it. Whatever the cluster does is tried again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Undelivered, ForwardError> {
-        let Self { config, outlet, clock, dead_letters, counters } = self;
+        let Self { config, outlet, clock, dead_letters, trail, counters } = self;
         let resume = doubt::resume(Arc::clone(&outlet), config.group.clone()).await?;
         let mut engine = Engine::new(Arc::clone(&config), outlet, clock, dead_letters, Arc::clone(&counters), resume);
+        engine.trail = trail;
         let mut shutdown = pin!(shutdown);
         loop {
             let delay = match Kafka::connect(&config, engine.batch_bytes_max, &counters) {

@@ -9,7 +9,7 @@
 //!   backlog.
 //! - A cursor passes an event once the cluster has acknowledged it and all before it in its partition, or it is durable among
 //!   the dead letters, or the journal has lost it (a gap). Offsets that are missing without a gap are looked for again, three
-//!   times from the cursors on, before they are passed and counted as one.
+//!   times from the cursors on, before they are passed and counted as one. A gap is passed once it is told ([`AuditTrail`]), durably.
 //! - When anything fails for good, the producer is purged and closed, and a new one goes on at the cursors. So in every
 //!   partition of the cluster the *first* occurrences of events are in order; later ones carry the same `ce_id`.
 //! - A topic that can't be written to is set apart and tried with one event at a time; the others go on. Where a batch was
@@ -44,8 +44,9 @@ mod resolve;
 mod rfc3339;
 mod session;
 mod stamp;
+mod telling;
 mod window;
 
 pub use config::{Compression, ForwardConfig, ForwardConfigError, TopicTemplate, TopicTemplateError};
 pub use counters::Counters;
-pub use forwarder::{DeadLetters, ForwardError, Forwarder, Poison, Undelivered};
+pub use forwarder::{AuditTrail, DeadLetters, ForwardError, Forwarder, Poison, Undelivered};

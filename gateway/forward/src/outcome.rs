@@ -55,6 +55,7 @@ impl Engine {
             Done::Bounds { topic, bounds } => self.bounded(&topic, bounds),
             Done::Step { topic, alone, step } => self.stepped(&topic, alone, step?),
             Done::Buried { place, first, result } => self.buried(place, first, result)?,
+            Done::Told { hole, result } => self.told(hole, result)?,
         }
         Ok(())
     }
@@ -181,7 +182,14 @@ impl Engine {
         lane.at = alone.at;
         lane.alone = Some(alone);
         match step {
-            Step::Gap(gap) => self.pass_gap(&gap),
+            // Busy until it is told.
+            Step::Gap(gap) => {
+                lane.busy = true;
+                let passed = self.pass_gap(&gap, &Reader::Lane(topic.clone()));
+                if let Some(lane) = self.lanes.get_mut(topic).filter(|_| passed) {
+                    lane.busy = false;
+                }
+            }
             // Busy until the position for reading again is known.
             Step::Jump(jump) => {
                 lane.busy = true;

@@ -181,7 +181,7 @@ impl Engine {
         if let Admission::Jump { from } = self.window.admit(track, gap.from) {
             return Offered::Jumped(from);
         }
-        self.pass_gap(gap);
+        self.pass_gap(gap, &Reader::Common);
         Offered::Taken
     }
 

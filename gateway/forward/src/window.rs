@@ -179,7 +179,17 @@ impl Window {
 
     /// An event was handed over.
     pub(crate) fn sent(&mut self, id: TrackId, offset: Offset, bytes: usize) -> Slot {
-        self.push(id, Waiting { offset, after: offset.next(), read: self.read, bytes, done: false, lost: false });
+        self.fly(id, Waiting { offset, after: offset.next(), read: self.read, bytes, done: false, lost: false })
+    }
+
+    /// What the journal has lost is on its way to be told: done with [`Window::done`], and counted as by [`Window::lose`].
+    pub(crate) fn telling(&mut self, id: TrackId, offset: Offset, after: Offset) -> Slot {
+        self.fly(id, Waiting { offset, after, read: self.read, bytes: 0, done: false, lost: true })
+    }
+
+    fn fly(&mut self, id: TrackId, waiting: Waiting) -> Slot {
+        let (offset, bytes) = (waiting.offset, waiting.bytes);
+        self.push(id, waiting);
         self.bytes = self.bytes.saturating_add(bytes);
         let flight = Some(Flight { track: id, offset });
         let free = self.free.pop().and_then(|slot| Some((slot, self.flights.get_mut(slot as usize)?)));
@@ -243,7 +253,7 @@ impl Window {
         Some((&self.tracks.get(flight.track.0)?.at, flight.offset))
     }
 
-    /// An event is done: delivered or buried. False if there is no such flight (a report that came twice, or after a reset).
+    /// An event or a gap is done: delivered, buried or told. False if there is no such flight (a report that came twice, or after a reset).
     pub(crate) fn done(&mut self, slot: Slot) -> bool {
         let Some(flight) = self.flights.get_mut(slot.0 as usize).and_then(Option::take) else { return false };
         self.free.push(slot.0);

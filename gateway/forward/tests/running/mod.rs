@@ -48,7 +48,10 @@ impl Running {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let outlet = Arc::clone(outlet) as Arc<dyn Outlet>;
-        let forwarder = Forwarder::new(config, outlet, clock, dead_letters).unwrap();
+        Self::launch(Forwarder::new(config, outlet, clock, dead_letters).unwrap())
+    }
+
+    pub fn launch(forwarder: Forwarder) -> Self {
         let counters = forwarder.counters();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { drop(stopped.await) };
