@@ -21,13 +21,15 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub struct AuditConfig {
     /// `host:port,…` of some of the cluster's brokers.
     pub bootstrap: String,
-    /// The cluster's topics; none: all but those that begin with `__`.
+    /// The cluster's topics; none: all but those that begin with `__`. The audit trail and the dead letters are read beside them.
     pub topics: Vec<String>,
     /// The senders' ledgers.
     pub ledgers: Vec<PathBuf>,
     /// How long to wait for what is still on its way: reading goes on until all ledger entries are found, or the ends have not
     /// moved for so long. Zero: up to the ends as they are at the start.
     pub settle: Duration,
+    /// What a manifest of so long ago or less says may still be on its way: late, not lost. Zero: all is due.
+    pub late_after: Duration,
     /// How long a read may bring nothing before the audit is given up.
     pub idle_max: Duration,
     /// Any property of librdkafka, for example for TLS and SASL.
@@ -43,6 +45,7 @@ impl AuditConfig {
             topics: Vec::new(),
             ledgers: Vec::new(),
             settle: Duration::ZERO,
+            late_after: Duration::ZERO,
             idle_max: Duration::from_secs(30),
             properties: BTreeMap::new(),
         }
@@ -110,7 +113,16 @@ pub enum AuditError {
 pub fn audit(config: &AuditConfig, progress: &mut dyn FnMut(Progress)) -> Result<Report, AuditError> {
     let began = SystemTime::now();
     let reader = Reader::connect(config)?;
-    let mut report = conclude(reader, Judge::new(), &config.ledgers, config.settle, progress)?;
+    let since_1970 = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let due = since_1970.saturating_sub(config.late_after);
+    let mut judge = Judge::new();
+    if !config.late_after.is_zero() {
+        judge = judge.with_late_from(i64::try_from(due.as_millis()).unwrap_or(i64::MAX));
+    }
+    if reader.reads_some_topics() {
+        judge = judge.with_some_topics();
+    }
+    let mut report = conclude(reader, judge, &config.ledgers, config.settle, progress)?;
     report.seconds = began.elapsed().unwrap_or_default().as_secs_f64();
     Ok(report)
 }

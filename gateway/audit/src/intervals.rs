@@ -22,6 +22,56 @@ impl Intervals {
         true
     }
 
+    /// Adds all from `first` to `last`, both within.
+    pub(crate) fn insert_range(&mut self, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        let touches = |(from, to): (u64, u64)| to.saturating_add(1) >= first && from <= last.saturating_add(1);
+        let (mut from, mut to) = (first, last);
+        while let Some(other) = self
+            .ranges
+            .range(..=last.saturating_add(1))
+            .next_back()
+            .map(|(a, b)| (*a, *b))
+            .filter(|other| touches(*other))
+        {
+            self.ranges.remove(&other.0);
+            (from, to) = (from.min(other.0), to.max(other.1));
+        }
+        self.ranges.insert(from, to);
+    }
+
+    /// How many from `first` to `last`, both within, are in it.
+    pub(crate) fn count_in(&self, first: u64, last: u64) -> u64 {
+        self.parts_in(first, last).fold(0, |sum, (from, to)| sum.saturating_add((to - from).saturating_add(1)))
+    }
+
+    /// What is not in it, from `first` to `last`, both within; as ranges, first to last.
+    pub(crate) fn lacking(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
+        let (mut lacking, mut from) = (Vec::new(), Some(first));
+        for (there, to) in self.parts_in(first, last) {
+            if let Some(from) = from.filter(|from| *from < there) {
+                lacking.push((from, there - 1));
+            }
+            from = to.checked_add(1);
+        }
+        lacking.extend(from.filter(|from| *from <= last).map(|from| (from, last)));
+        lacking
+    }
+
+    /// Its ranges between, cut to what was asked for.
+    fn parts_in(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let begins = self.ranges.range(..=first).next_back().map_or(first, |(from, _)| *from);
+        let parts =
+            self.ranges.range(begins.min(last)..=last).map(move |(from, to)| (*from.max(&first), *to.min(&last)));
+        parts.filter(|(from, to)| from <= to)
+    }
+
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.ranges.iter().map(|(first, last)| (*first, *last))
+    }
+
     pub(crate) fn first(&self) -> Option<u64> {
         self.ranges.first_key_value().map(|(first, _)| *first)
     }
@@ -75,6 +125,24 @@ mod tests {
             let holes: BTreeSet<u64> = set.holes().flat_map(|(first, last)| first..=last).collect();
             let all = plain.first().copied().unwrap_or(1)..plain.last().copied().unwrap_or(0);
             prop_assert_eq!(holes, all.filter(|n| !plain.contains(n)).collect::<BTreeSet<_>>());
+        }
+
+        #[test]
+        fn ranges_are_taken_counted_and_left_out_as_in_a_plain_set(
+            ranges in prop::collection::vec((0_u64..64, 0_u64..8), 0..20), (first, more) in (0_u64..64, 0_u64..64),
+        ) {
+            let (mut set, mut plain) = (Intervals::default(), BTreeSet::new());
+            for (from, length) in ranges {
+                set.insert_range(from, from + length);
+                plain.extend(from..=from + length);
+            }
+            prop_assert_eq!(set.count(), plain.len() as u64);
+            let touching = set.ranges().zip(set.ranges().skip(1)).any(|((_, last), (next, _))| last + 1 >= next);
+            prop_assert!(!touching, "ranges that touch are one");
+            let last = first + more;
+            prop_assert_eq!(set.count_in(first, last), plain.range(first..=last).count() as u64);
+            let lacking: Vec<u64> = set.lacking(first, last).into_iter().flat_map(|(from, to)| from..=to).collect();
+            prop_assert_eq!(lacking, (first..=last).filter(|n| !plain.contains(n)).collect::<Vec<_>>());
         }
     }
 }

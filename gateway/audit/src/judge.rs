@@ -4,7 +4,7 @@
 //!
 //! Memory: a ledger entry takes 60 to 120 bytes, and a sender's id in the cluster 10 to 20 (hash tables fill up and double; both are kept as 64-bit hashes: among
 //! ten million of them, two are taken for one with a chance of 3 in a million). Offsets and sequences are kept as ranges: some 50
-//! bytes for each hole, and for each partition and each (device, boot). Nothing is kept of a record besides, but by a judge who
+//! bytes for each hole, each gap that is told, and for each partition and each (device, boot). Nothing is kept of a record besides, but by a judge who
 //! hears the ledgers later: 40 bytes of each event with a sender's mark, until then (the list doubles as it grows: up to 120
 //! bytes of each in that moment).
 //!
@@ -13,7 +13,11 @@
 //! | count | is |
 //! |---|---|
 //! | lost | ledger entries that no record of the cluster answers to |
-//! | missing offsets | holes between the first and last offset of a (gateway, epoch, topic, partition) |
+//! | missing offsets | holes in the offsets of a journal's partition, from the first to the last one seen, that nothing explains |
+//! | lost tail | offsets behind the last one seen that a manifest says were there, unexplained |
+//! | late | the same, where the manifest is so new that they may be on their way |
+//! | dropped | offsets of which a gap notice says why they never come: a topic's policy, or damage |
+//! | buried | offsets that a dead letter stands for |
 //! | delivered twice | a `ce_id` that was seen before: the forwarder sent again |
 //! | sent twice | a sender's mark that was seen under another `ce_id`: the sender sent again |
 //! | out of order by ledger | a first occurrence that comes after a later one of the same key in the same ledger |
@@ -23,16 +27,17 @@
 //!
 //! Lost is what a ledger says was acknowledged, and nothing else. The sequence of a (device, boot) may have holes: a node drops
 //! what it has no room for, and what it dropped was never acknowledged. Such holes are no fault, whether there is a ledger or not;
-//! *missing offsets* are holes in the journal's own count, which has none.
+//! *missing offsets* are holes in the journal's own count, which has none but those it tells of.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use lamppost_event::{Epoch, EventId, GatewayId, Partition, Topic, partition_of};
+use lamppost_event::{EventId, Partition, Topic, buried_id, partition_of};
 
+use crate::account::{Account, Track};
 use crate::intervals::Intervals;
 use crate::ledger::{LedgerEntry, Mark};
-use crate::report::{Examples, PartitionReport, Report};
+use crate::report::{Examples, Report};
 
 /// A record of the cluster.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +56,12 @@ pub struct Record<'a> {
     pub id: Option<&'a str>,
     /// The sender's mark, if it has one.
     pub mark: Option<MarkRef<'a>>,
+    /// When it was stored, by its timestamp, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// Why it is a dead letter, if it is one.
+    pub reason: Option<&'a str>,
+    /// Its payload, if it is a gateway's notice in the audit trail ([`lamppost_event::Notice`]).
+    pub notice: Option<&'a [u8]>,
 }
 
 /// A sender's mark, as the headers have it.
@@ -108,14 +119,6 @@ struct Expected {
     found: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash, Clone)]
-struct Track {
-    gateway: GatewayId,
-    epoch: Epoch,
-    topic: Topic,
-    partition: Partition,
-}
-
 /// The first occurrence of a sender's mark.
 #[derive(Debug, Clone, Copy)]
 struct Sighting {
@@ -144,6 +147,7 @@ pub struct Judge {
     kept: Option<Vec<Sighting>>,
     sender_ids: HashSet<u64>,
     sender_sequences: HashMap<u64, Intervals>,
+    account: Account,
     report: Report,
 }
 
@@ -158,6 +162,20 @@ impl Judge {
     #[must_use]
     pub fn of_a_run() -> Self {
         Self { kept: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// What manifests from that time on (milliseconds since 1970) say may still be on its way: it counts as late. Without this nothing does.
+    #[must_use]
+    pub fn with_late_from(mut self, time_ms: i64) -> Self {
+        self.account.late_from = time_ms;
+        self
+    }
+
+    /// Not all topics are shown: what manifests say of those that nothing is seen of is no evidence.
+    #[must_use]
+    pub fn with_some_topics(mut self) -> Self {
+        self.account.only_seen = true;
+        self
     }
 
     /// Hears an entry of a ledger; each ledger in its own order. From [`Judge::new`] on all come before the first record, from
@@ -195,8 +213,7 @@ impl Judge {
             return;
         };
         let place = |record: &Record<'_>| format!("{}/{}@{}", record.topic, record.partition, record.offset);
-        let EventId { gateway, epoch, topic, partition, offset } = id;
-        let track = Track { gateway, epoch, topic, partition };
+        let (offset, track) = (id.offset, Track::from(id.clone()));
         if !self.tracks.entry(track.clone()).or_default().insert(offset.0) {
             self.report.delivered_twice += 1;
             let example = || format!("{} again at {}", record.id.unwrap_or_default(), place(record));
@@ -208,7 +225,18 @@ impl Judge {
             self.report.misplaced += 1;
             add(&mut self.report.examples.misplaced, || place(record));
         }
-        let topic = track.topic.clone();
+        if let Some(notice) = record.notice {
+            match serde_json::from_slice(notice) {
+                Ok(notice) => self.account.note(&id, notice, record.time_ms),
+                Err(_) => self.report.unread_notices += 1,
+            }
+        }
+        // A dead letter answers for the event that it stands for.
+        let buried = record.reason.and_then(buried_id).filter(|buried| buried.gateway == id.gateway);
+        let topic = buried.as_ref().map_or(&track.topic, |buried| &buried.topic).clone();
+        if let Some(buried) = buried {
+            self.account.bury(buried);
+        }
         let highest = self.highest.entry((track, record.partition)).or_insert(offset.0);
         if offset.0 < *highest {
             self.report.out_of_order_by_journal += 1;
@@ -307,19 +335,7 @@ impl Judge {
             let name = names.get(ledger as usize).map_or("ledger", String::as_str);
             add(&mut self.report.examples.lost, || format!("{name}:{line}"));
         }
-        let mut tracks: Vec<_> = self.tracks.into_iter().collect();
-        tracks.sort_by(|(a, _), (b, _)| {
-            (&a.gateway, &a.topic, a.partition, a.epoch).cmp(&(&b.gateway, &b.topic, b.partition, b.epoch))
-        });
-        for (track, offsets) in tracks {
-            let partition = PartitionReport::new(track.gateway, track.epoch, track.topic, track.partition, &offsets);
-            for (first, last) in offsets.holes() {
-                add(&mut self.report.examples.missing_offsets, || format!("{partition}: {first} to {last}"));
-            }
-            self.report.journaled += partition.journaled;
-            self.report.missing_offsets += partition.missing;
-            self.report.partitions.push(partition);
-        }
+        self.account.judge(self.tracks, &mut self.report);
         self.report
     }
 }

@@ -4,6 +4,7 @@
 //! A judge that expects what it has received misses lost tails; so what must be there comes from the senders' own ledgers
 //! ([`Ledger`]), and holes in the offsets are found without any.
 
+mod account;
 mod audit;
 mod follower;
 mod intervals;

@@ -1,10 +1,12 @@
 //! What the audit found, for machines (JSON) and for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use lamppost_event::{Epoch, GatewayId, Partition, Topic};
+use lamppost_event::{GatewayId, Partition, Topic};
 use serde::Serialize;
 
+use crate::account::Track;
 use crate::intervals::Intervals;
 
 /// The verdict. Counts are of events unless they say otherwise.
@@ -20,8 +22,20 @@ pub struct Report {
     pub found: u64,
     /// Acknowledged and not in the cluster.
     pub lost: u64,
-    /// Offsets between the first and the last of their partition and epoch that are not in the cluster.
+    /// Offsets between the first and the last of their partition that are not in the cluster, and that nothing accounts for.
     pub missing_offsets: u64,
+    /// Offsets behind the last one seen of a partition that a manifest says were there, and that are due.
+    pub lost_tail: u64,
+    /// The same, not due yet.
+    pub late: u64,
+    /// Offsets that a gap notice accounts for.
+    pub dropped: u64,
+    /// The same, by the reason.
+    pub dropped_for: BTreeMap<String, u64>,
+    /// Offsets that a dead letter stands for.
+    pub buried: u64,
+    /// Notices that this program does not understand.
+    pub unread_notices: u64,
     /// Records whose `ce_id` was there before.
     pub delivered_twice: u64,
     /// Events whose sender's mark was there before under another `ce_id`.
@@ -63,11 +77,13 @@ impl Report {
         self.delivered_twice + self.sent_twice
     }
 
-    /// Whether the promise was kept: nothing lost, nothing missing, nothing out of order or out of place. Duplicates are allowed.
+    /// Whether the promise was kept: nothing lost, nothing missing without a word, nothing out of order or out of place. Duplicates are allowed, and
+    /// what was dropped by policy or lost with the disk and said so.
     #[must_use]
     pub const fn is_kept(&self) -> bool {
         self.lost == 0
             && self.missing_offsets == 0
+            && self.lost_tail == 0
             && self.out_of_order() == 0
             && self.misplaced == 0
             && self.wrong_key == 0
@@ -117,23 +133,41 @@ pub struct PartitionReport {
     pub journaled: u64,
     /// Distinct offsets seen.
     pub delivered: u64,
-    /// Holes between, in offsets.
+    /// Holes between, and to the epoch before, in offsets, that nothing accounts for.
     pub missing: u64,
+    /// Of the holes, what a gap notice accounts for.
+    pub dropped: u64,
+    /// Of the holes, what dead letters stand for.
+    pub buried: u64,
+    /// Behind the last offset: what manifests say was there, and is due.
+    pub lost_tail: u64,
+    /// The same, not due yet.
+    pub late: u64,
 }
 
 impl PartitionReport {
-    pub(crate) fn new(
-        gateway: GatewayId,
-        epoch: Epoch,
-        topic: Topic,
-        partition: Partition,
-        offsets: &Intervals,
-    ) -> Self {
+    pub(crate) fn new(track: &Track, offsets: &Intervals) -> Self {
         let (first, last) = (offsets.first().unwrap_or(0), offsets.last().unwrap_or(0));
         let delivered = offsets.count();
         let journaled = (last - first).saturating_add(u64::from(delivered > 0));
-        let missing = journaled - delivered;
-        Self { gateway, epoch: epoch.to_string(), topic, partition, first, last, journaled, delivered, missing }
+        let Track { gateway, topic, partition, epoch } = track.clone();
+        let (missing, dropped, buried, lost_tail, late) = (0, 0, 0, 0, 0);
+        let epoch = epoch.to_string();
+        Self {
+            gateway,
+            epoch,
+            topic,
+            partition,
+            first,
+            last,
+            journaled,
+            delivered,
+            missing,
+            dropped,
+            buried,
+            lost_tail,
+            late,
+        }
     }
 }
 
@@ -147,12 +181,17 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let examples = &self.examples;
         let none = Vec::new();
-        let rows: [(&str, u64, &Vec<String>); 13] = [
+        let dropped = self.dropped_for.iter().map(|(reason, events)| format!("{events}: {reason}")).collect();
+        let rows: [(&str, u64, &Vec<String>); 17] = [
             ("acknowledged", self.acknowledged, &none),
             ("journaled", self.journaled, &none),
             ("delivered", self.delivered, &none),
             ("lost", self.lost, &examples.lost),
             ("missing offsets", self.missing_offsets, &examples.missing_offsets),
+            ("lost tail", self.lost_tail, &examples.missing_offsets),
+            ("late", self.late, &examples.missing_offsets),
+            ("dropped, and said so", self.dropped, &dropped),
+            ("dead letters for events", self.buried, &none),
             ("out of order, by ledger", self.out_of_order_by_ledger, &examples.out_of_order),
             ("out of order, by journal", self.out_of_order_by_journal, &examples.out_of_order),
             ("misplaced", self.misplaced, &examples.misplaced),

@@ -139,9 +139,12 @@ pub(crate) struct Audit {
     /// {"topic":"air","key":"dev-3","id":"dev-3:17"} or {"topic":"air","device":"node-1","boot":3,"sequence":17}.
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: Vec<PathBuf>,
-    /// Only these topics. By default all that are not the cluster's own.
+    /// Only these topics. By default all that are not the cluster's own. The audit trail and the dead letters are read beside them.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
+    /// What a gateway says it has on disk, and said so less than this ago, may still be on its way: late, not lost.
+    #[arg(long, value_name = "TIME", default_value = "10min")]
+    pub(crate) late_after: crate::config::value::Span,
     /// Print the verdict as one line of JSON, the last on standard output.
     #[arg(long)]
     pub(crate) json: bool,

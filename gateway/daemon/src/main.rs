@@ -60,8 +60,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Log lines go to standard error; under a service manager without the time, which the log there has already.
 fn log(command: &Command) {
-    // librdkafka reports the end of a partition, which an audit reads up to, as an error.
-    let default = if matches!(command, Command::Run(_)) { "info,rumqttd=warn" } else { "error,rdkafka=off" };
+    // librdkafka reports the end of a partition, which an audit reads up to, as an error; what concerns the command is its own error.
+    let default =
+        if matches!(command, Command::Run(_)) { "info,rumqttd=warn" } else { "error,rdkafka=off,librdkafka=off" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

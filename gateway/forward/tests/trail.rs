@@ -1,6 +1,11 @@
 //! Gaps of the journal are told before they are passed, each once.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test fails it by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what helps a test fails it by panicking"
+)]
 
 #[allow(dead_code, unreachable_pub, reason = "shared by the tests of this folder, none of which uses all")]
 mod journal;

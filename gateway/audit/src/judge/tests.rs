@@ -16,6 +16,20 @@ struct Owned {
 
 const PARTITIONS: u16 = 4;
 
+/// A record of which nothing is known.
+const NOTHING: Record<'static> = Record {
+    topic: "air",
+    partition: Partition(0),
+    partitions: 1,
+    offset: 0,
+    key: b"k",
+    id: None,
+    mark: None,
+    time_ms: 0,
+    reason: None,
+    notice: None,
+};
+
 fn run(keys: u64, each: u64) -> Run {
     let (mut records, mut ledger) = (Vec::new(), Vec::new());
     let mut ends = [0_u64; PARTITIONS as usize];
@@ -67,6 +81,7 @@ fn see(judge: &mut Judge, run: &Run, from: usize, to: usize) {
             key: record.key.as_bytes(),
             id: Some(&record.id),
             mark: Some(MarkRef::Id(&record.sender)),
+            ..NOTHING
         });
     }
 }
@@ -178,6 +193,7 @@ fn a_node_is_judged_by_device_boot_and_sequence_in_any_topic() {
             key: b"node-1",
             id: Some(&format!("g/00000000000000aa/{topic}/0/{offset}")),
             mark: Some(MarkRef::from(&mark(sequence))),
+            ..NOTHING
         });
     }
     let report = judge.verdict(&[]);
@@ -204,6 +220,7 @@ fn holes_in_the_sequence_of_a_sender_are_no_loss() {
                 key: b"node-1",
                 id: Some(&format!("g/00000000000000aa/energy/0/{offset}")),
                 mark: Some(MarkRef::from(&mark(sequence))),
+                ..NOTHING
             });
         }
         let report = judge.verdict(&[]);
@@ -218,7 +235,7 @@ fn another_epoch_begins_anew_and_a_foreign_record_is_only_counted() {
     let ids = ["g/00000000000000aa/air/0/7", "g/00000000000000bb/air/0/0", "g/00000000000000bb/air/0/1", "not an id"];
     for (offset, id) in (0..).zip(ids) {
         let (topic, key) = ("air", b"k".as_slice());
-        judge.observe(&Record { topic, partition: Partition(0), partitions: 1, offset, key, id: Some(id), mark: None });
+        judge.observe(&Record { topic, partition: Partition(0), partitions: 1, offset, key, id: Some(id), ..NOTHING });
     }
     let report = judge.verdict(&[]);
     assert_eq!((report.delivered, report.foreign, report.missing_offsets, report.out_of_order()), (3, 1, 0, 0));

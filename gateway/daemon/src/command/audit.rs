@@ -9,8 +9,12 @@ use crate::cli;
 
 /// Prints the report; true if the promise was kept.
 pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<bool> {
-    let config =
-        AuditConfig { topics: args.topic.clone(), ledgers: args.ledger.clone(), ..AuditConfig::new(&args.bootstrap) };
+    let config = AuditConfig {
+        topics: args.topic.clone(),
+        ledgers: args.ledger.clone(),
+        late_after: args.late_after.0,
+        ..AuditConfig::new(&args.bootstrap)
+    };
     let term = Term::stderr();
     let report = audit(&config, &mut |progress| {
         if term.is_term() {

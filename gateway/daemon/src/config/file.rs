@@ -238,6 +238,8 @@ pub(super) struct Kafka {
     pub(super) in_flight: Size,
     #[serde(default = "clock_wait")]
     pub(super) clock_wait: Span,
+    #[serde(default = "manifest_every")]
+    pub(super) manifest_every: Span,
 }
 
 fn replication() -> Whole<1, 32> {
@@ -254,6 +256,10 @@ fn in_flight() -> Size {
 
 fn clock_wait() -> Span {
     Span(std::time::Duration::from_secs(600))
+}
+
+fn manifest_every() -> Span {
+    Span(std::time::Duration::from_secs(3600))
 }
 
 #[derive(Debug, Deserialize)]

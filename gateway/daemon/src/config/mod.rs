@@ -99,6 +99,7 @@ pub(crate) struct Kafka {
     pub(crate) create_topics: bool,
     pub(crate) in_flight: Size,
     pub(crate) clock_wait: Duration,
+    pub(crate) manifest_every: Duration,
 }
 
 /// Where the configuration is looked for when none is named.
@@ -369,6 +370,7 @@ fn convert_kafka(kafka: file::Kafka) -> Kafka {
         create_topics: kafka.create_topics,
         in_flight: kafka.in_flight,
         clock_wait: kafka.clock_wait.0,
+        manifest_every: kafka.manifest_every.0,
     }
 }
 

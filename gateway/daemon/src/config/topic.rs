@@ -92,9 +92,9 @@ impl From<WhenFull> for lamppost_journal::WhenFull {
 /// What may become of the topic's events. The dead letters come before all but alarms, and have a reserve as those do: a full journal
 /// must still be able to bury what the cluster can never accept, or nothing behind it would ever be delivered.
 pub(super) fn policy(topic: &Topic, settings: &file::Topic, problems: &mut Vec<Problem>) -> Policy {
-    let dead_letters = topic.as_str() == lamppost_route::DEAD_LETTERS;
+    let reserved = [lamppost_route::DEAD_LETTERS, lamppost_event::AUDIT_TRAIL].contains(&topic.as_str());
     if let Some(priority) = &settings.priority
-        && dead_letters
+        && reserved
         && *priority.get_ref() != Priority::Alarm
     {
         let what = format!("the priority of {topic}");
@@ -112,7 +112,7 @@ pub(super) fn policy(topic: &Topic, settings: &file::Topic, problems: &mut Vec<P
     }
     let priority = settings.priority.as_ref().map(|priority| (*priority.get_ref()).into());
     Policy {
-        priority: if dead_letters { lamppost_journal::Priority::DeadLetter } else { priority.unwrap_or_default() },
+        priority: if reserved { lamppost_journal::Priority::DeadLetter } else { priority.unwrap_or_default() },
         when_full: settings.when_full.map(Into::into).unwrap_or_default(),
         keep_for: settings.keep_for.as_ref().map(|span| span.get_ref().0),
         keep_bytes: settings.keep_bytes.as_ref().map(|size| size.get_ref().0),

@@ -19,6 +19,7 @@ mod setup;
 mod sources;
 mod subscriptions;
 mod supervise;
+mod trail;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub(crate) use setup::{fits, journal_options, topics};
 pub(crate) use sources::{Buses, MODEL_BUS};
 use sources::{Memory, Sources};
 use supervise::{Stop, supervise};
+use trail::Trail;
 
 /// How often the view of the devices is brought up to date.
 const FEED_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,6 +67,9 @@ pub(crate) struct Gateway {
     sources: Sources,
     stop_forward: Stop,
     forward: Option<JoinHandle<Result<(), JournalStopped>>>,
+    trail: Arc<Trail>,
+    stop_trail: Stop,
+    telling: Option<JoinHandle<Result<(), JournalStopped>>>,
     stop_feed: Stop,
     feed: JoinHandle<Result<(), JournalStopped>>,
     http: JoinHandle<std::io::Result<()>>,
@@ -103,7 +108,8 @@ impl Gateway {
         let (fail, failed) = watch::channel(None);
 
         let stop_forward = Stop::new();
-        let forwarder = setup::forwarder(config, outlet, &clock, &intake)?;
+        let trail = Arc::new(Trail::new(journal.clone(), clock.clone(), config.gateway.clone()));
+        let forwarder = setup::forwarder(config, outlet, &clock, &intake, &trail)?;
         let forward_counters = forwarder.as_ref().map(Forwarder::counters);
         let memory = Memory { journal: journal.clone(), clock: clock.clone() };
         let sources = Sources::start(config, buses, &intake, &memory, &fail).await?;
@@ -116,6 +122,11 @@ impl Gateway {
             let stopped = stop_forward.stopped();
             supervise("forward", &fail, async move { forwarder.run(stopped).await.map(drop).map_err(stopped_journal) })
         });
+        let stop_trail = Stop::new();
+        let telling = config.kafka.as_ref().map(|kafka| {
+            let run = trail.clone().run(kafka.manifest_every, stop_trail.stopped());
+            supervise("trail", &fail, run)
+        });
         let stop_feed = Stop::new();
         let feed = feed(journal, devices.clone(), fed, stop_feed.stopped());
         let feed = supervise("devices", &fail, feed);
@@ -127,6 +138,9 @@ impl Gateway {
             sources,
             stop_forward,
             forward,
+            trail,
+            stop_trail,
+            telling,
             stop_feed,
             feed,
             http,
@@ -186,6 +200,12 @@ impl Gateway {
         // They wait for what they have taken: it need not wait for company any more.
         while timeout(STOP_COMMIT_INTERVAL, &mut stop).await.is_err() {
             self.overview.journal().commit_now();
+        }
+        self.stop_trail.stop();
+        if self.telling.is_some() {
+            // How far all has come: the last word on it, so that a lost tail shows.
+            let told = self.trail.manifest();
+            told.unwrap_or_else(|error| tracing::warn!(%error, "no last manifest"));
         }
         self.overview.journal().commit_now();
     }

@@ -318,6 +318,12 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
         read(&counters.gap_events),
     );
     out.counter(
+        "lamppost_forward_untold_gaps_total",
+        "Gaps that were passed without a notice for the audit, for want of room.",
+        &[],
+        read(&counters.untold_gaps),
+    );
+    out.counter(
         "lamppost_forward_poison_total",
         "Events that the cluster can never accept.",
         &[],

@@ -12,6 +12,7 @@ use lamppost_journal::{Journal, Options, Policy, Priority, TopicOptions};
 use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
 
 use super::intake::{JournalIntake, REASON_ROOM_BYTES, dead_letters};
+use super::trail::{Trail, audit_trail};
 use crate::config::Config;
 
 /// How often the forwarder's cursor is remembered. While events come in it rides their commits and costs nothing; the
@@ -37,6 +38,8 @@ fn default_topic() -> Topic {
 /// route makes of captures must be among the configured ones.
 pub(crate) fn topics(config: &Config) -> Vec<TopicShape> {
     let mut shapes: BTreeMap<Topic, u16> = [default_topic(), dead_letters()].map(|t| (t, PARTITIONS_DEFAULT)).into();
+    // One gateway's notices need no more, and keep one order.
+    shapes.insert(audit_trail(), 1);
     let named = config.routes.iter().filter_map(|rule| rule.topic.literal()).filter_map(|name| Topic::user(name).ok());
     shapes.extend(named.map(|topic| (topic, PARTITIONS_DEFAULT)));
     for (topic, settings) in &config.topics {
@@ -71,12 +74,13 @@ pub(crate) fn journal_options(config: &Config) -> Options {
 }
 
 /// What may become of the topics' events. The dead letters have a reserve, configured or not: a full journal must still be able to bury
-/// what the cluster can never accept.
+/// what the cluster can never accept, and to tell of its gaps.
 fn policies(config: &Config) -> BTreeMap<Topic, Policy> {
     let set = config.topics.iter().map(|(topic, settings)| (topic.clone(), settings.policy));
     let buried = (dead_letters(), Policy { priority: Priority::DeadLetter, ..Policy::default() });
+    let told = (audit_trail(), buried.1);
     // What is configured for them stands: its priority is the same.
-    std::iter::once(buried).chain(set).collect()
+    [buried, told].into_iter().chain(set).collect()
 }
 
 /// The largest event.
@@ -134,6 +138,7 @@ pub(crate) fn forwarder(
     outlet: Arc<dyn Outlet>,
     clock: &Arc<dyn Clock>,
     intake: &Arc<JournalIntake>,
+    trail: &Arc<Trail>,
 ) -> anyhow::Result<Option<Forwarder>> {
     let Some(kafka) = &config.kafka else { return Ok(None) };
     let forward = ForwardConfig {
@@ -147,7 +152,7 @@ pub(crate) fn forwarder(
         ..ForwardConfig::new(config.gateway.clone(), &kafka.bootstrap.join(","))
     };
     let forwarder = Forwarder::new(forward, outlet, clock.clone(), Some(intake.clone()));
-    Ok(Some(forwarder.context("the forwarder can't be set up")?))
+    Ok(Some(forwarder.context("the forwarder can't be set up")?.with_trail(trail.clone())))
 }
 
 #[cfg(test)]

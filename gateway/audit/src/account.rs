@@ -1,0 +1,280 @@
+//! What the journals say of themselves in the audit trail ([`Notice`]), set against what is there. Pure.
+//!
+//! A hole in the offsets is a loss unless a notice says what became of it. Offsets go on through the epochs of a journal (a wiped one is
+//! another journal), so holes are looked for from the first offset seen in any epoch up to where the last manifest says that the partition
+//! had come: a lost tail, and what fell out between two epochs, show like any other hole.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use lamppost_event::{Epoch, EventId, Extent, GatewayId, Notice, Partition, Topic};
+
+use crate::intervals::Intervals;
+use crate::report::{Examples, PartitionReport, Report};
+
+/// More reasons are not told apart.
+const REASONS_MAX: usize = 32;
+const OTHER_REASONS: &str = "other reasons";
+
+/// A partition of a journal in one epoch.
+#[derive(Debug, PartialEq, Eq, Hash, Clone, PartialOrd, Ord)]
+pub(crate) struct Track {
+    pub(crate) gateway: GatewayId,
+    pub(crate) topic: Topic,
+    pub(crate) partition: Partition,
+    pub(crate) epoch: Epoch,
+}
+
+impl From<EventId> for Track {
+    fn from(id: EventId) -> Self {
+        let EventId { gateway, epoch, topic, partition, .. } = id;
+        Self { gateway, topic, partition, epoch }
+    }
+}
+
+/// A partition of a journal through its epochs.
+#[derive(Debug, PartialEq, Eq, Hash, Clone, PartialOrd, Ord)]
+struct Series {
+    gateway: GatewayId,
+    topic: Topic,
+    partition: Partition,
+    journal: Journal,
+}
+
+/// A journal's identity; where no notice tells it, each epoch stands for itself.
+#[derive(Debug, PartialEq, Eq, Hash, Clone, PartialOrd, Ord)]
+enum Journal {
+    Known(String),
+    Epoch(Epoch),
+}
+
+/// What manifests say of a partition.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    epoch: Epoch,
+    /// The first offset that the journal still kept by the last of them.
+    first: u64,
+    /// The offset behind the last, by any of them; and by those that are old enough for all to have come.
+    next: u64,
+    due: u64,
+}
+
+/// The account of all journals.
+#[derive(Debug)]
+pub(crate) struct Account {
+    journals: HashMap<(GatewayId, Epoch), String>,
+    gaps: HashMap<Series, Vec<(usize, Intervals)>>,
+    reasons: Vec<String>,
+    claims: HashMap<Series, Claim>,
+    buried: HashMap<Track, Intervals>,
+    /// Manifests from later on speak of what may still be on its way; milliseconds since 1970.
+    pub(crate) late_from: i64,
+    /// Not all topics are read: of those that nothing was seen of, manifests count for nothing.
+    pub(crate) only_seen: bool,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            journals: HashMap::new(),
+            gaps: HashMap::new(),
+            reasons: Vec::new(),
+            claims: HashMap::new(),
+            buried: HashMap::new(),
+            late_from: i64::MAX,
+            only_seen: false,
+        }
+    }
+}
+
+impl Account {
+    /// Takes a notice in: by its own id, and when it was stored.
+    pub(crate) fn note(&mut self, id: &EventId, notice: Notice, time_ms: i64) {
+        let (gateway, epoch) = (id.gateway.clone(), id.epoch);
+        let series = |journal: &str, topic, partition| {
+            let journal = Journal::Known(journal.to_owned());
+            Series { gateway: gateway.clone(), topic, partition, journal }
+        };
+        match notice {
+            Notice::Gap { journal, topic, partition, from, to, reason } => {
+                let reason = self.reason(reason);
+                let gaps = self.gaps.entry(series(&journal, topic, partition)).or_default();
+                let at = gaps.iter().position(|(other, _)| *other == reason).unwrap_or_else(|| {
+                    gaps.push((reason, Intervals::default()));
+                    gaps.len() - 1
+                });
+                if let Some(((_, gaps), last)) = gaps.get_mut(at).zip(to.0.checked_sub(1)) {
+                    gaps.insert_range(from.0, last);
+                }
+                self.journals.insert((gateway.clone(), epoch), journal);
+            }
+            Notice::Manifest { journal, topic, partitions } => {
+                for Extent { partition, first, next } in partitions {
+                    let claim = self.claims.entry(series(&journal, topic.clone(), partition));
+                    let claim = claim.or_insert(Claim { epoch, first: first.0, next: 0, due: 0 });
+                    if next.0 >= claim.next {
+                        (claim.epoch, claim.first, claim.next) = (epoch, first.0, next.0);
+                    }
+                    if time_ms < self.late_from {
+                        claim.due = claim.due.max(next.0);
+                    }
+                }
+                self.journals.insert((gateway.clone(), epoch), journal);
+            }
+        }
+    }
+
+    fn reason(&mut self, reason: String) -> usize {
+        self.reasons.iter().position(|known| *known == reason).unwrap_or_else(|| {
+            if self.reasons.len() < REASONS_MAX {
+                self.reasons.push(reason);
+            } else if self.reasons.len() == REASONS_MAX {
+                self.reasons.push(OTHER_REASONS.to_owned());
+            }
+            self.reasons.len() - 1
+        })
+    }
+
+    /// A dead letter stands for that event. False if one was seen before.
+    pub(crate) fn bury(&mut self, id: EventId) -> bool {
+        let offset = id.offset.0;
+        self.buried.entry(Track::from(id)).or_default().insert(offset)
+    }
+
+    /// Judges all partitions, into the report.
+    pub(crate) fn judge(self, tracks: HashMap<Track, Intervals>, report: &mut Report) {
+        let mut all: BTreeMap<Series, Vec<(Track, Intervals)>> = BTreeMap::new();
+        let seen: HashSet<Topic> = tracks.keys().map(|track| track.topic.clone()).collect();
+        for (track, offsets) in tracks {
+            all.entry(self.series_of(&track)).or_default().push((track, offsets));
+        }
+        for series in self.claims.keys().filter(|series| !self.only_seen || seen.contains(&series.topic)) {
+            all.entry(series.clone()).or_default();
+        }
+        let mut buried: HashMap<Series, Intervals> = HashMap::new();
+        for (track, offsets) in &self.buried {
+            let buried = buried.entry(self.series_of(track)).or_default();
+            offsets.ranges().for_each(|(first, last)| buried.insert_range(first, last));
+        }
+        for (series, mut tracks) in all {
+            tracks.sort_by_key(|(track, offsets)| (offsets.first(), track.epoch));
+            let buried = buried.remove(&series).unwrap_or_default();
+            self.judge_series(&series, &tracks, buried, report);
+        }
+    }
+
+    fn series_of(&self, track: &Track) -> Series {
+        let Track { gateway, topic, partition, epoch } = track.clone();
+        let known = self.journals.get(&(gateway.clone(), epoch));
+        let journal = known.map_or(Journal::Epoch(epoch), |journal| Journal::Known(journal.clone()));
+        Series { gateway, topic, partition, journal }
+    }
+
+    fn judge_series(&self, series: &Series, tracks: &[(Track, Intervals)], buried: Intervals, report: &mut Report) {
+        let explained = Explained {
+            buried,
+            gaps: self.gaps.get(series).map(Vec::as_slice).unwrap_or_default(),
+            reasons: &self.reasons,
+        };
+        // The first offset that no track before has reached.
+        let mut reached: Option<u64> = None;
+        for (track, offsets) in tracks {
+            let mut partition = PartitionReport::new(track, offsets);
+            let before = reached.zip(offsets.first()).filter(|(reached, first)| reached < first);
+            let before = before.map(|(reached, first)| (reached, first - 1));
+            for hole in before.into_iter().chain(offsets.holes()) {
+                explained.weigh(hole, &mut partition, report, &mut |partition, missing| partition.missing += missing);
+            }
+            let last = offsets.last().map_or(0, |last| last.saturating_add(1));
+            reached = Some(last.max(reached.unwrap_or(0)));
+            report.add(partition);
+        }
+        if let Some(claim) = self.claims.get(series) {
+            self.judge_tail(series, *claim, reached, &explained, report);
+        }
+    }
+
+    /// What lies between the last offset seen and where manifests say that the partition had come.
+    fn judge_tail(
+        &self,
+        series: &Series,
+        claim: Claim,
+        reached: Option<u64>,
+        explained: &Explained<'_>,
+        report: &mut Report,
+    ) {
+        let from = reached.unwrap_or(claim.first);
+        if from >= claim.next {
+            return;
+        }
+        let Series { gateway, topic, partition, .. } = series.clone();
+        let track = Track { gateway, topic, partition, epoch: claim.epoch };
+        let mut tail = PartitionReport::new(&track, &Intervals::default());
+        (tail.first, tail.last) = (from, claim.next - 1);
+        if claim.due > from {
+            explained.weigh((from, claim.due - 1), &mut tail, report, &mut |tail, lost| tail.lost_tail += lost);
+        }
+        if claim.next > claim.due.max(from) {
+            let hole = (claim.due.max(from), claim.next - 1);
+            explained.weigh(hole, &mut tail, report, &mut |tail, late| tail.late += late);
+        }
+        report.add(tail);
+    }
+}
+
+/// What became of a partition's holes.
+struct Explained<'a> {
+    buried: Intervals,
+    gaps: &'a [(usize, Intervals)],
+    reasons: &'a [String],
+}
+
+impl Explained<'_> {
+    /// Counts what is in a hole (first to last): buried, dropped, or else what `unexplained` makes of it.
+    fn weigh(
+        &self,
+        (first, last): (u64, u64),
+        partition: &mut PartitionReport,
+        report: &mut Report,
+        unexplained: &mut dyn FnMut(&mut PartitionReport, u64),
+    ) {
+        let mut left = self.buried.lacking(first, last);
+        partition.buried += self.buried.count_in(first, last);
+        for (reason, gaps) in self.gaps {
+            let count: u64 = left.iter().map(|(from, to)| gaps.count_in(*from, *to)).sum();
+            if count == 0 {
+                continue;
+            }
+            partition.dropped += count;
+            let reason = self.reasons.get(*reason).cloned().unwrap_or_default();
+            *report.dropped_for.entry(reason).or_default() += count;
+            left = left.iter().flat_map(|(from, to)| gaps.lacking(*from, *to)).collect();
+        }
+        for (from, to) in left {
+            unexplained(partition, (to - from).saturating_add(1));
+            report.examples.missing(|| format!("{partition}: {from} to {to}"));
+        }
+    }
+}
+
+impl Report {
+    fn add(&mut self, partition: PartitionReport) {
+        self.journaled += partition.journaled;
+        self.missing_offsets += partition.missing;
+        self.dropped += partition.dropped;
+        self.buried += partition.buried;
+        self.lost_tail += partition.lost_tail;
+        self.late += partition.late;
+        self.partitions.push(partition);
+    }
+}
+
+impl Examples {
+    fn missing(&mut self, example: impl FnOnce() -> String) {
+        if self.missing_offsets.len() < Self::MAX {
+            self.missing_offsets.push(example());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

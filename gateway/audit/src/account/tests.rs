@@ -1,0 +1,160 @@
+use lamppost_event::{AUDIT_TRAIL, Offset, buried};
+
+use crate::{Judge, Record};
+
+use super::*;
+
+/// What a cluster holds, record by record.
+struct Cluster {
+    judge: Judge,
+    records: i64,
+}
+
+const JOURNAL: &str = "00000000000000000000000000000001";
+
+impl Cluster {
+    fn new() -> Self {
+        Self { judge: Judge::new(), records: 0 }
+    }
+
+    fn observe(&mut self, id: &str, notice: Option<&Notice>, reason: Option<&str>, time_ms: i64) {
+        let notice = notice.map(|notice| serde_json::to_vec(notice).unwrap());
+        self.records += 1;
+        self.judge.observe(&Record {
+            topic: "all",
+            partition: Partition(0),
+            partitions: 1,
+            offset: self.records,
+            key: b"post",
+            id: Some(id),
+            mark: None,
+            time_ms,
+            reason,
+            notice: notice.as_deref(),
+        });
+    }
+
+    fn events(mut self, epoch: u64, offsets: impl IntoIterator<Item = u64>) -> Self {
+        for offset in offsets {
+            self.observe(&format!("post/{epoch:016x}/air/0/{offset}"), None, None, 0);
+        }
+        self
+    }
+
+    fn notice(mut self, epoch: u64, notice: &Notice, time_ms: i64) -> Self {
+        let id = format!("post/{epoch:016x}/{AUDIT_TRAIL}/0/{}", self.records);
+        self.observe(&id, Some(notice), None, time_ms);
+        self
+    }
+
+    fn gap(self, epoch: u64, from: u64, to: u64, reason: &str) -> Self {
+        let (journal, topic, partition) = (JOURNAL.to_owned(), Topic::new("air").unwrap(), Partition(0));
+        let (from, to, reason) = (Offset(from), Offset(to), reason.to_owned());
+        self.notice(epoch, &Notice::Gap { journal, topic, partition, from, to, reason }, 0)
+    }
+
+    fn manifest(self, epoch: u64, journal: &str, first: u64, next: u64, time_ms: i64) -> Self {
+        let partitions = vec![Extent { partition: Partition(0), first: Offset(first), next: Offset(next) }];
+        let notice = Notice::Manifest { journal: journal.to_owned(), topic: Topic::new("air").unwrap(), partitions };
+        self.notice(epoch, &notice, time_ms)
+    }
+
+    fn dead_letter(mut self, epoch: u64, of: u64, at: u64) -> Self {
+        let reason = buried(&format!("post/{epoch:016x}/air/0/{of}").parse().unwrap(), "too large");
+        self.observe(&format!("post/{epoch:016x}/dead-letters/0/{at}"), None, Some(&reason), 0);
+        self
+    }
+
+    /// The audit trail's own offsets are of no concern here.
+    fn verdict(self) -> Report {
+        let mut report = self.judge.verdict(&[]);
+        report.partitions.retain(|partition| partition.topic.as_str() == "air");
+        report
+    }
+}
+
+/// Missing, lost tail, late, dropped, buried.
+fn counts(report: &Report) -> [u64; 5] {
+    let sum = |of: fn(&PartitionReport) -> u64| report.partitions.iter().map(of).sum();
+    [sum(|p| p.missing), sum(|p| p.lost_tail), sum(|p| p.late), sum(|p| p.dropped), sum(|p| p.buried)]
+}
+
+#[test]
+fn a_gap_that_is_told_is_no_loss_and_what_it_does_not_cover_is() {
+    let cluster = Cluster::new().events(1, (0..10).chain(20..30)).gap(1, 8, 18, "given up for want of room");
+    let report = cluster.verdict();
+    assert_eq!(counts(&report), [2, 0, 0, 8, 0]);
+    assert_eq!(report.dropped_for, BTreeMap::from([("given up for want of room".to_owned(), 8)]));
+    assert!(!report.is_kept());
+    assert_eq!(report.examples.missing_offsets.len(), 1);
+    assert!(report.examples.missing_offsets[0].ends_with("/air/0: 18 to 19"), "{:?}", report.examples);
+}
+
+#[test]
+fn gaps_that_are_told_twice_or_overlap_count_once_and_each_reason_for_itself() {
+    let cluster = Cluster::new().events(1, [0, 30]).gap(1, 1, 10, "too old").gap(1, 1, 10, "too old");
+    let report = cluster.gap(1, 5, 30, "damaged on the disk").verdict();
+    assert_eq!(counts(&report), [0, 0, 0, 29, 0]);
+    let reasons = [("too old".to_owned(), 9), ("damaged on the disk".to_owned(), 20)];
+    assert_eq!(report.dropped_for, BTreeMap::from(reasons));
+    assert!(report.is_kept());
+}
+
+#[test]
+fn a_dead_letter_stands_for_its_event() {
+    let report = Cluster::new().events(1, [0, 1, 4]).dead_letter(1, 2, 0).dead_letter(1, 2, 1).verdict();
+    assert_eq!(counts(&report), [1, 0, 0, 0, 1]);
+}
+
+#[test]
+fn a_lost_tail_shows_by_a_manifest_and_a_late_one_is_told_from_it() {
+    let lost = Cluster::new().events(1, 0..5).manifest(1, JOURNAL, 0, 9, 100).verdict();
+    assert_eq!((counts(&lost), lost.is_kept()), ([0, 4, 0, 0, 0], false));
+    let mut cluster = Cluster::new();
+    cluster.judge = cluster.judge.with_late_from(1_000);
+    let late = cluster.events(1, 0..5).manifest(1, JOURNAL, 0, 6, 999).manifest(1, JOURNAL, 0, 9, 1_000).verdict();
+    assert_eq!((counts(&late), late.late, late.lost_tail), ([0, 1, 3, 0, 0], 3, 1));
+    let there = Cluster::new().events(1, 0..9).manifest(1, JOURNAL, 0, 9, 100).verdict();
+    assert_eq!((counts(&there), there.is_kept()), ([0; 5], true));
+}
+
+#[test]
+fn a_partition_of_which_nothing_came_shows_by_its_manifest() {
+    let report = Cluster::new().manifest(1, JOURNAL, 3, 9, 100).verdict();
+    assert_eq!((counts(&report), report.is_kept()), ([0, 6, 0, 0, 0], false));
+    assert_eq!((report.partitions[0].first, report.partitions[0].last), (3, 8));
+}
+
+#[test]
+fn what_fell_out_between_two_epochs_of_a_journal_is_missed_and_another_journal_begins_anew() {
+    let epochs = || Cluster::new().events(1, 0..5).events(2, 8..10).manifest(1, JOURNAL, 0, 4, 1);
+    let same = epochs().manifest(2, JOURNAL, 0, 10, 2).verdict();
+    assert_eq!(counts(&same), [3, 0, 0, 0, 0]);
+    let told = epochs().manifest(2, JOURNAL, 0, 10, 2).gap(2, 5, 8, "damaged on the disk").verdict();
+    assert_eq!(counts(&told), [0, 0, 0, 3, 0]);
+    let wiped = epochs().manifest(2, "00000000000000000000000000000002", 8, 10, 2).verdict();
+    assert_eq!(counts(&wiped), [0; 5]);
+}
+
+#[test]
+fn reasons_beyond_a_bound_are_counted_together_and_a_notice_that_is_not_understood_is_counted() {
+    let mut cluster = Cluster::new().events(1, [0, 101]);
+    for n in 0..100 {
+        cluster = cluster.gap(1, 1 + n, 2 + n, &format!("reason {n}"));
+    }
+    cluster.judge.observe(&Record {
+        topic: "all",
+        partition: Partition(0),
+        partitions: 1,
+        offset: 1_000,
+        key: b"post",
+        id: Some("post/0000000000000001/audit-trail/0/1000"),
+        mark: None,
+        time_ms: 0,
+        reason: None,
+        notice: Some(b"{\"notice\":\"later\"}"),
+    });
+    let report = cluster.verdict();
+    assert_eq!((report.dropped, report.dropped_for.len(), report.unread_notices), (100, REASONS_MAX + 1, 1));
+    assert_eq!(report.dropped_for[OTHER_REASONS], 100 - REASONS_MAX as u64);
+}
