@@ -175,33 +175,27 @@ impl Account {
             gaps: self.gaps.get(series).map(Vec::as_slice).unwrap_or_default(),
             reasons: &self.reasons,
         };
+        // Below the first offset seen a cluster may have had all, and dropped it since: there only what is told of counts.
+        let claim = self.claims.get(series).copied();
+        let first_seen = tracks.first().and_then(|(_, offsets)| offsets.first()).or(claim.map(|claim| claim.first));
+        let mut below = first_seen.and_then(|first| first.checked_sub(1)).map(|last| (0, last));
         // The first offset that no track before has reached.
         let mut reached: Option<u64> = None;
         for (track, offsets) in tracks {
             let mut partition = PartitionReport::new(track, offsets);
+            if let Some(below) = below.take() {
+                explained.leave(below, &mut partition, report);
+            }
             let before = reached.zip(offsets.first()).filter(|(reached, first)| reached < first);
             let before = before.map(|(reached, first)| (reached, first - 1));
             for hole in before.into_iter().chain(offsets.holes()) {
-                explained.weigh(hole, &mut partition, report, &mut |partition, missing| partition.missing += missing);
+                partition.missing += explained.weigh(hole, &mut partition, report);
             }
             let last = offsets.last().map_or(0, |last| last.saturating_add(1));
             reached = Some(last.max(reached.unwrap_or(0)));
             report.add(partition);
         }
-        if let Some(claim) = self.claims.get(series) {
-            self.judge_tail(series, *claim, reached, &explained, report);
-        }
-    }
-
-    /// What lies between the last offset seen and where manifests say that the partition had come.
-    fn judge_tail(
-        &self,
-        series: &Series,
-        claim: Claim,
-        reached: Option<u64>,
-        explained: &Explained<'_>,
-        report: &mut Report,
-    ) {
+        let Some(claim) = claim else { return };
         let from = reached.unwrap_or(claim.first);
         if from >= claim.next {
             return;
@@ -210,12 +204,15 @@ impl Account {
         let track = Track { gateway, topic, partition, epoch: claim.epoch };
         let mut tail = PartitionReport::new(&track, &Intervals::default());
         (tail.first, tail.last) = (from, claim.next - 1);
+        if let Some(below) = below {
+            explained.leave(below, &mut tail, report);
+        }
+        // Behind the last offset seen, up to where manifests say that the partition had come.
         if claim.due > from {
-            explained.weigh((from, claim.due - 1), &mut tail, report, &mut |tail, lost| tail.lost_tail += lost);
+            tail.lost_tail = explained.weigh((from, claim.due - 1), &mut tail, report);
         }
         if claim.next > claim.due.max(from) {
-            let hole = (claim.due.max(from), claim.next - 1);
-            explained.weigh(hole, &mut tail, report, &mut |tail, late| tail.late += late);
+            tail.late = explained.weigh((claim.due.max(from), claim.next - 1), &mut tail, report);
         }
         report.add(tail);
     }
@@ -229,14 +226,22 @@ struct Explained<'a> {
 }
 
 impl Explained<'_> {
-    /// Counts what is in a hole (first to last): buried, dropped, or else what `unexplained` makes of it.
-    fn weigh(
+    /// Counts what was buried and dropped in a hole (first to last), and gives how much nothing explains.
+    fn weigh(&self, hole: (u64, u64), partition: &mut PartitionReport, report: &mut Report) -> u64 {
+        let left = self.leave(hole, partition, report);
+        for (from, to) in &left {
+            report.examples.missing(|| format!("{partition}: {from} to {to}"));
+        }
+        left.iter().fold(0, |sum, (from, to)| sum.saturating_add((to - from).saturating_add(1)))
+    }
+
+    /// The same; gives what is left.
+    fn leave(
         &self,
         (first, last): (u64, u64),
         partition: &mut PartitionReport,
         report: &mut Report,
-        unexplained: &mut dyn FnMut(&mut PartitionReport, u64),
-    ) {
+    ) -> Vec<(u64, u64)> {
         let mut left = self.buried.lacking(first, last);
         partition.buried += self.buried.count_in(first, last);
         for (reason, gaps) in self.gaps {
@@ -249,10 +254,7 @@ impl Explained<'_> {
             *report.dropped_for.entry(reason).or_default() += count;
             left = left.iter().flat_map(|(from, to)| gaps.lacking(*from, *to)).collect();
         }
-        for (from, to) in left {
-            unexplained(partition, (to - from).saturating_add(1));
-            report.examples.missing(|| format!("{partition}: {from} to {to}"));
-        }
+        left
     }
 }
 

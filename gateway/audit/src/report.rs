@@ -135,9 +135,9 @@ pub struct PartitionReport {
     pub delivered: u64,
     /// Holes between, and to the epoch before, in offsets, that nothing accounts for.
     pub missing: u64,
-    /// Of the holes, what a gap notice accounts for.
+    /// Of the holes, and below the first offset, what a gap notice accounts for.
     pub dropped: u64,
-    /// Of the holes, what dead letters stand for.
+    /// Of the same, what dead letters stand for.
     pub buried: u64,
     /// Behind the last offset: what manifests say was there, and is due.
     pub lost_tail: u64,

@@ -91,6 +91,14 @@ fn a_gap_that_is_told_is_no_loss_and_what_it_does_not_cover_is() {
 }
 
 #[test]
+fn below_the_first_offset_seen_what_is_told_of_counts_and_the_rest_may_have_been_there() {
+    let report = Cluster::new().events(1, 20..30).gap(1, 0, 15, "too old").dead_letter(1, 17, 0).verdict();
+    assert_eq!((counts(&report), report.is_kept()), ([0, 0, 0, 15, 1], true));
+    let nothing_else = Cluster::new().gap(1, 0, 15, "too old").manifest(1, JOURNAL, 15, 18, 1).verdict();
+    assert_eq!(counts(&nothing_else), [0, 3, 0, 15, 0]);
+}
+
+#[test]
 fn gaps_that_are_told_twice_or_overlap_count_once_and_each_reason_for_itself() {
     let cluster = Cluster::new().events(1, [0, 30]).gap(1, 1, 10, "too old").gap(1, 1, 10, "too old");
     let report = cluster.gap(1, 5, 30, "damaged on the disk").verdict();
