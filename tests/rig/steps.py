@@ -139,7 +139,7 @@ STEPS = (
     Step("node", "tests of the firmware's brain, on this machine", ("cd firmware && cargo test --locked",)),
     Step(
         "thumb",
-        "the firmware and every driver for the board's processor",
+        "the firmware for its board, and every driver for Cortex-M0+ and M3",
         ("firmware/build", "tests/rig/thumb_drivers"),
         needs=("thumb",),
     ),

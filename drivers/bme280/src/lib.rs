@@ -17,6 +17,8 @@
 //!
 //! Each measurement is a forced one: the chip sleeps between. Without a filter, this is what section 3.5.1 recommends for
 //! weather monitoring.
+//!
+//! [`Bme280`] blocks; [`asynchronous::Bme280`] is the same to be awaited.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -25,10 +27,10 @@ mod calibration;
 mod error;
 mod register;
 
-use embedded_hal::delay::DelayNs;
-use embedded_hal::i2c::I2c;
+use lamppost_both_ways::both_ways;
 use lamppost_units::{Celsius, Pascals, RelativeHumidity};
 
+pub use blocking::Bme280;
 pub use calibration::{Calibration, Raw};
 pub use error::{Channel, Error};
 pub use register::{Address, Oversampling, Register};
@@ -81,100 +83,119 @@ impl Settings {
     }
 }
 
-/// A BME280 on a bus, reset and with its calibration read.
-#[derive(Debug)]
-pub struct Bme280<B> {
-    bus: B,
-    address: Address,
-    settings: Settings,
-    calibration: Calibration,
-}
+#[both_ways]
+pub mod asynchronous {
+    use embedded_hal_async::delay::DelayNs;
+    use embedded_hal_async::i2c::I2c;
 
-impl<B: I2c> Bme280<B> {
-    /// Checks that a BME280 answers at `address`, resets it and reads its calibration.
-    ///
-    /// # Errors
-    /// [`Error::ChipId`] if another chip answers, [`Error::Busy`] if it does not come out of its reset, [`Error::Read`] and
-    /// [`Error::Write`] with the bus's error.
-    pub fn new(
-        mut bus: B,
+    use super::*;
+
+    /// A BME280 on a bus, reset and with its calibration read.
+    #[derive(Debug)]
+    pub struct Bme280<B> {
+        bus: B,
         address: Address,
         settings: Settings,
-        delay: &mut impl DelayNs,
-    ) -> Result<Self, Error<B::Error>> {
-        let [found] = read(&mut bus, address, Register::Id)?;
-        if found != CHIP_ID {
-            return Err(Error::ChipId { found });
-        }
-        write(&mut bus, address, Register::Reset, RESET)?;
-        delay.delay_ms(START_UP_MS_MAX);
-        wait(&mut bus, address, COPYING_CALIBRATION, delay)?;
-        let first = read(&mut bus, address, Register::Calibration1)?;
-        let second = read(&mut bus, address, Register::Calibration2)?;
-        Ok(Self { bus, address, settings, calibration: Calibration::parse(&first, &second) })
+        calibration: Calibration,
     }
 
-    /// Gives the bus back.
-    pub fn release(self) -> B {
-        self.bus
-    }
-
-    /// The chip's calibration.
-    pub const fn calibration(&self) -> &Calibration {
-        &self.calibration
-    }
-
-    /// Measures all three once. Takes [`Settings::measurement_us_max`], spent in `delay`.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] if the measurement does not end, [`Error::Skipped`] if the chip has lost its settings (a brown-out)
-    /// and so has not measured, [`Error::Implausible`] if the compensated value can't be, [`Error::Read`] and [`Error::Write`]
-    /// with the bus's error.
-    pub fn measure(&mut self, delay: &mut impl DelayNs) -> Result<Measurement, Error<B::Error>> {
-        let Self { bus, address, settings, calibration } = self;
-        // Section 5.4.3: the humidity setting takes effect with the write to ctrl_meas, which also starts the measurement.
-        write(bus, *address, Register::ControlHumidity, settings.humidity.bits())?;
-        write(bus, *address, Register::ControlMeasure, settings.control_measure() | MODE_FORCED)?;
-        delay.delay_us(settings.measurement_us_max());
-        wait(bus, *address, MEASURING, delay)?;
-        let raw = Raw::parse(&read(bus, *address, Register::Data)?);
-        if let Some(channel) = raw.like_skipped() {
-            // The code for "skipped" is also an ordinary value (of about 26 °C, for one): the settings tell which it is.
-            let [humidity] = read(bus, *address, Register::ControlHumidity)?;
-            let [measure] = read(bus, *address, Register::ControlMeasure)?;
-            if humidity & 0b111 != settings.humidity.bits() || measure & !0b11 != settings.control_measure() {
-                return Err(Error::Skipped { channel });
+    impl<B: I2c> Bme280<B> {
+        /// Checks that a BME280 answers at `address`, resets it and reads its calibration.
+        ///
+        /// # Errors
+        /// [`Error::ChipId`] if another chip answers, [`Error::Busy`] if it does not come out of its reset, [`Error::Read`] and
+        /// [`Error::Write`] with the bus's error.
+        pub async fn new(
+            mut bus: B,
+            address: Address,
+            settings: Settings,
+            delay: &mut impl DelayNs,
+        ) -> Result<Self, Error<B::Error>> {
+            let [found] = read(&mut bus, address, Register::Id).await?;
+            if found != CHIP_ID {
+                return Err(Error::ChipId { found });
             }
+            write(&mut bus, address, Register::Reset, RESET).await?;
+            delay.delay_ms(START_UP_MS_MAX).await;
+            wait(&mut bus, address, COPYING_CALIBRATION, delay).await?;
+            let first = read(&mut bus, address, Register::Calibration1).await?;
+            let second = read(&mut bus, address, Register::Calibration2).await?;
+            Ok(Self { bus, address, settings, calibration: Calibration::parse(&first, &second) })
         }
-        calibration.compensate(raw).map_err(|channel| Error::Implausible { channel })
-    }
-}
 
-fn read<B: I2c, const BYTES: usize>(
-    bus: &mut B,
-    address: Address,
-    register: Register,
-) -> Result<[u8; BYTES], Error<B::Error>> {
-    let mut bytes = [0; BYTES];
-    bus.write_read(address.get(), &[register.address()], &mut bytes)
-        .map_err(|source| Error::Read { register, source })?;
-    Ok(bytes)
-}
-
-fn write<B: I2c>(bus: &mut B, address: Address, register: Register, value: u8) -> Result<(), Error<B::Error>> {
-    bus.write(address.get(), &[register.address(), value]).map_err(|source| Error::Write { register, source })
-}
-
-/// Waits until `flag` of the status register is clear.
-fn wait<B: I2c>(bus: &mut B, address: Address, flag: u8, delay: &mut impl DelayNs) -> Result<(), Error<B::Error>> {
-    for _ in 0..STATUS_POLLS_MAX {
-        let [status] = read(bus, address, Register::Status)?;
-        if status & flag == 0 {
-            return Ok(());
+        /// Gives the bus back.
+        pub fn release(self) -> B {
+            self.bus
         }
-        delay.delay_ms(1);
+
+        /// The chip's calibration.
+        pub const fn calibration(&self) -> &Calibration {
+            &self.calibration
+        }
+
+        /// Measures all three once. Takes [`Settings::measurement_us_max`], spent in `delay`.
+        ///
+        /// # Errors
+        /// [`Error::Busy`] if the measurement does not end, [`Error::Skipped`] if the chip has lost its settings (a brown-out)
+        /// and so has not measured, [`Error::Implausible`] if the compensated value can't be, [`Error::Read`] and [`Error::Write`]
+        /// with the bus's error.
+        pub async fn measure(&mut self, delay: &mut impl DelayNs) -> Result<Measurement, Error<B::Error>> {
+            let Self { bus, address, settings, calibration } = self;
+            // Section 5.4.3: the humidity setting takes effect with the write to ctrl_meas, which also starts the measurement.
+            write(bus, *address, Register::ControlHumidity, settings.humidity.bits()).await?;
+            write(bus, *address, Register::ControlMeasure, settings.control_measure() | MODE_FORCED).await?;
+            delay.delay_us(settings.measurement_us_max()).await;
+            wait(bus, *address, MEASURING, delay).await?;
+            let raw = Raw::parse(&read(bus, *address, Register::Data).await?);
+            if let Some(channel) = raw.like_skipped() {
+                // The code for "skipped" is also an ordinary value (of about 26 °C, for one): the settings tell which it is.
+                let [humidity] = read(bus, *address, Register::ControlHumidity).await?;
+                let [measure] = read(bus, *address, Register::ControlMeasure).await?;
+                if humidity & 0b111 != settings.humidity.bits() || measure & !0b11 != settings.control_measure() {
+                    return Err(Error::Skipped { channel });
+                }
+            }
+            calibration.compensate(raw).map_err(|channel| Error::Implausible { channel })
+        }
     }
-    Err(Error::Busy { polls: STATUS_POLLS_MAX })
+
+    async fn read<B: I2c, const BYTES: usize>(
+        bus: &mut B,
+        address: Address,
+        register: Register,
+    ) -> Result<[u8; BYTES], Error<B::Error>> {
+        let mut bytes = [0; BYTES];
+        bus.write_read(address.get(), &[register.address()], &mut bytes)
+            .await
+            .map_err(|source| Error::Read { register, source })?;
+        Ok(bytes)
+    }
+
+    async fn write<B: I2c>(
+        bus: &mut B,
+        address: Address,
+        register: Register,
+        value: u8,
+    ) -> Result<(), Error<B::Error>> {
+        bus.write(address.get(), &[register.address(), value]).await.map_err(|source| Error::Write { register, source })
+    }
+
+    /// Waits until `flag` of the status register is clear.
+    async fn wait<B: I2c>(
+        bus: &mut B,
+        address: Address,
+        flag: u8,
+        delay: &mut impl DelayNs,
+    ) -> Result<(), Error<B::Error>> {
+        for _ in 0..STATUS_POLLS_MAX {
+            let [status] = read(bus, address, Register::Status).await?;
+            if status & flag == 0 {
+                return Ok(());
+            }
+            delay.delay_ms(1).await;
+        }
+        Err(Error::Busy { polls: STATUS_POLLS_MAX })
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::string::ToString;
 use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
 use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
 
+use lamppost_both_ways::both_ways;
+
 use super::*;
 
 const NACK: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
@@ -41,44 +43,53 @@ fn every_register_value_converts_to_a_step_of_a_sixteenth_within_the_range() {
     }
 }
 
-#[test]
-fn a_reading_selects_the_temperature_register_and_takes_two_bytes() {
-    let bus = Mock::new(&[Transaction::write_read(0x48, [0].into(), [0xf5, 0x80].into())]);
-    let mut sensor = Tmp105::new(bus, Address::default());
-    assert_eq!(sensor.read().unwrap(), Celsius::from_milli(-10_500));
-    sensor.release().done();
-}
+#[both_ways]
+mod asynchronous {
+    use super::*;
+    use crate::asynchronous::Tmp105;
 
-#[test]
-fn the_resolution_is_written_to_the_configuration_and_reads_back() {
-    for (resolution, bits) in
-        [(Resolution::Bits9, 0x00), (Resolution::Bits10, 0x20), (Resolution::Bits11, 0x40), (Resolution::Bits12, 0x60)]
-    {
-        let bus = Mock::new(&[
-            Transaction::write(0x4f, [1, bits].into()),
-            // OS reads as one in comparator mode, and must not be taken for resolution.
-            Transaction::write_read(0x4f, [1].into(), [bits | 0x80].into()),
-        ]);
-        let mut sensor = Tmp105::new(bus, Address::new(0x4f).unwrap());
-        sensor.set_resolution(resolution).unwrap();
-        assert_eq!(sensor.resolution().unwrap(), resolution);
+    #[test]
+    async fn a_reading_selects_the_temperature_register_and_takes_two_bytes() {
+        let bus = Mock::new(&[Transaction::write_read(0x48, [0].into(), [0xf5, 0x80].into())]);
+        let mut sensor = Tmp105::new(bus, Address::default());
+        assert_eq!(sensor.read().await.unwrap(), Celsius::from_milli(-10_500));
         sensor.release().done();
     }
-}
 
-#[test]
-fn an_error_names_the_register_and_what_the_bus_said() {
-    let bus = Mock::new(&[
-        Transaction::write_read(0x48, [0].into(), [0, 0].into()).with_error(NACK),
-        Transaction::write(0x48, [1, 0x60].into()).with_error(NACK),
-    ]);
-    let mut sensor = Tmp105::new(bus, Address::default());
-    let error = sensor.read().unwrap_err();
-    assert_eq!(error, Error::Read { register: Register::Temperature, source: NACK });
-    assert!(error.to_string().starts_with("reading TMP105 register temperature (0x00): NoAcknowledge"), "{error}");
-    let error = sensor.set_resolution(Resolution::Bits12).unwrap_err();
-    assert_eq!(error, Error::Write { register: Register::Configuration, source: NACK });
-    sensor.release().done();
+    #[test]
+    async fn the_resolution_is_written_to_the_configuration_and_reads_back() {
+        for (resolution, bits) in [
+            (Resolution::Bits9, 0x00),
+            (Resolution::Bits10, 0x20),
+            (Resolution::Bits11, 0x40),
+            (Resolution::Bits12, 0x60),
+        ] {
+            let bus = Mock::new(&[
+                Transaction::write(0x4f, [1, bits].into()),
+                // OS reads as one in comparator mode, and must not be taken for resolution.
+                Transaction::write_read(0x4f, [1].into(), [bits | 0x80].into()),
+            ]);
+            let mut sensor = Tmp105::new(bus, Address::new(0x4f).unwrap());
+            sensor.set_resolution(resolution).await.unwrap();
+            assert_eq!(sensor.resolution().await.unwrap(), resolution);
+            sensor.release().done();
+        }
+    }
+
+    #[test]
+    async fn an_error_names_the_register_and_what_the_bus_said() {
+        let bus = Mock::new(&[
+            Transaction::write_read(0x48, [0].into(), [0, 0].into()).with_error(NACK),
+            Transaction::write(0x48, [1, 0x60].into()).with_error(NACK),
+        ]);
+        let mut sensor = Tmp105::new(bus, Address::default());
+        let error = sensor.read().await.unwrap_err();
+        assert_eq!(error, Error::Read { register: Register::Temperature, source: NACK });
+        assert!(error.to_string().starts_with("reading TMP105 register temperature (0x00): NoAcknowledge"), "{error}");
+        let error = sensor.set_resolution(Resolution::Bits12).await.unwrap_err();
+        assert_eq!(error, Error::Write { register: Register::Configuration, source: NACK });
+        sensor.release().done();
+    }
 }
 
 #[test]
