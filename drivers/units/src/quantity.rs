@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::Decimal;
 
-/// The unit of a measured value, as SenML names it (RFC 8428 section 12.1).
+/// The unit of a measured value, as SenML names it (RFC 8428 section 12.1; RFC 8798 section 3 where it says so).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
     /// Degrees Celsius.
@@ -17,6 +17,14 @@ pub enum Unit {
     Tesla,
     /// Watts.
     Watt,
+    /// Volts.
+    Volt,
+    /// Amperes.
+    Ampere,
+    /// Parts per million (RFC 8798).
+    PartsPerMillion,
+    /// Micrograms in a cubic metre (RFC 8798).
+    MicrogramPerCubicMetre,
 }
 
 impl Unit {
@@ -29,6 +37,10 @@ impl Unit {
             Self::RelativeHumidity => "%RH",
             Self::Tesla => "T",
             Self::Watt => "W",
+            Self::Volt => "V",
+            Self::Ampere => "A",
+            Self::PartsPerMillion => "ppm",
+            Self::MicrogramPerCubicMetre => "ug/m3",
         }
     }
 }
@@ -107,6 +119,30 @@ quantity!(
     /// A power.
     Watts, Unit::Watt, -3, from_milli, milli, "milliwatts", "W", -3
 );
+quantity!(
+    /// A small power, as of what a battery feeds. Written in milliwatts for people, in watts for SenML.
+    Milliwatts, Unit::Watt, -6, from_microwatts, microwatts, "microwatts", "mW", -3
+);
+quantity!(
+    /// A voltage.
+    Volts, Unit::Volt, -6, from_micro, micro, "microvolts", "V", -6
+);
+quantity!(
+    /// A small voltage, as across a shunt. Written in microvolts for people, in volts for SenML.
+    Microvolts, Unit::Volt, -9, from_nanovolts, nanovolts, "nanovolts", "µV", -3
+);
+quantity!(
+    /// A current.
+    Amperes, Unit::Ampere, -6, from_micro, micro, "microamperes", "A", -6
+);
+quantity!(
+    /// A share of a gas in air, by volume.
+    PartsPerMillion, Unit::PartsPerMillion, -3, from_milli, milli, "thousandths of a part per million", "ppm", -3
+);
+quantity!(
+    /// A mass concentration, as of dust in air.
+    MicrogramsPerCubicMetre, Unit::MicrogramPerCubicMetre, -3, from_milli, milli, "nanograms per cubic metre", "µg/m³", -3
+);
 
 impl Celsius {
     /// From thousandths of a degree Celsius; beyond ±214,748 °C it saturates.
@@ -136,6 +172,12 @@ mod tests {
         assert_eq!(RelativeHumidity::from_milli(45_120).to_string(), "45.12 %RH");
         assert_eq!(Microtesla::from_nanotesla(48_100).to_string(), "48.1 µT");
         assert_eq!(Watts::from_milli(-1).to_string(), "-0.001 W");
+        assert_eq!(Milliwatts::from_microwatts(2_500).to_string(), "2.5 mW");
+        assert_eq!(Volts::from_micro(11_998_750).to_string(), "11.99875 V");
+        assert_eq!(Microvolts::from_nanovolts(-2_500).to_string(), "-2.5 µV");
+        assert_eq!(Amperes::from_micro(-610).to_string(), "-0.00061 A");
+        assert_eq!(PartsPerMillion::from_milli(500_000).to_string(), "500 ppm");
+        assert_eq!(MicrogramsPerCubicMetre::from_milli(12_500).to_string(), "12.5 µg/m³");
     }
 
     #[test]
@@ -144,6 +186,13 @@ mod tests {
         assert_eq!(Microtesla::UNIT.senml(), "T");
         assert_eq!(Celsius::from_milli(21_500).decimal().to_string(), "21.5");
         assert_eq!(Celsius::UNIT.senml(), "Cel");
+        assert_eq!(Milliwatts::from_microwatts(2_500).decimal().to_string(), "0.0025");
+        assert_eq!(Volts::from_micro(11_998_750).decimal().to_string(), "11.99875");
+        assert_eq!(Microvolts::from_nanovolts(-2_500).decimal().to_string(), "-0.0000025");
+        assert_eq!((Milliwatts::UNIT.senml(), Volts::UNIT.senml(), Microvolts::UNIT.senml()), ("W", "V", "V"));
+        assert_eq!(Amperes::UNIT.senml(), "A");
+        // RFC 8798 section 3.
+        assert_eq!((PartsPerMillion::UNIT.senml(), MicrogramsPerCubicMetre::UNIT.senml()), ("ppm", "ug/m3"));
         assert_eq!((Pascals::UNIT.senml(), RelativeHumidity::UNIT.senml(), Watts::UNIT.senml()), ("Pa", "%RH", "W"));
     }
 
