@@ -13,9 +13,9 @@
 //!
 //! Who shares a thread with other chips starts and takes; who has time measures.
 //!
-//! What judges the constants: the data sheet's worked examples, as they are remembered, not its text, which was not to be had:
-//! their checksums come out, and so do the values beside them. Of the times only the common ones (single measurement 5 s, stop
-//! 500 ms) were compared, with other projects' published lists of commands. No real chip has been asked.
+//! What judges the constants: the commands, times, formulas and ranges were compared with the maker's own driver
+//! (Sensirion/embedded-i2c-scd4x, model version 2.0) and the words of the tests are the data sheet's worked examples, as they are
+//! remembered, whose checksums and values come out. The data sheet's text was not to be had, and no real chip has been asked.
 //!
 //! ```no_run
 //! # async fn example<B: embedded_hal_async::i2c::I2c>(bus: B, mut delay: impl embedded_hal_async::delay::DelayNs)
