@@ -1,34 +1,39 @@
-//! The chips that a source can poll, and one of them at work.
+//! The chips that a source can poll.
 
 use std::fmt;
 
-use lamppost_bme280::{Bme280, Settings};
-use lamppost_tmp105::{Resolution, Tmp105};
-use lamppost_units::Quantity;
-use linux_embedded_hal::Delay;
-
-use crate::bus::{Bus, BusError, BusOpener};
-use crate::payload::Measured;
-
-/// A kind of chip.
+/// A kind of chip, with what has to be known of how it is built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Chip {
     /// TI TMP105, or another LM75-class chip: temperature.
     Tmp105,
     /// Bosch BME280: temperature, pressure, humidity.
     Bme280,
+    /// Infineon DPS310: pressure, temperature.
+    Dps310,
+    /// Sensirion SCD41: CO2, temperature, humidity. It measures on its own, every 5 s: a poll brings what it has measured since
+    /// the last one, or nothing.
+    Scd41,
+    /// Sensirion SPS30: dust. It measures on its own, every second, and is read like [`Self::Scd41`].
+    Sps30,
+    /// TI INA226: voltage of the bus, current through a shunt, power.
+    Ina226 {
+        /// The shunt, in microohms: 100 to 2,500,000.
+        shunt_uohm: u32,
+    },
 }
 
 impl Chip {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Tmp105, Self::Bme280];
-
     /// Its name in a configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tmp105 => "tmp105",
             Self::Bme280 => "bme280",
+            Self::Dps310 => "dps310",
+            Self::Scd41 => "scd41",
+            Self::Sps30 => "sps30",
+            Self::Ina226 { .. } => "ina226",
         }
     }
 
@@ -38,6 +43,10 @@ impl Chip {
         let range = match self {
             Self::Tmp105 => lamppost_tmp105::Address::RANGE,
             Self::Bme280 => lamppost_bme280::Address::RANGE,
+            Self::Dps310 => lamppost_dps310::Address::RANGE,
+            Self::Scd41 => lamppost_scd41::ADDRESS..=lamppost_scd41::ADDRESS,
+            Self::Sps30 => lamppost_sps30::ADDRESS..=lamppost_sps30::ADDRESS,
+            Self::Ina226 { .. } => lamppost_ina226::Address::RANGE,
         };
         (*range.start(), *range.end())
     }
@@ -48,6 +57,10 @@ impl Chip {
         match self {
             Self::Tmp105 => &["temperature"],
             Self::Bme280 => &["temperature", "pressure", "humidity"],
+            Self::Dps310 => &["pressure", "temperature"],
+            Self::Scd41 => &["co2", "temperature", "humidity"],
+            Self::Sps30 => &["pm1", "pm2_5", "pm4", "pm10"],
+            Self::Ina226 { .. } => &["voltage", "current", "power"],
         }
     }
 }
@@ -108,115 +121,3 @@ pub enum PollError {
         address: BusAddress,
     },
 }
-
-/// A chip with its address checked, as the drivers know it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Place {
-    Tmp105(lamppost_tmp105::Address),
-    Bme280(lamppost_bme280::Address),
-}
-
-impl Place {
-    pub(crate) fn new(chip: Chip, address: BusAddress) -> Option<Self> {
-        match chip {
-            Chip::Tmp105 => lamppost_tmp105::Address::new(address.0).map(Self::Tmp105),
-            Chip::Bme280 => lamppost_bme280::Address::new(address.0).map(Self::Bme280),
-        }
-    }
-
-    pub(crate) const fn address(self) -> BusAddress {
-        match self {
-            Self::Tmp105(address) => BusAddress(address.get()),
-            Self::Bme280(address) => BusAddress(address.get()),
-        }
-    }
-}
-
-/// A driver at work.
-enum Driver {
-    Tmp105(Tmp105<Bus>),
-    Bme280(Box<Bme280<Bus>>),
-}
-
-/// A chip on its bus. Opened when first polled, and anew after each failure: the chip may have been replaced, or have lost
-/// its settings.
-pub(crate) struct Station {
-    opener: BusOpener,
-    place: Place,
-    driver: Option<Driver>,
-}
-
-impl Station {
-    pub(crate) const fn new(opener: BusOpener, place: Place) -> Self {
-        Self { opener, place, driver: None }
-    }
-
-    /// Measures once. Blocks for as long as bus and chip take.
-    pub(crate) fn poll(&mut self) -> Result<Vec<Measured>, PollError> {
-        let mut driver = match self.driver.take() {
-            Some(driver) => driver,
-            None => self.start()?,
-        };
-        let measured = measure(&mut driver).map_err(|reason| self.failed(reason))?;
-        self.driver = Some(driver);
-        Ok(measured)
-    }
-
-    fn start(&self) -> Result<Driver, PollError> {
-        let open = |source| PollError::Open { bus: self.opener.to_string(), source };
-        let bus = self.opener.open().map_err(open)?;
-        let started = match self.place {
-            Place::Tmp105(address) => {
-                let mut driver = Tmp105::new(bus, address);
-                // Before its first conversion the chip reads 0 °C: no result is fetched that young.
-                let set = driver.set_resolution(Resolution::Bits12).map_err(|error| error.to_string());
-                set.map(|()| {
-                    std::thread::sleep(std::time::Duration::from_micros(Resolution::Bits12.conversion_us().into()));
-                    Driver::Tmp105(driver)
-                })
-            }
-            Place::Bme280(address) => Bme280::new(bus, address, Settings::default(), &mut Delay)
-                .map(|driver| Driver::Bme280(Box::new(driver)))
-                .map_err(|error| error.to_string()),
-        };
-        started.map_err(|reason| self.failed(reason))
-    }
-
-    fn failed(&self, reason: String) -> PollError {
-        PollError::Chip { bus: self.opener.to_string(), address: self.place.address(), reason }
-    }
-}
-
-fn measure(driver: &mut Driver) -> Result<Vec<Measured>, String> {
-    let said = |error: &dyn std::error::Error| error.to_string();
-    match driver {
-        Driver::Tmp105(chip) => {
-            let temperature = chip.read().map_err(|error| said(&error))?;
-            Ok(vec![measured("temperature", temperature)])
-        }
-        Driver::Bme280(chip) => {
-            let found = chip.measure(&mut Delay).map_err(|error| said(&error))?;
-            Ok(vec![
-                measured("temperature", found.temperature),
-                measured("pressure", found.pressure),
-                measured("humidity", found.humidity),
-            ])
-        }
-    }
-}
-
-fn measured<Q: Quantity>(measure: &'static str, value: Q) -> Measured {
-    Measured { measure, value: value.decimal(), unit: Q::UNIT }
-}
-
-impl fmt::Debug for Station {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Station({}, {})", self.opener, self.place.address())
-    }
-}
-
-const _: fn() = || {
-    fn crosses_threads<T: Send>() {}
-    crosses_threads::<Station>();
-    crosses_threads::<BusError>();
-};

@@ -6,6 +6,15 @@
 //!                └──► Intake::offer(one arrival per quantity)
 //! ```
 //!
+//! | chip | what arrives, at `i2c/NAME/…` | unit |
+//! |---|---|---|
+//! | [`Chip::Tmp105`] | `temperature` | `Cel` |
+//! | [`Chip::Bme280`] | `temperature`, `pressure`, `humidity` | `Cel`, `Pa`, `%RH` |
+//! | [`Chip::Dps310`] | `pressure`, `temperature` | `Pa`, `Cel` |
+//! | [`Chip::Scd41`] | `co2`, `temperature`, `humidity` | `ppm`, `Cel`, `%RH` |
+//! | [`Chip::Sps30`] | `pm1`, `pm2_5`, `pm4`, `pm10` | `ug/m3` |
+//! | [`Chip::Ina226`] | `voltage`, `current`, `power` | `V`, `A`, `W` |
+//!
 //! Invariants:
 //! - A source has one thread at most for its bus: one that hangs holds nothing else up, and no second one is started while
 //!   the first hangs.
@@ -19,6 +28,7 @@ pub mod model;
 mod payload;
 mod schedule;
 mod source;
+mod station;
 mod worker;
 
 pub use bus::BusOpener;

@@ -2,6 +2,10 @@
 //! from a real one.
 
 mod bme280;
+mod dps310;
+mod ina226;
+mod scd41;
+mod sps30;
 mod tmp105;
 
 use std::collections::BTreeMap;
@@ -9,8 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource, Operation};
-use lamppost_bme280::Measurement;
-use lamppost_units::Celsius;
+use lamppost_units::{Celsius, Microvolts, Volts};
 
 use crate::BusAddress;
 use crate::bus::BusError;
@@ -31,6 +34,29 @@ struct State {
 enum ModelChip {
     Tmp105(tmp105::Tmp105Model),
     Bme280(bme280::Bme280Model),
+    Dps310(dps310::Dps310Model),
+    Scd41(scd41::Scd41Model),
+    Sps30(sps30::Sps30Model),
+    Ina226(ina226::Ina226Model),
+}
+
+/// What a chip does with what is written to it, and what it gives to be read.
+trait Registers {
+    fn write(&mut self, bytes: &[u8]);
+    fn read(&mut self, bytes: &mut [u8]);
+}
+
+impl ModelChip {
+    fn registers(&mut self) -> &mut dyn Registers {
+        match self {
+            Self::Tmp105(chip) => chip,
+            Self::Bme280(chip) => chip,
+            Self::Dps310(chip) => chip,
+            Self::Scd41(chip) => chip,
+            Self::Sps30(chip) => chip,
+            Self::Ina226(chip) => chip,
+        }
+    }
 }
 
 impl ModelBus {
@@ -51,11 +77,51 @@ impl ModelBus {
 
     /// Puts a BME280 there that measures `air`, or lets the one that is there measure it. What is outside of the chip's range
     /// (-40 to 85 °C, 300 to 1100 hPa, 0 to 100 %) is measured as the nearest that its converters can.
-    pub fn set_bme280(&self, address: BusAddress, air: Measurement) {
+    pub fn set_bme280(&self, address: BusAddress, air: lamppost_bme280::Measurement) {
         let mut state = self.lock();
         match state.chips.get_mut(&address) {
             Some(ModelChip::Bme280(chip)) => chip.set(air),
             _ => drop(state.chips.insert(address, ModelChip::Bme280(bme280::Bme280Model::new(air)))),
+        }
+    }
+
+    /// Puts a DPS310 there that measures `air`, or lets the one that is there measure it. What is outside of 14 to 129 kPa is measured
+    /// as the nearest of it.
+    pub fn set_dps310(&self, address: BusAddress, air: lamppost_dps310::Measurement) {
+        let mut state = self.lock();
+        match state.chips.get_mut(&address) {
+            Some(ModelChip::Dps310(chip)) => chip.set(air),
+            _ => drop(state.chips.insert(address, ModelChip::Dps310(dps310::Dps310Model::new(air)))),
+        }
+    }
+
+    /// Puts an SCD41 there that measures `air`, or lets the one that is there measure it: once, when it is started or is
+    /// measuring already. Then it has nothing new until it is set again.
+    pub fn set_scd41(&self, air: lamppost_scd41::Measurement) {
+        let mut state = self.lock();
+        let address = BusAddress(lamppost_scd41::ADDRESS);
+        match state.chips.get_mut(&address) {
+            Some(ModelChip::Scd41(chip)) => chip.set(air),
+            _ => drop(state.chips.insert(address, ModelChip::Scd41(scd41::Scd41Model::new(air)))),
+        }
+    }
+
+    /// Puts an SPS30 there that measures `dust`, as [`Self::set_scd41`] does.
+    pub fn set_sps30(&self, dust: lamppost_sps30::Measurement) {
+        let mut state = self.lock();
+        let address = BusAddress(lamppost_sps30::ADDRESS);
+        match state.chips.get_mut(&address) {
+            Some(ModelChip::Sps30(chip)) => chip.set(dust),
+            _ => drop(state.chips.insert(address, ModelChip::Sps30(sps30::Sps30Model::new(dust)))),
+        }
+    }
+
+    /// Puts an INA226 there that measures these voltages of bus and shunt, or lets the one that is there measure them.
+    pub fn set_ina226(&self, address: BusAddress, bus: Volts, shunt: Microvolts) {
+        let mut state = self.lock();
+        match state.chips.get_mut(&address) {
+            Some(ModelChip::Ina226(chip)) => chip.set(bus, shunt),
+            _ => drop(state.chips.insert(address, ModelChip::Ina226(ina226::Ina226Model::new(bus, shunt)))),
         }
     }
 
@@ -79,11 +145,9 @@ impl ModelBus {
         let chip = state.chips.get_mut(&BusAddress(address));
         let chip = chip.ok_or_else(|| BusError::new(refused, "no chip acknowledges the address"))?;
         for operation in operations {
-            match (operation, &mut *chip) {
-                (Operation::Write(bytes), ModelChip::Tmp105(chip)) => chip.write(bytes),
-                (Operation::Read(bytes), ModelChip::Tmp105(chip)) => chip.read(bytes),
-                (Operation::Write(bytes), ModelChip::Bme280(chip)) => chip.write(bytes),
-                (Operation::Read(bytes), ModelChip::Bme280(chip)) => chip.read(bytes),
+            match operation {
+                Operation::Write(bytes) => chip.registers().write(bytes),
+                Operation::Read(bytes) => chip.registers().read(bytes),
             }
         }
         Ok(())
@@ -91,5 +155,30 @@ impl ModelBus {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first of `0..end` that `fits`, where all after it do; the last one if none does.
+fn first_where(end: u32, fits: impl Fn(u32) -> bool) -> u32 {
+    let (mut low, mut high) = (0, end - 1);
+    while low < high {
+        let middle = low.midpoint(high);
+        if fits(middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
+}
+
+/// Words with their checksums, as Sensirion's chips answer; what is read beyond them are ones.
+fn answer(bytes: &mut [u8], words: &[u16]) {
+    bytes.fill(0xff);
+    for (place, word) in bytes.chunks_mut(3).zip(words) {
+        let [high, low] = word.to_be_bytes();
+        for (place, byte) in place.iter_mut().zip([high, low, lamppost_sensirion::crc(*word)]) {
+            *place = byte;
+        }
     }
 }

@@ -12,13 +12,14 @@ use lamppost_event::{
 use tokio::time::Instant;
 
 use crate::bus::BusOpener;
-use crate::chip::{BusAddress, Chip, Place, PollError, Station};
+use crate::chip::{BusAddress, Chip, PollError};
 use crate::counters::I2cCounters;
 use crate::payload::Measured;
 use crate::schedule::{Due, Schedule};
+use crate::station::{NoPlace, Place, Station};
 use crate::worker::{NoAnswer, Worker};
 
-/// How long a bus may take to answer one poll. Opening and resetting the slowest chip takes a quarter of a second.
+/// How long a bus may take to answer one poll. Opening and resetting the slowest chip takes 0.6 s.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How often one arrival is offered before the next poll is due, at most.
 const OFFERS_MAX: u32 = 16;
@@ -37,6 +38,12 @@ pub enum SetupError {
         first: u8,
         /// The highest possible.
         last: u8,
+    },
+    /// The shunt is none that the chip can be calibrated for.
+    #[error("an ina226 can't be calibrated for a shunt of {shunt_uohm} µΩ: 100 to 2500000 µΩ it can be")]
+    Shunt {
+        /// The shunt, in microohms.
+        shunt_uohm: u32,
     },
     /// The source's name does not fit an address.
     #[error("the source's name: {0}")]
@@ -63,7 +70,7 @@ impl I2cSource {
     /// Each quantity arrives at the address `i2c/NAME/QUANTITY`. Nothing is opened yet.
     ///
     /// # Errors
-    /// [`SetupError`] if the chip can't have that address, the name does not fit, or the interval is zero.
+    /// [`SetupError`] if the chip can't have that address or shunt, the name does not fit, or the interval is zero.
     pub fn new(
         name: &str,
         bus: BusOpener,
@@ -74,7 +81,10 @@ impl I2cSource {
         intake: Arc<dyn Intake>,
     ) -> Result<Self, SetupError> {
         let (first, last) = chip.addresses();
-        let place = Place::new(chip, address).ok_or(SetupError::Address { chip, address, first, last })?;
+        let place = Place::new(chip, address).map_err(|why| match why {
+            NoPlace::Address => SetupError::Address { chip, address, first, last },
+            NoPlace::Shunt(shunt_uohm) => SetupError::Shunt { shunt_uohm },
+        })?;
         if every.is_zero() {
             return Err(SetupError::Interval);
         }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::chip::{PollError, Station};
+use crate::chip::PollError;
 use crate::payload::Measured;
+use crate::station::Station;
 
 type Outcome = Result<Vec<Measured>, PollError>;
 

@@ -45,13 +45,7 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     }
     for i2c in &config.i2c {
         let (bus, every) = (i2c.bus.display(), i2c.every);
-        writeln!(
-            out,
-            "  i2c       {}   {} at 0x{:02x} of {bus} every {every:?}",
-            i2c.name,
-            lamppost_i2c::Chip::from(i2c.chip),
-            i2c.address
-        )?;
+        writeln!(out, "  i2c       {}   {} at 0x{:02x} of {bus} every {every:?}", i2c.name, i2c.chip, i2c.address)?;
     }
     for route in &config.routes {
         writeln!(out, "  route     {} -> {}", route.from.as_str(), route.topic)?;

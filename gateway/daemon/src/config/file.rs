@@ -191,12 +191,14 @@ pub(super) enum Protocol {
 pub(super) struct I2c {
     pub(super) name: Spanned<Text<DeviceId>>,
     pub(super) bus: PathBuf,
-    pub(super) chip: super::Chip,
+    pub(super) chip: Spanned<super::Chip>,
     /// 7 bits, without the reserved ones (I2C specification UM10204, section 3.1.12).
     pub(super) address: Spanned<Whole<0x08, 0x77>>,
     #[serde(default = "every")]
     pub(super) every: Spanned<Span>,
     pub(super) device: Option<Text<DeviceId>>,
+    /// An INA226's. What the shunt has to be for its calibration.
+    pub(super) shunt_uohm: Option<Spanned<Whole<100, 2_500_000>>>,
 }
 
 fn every() -> Spanned<Span> {

@@ -67,7 +67,7 @@ pub(crate) struct Serial {
 pub(crate) struct I2c {
     pub(crate) name: String,
     pub(crate) bus: PathBuf,
-    pub(crate) chip: Chip,
+    pub(crate) chip: lamppost_i2c::Chip,
     pub(crate) address: u8,
     pub(crate) every: Duration,
     pub(crate) device: DeviceId,
@@ -79,13 +79,22 @@ pub(crate) struct I2c {
 pub(crate) enum Chip {
     Tmp105,
     Bme280,
+    Dps310,
+    Scd41,
+    Sps30,
+    Ina226,
 }
 
-impl From<Chip> for lamppost_i2c::Chip {
-    fn from(chip: Chip) -> Self {
-        match chip {
-            Chip::Tmp105 => Self::Tmp105,
-            Chip::Bme280 => Self::Bme280,
+impl Chip {
+    /// The chip as it is built in. That an INA226 has its shunt has been checked.
+    fn with(self, shunt_uohm: Option<u32>) -> lamppost_i2c::Chip {
+        match self {
+            Self::Tmp105 => lamppost_i2c::Chip::Tmp105,
+            Self::Bme280 => lamppost_i2c::Chip::Bme280,
+            Self::Dps310 => lamppost_i2c::Chip::Dps310,
+            Self::Scd41 => lamppost_i2c::Chip::Scd41,
+            Self::Sps30 => lamppost_i2c::Chip::Sps30,
+            Self::Ina226 => lamppost_i2c::Chip::Ina226 { shunt_uohm: shunt_uohm.unwrap_or(0) },
         }
     }
 }
@@ -245,11 +254,24 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
             let what = format!("a second chip at 0x{:02x} of {}", i2c.address.get_ref().0, i2c.bus.display());
             problem(i2c.address.span(), what, "two chips on one bus need different addresses");
         }
-        let (first, last) = lamppost_i2c::Chip::from(i2c.chip).addresses();
+        let chip = i2c.chip.get_ref().with(None);
+        let (first, last) = chip.addresses();
         let address = i2c.address.get_ref().0;
         if !(i64::from(first)..=i64::from(last)).contains(&address) {
-            let what = format!("a {} can't have the address 0x{address:02x}", lamppost_i2c::Chip::from(i2c.chip));
+            let what = format!("a {chip} can't have the address 0x{address:02x}");
             problem(i2c.address.span(), what, &format!("from 0x{first:02x} to 0x{last:02x}"));
+        }
+        match (i2c.chip.get_ref(), &i2c.shunt_uohm) {
+            (Chip::Ina226, None) => {
+                let remedy = "write `shunt_uohm = 100000` for one of 0.1 Ω, marked R100";
+                problem(
+                    i2c.chip.span(),
+                    "an ina226 measures current by its shunt, which is not told".to_owned(),
+                    remedy,
+                );
+            }
+            (Chip::Ina226, Some(_)) | (_, None) => {}
+            (_, Some(shunt)) => problem(shunt.span(), format!("a {chip} has no shunt"), "remove it"),
         }
         if i2c.every.get_ref().0 < Duration::from_millis(10) {
             problem(i2c.every.span(), "polled too often".to_owned(), "10ms or more");
@@ -337,7 +359,7 @@ fn convert_i2c(i2c: file::I2c) -> I2c {
     I2c {
         name: name.as_str().to_owned(),
         bus: i2c.bus,
-        chip: i2c.chip,
+        chip: i2c.chip.into_inner().with(i2c.shunt_uohm.map(|shunt| shunt.into_inner().to())),
         address: i2c.address.into_inner().to(),
         every: i2c.every.into_inner().0,
         device: i2c.device.map_or(name, |device| device.0),

@@ -90,7 +90,10 @@ fn every_key_is_read() {
         config.mqtt.as_ref().map(|mqtt| (mqtt.listeners[0].listen.port(), mqtt.window, mqtt.listeners.len())),
         Some((1884, 7, 2))
     );
-    assert_eq!((config.serial[0].baud, config.i2c[0].address, config.i2c[0].chip), (57_600, 0x76, Chip::Bme280));
+    assert_eq!(
+        (config.serial[0].baud, config.i2c[0].address, config.i2c[0].chip),
+        (57_600, 0x76, lamppost_i2c::Chip::Bme280)
+    );
     assert_eq!(config.i2c[0].device.as_str(), "post-17-air");
     assert_eq!((config.routes.len(), config.routes[0].decode), (1, lamppost_route::Decode::Json));
     assert_eq!((config.journal.compression, config.journal.read_patience), (Packing::Zstd, Duration::from_secs(3)));
@@ -104,6 +107,13 @@ fn every_key_is_read() {
     assert_eq!(config.topics.get(&Topic::new("air-quality").unwrap()), Some(&settings));
     let kafka = config.kafka.unwrap();
     assert_eq!((kafka.compression, kafka.replication, kafka.create_topics), (Compression::Lz4, 2, false));
+}
+
+#[test]
+fn an_ina226_is_told_its_shunt() {
+    let text = "[[i2c]]\nname = \"b\"\nbus = \"/dev/i2c-1\"\nchip = \"ina226\"\naddress = 0x40\nshunt_uohm = 2000\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.i2c[0].chip, lamppost_i2c::Chip::Ina226 { shunt_uohm: 2_000 });
 }
 
 #[test]
@@ -137,6 +147,11 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         (i2c.replace("tmp105", "tmp999"), ":4:8: ", "`tmp105`"),
         (format!("{i2c}{}", i2c.replace("\"b\"", "\"c\"")), ":10:11: ", "different addresses"),
         (format!("{i2c}every = \"1ms\"\n"), ":6:9: ", "10ms or more"),
+        (i2c.replace("tmp105", "tmp999"), ":4:8: ", "`ina226`"),
+        (i2c.replace("tmp105", "scd41"), ":5:11: ", "from 0x62 to 0x62"),
+        (i2c.replace("tmp105", "ina226"), ":4:8: ", "`shunt_uohm = 100000`"),
+        (format!("{}shunt_uohm = 99\n", i2c.replace("tmp105", "ina226")), ":6:14: ", "from 100 to 2500000"),
+        (format!("{i2c}shunt_uohm = 2000\n"), ":6:14: ", "remove it"),
         (route.replace("city/{d}/#", "city/#/x"), ":2:8: ", ""),
         (format!("{route}key = \"{{nobody}}\"\n"), ":4:7: ", "available"),
         (format!("{route}decode = \"xml\"\n"), ":4:10: ", "\"json\""),

@@ -176,8 +176,7 @@ impl Sources {
     ) -> anyhow::Result<()> {
         let address = BusAddress(i2c.address);
         let bus = opener(&i2c.bus, buses, address);
-        let source =
-            I2cSource::new(&i2c.name, bus, i2c.chip.into(), address, i2c.every, i2c.device.clone(), intake.clone());
+        let source = I2cSource::new(&i2c.name, bus, i2c.chip, address, i2c.every, i2c.device.clone(), intake.clone());
         let source = source.with_context(|| format!("the i2c source {:?} can't be set up", i2c.name))?;
         self.seen.i2c.push(I2cSeen { name: i2c.name.clone(), every: i2c.every, counters: source.counters() });
         let stopped = self.stop.stopped();

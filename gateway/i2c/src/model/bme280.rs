@@ -3,6 +3,8 @@
 
 use lamppost_bme280::{CHIP_ID, Calibration, Measurement, Raw, Register};
 
+use super::{Registers, first_where};
+
 /// Registers 0x88 to 0xa1 and 0xe1 to 0xe7 of a chip that exists (published with the tests of the crate bme280-rs 0.2).
 const CALIBRATION_1: [u8; 26] = [
     0xb1, 0x6f, 0x2e, 0x6a, 0x32, 0x00, 0xe2, 0x8f, 0x0a, 0xd7, 0xd0, 0x0b, 0x75, 0x1f, 0xc5, 0xff, 0xf9, 0xff, 0xac,
@@ -28,24 +30,6 @@ impl Bme280Model {
 
     pub(super) fn set(&mut self, air: Measurement) {
         self.raw = converted(air);
-    }
-
-    /// Pairs of register and value (section 6.2.1); a lone byte selects what is read next.
-    pub(super) fn write(&mut self, bytes: &[u8]) {
-        for pair in bytes.chunks(2) {
-            match *pair {
-                [pointer] => self.pointer = pointer,
-                [register, value] => self.write_register(register, value),
-                _ => {}
-            }
-        }
-    }
-
-    pub(super) fn read(&mut self, bytes: &mut [u8]) {
-        for place in bytes {
-            *place = self.register(self.pointer);
-            self.pointer = self.pointer.wrapping_add(1);
-        }
     }
 
     fn write_register(&mut self, register: u8, value: u8) {
@@ -95,6 +79,26 @@ impl Bme280Model {
     }
 }
 
+impl Registers for Bme280Model {
+    /// Pairs of register and value (section 6.2.1); a lone byte selects what is read next.
+    fn write(&mut self, bytes: &[u8]) {
+        for pair in bytes.chunks(2) {
+            match *pair {
+                [pointer] => self.pointer = pointer,
+                [register, value] => self.write_register(register, value),
+                _ => {}
+            }
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) {
+        for place in bytes {
+            *place = self.register(self.pointer);
+            self.pointer = self.pointer.wrapping_add(1);
+        }
+    }
+}
+
 /// What the converters read of that air. Temperature and humidity rise with their reading, pressure falls.
 fn converted(air: Measurement) -> Raw {
     let calibration = Calibration::parse(&CALIBRATION_1, &CALIBRATION_2);
@@ -112,20 +116,6 @@ fn converted(air: Measurement) -> Raw {
         compensated(Raw { humidity, ..warm }).is_some_and(|found| found.humidity >= air.humidity)
     });
     Raw { temperature, pressure, humidity: u16::try_from(humidity).unwrap_or(u16::MAX) }
-}
-
-/// The first of `0..end` that `fits`, where all after it do; the last one if none does.
-fn first_where(end: u32, fits: impl Fn(u32) -> bool) -> u32 {
-    let (mut low, mut high) = (0, end - 1);
-    while low < high {
-        let middle = low.midpoint(high);
-        if fits(middle) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    low
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use lamppost_units::Celsius;
 
+use super::Registers;
+
 #[derive(Debug)]
 pub(super) struct Tmp105Model {
     temperature: Celsius,
@@ -18,8 +20,18 @@ impl Tmp105Model {
         self.temperature = temperature;
     }
 
+    /// The nearest sixteenth of a degree, of which the resolution keeps the upper 9 to 12 bits.
+    fn conversion(&self) -> [u8; 2] {
+        let sixteenths = (self.temperature.ten_thousandths() + 312).div_euclid(625).clamp(-2048, 2047);
+        let left_aligned = (sixteenths << 4) as u16;
+        let unused_bits = 7 - u16::from((self.configuration >> 5) & 0b11);
+        (left_aligned >> unused_bits << unused_bits).to_be_bytes()
+    }
+}
+
+impl Registers for Tmp105Model {
     /// The first byte selects the register, the second goes into it. Temperature can only be read.
-    pub(super) fn write(&mut self, bytes: &[u8]) {
+    fn write(&mut self, bytes: &[u8]) {
         if let Some(pointer) = bytes.first() {
             self.pointer = pointer & 0b11;
         }
@@ -28,7 +40,7 @@ impl Tmp105Model {
         }
     }
 
-    pub(super) fn read(&mut self, bytes: &mut [u8]) {
+    fn read(&mut self, bytes: &mut [u8]) {
         let register = match self.pointer {
             0 => self.conversion(),
             1 => [self.configuration, self.configuration],
@@ -37,14 +49,6 @@ impl Tmp105Model {
         for (place, byte) in bytes.iter_mut().zip(register.iter().cycle()) {
             *place = *byte;
         }
-    }
-
-    /// The nearest sixteenth of a degree, of which the resolution keeps the upper 9 to 12 bits.
-    fn conversion(&self) -> [u8; 2] {
-        let sixteenths = (self.temperature.ten_thousandths() + 312).div_euclid(625).clamp(-2048, 2047);
-        let left_aligned = (sixteenths << 4) as u16;
-        let unused_bits = 7 - u16::from((self.configuration >> 5) & 0b11);
-        (left_aligned >> unused_bits << unused_bits).to_be_bytes()
     }
 }
 

@@ -1,3 +1,5 @@
+mod chips;
+
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 

@@ -1,0 +1,285 @@
+//! One chip at work on its bus.
+
+use std::fmt;
+use std::time::Duration;
+
+use lamppost_bme280::Bme280;
+use lamppost_dps310::Dps310;
+use lamppost_ina226::{Averages, Calibration, Ina226};
+use lamppost_scd41::{Interval, Scd41};
+use lamppost_sps30::Sps30;
+use lamppost_tmp105::{Resolution, Tmp105};
+use lamppost_units::Quantity;
+use linux_embedded_hal::Delay;
+use tokio::time::Instant;
+
+use crate::bus::{Bus, BusError, BusOpener};
+use crate::chip::{BusAddress, Chip, PollError};
+use crate::payload::Measured;
+
+/// Sixteen samples of pressure: 31 ms, with that of temperature.
+const DPS310: lamppost_dps310::Settings = lamppost_dps310::Settings {
+    pressure: lamppost_dps310::Oversampling::X16,
+    temperature: lamppost_dps310::Oversampling::X1,
+};
+/// Sixteen samples of each voltage: 39 ms at most.
+const INA226: lamppost_ina226::Settings = lamppost_ina226::Settings {
+    averages: Averages::X16,
+    bus: lamppost_ina226::ConversionTime::Us1100,
+    shunt: lamppost_ina226::ConversionTime::Us1100,
+};
+/// How long an SCD41 may be without a new measurement: three of its intervals.
+const SCD41_SILENT_MS_MAX: u32 = 3 * Interval::FiveSeconds.ms();
+/// How long an SPS30 may be: it blows its dust out for ten seconds, once a week, and has nothing new meanwhile.
+const SPS30_SILENT_MS_MAX: u32 = 10_000 + 5 * lamppost_sps30::INTERVAL_MS;
+
+/// A chip with its address and its shunt checked, as the drivers know it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    Tmp105(lamppost_tmp105::Address),
+    Bme280(lamppost_bme280::Address),
+    Dps310(lamppost_dps310::Address),
+    Scd41,
+    Sps30,
+    Ina226(lamppost_ina226::Address, Calibration),
+}
+
+/// Why a chip has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// Its address.
+    Address,
+    /// Its shunt, in microohms.
+    Shunt(u32),
+}
+
+impl Place {
+    pub(crate) fn new(chip: Chip, address: BusAddress) -> Result<Self, NoPlace> {
+        let place = match chip {
+            Chip::Tmp105 => lamppost_tmp105::Address::new(address.0).map(Self::Tmp105),
+            Chip::Bme280 => lamppost_bme280::Address::new(address.0).map(Self::Bme280),
+            Chip::Dps310 => lamppost_dps310::Address::new(address.0).map(Self::Dps310),
+            Chip::Scd41 => (address == BusAddress(lamppost_scd41::ADDRESS)).then_some(Self::Scd41),
+            Chip::Sps30 => (address == BusAddress(lamppost_sps30::ADDRESS)).then_some(Self::Sps30),
+            Chip::Ina226 { shunt_uohm } => {
+                let calibration = Calibration::of_shunt(shunt_uohm).ok_or(NoPlace::Shunt(shunt_uohm))?;
+                lamppost_ina226::Address::new(address.0).map(|address| Self::Ina226(address, calibration))
+            }
+        };
+        place.ok_or(NoPlace::Address)
+    }
+
+    pub(crate) const fn address(self) -> BusAddress {
+        match self {
+            Self::Tmp105(address) => BusAddress(address.get()),
+            Self::Bme280(address) => BusAddress(address.get()),
+            Self::Dps310(address) => BusAddress(address.get()),
+            Self::Scd41 => BusAddress(lamppost_scd41::ADDRESS),
+            Self::Sps30 => BusAddress(lamppost_sps30::ADDRESS),
+            Self::Ina226(address, _) => BusAddress(address.get()),
+        }
+    }
+}
+
+/// A driver at work.
+enum Driver {
+    Tmp105(Tmp105<Bus>),
+    Bme280(Box<Bme280<Bus>>),
+    Dps310(Box<Dps310<Bus>>),
+    /// And when it measured last, as far as is known, or was started.
+    Scd41(Scd41<Bus>, Instant),
+    /// Likewise.
+    Sps30(Sps30<Bus>, Instant),
+    Ina226(Ina226<Bus>),
+}
+
+/// A chip on its bus. Opened when first polled, and anew after each failure: the chip may have been replaced, or have lost
+/// its settings.
+pub(crate) struct Station {
+    opener: BusOpener,
+    place: Place,
+    driver: Option<Driver>,
+}
+
+impl Station {
+    pub(crate) const fn new(opener: BusOpener, place: Place) -> Self {
+        Self { opener, place, driver: None }
+    }
+
+    /// Measures once. Blocks for as long as bus and chip take.
+    pub(crate) fn poll(&mut self) -> Result<Vec<Measured>, PollError> {
+        let mut driver = match self.driver.take() {
+            Some(driver) => driver,
+            None => self.begin()?,
+        };
+        let measured = driver.measure().map_err(|reason| self.failed(reason))?;
+        self.driver = Some(driver);
+        Ok(measured)
+    }
+
+    fn begin(&self) -> Result<Driver, PollError> {
+        let open = |source| PollError::Open { bus: self.opener.to_string(), source };
+        let bus = self.opener.open().map_err(open)?;
+        Driver::begin(self.place, bus).map_err(|reason| self.failed(reason))
+    }
+
+    fn failed(&self, reason: String) -> PollError {
+        PollError::Chip { bus: self.opener.to_string(), address: self.place.address(), reason }
+    }
+}
+
+impl Driver {
+    /// Takes 0.6 s at most. An error is what the driver says.
+    fn begin(place: Place, bus: Bus) -> Result<Self, String> {
+        match place {
+            Place::Tmp105(address) => {
+                let mut chip = Tmp105::new(bus, address);
+                chip.set_resolution(Resolution::Bits12).map_err(said)?;
+                // Before its first conversion the chip reads 0 °C: no result is fetched that young.
+                std::thread::sleep(Duration::from_micros(Resolution::Bits12.conversion_us().into()));
+                Ok(Self::Tmp105(chip))
+            }
+            Place::Bme280(address) => {
+                let chip = Bme280::new(bus, address, lamppost_bme280::Settings::default(), &mut Delay);
+                chip.map(Box::new).map(Self::Bme280).map_err(said)
+            }
+            Place::Dps310(address) => {
+                Dps310::new(bus, address, DPS310, &mut Delay).map(Box::new).map(Self::Dps310).map_err(said)
+            }
+            Place::Scd41 => {
+                let mut chip = Scd41::new(bus, &mut Delay).map_err(said)?;
+                chip.start_periodic(Interval::FiveSeconds).map_err(said)?;
+                Ok(Self::Scd41(chip, Instant::now()))
+            }
+            Place::Sps30 => {
+                let mut chip = Sps30::new(bus, &mut Delay).map_err(said)?;
+                chip.start(&mut Delay).map_err(said)?;
+                Ok(Self::Sps30(chip, Instant::now()))
+            }
+            Place::Ina226(address, calibration) => {
+                Ina226::new(bus, address, INA226, calibration).map(Self::Ina226).map_err(said)
+            }
+        }
+    }
+
+    fn measure(&mut self) -> Result<Vec<Measured>, String> {
+        match self {
+            Self::Tmp105(chip) => Ok(vec![measured("temperature", chip.read().map_err(said)?)]),
+            Self::Bme280(chip) => {
+                let found = chip.measure(&mut Delay).map_err(said)?;
+                Ok(vec![
+                    measured("temperature", found.temperature),
+                    measured("pressure", found.pressure),
+                    measured("humidity", found.humidity),
+                ])
+            }
+            Self::Dps310(chip) => {
+                let found = chip.measure(&mut Delay).map_err(said)?;
+                Ok(vec![measured("pressure", found.pressure), measured("temperature", found.temperature)])
+            }
+            Self::Scd41(chip, last) => take_air(chip, last),
+            Self::Sps30(chip, last) => take_dust(chip, last),
+            Self::Ina226(chip) => {
+                let found = chip.measure(&mut Delay).map_err(said)?;
+                Ok(vec![
+                    measured("voltage", found.bus),
+                    measured("current", found.current),
+                    measured("power", found.power),
+                ])
+            }
+        }
+    }
+}
+
+/// What the SCD41 has measured since it was asked last. Nothing is no failure while it may be silent.
+fn take_air(chip: &mut Scd41<Bus>, last: &mut Instant) -> Result<Vec<Measured>, String> {
+    let Some(found) = chip.take(&mut Delay).map_err(said)? else {
+        let waited_ms = SCD41_SILENT_MS_MAX;
+        return nothing_new(*last, waited_ms, lamppost_scd41::Error::<BusError>::NotReady { waited_ms });
+    };
+    *last = Instant::now();
+    Ok(vec![
+        measured("co2", found.co2),
+        measured("temperature", found.temperature),
+        measured("humidity", found.humidity),
+    ])
+}
+
+/// The same of an SPS30.
+fn take_dust(chip: &mut Sps30<Bus>, last: &mut Instant) -> Result<Vec<Measured>, String> {
+    let Some(found) = chip.take(&mut Delay).map_err(said)? else {
+        let waited_ms = SPS30_SILENT_MS_MAX;
+        return nothing_new(*last, waited_ms, lamppost_sps30::Error::<BusError>::NotReady { waited_ms });
+    };
+    *last = Instant::now();
+    Ok(vec![
+        measured("pm1", found.pm1),
+        measured("pm2_5", found.pm2_5),
+        measured("pm4", found.pm4),
+        measured("pm10", found.pm10),
+    ])
+}
+
+fn nothing_new(last: Instant, silent_ms_max: u32, error: impl std::error::Error) -> Result<Vec<Measured>, String> {
+    let silent = last.elapsed() >= Duration::from_millis(silent_ms_max.into());
+    if silent { Err(said(error)) } else { Ok(Vec::new()) }
+}
+
+fn said(error: impl std::error::Error) -> String {
+    error.to_string()
+}
+
+fn measured<Q: Quantity>(measure: &'static str, value: Q) -> Measured {
+    Measured { measure, value: value.decimal(), unit: Q::UNIT }
+}
+
+impl fmt::Debug for Station {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Station({}, {})", self.opener, self.place.address())
+    }
+}
+
+const _: fn() = || {
+    fn crosses_threads<T: Send>() {}
+    crosses_threads::<Station>();
+    crosses_threads::<BusError>();
+};
+
+#[cfg(test)]
+mod tests {
+    use lamppost_units::{Celsius, PartsPerMillion, RelativeHumidity};
+
+    use super::*;
+    use crate::model::ModelBus;
+
+    #[test]
+    fn an_scd41_that_brings_nothing_new_fails_after_three_of_its_intervals_and_not_before() {
+        let bus = ModelBus::new();
+        bus.set_scd41(lamppost_scd41::Measurement {
+            co2: PartsPerMillion::from_milli(500_000),
+            temperature: Celsius::from_milli(20_000),
+            humidity: RelativeHumidity::from_milli(40_000),
+        });
+        let mut driver = Driver::begin(Place::Scd41, Bus::Model(bus)).unwrap();
+        assert_eq!(driver.measure().unwrap().len(), 3);
+        assert_eq!(driver.measure().unwrap().len(), 0);
+        let Driver::Scd41(chip, last) = &mut driver else { panic!("another driver") };
+        *last = Instant::now().checked_sub(Duration::from_millis(15_001)).unwrap();
+        let said = take_air(chip, last).unwrap_err();
+        assert_eq!(said, "SCD41 command get_data_ready_status (0xe4b8) told of no measurement within 15000 ms");
+    }
+
+    #[test]
+    fn an_sps30_that_brings_nothing_new_fails_after_its_fan_could_be_clean_and_not_before() {
+        let bus = ModelBus::new();
+        bus.set_sps30(lamppost_sps30::convert([1, 2, 3, 4, 0, 0, 0, 0, 0, 0]));
+        let mut driver = Driver::begin(Place::Sps30, Bus::Model(bus)).unwrap();
+        assert_eq!(driver.measure().unwrap().len(), 4);
+        let Driver::Sps30(chip, last) = &mut driver else { panic!("another driver") };
+        *last = Instant::now().checked_sub(Duration::from_millis(14_000)).unwrap();
+        assert_eq!(take_dust(chip, last).unwrap().len(), 0);
+        *last = Instant::now().checked_sub(Duration::from_millis(15_001)).unwrap();
+        let said = take_dust(chip, last).unwrap_err();
+        assert_eq!(said, "SPS30 command read data-ready flag (0x0202) told of no measurement within 15000 ms");
+    }
+}
