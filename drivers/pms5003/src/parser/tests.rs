@@ -103,9 +103,22 @@ fn errors_say_what_is_wrong() {
 
 #[test]
 fn a_start_of_a_start_is_not_missed() {
-    let bytes = [[0x42, 0x42, 0x42].as_slice(), &PUBLISHED[0][1..]].concat();
-    let (frames, errors) = parse_all(&mut Parser::new(), &bytes);
-    assert_eq!((frames.len(), errors.len()), (1, 0));
+    for starts in 1..5 {
+        let bytes = [[0x42; 5][..starts].as_ref(), &PUBLISHED[0][1..]].concat();
+        let (frames, errors) = parse_all(&mut Parser::new(), &bytes);
+        assert_eq!((frames.len(), errors.len()), (1, 0), "{starts}");
+    }
+}
+
+#[test]
+fn a_frame_that_lost_bytes_does_not_cost_the_one_behind_it() {
+    for kept in 0..PUBLISHED[0].len() {
+        let bytes = [&PUBLISHED[0][..kept], &PUBLISHED[1]].concat();
+        let mut parser = Parser::new();
+        let (frames, _) = parse_all(&mut parser, &bytes);
+        assert_eq!(frames, [whole(&PUBLISHED[1])], "of the first frame {kept} bytes came");
+        assert_eq!(parser.discarded(), kept as u64);
+    }
 }
 
 proptest! {
