@@ -32,7 +32,7 @@ impl Default for Settings {
         Self {
             enter: Microtesla::from_nanotesla(3_000),
             leave: Microtesla::from_nanotesla(1_500),
-            presence_ms_min: 60,
+            presence_ms_min: 25,
             gap_ms_min: 150,
             presence_ms_max: 180_000,
             learn_ms: 1_500,
