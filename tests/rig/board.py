@@ -1,26 +1,50 @@
-"""The emulated board: QEMU's lm3s6965evb with the firmware of firmware/boards/lm3s6965evb, its UART on a pty, a tmp105 on
-its I2C bus whose temperature is set over QMP."""
+"""The emulated board: QEMU's lm3s6965evb with a program of firmware/boards/lm3s6965evb, its UART on a pty, and chips of QEMU's
+on its I2C bus, whose readings are set over QMP."""
 
 import functools
 import json
+import os
+import select
 import socket
 import subprocess
 import time
+import tty
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 from rig.child import Child
 from rig.places import ROOT, free_ports
 
-TMP105_ADDRESS = 0x48
-_IMAGE = ROOT / "firmware" / "target" / "thumbv7m-none-eabi" / "release" / "lm3s6965evb"
+_IMAGES = ROOT / "firmware" / "target" / "thumbv7m-none-eabi" / "release"
 
 
 @functools.cache
-def firmware_image() -> Path:
-    """The board's firmware, built if it is not."""
+def _build() -> None:
     built = subprocess.run([ROOT / "firmware" / "build"], capture_output=True, text=True)
     assert built.returncode == 0, f"firmware/build failed:\n{built.stdout}{built.stderr}"
-    return _IMAGE
+
+
+def firmware_image(program: str = "lm3s6965evb") -> Path:
+    """A program of the board, built if it is not."""
+    _build()
+    return _IMAGES / program
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One of QEMU's I2C devices."""
+
+    model: str
+    address: int
+
+    @property
+    def path(self) -> str:
+        return f"/machine/peripheral/{self.model}"
+
+
+TMP105 = Chip("tmp105", 0x48)
+LSM303DLHC = Chip("lsm303dlhc_mag", 0x1E)
 
 
 class Qmp:
@@ -59,15 +83,17 @@ class Qmp:
 
 
 class Board:
-    """One board that runs a firmware image; `port` is its link. What it says on its console goes to console.txt."""
+    """One board that runs a firmware image; `port` is its UART0, of a node the link. What it says on its console goes to `console`."""
 
-    def __init__(self, image: Path, home: Path) -> None:
+    def __init__(self, image: Path, home: Path, chips: Sequence[Chip] = (TMP105,)) -> None:
+        self.console = home / "console.txt"
         # Not a Unix socket: their paths have at most 107 bytes, and a story's folder may have more.
         (qmp_port,) = free_ports(1)
         command = ["qemu-system-arm", "-M", "lm3s6965evb", "-display", "none", "-monitor", "none", "-kernel", image]
-        command += ["-chardev", "pty,id=uart0", "-serial", "chardev:uart0", "-serial", f"file:{home / 'console.txt'}"]
+        command += ["-chardev", "pty,id=uart0", "-serial", "chardev:uart0", "-serial", f"file:{self.console}"]
         command += ["-qmp", f"tcp:127.0.0.1:{qmp_port},server=on,wait=off"]
-        command += ["-device", f"tmp105,address={TMP105_ADDRESS:#x},id=tmp105"]
+        for chip in chips:
+            command += ["-device", f"{chip.model},address={chip.address:#x},id={chip.model}"]
         self.child = Child(command, home / "qemu.log")
         try:
             self._qmp = Qmp(qmp_port)
@@ -76,10 +102,51 @@ class Board:
         chardevs = {device["label"]: device["filename"] for device in self._qmp.ask("query-chardev")}
         self.port = chardevs["uart0"].removeprefix("pty:")
 
+    def set(self, chip: Chip, name: str, value: int) -> None:
+        """Sets what a chip will measure. Raises RuntimeError where QEMU refuses the value."""
+        self._qmp.ask("qom-set", path=chip.path, property=name, value=value)
+
     def set_temperature(self, celsius: float) -> None:
-        path = "/machine/peripheral/tmp105"
-        self._qmp.ask("qom-set", path=path, property="temperature", value=round(celsius * 1000))
+        self.set(TMP105, "temperature", round(celsius * 1000))
+
+    def reset(self) -> None:
+        """Presses the reset button."""
+        self._qmp.ask("system_reset")
+
+    def said(self, lines: int, timeout_s: float = 30) -> list[str]:
+        """The first so many lines on its console, once they are there."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            said = self.console.read_text().split("\n")[:-1] if self.console.exists() else []
+            if len(said) >= lines:
+                return said[:lines]
+            assert time.monotonic() < deadline, f"the board has said no more than {said}"
+            time.sleep(0.05)
 
     def stop(self) -> None:
         self._qmp.close()
         self.child.kill()
+
+
+class Judge:
+    """A board that runs the program `lm3s6965evb-judge`: asked on UART0, it answers with what the drivers say."""
+
+    def __init__(self, home: Path, chips: Sequence[Chip]) -> None:
+        self.board = Board(firmware_image("lm3s6965evb-judge"), home, chips)
+        self._line = os.open(self.board.port, os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(self._line)
+        self.board.said(1)
+
+    def ask(self, question: str, timeout_s: float = 20) -> str:
+        os.write(self._line, question.encode() + b"\n")
+        deadline = time.monotonic() + timeout_s
+        answer = b""
+        while not answer.endswith(b"\n"):
+            readable, _, _ = select.select([self._line], [], [], max(0, deadline - time.monotonic()))
+            assert readable, f"no answer to {question!r} but {answer!r} within {timeout_s} s"
+            answer += os.read(self._line, 1)
+        return answer.decode().removesuffix("\n")
+
+    def stop(self) -> None:
+        os.close(self._line)
+        self.board.stop()

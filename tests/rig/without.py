@@ -5,7 +5,7 @@ import os
 
 NAMES = {
     "broker-kills": "stories that kill or stop brokers (a cluster of KAFKA_BOOTSTRAP is not ours to kill)",
-    "qemu": "the story of the emulated board (needs qemu-system-arm and the thumb build)",
+    "qemu": "the stories of the emulated board (need qemu-system-arm and the thumb build)",
     "mqttjs": "the stories with MQTT.js (needs node and npm)",
     "mosquitto": "the senders and the story with mosquitto_pub and mosquitto_sub, and the story with a mosquitto broker",
 }

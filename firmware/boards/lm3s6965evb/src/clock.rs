@@ -11,7 +11,7 @@ use crate::power::SYSTEM_CLOCK_HZ;
 static MILLISECONDS: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
 
 /// Starts the clock at zero.
-pub(crate) fn start(mut timer: SYST) {
+pub fn start(mut timer: SYST) {
     timer.set_clock_source(SystClkSource::Core);
     timer.set_reload(SYSTEM_CLOCK_HZ / 1000 - 1);
     timer.clear_current();
@@ -20,7 +20,7 @@ pub(crate) fn start(mut timer: SYST) {
 }
 
 /// SysTick's interrupt.
-pub(crate) fn on_tick() {
+pub fn on_tick() {
     critical_section::with(|cs| {
         let milliseconds = MILLISECONDS.borrow(cs);
         milliseconds.set(milliseconds.get() + 1);
@@ -28,12 +28,12 @@ pub(crate) fn on_tick() {
 }
 
 /// Milliseconds since [`start`].
-pub(crate) fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     critical_section::with(|cs| MILLISECONDS.borrow(cs).get())
 }
 
 /// Waits; interrupts are served meanwhile.
-pub(crate) fn wait_ms(milliseconds: u64) {
+pub fn wait_ms(milliseconds: u64) {
     let until = now_ms() + milliseconds;
     while now_ms() < until {
         cortex_m::asm::wfi();

@@ -31,7 +31,7 @@ const STATUS_POLLS_MAX: u32 = 20_000;
 
 /// Why a transfer failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BusError {
+pub enum BusError {
     /// No chip at that address.
     AddressRefused,
     /// The chip refused a byte.
@@ -60,19 +60,21 @@ impl Error for BusError {
 
 /// Which of the two controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Controller {
+pub enum Controller {
+    /// I2C0.
     I2c0,
+    /// I2C1.
     I2c1,
 }
 
 /// The bus of a controller.
-pub(crate) struct Bus {
+pub struct Bus {
     base: usize,
 }
 
 impl Bus {
     /// Enables the controller as a master.
-    pub(crate) fn start(controller: Controller) -> Result<Self, BusError> {
+    pub fn start(controller: Controller) -> Result<Self, BusError> {
         const MASTER: u32 = 1 << 4;
         const BUS_HZ: u32 = 100_000;
         let base = match controller {

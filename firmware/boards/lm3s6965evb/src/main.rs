@@ -4,14 +4,6 @@
 #![no_std]
 #![no_main]
 
-mod clock;
-mod i2c;
-mod mmio;
-mod power;
-mod start;
-mod thermometer;
-mod uart;
-
 use core::panic::PanicInfo;
 
 use cortex_m::peripheral::{NVIC, Peripherals, SCB};
@@ -19,9 +11,9 @@ use cortex_m_rt::{entry, exception};
 use heapless::spsc::Queue;
 use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
 use lamppost_units::{Celsius, Quantity};
-
-use crate::thermometer::Thermometer;
-use crate::uart::{Console, Uart, Uart0Interrupt};
+use lm3s6965evb::thermometer::Thermometer;
+use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
+use lm3s6965evb::{clock, power, start};
 
 /// How often the temperature is measured.
 const SAMPLE_INTERVAL_MS: u32 = 200;

@@ -2,28 +2,31 @@
 
 /// A 32-bit register of a peripheral.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Register(usize);
+pub struct Register(usize);
 
 impl Register {
     /// The register at `address`.
     ///
     /// # Safety
     /// A 32-bit device register of this microcontroller must be there, one whose accesses can't corrupt memory.
-    pub(crate) const unsafe fn at(address: usize) -> Self {
+    pub const unsafe fn at(address: usize) -> Self {
         Self(address)
     }
 
-    pub(crate) fn read(self) -> u32 {
+    /// What it holds.
+    pub fn read(self) -> u32 {
         // SAFETY: whoever made `self` promised that the register is there.
         unsafe { (self.0 as *const u32).read_volatile() }
     }
 
-    pub(crate) fn write(self, value: u32) {
+    /// Writes all of its bits.
+    pub fn write(self, value: u32) {
         // SAFETY: as above, and writing it corrupts no memory.
         unsafe { (self.0 as *mut u32).write_volatile(value) }
     }
 
-    pub(crate) fn set(self, bits: u32) {
+    /// Sets these bits and leaves the others.
+    pub fn set(self, bits: u32) {
         self.write(self.read() | bits);
     }
 }

@@ -10,7 +10,7 @@
 use crate::mmio::Register;
 
 /// System clock after reset, in Hz, as QEMU runs it.
-pub(crate) const SYSTEM_CLOCK_HZ: u32 = 12_500_000;
+pub const SYSTEM_CLOCK_HZ: u32 = 12_500_000;
 
 const GPIO_A: usize = 0x4000_4000;
 const GPIO_B: usize = 0x4000_5000;
@@ -25,7 +25,7 @@ const RUN_CLOCK_1: Register = unsafe { Register::at(0x400f_e104) };
 const RUN_CLOCK_2: Register = unsafe { Register::at(0x400f_e108) };
 
 /// Turns on what this board uses.
-pub(crate) fn on() {
+pub fn on() {
     const UART0: u32 = 1 << 0;
     const UART1: u32 = 1 << 1;
     const I2C0: u32 = 1 << 12;

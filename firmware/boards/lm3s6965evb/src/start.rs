@@ -18,12 +18,12 @@ const RANDOM: Register = unsafe { Register::at(0x2000_fff0) };
 const NUMBER: Register = unsafe { Register::at(0x2000_fff4) };
 
 /// As random as whoever started the machine made it.
-pub(crate) fn nonce() -> u32 {
+pub fn nonce() -> u32 {
     RANDOM.read()
 }
 
 /// The board's name.
-pub(crate) fn name() -> String<32> {
+pub fn name() -> String<32> {
     let mut name = String::new();
     let written = match NUMBER.read() {
         number @ 1..=9999 => write!(name, "lm3s6965evb-{number}"),

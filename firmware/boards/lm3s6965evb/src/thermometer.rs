@@ -9,7 +9,7 @@ use crate::uart::Console;
 
 /// The thermometer. Found when it is first read, and anew after each failure: it may have been replaced, or have lost its
 /// settings.
-pub(crate) struct Thermometer {
+pub struct Thermometer {
     chip: Option<Tmp105<Bus>>,
     /// What was last said of it on the console: said once, not at each reading.
     said: Result<Controller, Error<BusError>>,
@@ -17,13 +17,13 @@ pub(crate) struct Thermometer {
 
 impl Thermometer {
     /// One that has not been looked for.
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         let register = lamppost_tmp105::Register::Configuration;
         Self { chip: None, said: Err(Error::Write { register, source: BusError::NoController }) }
     }
 
     /// The temperature; `None` if no chip answers, which is said on the console.
-    pub(crate) fn read(&mut self, console: &mut Console) -> Option<Celsius> {
+    pub fn read(&mut self, console: &mut Console) -> Option<Celsius> {
         let mut chip = match self.chip.take() {
             Some(chip) => chip,
             None => self.find(console)?,

@@ -15,15 +15,15 @@ use crate::power::SYSTEM_CLOCK_HZ;
 
 const BAUD: u32 = 115_200;
 /// Room for 88 ms of bytes without a pause.
-pub(crate) const RING_BYTES: usize = 1024;
+pub const RING_BYTES: usize = 1024;
 
 /// UART0's interrupt.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Uart0Interrupt;
+pub struct Uart0Interrupt;
 
 impl Uart0Interrupt {
     /// Its place in the vector table (data sheet, table "Interrupts").
-    pub(crate) const NUMBER: u16 = 5;
+    pub const NUMBER: u16 = 5;
 }
 
 // SAFETY: the number is this interrupt's and no other's.
@@ -55,13 +55,13 @@ static RECEIVER: Mutex<RefCell<Option<Producer<'static, u8>>>> = Mutex::new(RefC
 static LOST_BYTES: AtomicU32 = AtomicU32::new(0);
 
 /// The link's UART.
-pub(crate) struct Uart {
+pub struct Uart {
     received: Consumer<'static, u8>,
 }
 
 impl Uart {
     /// Starts UART0. `queue` is the ring that its interrupt fills.
-    pub(crate) fn start(queue: &'static mut Queue<u8, RING_BYTES>) -> Self {
+    pub fn start(queue: &'static mut Queue<u8, RING_BYTES>) -> Self {
         let (producer, received) = queue.split();
         critical_section::with(|cs| RECEIVER.replace(cs, Some(producer)));
         configure(UART0);
@@ -70,25 +70,25 @@ impl Uart {
     }
 
     /// Takes what has come in, as many bytes as `bytes` has room for; returns how many that was.
-    pub(crate) fn receive(&mut self, bytes: &mut [u8]) -> usize {
+    pub fn receive(&mut self, bytes: &mut [u8]) -> usize {
         let taken = bytes.iter_mut().map_while(|place| self.received.dequeue().map(|byte| *place = byte));
         taken.count()
     }
 
     /// Sends from the front of `bytes` what the FIFO has room for; returns how many bytes that was.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> usize {
+    pub fn send(&mut self, bytes: &[u8]) -> usize {
         let fits = |_: &&u8| register(UART0, FLAGS).read() & TRANSMIT_FULL == 0;
         bytes.iter().take_while(fits).map(|byte| register(UART0, DATA).write(u32::from(*byte))).count()
     }
 }
 
 /// Bytes that came in and were lost, since the start: to the ring being full, or to the FIFO.
-pub(crate) fn lost_bytes() -> u32 {
+pub fn lost_bytes() -> u32 {
     LOST_BYTES.load(Ordering::Relaxed)
 }
 
 /// UART0's interrupt: moves all that has come in to the ring.
-pub(crate) fn on_interrupt() {
+pub fn on_interrupt() {
     register(UART0, INTERRUPT_CLEAR).write(RECEIVED | RECEIVE_TIMEOUT);
     critical_section::with(|cs| {
         let mut receiver = RECEIVER.borrow_ref_mut(cs);
@@ -103,16 +103,17 @@ pub(crate) fn on_interrupt() {
 }
 
 /// UART1, for last words: polled, needs nothing that may have broken.
-pub(crate) struct Console;
+pub struct Console;
 
 impl Console {
-    pub(crate) fn start() -> Self {
+    /// Starts UART1. Harmless if it was started before.
+    pub fn start() -> Self {
         configure(UART1);
         Self
     }
 
     /// Writes a line.
-    pub(crate) fn say(&mut self, line: core::fmt::Arguments<'_>) {
+    pub fn say(&mut self, line: core::fmt::Arguments<'_>) {
         use core::fmt::Write;
         writeln!(self, "{line}").expect("writing to this console can't fail");
     }

@@ -1,0 +1,83 @@
+"""The drivers against chips that people made who never saw them: QEMU's. The firmware asks the chip by the driver; this
+test sets over QMP what the chip measures, and compares. No value is computed with the driver's own code."""
+
+import pytest
+
+from rig.board import LSM303DLHC, TMP105, Judge
+
+pytestmark = pytest.mark.needs("qemu")
+
+# In milli-degrees. The chip measures in steps of 1/16 °C; QEMU cuts what is set to 1/256 °C towards 0, and that to a step towards colder.
+TEMPERATURES_MILLI_CELSIUS = [0, 62, 63, 1_000, 21_500, 25_000, 36_600, 60_000, 100_000, 125_000, 127_937]
+TEMPERATURES_MILLI_CELSIUS += [-62, -63, -125, -250, -1_000, -10_500, -25_000, -39_999, -40_000, -55_000, -128_000]
+
+# The data sheet's table 75: full scale in gauss, and steps per gauss along X and Y, and along Z.
+GAINS = [(1.3, 1100, 980), (1.9, 855, 760), (2.5, 670, 600), (4.0, 450, 400)]
+GAINS += [(4.7, 400, 355), (5.6, 330, 295), (8.1, 230, 205)]
+
+
+@pytest.fixture
+def judge(home, ending):
+    def start(*chips):
+        judge = Judge(home, chips)
+        ending(judge.stop)
+        return judge
+
+    return start
+
+
+def test_the_thermometers_driver_reads_what_is_set_over_its_whole_range(judge):
+    board = judge(TMP105)
+    for milli_celsius in TEMPERATURES_MILLI_CELSIUS:
+        board.board.set(TMP105, "temperature", milli_celsius)
+        read = int(board.ask("tmp105"))
+        assert read % 625 == 0, f"{read} is no multiple of 1/16 °C"
+        too_cold = milli_celsius * 10 - read
+        assert -10_000 / 256 < too_cold < 625, f"set {milli_celsius / 1000} °C, read {read / 10_000} °C"
+
+
+def test_the_magnetometers_driver_reads_each_axis_with_each_gain_as_it_is_set(judge):
+    board = judge(LSM303DLHC)
+    for number, (full_scale, xy, z) in enumerate(GAINS):
+        question = f"lsm303 {number}"
+        # What QEMU keeps is steps of the gain that is set: the gain first, then the field.
+        board.ask(question)
+        edge = int(full_scale * 100_000)
+        for x, y, z_set in [(0, 0, 0), (edge, 0, 0), (0, edge, 0), (0, 0, edge), (18_000, 2_000, 45_000), (1_000, 90_000, 30)]:
+            for name, value in (("mag-x", x), ("mag-y", y), ("mag-z", z_set)):
+                board.board.set(LSM303DLHC, name, value)
+            read = [int(value) for value in board.ask(question).split()]
+            # QEMU cuts what is set down to a step.
+            steps = [100_000 / gain for gain in (xy, xy, z)]
+            for axis, value, set_value, step in zip("XYZ", read, (x, y, z_set), steps):
+                assert -1 <= set_value - value < step + 1, f"±{full_scale} gauss: {axis} set {set_value} nT, read {value} nT"
+
+
+def test_every_step_of_the_finest_gain_is_read_as_itself(judge):
+    board = judge(LSM303DLHC)
+    board.ask("lsm303 0")
+    read = []
+    for step in [*range(1, 40), 511, 512, 1023, 1024, 1430, 2046, 2047]:
+        # In the middle of the step along X.
+        board.board.set(LSM303DLHC, "mag-x", round((step + 0.5) * 100_000 / 1100))
+        read.append(int(board.ask("lsm303 0").split()[0]))
+        assert abs(read[-1] - step * 100_000 / 1100) <= 0.5, f"step {step}: {read[-1]} nT"
+    assert read == sorted(set(read))
+
+
+def test_a_chip_that_is_not_there_is_an_error_with_the_registers_name(judge):
+    board = judge()
+    assert board.ask("tmp105") == "error: writing TMP105 register configuration (0x01): ArbitrationLost"
+    assert board.ask("lsm303 0") == "error: reading LSM303DLHC register IRA (0x0a): ArbitrationLost"
+
+
+def test_another_chip_at_the_magnetometers_address_is_refused_by_its_identity(judge):
+    board = judge(type(TMP105)("tmp105", LSM303DLHC.address))
+    answer = board.ask("lsm303 0")
+    assert answer.startswith("error: LSM303DLHC register IRA (0x0a): [") and answer.endswith("instead of [48, 34, 33]"), answer
+
+
+def test_what_is_no_question_is_answered_as_such(judge):
+    board = judge()
+    for nonsense in ("", "lsm303", "lsm303 7", "lsm303 -1", "tmp105 now", "x" * 300):
+        assert board.ask(nonsense).startswith("error: "), nonsense
