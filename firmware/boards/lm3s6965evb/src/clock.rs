@@ -5,6 +5,7 @@ use core::cell::Cell;
 use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
 use critical_section::Mutex;
+use embedded_hal::delay::DelayNs;
 
 use crate::power::SYSTEM_CLOCK_HZ;
 
@@ -37,5 +38,16 @@ pub fn wait_ms(milliseconds: u64) {
     let until = now_ms() + milliseconds;
     while now_ms() < until {
         cortex_m::asm::wfi();
+    }
+}
+
+/// The clock as drivers wait by it: to the next millisecond, and one more at most.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Delay;
+
+impl DelayNs for Delay {
+    fn delay_ns(&mut self, nanoseconds: u32) {
+        // The tick that is under way counts for nothing.
+        wait_ms(u64::from(nanoseconds.div_ceil(1_000_000)) + 1);
     }
 }

@@ -5,6 +5,9 @@
 //! |---|---|
 //! | `tmp105` | the temperature in ten-thousandths of a degree Celsius |
 //! | `lsm303 N` | X, Y and Z in nanoteslas, with the Nth range (0 the finest, to 6) |
+//! | `dps310` | nothing but an error: QEMU's model does not say what chip it is |
+//! | `dps310 unidentified` | the pressure in millipascals, the temperature in ten-thousandths of a degree Celsius |
+//! | `read A R N` | N bytes (1 to 32) of the chip at address A from register R on, in hexadecimal, past every driver |
 //! | anything else | `error: no such question` |
 //!
 //! Where the driver fails, the answer is `error: ` and what it says. Nothing is remembered: each question sets its chip up anew.
@@ -17,9 +20,13 @@ use core::panic::PanicInfo;
 
 use cortex_m::peripheral::{NVIC, Peripherals, SCB};
 use cortex_m_rt::{entry, exception};
-use heapless::{String, spsc::Queue};
+use embedded_hal::i2c::I2c;
+use heapless::String;
+use heapless::spsc::Queue;
+use lamppost_dps310::Dps310;
 use lamppost_lsm303dlhc::{Lsm303dlhc, Range, Rate};
 use lamppost_tmp105::{Address, Resolution, Tmp105};
+use lm3s6965evb::clock::Delay;
 use lm3s6965evb::i2c::{Bus, BusError, Controller};
 use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
 use lm3s6965evb::{clock, power};
@@ -61,6 +68,9 @@ fn answer(question: &str, uart: &mut Uart) {
     let written = match question.split_once(' ').unwrap_or((question, "")) {
         ("tmp105", "") => tmp105(&mut line),
         ("lsm303", range) => lsm303(range, &mut line),
+        ("dps310", "") => dps310(&mut line, Dps310::new),
+        ("dps310", "unidentified") => dps310(&mut line, Dps310::unidentified),
+        ("read", what) => read(what, &mut line),
         _ => writeln!(line, "error: no such question"),
     };
     if written.is_err() {
@@ -101,6 +111,41 @@ fn lsm303(range: &str, line: &mut Line) -> core::fmt::Result {
         Ok(field) => writeln!(line, "{} {} {}", field.x.nanotesla(), field.y.nanotesla(), field.z.nanotesla()),
         Err(error) => writeln!(line, "error: {error}"),
     }
+}
+
+type Start = fn(
+    Bus,
+    lamppost_dps310::Address,
+    lamppost_dps310::Settings,
+    &mut Delay,
+) -> Result<Dps310<Bus>, lamppost_dps310::Error<BusError>>;
+
+fn dps310(line: &mut Line, start: Start) -> core::fmt::Result {
+    let read = || {
+        let register = lamppost_dps310::Register::ProductId;
+        let bus = bus().map_err(|source| lamppost_dps310::Error::Read { register, source })?;
+        start(bus, Default::default(), Default::default(), &mut Delay)?.measure(&mut Delay)
+    };
+    match read() {
+        Ok(found) => writeln!(line, "{} {}", found.pressure.milli(), found.temperature.ten_thousandths()),
+        Err(error) => writeln!(line, "error: {error}"),
+    }
+}
+
+fn read(what: &str, line: &mut Line) -> core::fmt::Result {
+    let mut numbers = what.split(' ').map(|number| number.parse::<u8>().ok());
+    let mut next = || numbers.next().flatten();
+    let (Some(address), Some(register), Some(count @ 1..=32)) = (next(), next(), next()) else {
+        return writeln!(line, "error: read ADDRESS REGISTER COUNT, of at most 32");
+    };
+    let mut bytes = [0; 32];
+    let bytes = bytes.get_mut(..usize::from(count)).unwrap_or_default();
+    let read = bus().and_then(|mut bus| bus.write_read(address, &[register], bytes));
+    if let Err(error) = read {
+        return writeln!(line, "error: {error:?}");
+    }
+    bytes.iter().try_for_each(|byte| write!(line, "{byte:02x}"))?;
+    writeln!(line)
 }
 
 /// The bus that QEMU attaches its chips to: I2C1, or I2C0 where that is the only one.
