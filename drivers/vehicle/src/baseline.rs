@@ -5,6 +5,11 @@ use crate::{Field, Millis};
 /// Fractional bits of a followed baseline. With 16, a step of 1 nT over the longest time constant still moves it.
 const FRACTION_BITS: u32 = 16;
 
+/// Samples are never further apart where a baseline is followed: the settings' bound of `silence_ms_max`.
+const STEP_MS_MAX: u32 = 10_000;
+const LOWEST: i64 = (i32::MIN as i64) << FRACTION_BITS;
+const HIGHEST: i64 = (i32::MAX as i64) << FRACTION_BITS;
+
 /// A baseline that follows the field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Baseline([i64; 3]);
@@ -16,23 +21,20 @@ impl Baseline {
 
     /// The baseline now.
     pub(crate) fn field(&self) -> Field {
-        // It lies between fields that were followed, and `shift` is bounded: saturation is for the latter.
-        Field(
-            self.0.map(|value| {
-                i32::try_from(value >> FRACTION_BITS).unwrap_or(if value < 0 { i32::MIN } else { i32::MAX })
-            }),
-        )
+        // It lies between fields that were followed, and a shift is bounded to what fits.
+        Field(self.0.map(|value| i32::try_from(value >> FRACTION_BITS).unwrap_or_default()))
     }
 
-    /// Moves towards `field`, by the share `ms / time_constant_ms` of the way (at most all of it). Returns by how much.
+    /// Moves towards `field`, by the share `ms / time_constant_ms` of the way: at most all of it, and at most as in [`STEP_MS_MAX`].
+    /// Returns by how much.
     pub(crate) fn follow(&mut self, field: Field, ms: u64, time_constant_ms: u32) -> Shift {
-        let share = ms.min(u64::from(time_constant_ms));
+        let ms = u32::try_from(ms).unwrap_or(u32::MAX);
+        let share = i64::from(ms.min(STEP_MS_MAX).min(time_constant_ms));
         let mut shift = [0; 3];
         for ((value, target), moved) in self.0.iter_mut().zip(field.0).zip(&mut shift) {
             let way = (i64::from(target) << FRACTION_BITS) - *value;
-            // |way| < 2^50 and share < 2^22: the product needs more than 64 bits.
-            let step = i128::from(way) * i128::from(share) / i128::from(time_constant_ms.max(1));
-            *moved = i64::try_from(step).unwrap_or(0);
+            // |way| <= 2^48 and share < 2^14: the product fits.
+            *moved = way * share / i64::from(time_constant_ms.max(1));
             *value += *moved;
         }
         Shift(shift)
@@ -41,7 +43,7 @@ impl Baseline {
     /// Moves as another baseline has moved.
     pub(crate) fn shift(&mut self, by: Shift) {
         for (value, moved) in self.0.iter_mut().zip(by.0) {
-            *value = value.saturating_add(moved);
+            *value = value.saturating_add(moved).clamp(LOWEST, HIGHEST);
         }
     }
 }
@@ -123,7 +125,9 @@ mod tests {
     #[test]
     fn the_ends_of_the_range_neither_wrap_nor_panic() {
         let mut baseline = Baseline::at(Field([i32::MIN; 3]));
-        baseline.follow(Field([i32::MAX; 3]), u64::MAX, 3_600_000);
+        let part = baseline.follow(Field([i32::MAX; 3]), u64::MAX, 3_600_000);
+        assert_eq!(part.0, [(0xffff_ffff << 16) * 10_000 / 3_600_000; 3]);
+        baseline.follow(Field([i32::MAX; 3]), u64::MAX, 10_000);
         assert_eq!(baseline.field(), Field([i32::MAX; 3]));
         let back = baseline.follow(Field([i32::MIN; 3]), u64::MAX, 1_000);
         for _ in 0..5 {

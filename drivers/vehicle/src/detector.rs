@@ -44,7 +44,7 @@ struct Presence {
     from: Millis,
     /// The last sample above `leave`.
     to: Millis,
-    peak_squared: u128,
+    peak_squared: u64,
     saturated: bool,
     /// Since when the field is as it was before the parked vehicle came.
     as_before_since: Option<Millis>,
@@ -277,7 +277,7 @@ impl Detector {
 }
 
 impl Presence {
-    fn starting(now: Millis, deviation_squared: Option<u128>) -> Self {
+    fn starting(now: Millis, deviation_squared: Option<u64>) -> Self {
         let mut presence = Self {
             from: now,
             to: now,
@@ -291,7 +291,7 @@ impl Presence {
     }
 
     /// Takes a sample above `leave`; `None` where the sensor was saturated.
-    fn extend(&mut self, now: Millis, deviation_squared: Option<u128>) {
+    fn extend(&mut self, now: Millis, deviation_squared: Option<u64>) {
         self.to = now;
         self.saturated |= deviation_squared.is_none();
         self.peak_squared = self.peak_squared.max(deviation_squared.unwrap_or_default());
@@ -310,7 +310,7 @@ impl Settings {
 }
 
 /// The square of the distance from the baseline; `None` if it is beyond the sensor's range.
-fn deviation_squared(sample: Sample, baseline: &Baseline) -> Option<u128> {
+fn deviation_squared(sample: Sample, baseline: &Baseline) -> Option<u64> {
     match sample {
         Sample::Field(field) => Some(field.distance_squared(baseline.field())),
         Sample::Saturated => None,

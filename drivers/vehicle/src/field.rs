@@ -25,9 +25,11 @@ impl Field {
         Self([x.nanotesla(), y.nanotesla(), z.nanotesla()])
     }
 
-    /// The square of the distance to `other`, in square nanoteslas, exactly.
-    pub(crate) fn distance_squared(self, other: Self) -> u128 {
-        self.0.iter().zip(other.0).map(|(a, b)| u128::from(a.abs_diff(b)).pow(2)).sum()
+    /// The square of the distance to `other`, in square nanoteslas, exactly; along each axis it counts for 2.1 T at most, so that three
+    /// squares fit 64 bits.
+    pub(crate) fn distance_squared(self, other: Self) -> u64 {
+        let along = |(a, b): (i32, i32)| u64::from(a.abs_diff(b).min(i32::MAX.unsigned_abs())).pow(2);
+        self.0.into_iter().zip(other.0).map(along).sum()
     }
 }
 
@@ -41,6 +43,6 @@ pub enum Sample {
 }
 
 /// The square of a threshold.
-pub(crate) fn squared(threshold: Microtesla) -> u128 {
-    u128::from(threshold.nanotesla().unsigned_abs()).pow(2)
+pub(crate) fn squared(threshold: Microtesla) -> u64 {
+    u64::from(threshold.nanotesla().unsigned_abs()).pow(2)
 }

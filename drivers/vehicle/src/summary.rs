@@ -12,8 +12,10 @@ impl Permille {
     /// The share of `part` in `whole`, rounded down; `None` of nothing.
     #[must_use]
     pub fn of(part: u64, whole: u64) -> Option<Self> {
-        let share = u128::from(part.min(whole)) * 1_000;
-        share.checked_div(u128::from(whole)).and_then(|share| u16::try_from(share).ok()).map(Self)
+        // Beyond 500,000 years in milliseconds the last bits of both are left out.
+        let shift = if whole > u64::MAX / 1_000 { 10 } else { 0 };
+        let share = ((part.min(whole) >> shift) * 1_000).checked_div(whole >> shift)?;
+        u16::try_from(share).ok().map(Self)
     }
 
     /// The share in thousandths, 0 to 1000.

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod i2c;
+pub mod magnetometer;
 pub mod mmio;
 pub mod power;
 pub mod start;

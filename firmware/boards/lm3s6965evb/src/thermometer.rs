@@ -68,6 +68,12 @@ impl Thermometer {
     }
 }
 
+impl Default for Thermometer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 const RESOLUTION: Resolution = Resolution::Bits12;
 
 fn start(controller: Controller) -> Result<(Controller, Tmp105<Bus>), Error<BusError>> {

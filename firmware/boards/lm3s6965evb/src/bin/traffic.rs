@@ -1,0 +1,177 @@
+//! A traffic post: an LSM303DLHC in or beside a lane, read 71 times a second; how many vehicles passed, and for what share of the
+//! time one was there, over the link. What it does is the brain's ([`lamppost_node`]) and the detector's ([`lamppost_vehicle`]).
+
+#![no_std]
+#![no_main]
+
+use core::panic::PanicInfo;
+
+use cortex_m::peripheral::{NVIC, Peripherals, SCB};
+use cortex_m_rt::{entry, exception};
+use heapless::spsc::Queue;
+use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
+use lamppost_vehicle::{Detector, End, Event, Field, Sample, Settings, Summary};
+use lm3s6965evb::magnetometer::{Found, Magnetometer};
+use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
+use lm3s6965evb::{clock, power, start};
+
+/// Between two readings of the magnetometer, which measures every 13.3 ms.
+const SAMPLE_INTERVAL_MS: u64 = 14;
+/// Between two looks for a magnetometer that does not answer.
+const LOOK_AGAIN_MS: u64 = 500;
+/// What each reading that is sent speaks of.
+const REPORT_INTERVAL_MS: u32 = 5_000;
+/// Readings kept while no gateway takes them, 32 bytes of RAM each: 21 minutes of two every five seconds.
+const READINGS_KEPT: usize = 512;
+const FIRMWARE: &str = concat!("lm3s6965evb-traffic ", env!("CARGO_PKG_VERSION"));
+
+const VEHICLES: MeasureIndex = MeasureIndex(0);
+
+/// What this post measures, in the order of their indices.
+const CHANNELS: [Channel<'static>; 2] = [
+    Channel {
+        name: "vehicles",
+        unit: "count",
+        scale: Scale(0),
+        range: Some(Range { low: Value(0), high: Value(u32::MAX as i64) }),
+        interval_ms: REPORT_INTERVAL_MS,
+    },
+    Channel {
+        name: "occupancy",
+        unit: "/",
+        scale: Scale(-3),
+        range: Some(Range { low: Value(0), high: Value(1_000) }),
+        interval_ms: REPORT_INTERVAL_MS,
+    },
+];
+
+/// What the brain sees of this board.
+struct Hands {
+    uart: Uart,
+    console: Console,
+    lane: Lane,
+}
+
+impl Board for Hands {
+    /// Both measures are of one summary, which is made when the first of them is due. Of a time that nothing is known of, there is none:
+    /// no vehicle seen is not the same as none there.
+    fn sample(&mut self, measure: MeasureIndex) -> Result<Value, SensorFault> {
+        if measure == VEHICLES {
+            self.lane.summary = Some(self.lane.detector.summarize(now()));
+        }
+        let summary = self.lane.summary.ok_or(SensorFault)?;
+        let occupancy = summary.occupancy().ok_or(SensorFault)?;
+        let value = if measure == VEHICLES { i64::from(summary.count) } else { i64::from(occupancy.get()) };
+        Ok(Value(value))
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        self.uart.send(bytes)
+    }
+}
+
+/// The lane that is watched.
+struct Lane {
+    magnetometer: Magnetometer,
+    detector: Detector,
+    summary: Option<Summary>,
+    due_ms: u64,
+}
+
+impl Lane {
+    fn watch(&mut self, now_ms: u64, console: &mut Console) {
+        if now_ms < self.due_ms {
+            return;
+        }
+        let Some(found) = self.magnetometer.read(console) else {
+            self.due_ms = now_ms + LOOK_AGAIN_MS;
+            return;
+        };
+        self.due_ms = now_ms + SAMPLE_INTERVAL_MS;
+        let sample = match found {
+            Found::Field(field) => Sample::Field(Field::new(field.x, field.y, field.z)),
+            Found::Saturated => Sample::Saturated,
+        };
+        match self.detector.observe(lamppost_vehicle::Millis(now_ms), sample) {
+            None => {}
+            Some(Event::Ready(_)) => console.say(format_args!("lane: watched")),
+            Some(Event::ParkedLeft(_)) => console.say(format_args!("lane: what was parked has left")),
+            Some(Event::Passed(passage)) => {
+                let (number, ms, peak) = (self.detector.count(), passage.duration_ms(), passage.peak);
+                let what = match passage.end {
+                    End::Left => "passed",
+                    End::Parked => "stays, and is part of the road from now on",
+                    End::Unseen => "was not seen to its end",
+                };
+                console.say(format_args!("lane: vehicle {number} {what}: {ms} ms, {peak}"));
+            }
+        }
+    }
+}
+
+#[entry]
+fn main() -> ! {
+    power::on();
+    let core = Peripherals::take().expect("taken only here");
+    clock::start(core.SYST);
+    let ring = cortex_m::singleton!(RECEIVED: Queue<u8, { uart::RING_BYTES }> = Queue::new()).expect("made only here");
+    let uart = Uart::start(ring);
+    // SAFETY: the handler's state is set up, and no critical section is open.
+    unsafe { NVIC::unmask(Uart0Interrupt) };
+    // Not `expect`: that formats the error with `Debug`, which takes 10 KiB of flash.
+    let Ok(detector) = Detector::new(Settings::default()) else { panic!("the default is within its bounds") };
+    let lane = Lane { magnetometer: Magnetometer::new(), detector, summary: None, due_ms: 0 };
+    let mut hands = Hands { uart, console: Console::start(), lane };
+
+    let name = start::name();
+    hands.console.say(format_args!("{name}: firmware {FIRMWARE}"));
+    let identity = Identity { device: &name, firmware: FIRMWARE, boot: Boot::UNNUMBERED, nonce: start::nonce() };
+    let brain = cortex_m::singleton!(BRAIN: Node<READINGS_KEPT> = {
+        let node = Node::new(identity, &CHANNELS, Millis(clock::now_ms()));
+        node.expect("the name and the channels fit the hello")
+    });
+    serve(brain.expect("made only here"), hands)
+}
+
+fn serve(node: &mut Node<READINGS_KEPT>, mut hands: Hands) -> ! {
+    let mut was_up = false;
+    loop {
+        let mut received = [0; 64];
+        let count = hands.uart.receive(&mut received);
+        hands.lane.watch(clock::now_ms(), &mut hands.console);
+        node.poll(Millis(clock::now_ms()), received.get(..count).unwrap_or_default(), &mut hands);
+        let is_up = node.report().is_up;
+        if is_up != was_up {
+            was_up = is_up;
+            hands.console.say(format_args!("link: {} as boot {}", if is_up { "up" } else { "down" }, node.boot().0));
+        }
+        if count == 0 {
+            // The clock's tick wakes it within a millisecond, a byte at once.
+            cortex_m::asm::wfi();
+        }
+    }
+}
+
+fn now() -> lamppost_vehicle::Millis {
+    lamppost_vehicle::Millis(clock::now_ms())
+}
+
+#[exception]
+fn SysTick() {
+    clock::on_tick();
+}
+
+#[exception]
+unsafe fn DefaultHandler(interrupt: i16) {
+    match u16::try_from(interrupt) {
+        Ok(Uart0Interrupt::NUMBER) => uart::on_interrupt(),
+        _ => panic!("no handler for exception {interrupt}"),
+    }
+}
+
+/// Says what happened and starts anew: nobody is there to press the button.
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    Console::start().say(format_args!("{info}"));
+    SCB::sys_reset()
+}
