@@ -1,9 +1,12 @@
 """The drivers against chips that people made who never saw them: QEMU's. The firmware asks the chip by the driver; this
 test sets over QMP what the chip measures, and compares. No value is computed with the driver's own code."""
 
+import time
+from datetime import datetime, timezone
+
 import pytest
 
-from rig.board import DPS310, LSM303DLHC, TMP105, Judge
+from rig.board import DPS310, DS1338, LSM303DLHC, TMP105, Judge
 
 pytestmark = pytest.mark.needs("qemu")
 
@@ -99,10 +102,49 @@ def test_the_barometers_driver_refuses_a_chip_that_does_not_say_what_it_is(judge
     assert answer.startswith("error: ") and "0xff" in answer, answer
 
 
+# QEMU takes the registers one by one, and makes a real date of what is there after each: a 31st can't be set while its own
+# month is shorter.
+DATES = ["2000-01-01 00:00:00", "2019-02-28 12:00:00", "2024-02-28 09:08:07", "2033-05-18 03:33:20", "2037-12-28 21:59:50"]
+ROLLS = [("2024-02-28 23:59:57", "2024-02-29"), ("2023-02-28 23:59:57", "2023-03-01"), ("2025-04-28 23:59:57", "2025-04-29")]
+
+
+def unix_s(date: str) -> int:
+    return int(datetime.fromisoformat(date).replace(tzinfo=timezone.utc).timestamp())
+
+
+def test_the_clocks_driver_reads_this_machines_time_and_what_it_has_set_itself(judge):
+    board = judge(DS1338)
+    assert abs(int(board.ask("ds1338")) - time.time()) < 3
+    for date in DATES:
+        assert board.ask(f"ds1338 {unix_s(date)}") == "set"
+        # The clock goes on while it is asked.
+        assert 0 <= int(board.ask("ds1338")) - unix_s(date) < 3, date
+
+
+def test_the_clocks_driver_follows_into_the_next_day_and_the_leap_day(judge):
+    board = judge(DS1338)
+    for date, next_day in ROLLS:
+        board.ask(f"ds1338 {unix_s(date)}")
+        time.sleep(4)
+        read = datetime.fromtimestamp(int(board.ask("ds1338")), timezone.utc)
+        assert read.date().isoformat() == next_day, f"{date}: {read}"
+
+
+def test_the_clocks_driver_reads_hours_of_twelve(judge):
+    board = judge(DS1338)
+    # Bit 6: of twelve; bit 5: in the afternoon.
+    for register, hour in [(0x52, 0), (0x41, 1), (0x51, 11), (0x72, 12), (0x61, 13), (0x71, 23)]:
+        assert board.ask(f"ds1338 {unix_s('2026-03-15 05:20:00')}") == "set"
+        assert board.ask(f"write {DS1338.address} 2 {register}") == "written"
+        read = datetime.fromtimestamp(int(board.ask("ds1338")), timezone.utc)
+        assert (read.hour, read.minute, read.date().isoformat()) == (hour, 20, "2026-03-15"), f"{register:#x}: {read}"
+
+
 def test_a_chip_that_is_not_there_is_an_error_with_the_registers_name(judge):
     board = judge()
     assert board.ask("tmp105") == "error: writing TMP105 register configuration (0x01): ArbitrationLost"
     assert board.ask("lsm303 0") == "error: reading LSM303DLHC register IRA (0x0a): ArbitrationLost"
+    assert board.ask("ds1338") == "error: reading clock register seconds (0x00): ArbitrationLost"
     answer = board.ask("dps310")
     assert answer.startswith("error: reading DPS310 register ") and "(0x0d): ArbitrationLost" in answer, answer
 

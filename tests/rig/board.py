@@ -45,6 +45,7 @@ class Chip:
 
 TMP105 = Chip("tmp105", 0x48)
 DPS310 = Chip("dps310", 0x77)
+DS1338 = Chip("ds1338", 0x68)
 LSM303DLHC = Chip("lsm303dlhc_mag", 0x1E)
 
 

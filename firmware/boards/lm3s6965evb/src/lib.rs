@@ -1,5 +1,5 @@
 //! The hands of TI's LM3S6965 evaluation board, as QEMU emulates it: clock, pins, I2C, UARTs. What they are for is in the
-//! programs: `main.rs` (a node with a thermometer), `bin/traffic.rs` (a node that counts vehicles), `bin/judge.rs` (drivers against QEMU's chips).
+//! programs: `main.rs` (a node with a thermometer), `bin/traffic.rs` (a node that counts vehicles), `bin/judge` (drivers against QEMU's chips).
 
 #![no_std]
 
