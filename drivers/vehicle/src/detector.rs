@@ -316,3 +316,6 @@ fn deviation_squared(sample: Sample, baseline: &Baseline) -> Option<u64> {
         Sample::Saturated => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
