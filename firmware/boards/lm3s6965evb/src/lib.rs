@@ -4,6 +4,7 @@
 #![no_std]
 
 pub mod clock;
+pub mod description;
 pub mod i2c;
 pub mod magnetometer;
 pub mod mmio;

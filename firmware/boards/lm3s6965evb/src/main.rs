@@ -13,7 +13,7 @@ use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, 
 use lamppost_units::{Celsius, Quantity};
 use lm3s6965evb::thermometer::Thermometer;
 use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
-use lm3s6965evb::{clock, power, start};
+use lm3s6965evb::{clock, description, power, start};
 
 /// How often the temperature is measured.
 const SAMPLE_INTERVAL_MS: u32 = 200;
@@ -53,6 +53,7 @@ fn main() -> ! {
 
     let name = start::name();
     hands.console.say(format_args!("{name}: firmware {FIRMWARE}"));
+    description::say(&[temperature()], &mut hands.console);
     // Finding the chip takes its first conversion: better now than within the first reading.
     hands.thermometer.read(&mut hands.console);
     let identity = Identity { device: &name, firmware: FIRMWARE, boot: Boot::UNNUMBERED, nonce: start::nonce() };

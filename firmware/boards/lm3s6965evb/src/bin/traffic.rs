@@ -13,7 +13,7 @@ use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, 
 use lamppost_vehicle::{Detector, End, Event, Field, Sample, Settings, Summary};
 use lm3s6965evb::magnetometer::{Found, Magnetometer};
 use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
-use lm3s6965evb::{clock, power, start};
+use lm3s6965evb::{clock, description, power, start};
 
 /// Between two readings of the magnetometer, which measures every 13.3 ms.
 const SAMPLE_INTERVAL_MS: u64 = 14;
@@ -125,6 +125,7 @@ fn main() -> ! {
 
     let name = start::name();
     hands.console.say(format_args!("{name}: firmware {FIRMWARE}"));
+    description::say(&CHANNELS, &mut hands.console);
     let identity = Identity { device: &name, firmware: FIRMWARE, boot: Boot::UNNUMBERED, nonce: start::nonce() };
     let brain = cortex_m::singleton!(BRAIN: Node<READINGS_KEPT> = {
         let node = Node::new(identity, &CHANNELS, Millis(clock::now_ms()));
