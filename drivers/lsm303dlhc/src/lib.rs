@@ -17,8 +17,8 @@
 //! registers, their order, and the gains, of positive fields only: it refuses to be set to negative ones. Its temperature is aligned otherwise than the sheet's
 //! table, and judges nothing.
 //!
-//! [`Lsm303dlhc`] blocks; [`asynchronous::Lsm303dlhc`] is the same to be awaited. On a Raspberry Pi `bus` is `linux_embedded_hal::I2cdev::new("/dev/i2c-1")`, on a
-//! board whatever its HAL calls a bus.
+//! [`Lsm303dlhc`] blocks; [`asynchronous::Lsm303dlhc`] is the same to be awaited. `examples/read_lsm303dlhc.rs` is
+//! for Linux, `firmware/boards/lm3s6965evb/src/magnetometer.rs` for a board.
 //!
 //! ```no_run
 //! # fn example<B: embedded_hal::i2c::I2c>(bus: B) -> Result<(), lamppost_lsm303dlhc::Error<B::Error>> {
