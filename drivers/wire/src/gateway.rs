@@ -6,11 +6,15 @@
 //! asked, once a round, to go back.
 
 use crate::frame::{FrameBuffer, FrameDecoder, LinkCounters, MESSAGE_BYTES_MAX};
-use crate::{Ack, Boot, FromGateway, FromNode, Heartbeat, Hello, MessageError, Millis, Reading, Resend, Sequence};
-use crate::{Step, VERSION, Welcome};
+use crate::{
+    Ack, Answer, Boot, Command, FromGateway, FromNode, Heartbeat, Hello, MessageError, Millis, Order, Quality,
+};
+use crate::{Reading, Refusal, Resend, Sequence, Step, Time, TimeAsked, VERSION, Wall, Welcome};
 
 /// Between two requests to introduce itself to a node that doesn't.
 const INTRODUCE_INTERVAL_MS: u32 = 500;
+/// Between two sendings of an order that is not answered.
+const ORDER_INTERVAL_MS: u32 = 1_000;
 
 /// What a node said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,15 @@ pub enum GatewayEvent {
     },
     /// That it lives.
     Heartbeat(Heartbeat),
+    /// That it wants to know the time: answer with [`GatewaySession::tell_time`].
+    TimeAsked {
+        /// The question.
+        asked: TimeAsked,
+        /// When that was sent to which it is an answer: the node's uptime was between then and now.
+        answers: Option<Millis>,
+    },
+    /// What came of the order under way, which is now done with.
+    Answer(Answer),
 }
 
 /// What a session has met, beside [`LinkCounters`]. They wrap.
@@ -44,7 +57,8 @@ pub struct GatewayCounters {
     pub out_of_turn: u32,
     /// Readings and heartbeats before a welcome: dropped, to be sent again.
     pub before_welcome: u32,
-    /// Readings of an earlier boot after the present one's first, which no node sends: dropped.
+    /// Readings of an earlier boot after the present one's first, and questions for the time of another boot, which no
+    /// node sends: dropped.
     pub bygone: u32,
 }
 
@@ -88,6 +102,15 @@ pub struct GatewaySession {
     welcome: Option<Welcome>,
     ack: Option<Ack>,
     resend: Option<Resend>,
+    time: Option<Time>,
+    /// The last time's number, and when it was sent.
+    told: Option<(u32, Millis)>,
+    last_time: u32,
+    /// The last welcome's.
+    nonce: u32,
+    last_order: u32,
+    /// The order under way, and when it is to be sent.
+    order: Option<(Order, Millis)>,
     counters: GatewayCounters,
 }
 
@@ -98,9 +121,16 @@ impl Default for GatewaySession {
 }
 
 impl GatewaySession {
-    /// A session on a line just opened. Asks whoever is there to introduce itself.
+    /// As [`GatewaySession::seeded`] with 0: enough where no echo of an earlier session can come.
     #[must_use]
     pub fn new() -> Self {
+        Self::seeded(0)
+    }
+
+    /// A session on a line just opened. Asks whoever is there to introduce itself. `seed`, drawn at random, tells its
+    /// times and commands from those of an earlier session.
+    #[must_use]
+    pub fn seeded(seed: u32) -> Self {
         Self {
             decoder: FrameDecoder::new(),
             phase: Phase::Unknown,
@@ -111,6 +141,12 @@ impl GatewaySession {
             welcome: None,
             ack: None,
             resend: None,
+            time: None,
+            told: None,
+            last_time: seed,
+            nonce: 0,
+            last_order: seed >> 1,
+            order: None,
             counters: GatewayCounters::default(),
         }
     }
@@ -164,6 +200,7 @@ impl GatewaySession {
         let Phase::Introduced { version, nonce, sent } = self.phase else { return };
         self.phase = Phase::Welcomed { boot, begun: sent > Sequence::NONE };
         self.introduce = false;
+        self.nonce = nonce;
         self.open(boot, durable);
         let version = version.min(VERSION);
         self.welcome = Some(Welcome { version, nonce, boot, resume_after: durable, window, patience_ms });
@@ -186,17 +223,52 @@ impl GatewaySession {
         }
     }
 
+    /// Says what the gateway's clock says, to the node that is welcome: in answer to the question of that uptime, or
+    /// unasked after a welcome and when the clock was set or has jumped (`epoch` is another one then).
+    pub fn tell_time(&mut self, asked: Option<Millis>, wall: Wall, quality: Quality, epoch: u32) {
+        let Phase::Welcomed { boot, .. } = self.phase else { return };
+        self.last_time = self.last_time.wrapping_add(1).max(1);
+        let number = self.last_time;
+        self.time = Some(Time { boot, number, asked, wall, quality, epoch });
+    }
+
+    /// Sends a command, again and again until [`GatewayEvent::Answer`], a [`GatewayEvent::Hello`] or
+    /// [`GatewaySession::withdraw`]: after the latter two nobody knows whether it was obeyed. False where no node is
+    /// welcome or another command is under way.
+    pub fn order(&mut self, command: Command) -> bool {
+        let Phase::Welcomed { boot, .. } = self.phase else { return false };
+        if self.order.is_some() {
+            return false;
+        }
+        self.last_order = self.last_order.saturating_add(1);
+        self.order = Some((command.order(boot, self.nonce, self.last_order), Millis(0)));
+        true
+    }
+
+    /// Sends the order under way no more.
+    pub fn withdraw(&mut self) {
+        self.order = None;
+    }
+
     /// Writes the next frame into `out` and says how many bytes it has; 0 if there is none to send now. Call it until
     /// then.
     pub fn transmit(&mut self, now: Millis, out: &mut FrameBuffer) -> usize {
         if let Some(welcome) = self.welcome.take() {
             return FromGateway::Welcome(welcome).encode(out);
         }
+        if let Some(time) = self.time.take() {
+            self.told = Some((time.number, now));
+            return FromGateway::Time(time).encode(out);
+        }
         if let Some(ack) = self.ack.take() {
             return FromGateway::Ack(ack).encode(out);
         }
         if let Some(resend) = self.resend.take() {
             return FromGateway::Resend(resend).encode(out);
+        }
+        if let Some((order, at)) = self.order.as_mut().filter(|(_, at)| *at <= now) {
+            *at = now.plus_ms(ORDER_INTERVAL_MS);
+            return FromGateway::Order(*order).encode(out);
         }
         let rested = self.introduced_at.is_none_or(|at| at.plus_ms(INTRODUCE_INTERVAL_MS) <= now);
         if self.introduce && rested {
@@ -214,6 +286,18 @@ impl GatewaySession {
                 self.receive(step, reading, begun && reading.boot != boot)
             }
             (FromNode::Heartbeat(heartbeat), Phase::Welcomed { .. }) => Some(GatewayEvent::Heartbeat(heartbeat)),
+            (FromNode::TimeAsked(asked), Phase::Welcomed { boot, .. }) if asked.boot == boot => {
+                let answers = self.told.take_if(|(number, _)| *number == asked.heard).map(|(_, at)| at);
+                Some(GatewayEvent::TimeAsked { asked, answers })
+            }
+            (FromNode::Answer(answer), Phase::Welcomed { .. }) => self.conclude(answer),
+            (FromNode::TimeAsked(_), Phase::Welcomed { .. }) => {
+                // As for a reading that is bygone.
+                count(&mut self.counters.bygone);
+                self.introduce = true;
+                None
+            }
+            (FromNode::TimeAsked(_) | FromNode::Answer(_), _) => None,
             (FromNode::Reading(..) | FromNode::Heartbeat(_), Phase::Unknown | Phase::Introduced { .. }) => {
                 count(&mut self.counters.before_welcome);
                 // Also after a hello: an old one, doubled on the line, must not leave a node unheard that thinks it is up.
@@ -230,7 +314,18 @@ impl GatewaySession {
         }
         self.phase = Phase::Introduced { version: hello.version, nonce: hello.nonce, sent: hello.sent };
         self.introduce = false;
+        self.order = None;
         Some(GatewayEvent::Hello(hello))
+    }
+
+    fn conclude(&mut self, answer: Answer) -> Option<GatewayEvent> {
+        let ours = |(order, _): &mut (Order, Millis)| {
+            (order.boot, order.session, order.id) == (answer.boot, answer.session, answer.id)
+        };
+        let order = self.order.take_if(ours);
+        // The hello that was answered last may have been an echo.
+        self.introduce |= order.is_some() && answer.outcome() == Err(Refusal::AnotherSession);
+        order.map(|_| GatewayEvent::Answer(answer))
     }
 
     fn receive(&mut self, step: Step, reading: Reading, bygone: bool) -> Option<GatewayEvent> {

@@ -12,6 +12,8 @@
 //! | one life of a node, from reset to reset | [`Boot`] |
 //! | a reading's number within a boot, from 1 | [`Sequence`] |
 //! | what a node measures, in which unit and scale | [`Measure`] |
+//! | what the gateway's clock says, and how wrong that may be at the node | [`Time`], [`WallNow`] |
+//! | what a node is told to do, and what came of it | [`Command`], [`Answer`] |
 //! | the node's end | [`NodeSession`], over a [`Store`] of the caller's |
 //! | the gateway's end | [`GatewaySession`], which yields [`GatewayEvent`]s |
 //!
@@ -26,13 +28,17 @@
 #[cfg(test)]
 extern crate std;
 
+mod clock;
 mod cobs;
+mod command;
 mod frame;
 mod gateway;
 mod message;
 mod node;
 mod place;
 
+pub use clock::{DRIFT_PPM_MAX, Quality, Time, TimeAsked, Wall, WallNow, drift_ms};
+pub use command::{Answer, Command, INTERVAL_MS_MAX, Order, Refusal};
 pub use frame::{FRAME_BYTES_MAX, FrameBuffer, FrameDecoder, FrameError, LinkCounters, MESSAGE_BYTES_MAX};
 pub use gateway::{GatewayCounters, GatewayEvent, GatewaySession};
 pub use message::{

@@ -6,12 +6,16 @@
 //! | 0x01 | gateway | [`Hello`] |
 //! | 0x02 | gateway | [`Step`], [`Reading`] |
 //! | 0x03 | gateway | [`Heartbeat`] |
-//! | 0x04..=0x07 | gateway | kept for: time asked, command done, log line, several readings |
+//! | 0x04 | gateway | [`TimeAsked`] |
+//! | 0x05 | gateway | [`Answer`] to an order |
+//! | 0x06, 0x07 | gateway | kept for: log line, several readings |
 //! | 0x81 | node | [`Welcome`] |
 //! | 0x82 | node | [`Ack`] |
 //! | 0x83 | node | [`Resend`] |
 //! | 0x84 | node | introduce yourself (no body) |
-//! | 0x85..=0x87 | node | kept for: time, command, update |
+//! | 0x85 | node | [`Time`] |
+//! | 0x86 | node | [`Order`] |
+//! | 0x87 | node | kept for: update |
 //!
 //! The top bit tells the direction, so an end that hears its own echo knows it. A type that an end does not know is
 //! counted and skipped. Bytes after the last known field are skipped too: a later version adds fields at the end.
@@ -20,7 +24,7 @@ use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{FrameBuffer, MESSAGE_BYTES_MAX, seal};
-use crate::{Boot, MeasureIndex, Millis, Sequence, Value};
+use crate::{Answer, Boot, MeasureIndex, Millis, Order, Sequence, Time, TimeAsked, Value};
 
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u8 = 1;
@@ -30,10 +34,14 @@ pub const MEASURES_MAX: usize = 8;
 const HELLO: u8 = 0x01;
 const READING: u8 = 0x02;
 const HEARTBEAT: u8 = 0x03;
+const TIME_ASKED: u8 = 0x04;
+const ANSWER: u8 = 0x05;
 const WELCOME: u8 = 0x81;
 const ACK: u8 = 0x82;
 const RESEND: u8 = 0x83;
 const INTRODUCE: u8 = 0x84;
+const TIME: u8 = 0x85;
+const ORDER: u8 = 0x86;
 
 /// Why a whole frame's content is not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,9 +121,30 @@ pub struct Measure {
     pub range: Option<Range>,
 }
 
-/// What a node can do beyond readings, one bit each. None is defined yet: 0.
+/// What a node can do beyond readings, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Capabilities(pub u32);
+
+impl Capabilities {
+    /// Bit 0: take another interval for a measure.
+    pub const SET_INTERVAL: Self = Self(1);
+    /// Bit 1: show which node it is.
+    pub const IDENTIFY: Self = Self(2);
+    /// Bit 2: reset itself.
+    pub const RESET: Self = Self(4);
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, more: Self) -> Self {
+        Self(self.0 | more.0)
+    }
+
+    /// All of `these` are among them.
+    #[must_use]
+    pub const fn include(self, these: Self) -> bool {
+        self.0 & these.0 == these.0
+    }
+}
 
 /// A node introduces itself. Sent after a reset and whenever the gateway asks, until a [`Welcome`] answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +255,10 @@ pub enum FromNode {
     Reading(Step, Reading),
     /// That it lives.
     Heartbeat(Heartbeat),
+    /// That it wants to know the time.
+    TimeAsked(TimeAsked),
+    /// What came of an order.
+    Answer(Answer),
 }
 
 impl FromNode {
@@ -236,6 +269,8 @@ impl FromNode {
             Self::Hello(hello) => encode_hello(hello, out),
             Self::Reading(step, reading) => encode(READING, &(step, reading), out),
             Self::Heartbeat(heartbeat) => encode(HEARTBEAT, heartbeat, out),
+            Self::TimeAsked(asked) => encode(TIME_ASKED, asked, out),
+            Self::Answer(answer) => encode(ANSWER, answer, out),
         }
     }
 
@@ -249,6 +284,8 @@ impl FromNode {
             HELLO => decode(*kind, body).map(Self::Hello),
             READING => decode(*kind, body).map(|(step, reading)| Self::Reading(step, reading)),
             HEARTBEAT => decode(*kind, body).map(Self::Heartbeat),
+            TIME_ASKED => decode(*kind, body).map(Self::TimeAsked),
+            ANSWER => decode(*kind, body).map(Self::Answer),
             kind => Err(MessageError::Unknown { kind }),
         }
     }
@@ -265,6 +302,10 @@ pub enum FromGateway {
     Resend(Resend),
     /// That it does not know the node.
     Introduce,
+    /// What its clock says.
+    Time(Time),
+    /// What to do.
+    Order(Order),
 }
 
 impl FromGateway {
@@ -276,6 +317,8 @@ impl FromGateway {
             Self::Ack(ack) => encode(ACK, ack, out),
             Self::Resend(resend) => encode(RESEND, resend, out),
             Self::Introduce => encode(INTRODUCE, &(), out),
+            Self::Time(time) => encode(TIME, time, out),
+            Self::Order(order) => encode(ORDER, order, out),
         }
     }
 
@@ -290,6 +333,8 @@ impl FromGateway {
             ACK => decode(*kind, body).map(Self::Ack),
             RESEND => decode(*kind, body).map(Self::Resend),
             INTRODUCE => Ok(Self::Introduce),
+            TIME => decode(*kind, body).map(Self::Time),
+            ORDER => decode(*kind, body).map(Self::Order),
             kind => Err(MessageError::Unknown { kind }),
         }
     }

@@ -13,10 +13,12 @@
 //! Readings under way are always of one boot: the next boot's wait until the last one's are acknowledged. So the
 //! gateway receives them in order across resets too.
 
+use crate::clock::Timekeeper;
+use crate::command::Obedience;
 use crate::frame::{FrameBuffer, FrameDecoder, LinkCounters};
 use crate::message::encode_hello;
-use crate::{Ack, Boot, FromGateway, FromNode, Heartbeat, Hello, MessageError, Millis, Reading, Resend, Sequence};
-use crate::{Step, VERSION, Welcome};
+use crate::{Ack, Boot, FromGateway, FromNode, Heartbeat, Hello, MessageError, Millis, Order, Reading, Refusal};
+use crate::{Resend, Sequence, Step, VERSION, WallNow, Welcome};
 
 /// The longest message that a node takes, in bytes. Kept apart from the gateway's to save RAM.
 const MESSAGE_BYTES_MAX: usize = 128;
@@ -97,6 +99,8 @@ pub struct NodeSession {
     /// How long to wait for the next acknowledgement: the gateway's wish, doubled with each time-out.
     patience_ms: u32,
     heartbeat_at: Millis,
+    timekeeper: Timekeeper,
+    obedience: Obedience,
     counters: NodeCounters,
 }
 
@@ -113,6 +117,8 @@ impl NodeSession {
             resend_at: None,
             patience_ms: PATIENCE_MS_MIN,
             heartbeat_at: now,
+            timekeeper: Timekeeper::new(now),
+            obedience: Obedience::default(),
             counters: NodeCounters::default(),
         }
     }
@@ -127,6 +133,23 @@ impl NodeSession {
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up { .. })
+    }
+
+    /// The wall time by the gateway's clock, with the error that was measured; none while the gateway has not told it, or
+    /// has no clock that is set.
+    #[must_use]
+    pub fn wall(&self, now: Millis) -> Option<WallNow> {
+        self.timekeeper.wall(now)
+    }
+
+    /// An order that has come: obey it, and [`NodeSession::answer`] before the next call. Each comes once.
+    pub fn take_order(&mut self) -> Option<Order> {
+        self.obedience.take()
+    }
+
+    /// Answers the order taken last.
+    pub fn answer(&mut self, outcome: Result<(), Refusal>) {
+        self.obedience.answer(outcome);
     }
 
     /// What was met on the line.
@@ -160,6 +183,12 @@ impl NodeSession {
             Phase::Introducing { hello_at, interval_ms } if hello_at <= now => self.introduce(now, interval_ms, out),
             Phase::Introducing { .. } => 0,
             Phase::Up { window, .. } => {
+                if let Some(asked) = self.timekeeper.ask(self.hello.boot, now) {
+                    return FromNode::TimeAsked(asked).encode(out);
+                }
+                if let Some(answer) = self.obedience.transmit() {
+                    return FromNode::Answer(answer).encode(out);
+                }
                 self.go_back_if_late(now);
                 match self.next_reading(window, store) {
                     Some((step, reading)) => self.send(step, reading, now, out),
@@ -175,7 +204,10 @@ impl NodeSession {
     pub fn wake_at(&self) -> Millis {
         match self.phase {
             Phase::Introducing { hello_at, .. } => hello_at,
-            Phase::Up { .. } => self.resend_at.map_or(self.heartbeat_at, |at| at.min(self.heartbeat_at)),
+            Phase::Up { .. } => {
+                let at = self.heartbeat_at.min(self.timekeeper.ask_at());
+                self.resend_at.map_or(at, |resend_at| at.min(resend_at))
+            }
         }
     }
 
@@ -185,7 +217,11 @@ impl NodeSession {
             FromGateway::Ack(ack) if self.is_up() => self.be_acknowledged(ack, now, store),
             FromGateway::Resend(resend) if self.is_up() => self.go_back_to(resend),
             FromGateway::Introduce => self.begin_again(now),
-            FromGateway::Ack(_) | FromGateway::Resend(_) => count(&mut self.counters.refused),
+            FromGateway::Time(time) if self.is_up() && time.boot == self.hello.boot => self.timekeeper.hear(&time, now),
+            FromGateway::Order(order) if self.is_up() => self.obedience.hear(order, self.hello.boot),
+            FromGateway::Ack(_) | FromGateway::Resend(_) | FromGateway::Time(_) | FromGateway::Order(_) => {
+                count(&mut self.counters.refused);
+            }
         }
     }
 
@@ -209,6 +245,8 @@ impl NodeSession {
         self.resend_at = None;
         self.patience_ms = welcome.patience_ms.clamp(PATIENCE_MS_MIN, PATIENCE_MS_MAX);
         self.heartbeat_at = now;
+        self.timekeeper.welcomed(now);
+        self.obedience.welcomed(welcome.nonce);
         self.be_acknowledged(Ack { boot: welcome.boot, sequence: welcome.resume_after }, now, store);
     }
 

@@ -6,8 +6,9 @@
 )]
 
 use lamppost_wire::{
-    Ack, Boot, Capabilities, FRAME_BYTES_MAX, FrameDecoder, FromGateway, FromNode, Heartbeat, Hello, MESSAGE_BYTES_MAX,
-    Measure, MeasureIndex, MessageError, Millis, Range, Reading, Resend, Scale, Sequence, Step, Value, Welcome, text,
+    Ack, Answer, Boot, Capabilities, Command, FRAME_BYTES_MAX, FrameDecoder, FromGateway, FromNode, Heartbeat, Hello,
+    MESSAGE_BYTES_MAX, Measure, MeasureIndex, MessageError, Millis, Quality, Range, Reading, Refusal, Resend, Scale,
+    Sequence, Step, Time, TimeAsked, Value, Wall, Welcome, text,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -114,6 +115,57 @@ fn a_request_to_resend_is_these_bytes() {
 #[test]
 fn a_request_to_introduce_itself_is_these_bytes() {
     pin_gateway(FromGateway::Introduce, "00068436ff111700");
+}
+
+#[test]
+fn a_question_for_the_time_is_these_bytes() {
+    let asked = TimeAsked { boot: Boot(300), uptime: Millis(60_000), heard: 0x0102 };
+    pin_node(&FromNode::TimeAsked(asked), "000d04ac02e0d4038202cf43c9ab00");
+}
+
+#[test]
+fn a_time_is_these_bytes() {
+    let wall = Wall(1_767_225_600_000);
+    let time =
+        Time { boot: Boot(300), number: 9, asked: Some(Millis(60_000)), wall, quality: Quality::Synced, epoch: 1 };
+    pin_gateway(FromGateway::Time(time), "001585ac020901e0d40380a0d5edee6602019712b36a00");
+    pin_gateway(
+        FromGateway::Time(Time { asked: None, quality: Quality::Unset, wall: Wall(5), ..time }),
+        "000585ac0209020a06015a455f5000",
+    );
+}
+
+#[test]
+fn an_order_is_these_bytes() {
+    let interval = Command::SetInterval { measure: MeasureIndex(1), interval_ms: 60_000 };
+    pin_gateway(FromGateway::Order(interval.order(Boot(300), 0x0102, 7)), "001086ac028202070101e0d4031bb18d0200");
+    pin_gateway(
+        FromGateway::Order(Command::Identify { for_ms: 5_000 }.order(Boot(300), 0x0102, 8)),
+        "000886ac02820208020788270f8b108700",
+    );
+    pin_gateway(FromGateway::Order(Command::Reset.order(Boot(300), 0x0102, 9)), "000886ac02820209030105a0987bd200");
+}
+
+#[test]
+fn an_answer_is_these_bytes() {
+    let order = Command::Reset.order(Boot(300), 0x0102, 9);
+    pin_node(&FromNode::Answer(Answer::new(&order, Ok(()))), "000705ac02820209056331ee6100");
+    pin_node(&FromNode::Answer(Answer::new(&order, Err(Refusal::Unsupported))), "000c05ac028202090160b2859300");
+}
+
+#[test]
+fn commands_and_refusals_keep_their_numbers() {
+    let order = Command::Reset.order(Boot(1), 1, 1);
+    for outcome in 1..=9 {
+        let refusal = Answer { outcome, ..Answer::new(&order, Ok(())) }.outcome().unwrap_err();
+        assert_eq!(Answer::new(&order, Err(refusal)).outcome, outcome);
+    }
+    for kind in 0..=9 {
+        let order = lamppost_wire::Order { kind, value: 3, measure: MeasureIndex(0), ..order };
+        let command = Command::of(&order);
+        assert_eq!(command.is_some(), (1..=3).contains(&kind), "an order of kind {kind}");
+        assert!(command.is_none_or(|command| command.order(Boot(1), 1, 1).kind == kind));
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@
     reason = "outside `#[test]` functions too, a test fails by panicking"
 )]
 
+#[path = "simulation/clockwork.rs"]
+mod clockwork;
 #[path = "simulation/line.rs"]
 mod line;
 #[path = "simulation/world.rs"]
@@ -15,7 +17,7 @@ mod world;
 use world::{Kind, World};
 
 /// Seeds run for each kind of node, unless `LINK_SEEDS` says another number.
-const SEEDS: u64 = 80;
+const SEEDS: u64 = 700;
 
 fn run(kind: Kind) {
     let seeds = std::env::var("LINK_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("LINK_SEEDS is a number"));

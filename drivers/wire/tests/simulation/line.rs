@@ -82,6 +82,12 @@ impl Line {
         }
     }
 
+    /// No frame of before comes once more.
+    pub(crate) fn forget(&mut self) {
+        self.remembered.clear();
+        self.echoes.clear();
+    }
+
     fn remember(&mut self, frame: &[u8], dice: &mut Dice) {
         if self.remembered.len() < 16 {
             self.remembered.push(frame.to_vec());

@@ -7,6 +7,7 @@ use lamppost_wire::{
     Reading, Sequence, Store, Value, text,
 };
 
+use crate::clockwork::Clockwork;
 use crate::line::{Dice, Line};
 
 /// What a node keeps over a reset.
@@ -33,6 +34,8 @@ pub(crate) struct Tally {
     node_resets: u64,
     gateway_resets: u64,
     renumbered: u64,
+    /// Commands obeyed, moments measured by the gateway, wall times of the node's that were looked at.
+    clockwork: [u64; 3],
 }
 
 impl Tally {
@@ -47,6 +50,9 @@ impl Tally {
         self.node_resets += other.node_resets;
         self.gateway_resets += other.gateway_resets;
         self.renumbered += other.renumbered;
+        for (sum, more) in self.clockwork.iter_mut().zip(other.clockwork) {
+            *sum += more;
+        }
     }
 
     /// A simulation in which nothing went wrong proves nothing.
@@ -54,6 +60,9 @@ impl Tally {
         let happened = [self.acknowledged, self.dropped, self.resent, self.harmed, self.node_resets];
         assert!(happened.iter().all(|count| *count > 100), "{self:?}");
         assert!(self.gateway_resets > 100 && self.journaled > 100, "{self:?}");
+        // A liar's lives can't be told apart, so of the moments of its clock nothing is claimed.
+        let [commands, moments, walls] = self.clockwork;
+        assert!(commands > 100 && walls > 100 && (moments > 100) == (kind != Kind::Liar), "{self:?}");
         assert_eq!(self.renumbered > 100, kind != Kind::Persistent, "{self:?}");
     }
 }
@@ -146,6 +155,8 @@ pub(crate) struct World {
     /// Values with the number of the life they belong to.
     lives: Vec<u64>,
     tally: Tally,
+    clockwork: Clockwork,
+    live_ms: u64,
 }
 
 fn hello(kind: Kind, boots: u32, nonce: u32) -> Hello {
@@ -179,6 +190,7 @@ impl World {
             renumbered: 0,
         };
         let mischief = dice.below(40);
+        let clockwork = Clockwork::new(&mut dice);
         Self {
             seed,
             kind,
@@ -186,7 +198,7 @@ impl World {
             born: 0,
             node: NodeSession::new(hello, Millis(0)),
             ledger,
-            gateway: GatewaySession::new(),
+            gateway: GatewaySession::seeded(dice.roll() as u32),
             journal: Journal::default(),
             up: Line::default(),
             down: Line::default(),
@@ -198,6 +210,8 @@ impl World {
             lost: BTreeSet::new(),
             lives: Vec::new(),
             tally: Tally::default(),
+            clockwork,
+            live_ms: if seed.is_multiple_of(8) { 120_000 } else { 30_000 },
             dice,
         }
     }
@@ -211,6 +225,7 @@ impl World {
             journaled: self.journal.durable.len() as u64,
             harmed: self.up.harmed + self.down.harmed,
             renumbered: self.ledger.renumbered,
+            clockwork: [self.clockwork.done, self.clockwork.bounds, self.clockwork.walls],
             ..self.tally.clone()
         }
     }
@@ -219,12 +234,12 @@ impl World {
         &self.journal.durable
     }
 
-    /// Two simulated minutes with samples, resets and a bad line.
+    /// Half a minute, or two, with samples, resets and a bad line.
     pub(crate) fn live(&mut self) {
-        while self.now < 120_000 {
+        while self.now < self.live_ms {
             self.now += 5;
             // Now and then nothing gets through for 20 s, longer than the ring lasts.
-            let silent = self.now % 60_000 < self.silence_ms;
+            let silent = self.now % (self.live_ms / 2) < self.silence_ms.min(self.live_ms / 5);
             let mischief = if silent { 100 } else { self.mischief };
             (self.up.mischief, self.down.mischief) = (mischief, mischief);
             if self.dice.in_100(3) {
@@ -250,6 +265,14 @@ impl World {
             self.now += 5;
             self.step();
         }
+        // The longest patience.
+        let calm = self.now + 35_000;
+        while self.now < calm {
+            self.now += 25;
+            self.step();
+        }
+        let context = (self.seed, self.kind);
+        self.clockwork.judge(&self.node, self.born, self.now, &context);
     }
 
     fn sample(&mut self) {
@@ -258,7 +281,7 @@ impl World {
             boot: self.ledger.boot,
             sequence: self.ledger.last,
             measure: MeasureIndex(0),
-            uptime: Millis(self.now - self.born),
+            uptime: self.clockwork.uptime(self.now - self.born),
             value: Value(self.next_value),
         };
         self.next_value += 1;
@@ -276,6 +299,7 @@ impl World {
         self.tally.node_resets += 1;
         self.boots += 1;
         self.born = self.now;
+        self.clockwork.node_is_reset(&mut self.dice);
         if self.kind != Kind::Persistent {
             self.lost.extend(self.ledger.kept.drain(..).map(|reading| reading.value.0));
         }
@@ -283,6 +307,11 @@ impl World {
         self.ledger.boot = hello.boot;
         self.ledger.last = Sequence::NONE;
         self.node = NodeSession::new(hello, Millis(0));
+        if self.kind == Kind::Liar {
+            // Nothing tells its lives apart where the first has nothing on disk yet: an echo of it can't be known for one.
+            self.up.forget();
+            self.down.forget();
+        }
         if self.mischief > 0 {
             self.up.echo(self.now, &mut self.dice);
             self.down.echo(self.now, &mut self.dice);
@@ -292,15 +321,19 @@ impl World {
     fn reset_gateway(&mut self) {
         self.tally.gateway_resets += 1;
         self.tally.resent += u64::from(self.gateway.counters().resent);
-        self.gateway = GatewaySession::new();
+        self.gateway = GatewaySession::seeded(self.dice.roll() as u32);
         self.journal.offered.clear();
+        self.clockwork.gateway_is_reset(&mut self.dice);
     }
 
     fn step(&mut self) {
         let mut out = [0; FRAME_BYTES_MAX];
-        let uptime = Millis(self.now - self.born);
+        let uptime = self.clockwork.uptime(self.now - self.born);
         let heard = self.down.receive(self.now);
         self.node.receive(&heard, uptime, &mut self.ledger);
+        let distinct = self.kind != Kind::Liar;
+        let context = (self.seed, self.kind);
+        self.clockwork.node_turn(&mut self.node, self.born, self.now, distinct, &context);
         loop {
             let length = self.node.transmit(uptime, &self.ledger, &mut out);
             if length == 0 {
@@ -316,6 +349,7 @@ impl World {
         if let Some(reading) = self.journal.flush(self.now) {
             self.gateway.acknowledge(reading.boot, reading.sequence);
         }
+        self.clockwork.gateway_turn(&mut self.gateway, self.now, &mut self.dice);
         loop {
             let length = self.gateway.transmit(Millis(self.now), &mut out);
             if length == 0 {
@@ -326,6 +360,9 @@ impl World {
     }
 
     fn hear(&mut self, event: GatewayEvent) {
+        if matches!(event, GatewayEvent::Hello(_)) {
+            self.clockwork.begun_anew();
+        }
         match event {
             // As the serial source does: only when all that was offered is on disk.
             GatewayEvent::Hello(hello) if self.journal.offered.is_empty() => {
@@ -336,8 +373,14 @@ impl World {
                     hello.boot
                 };
                 self.gateway.welcome(boot, self.journal.mark(boot), 16, 300);
+                self.clockwork.welcomed(&mut self.gateway, self.now);
             }
             GatewayEvent::Hello(_) | GatewayEvent::Heartbeat(_) => {}
+            GatewayEvent::TimeAsked { asked, answers } => {
+                let context = (self.seed, self.kind);
+                self.clockwork.asked(asked, answers, &mut self.gateway, self.now, &context);
+            }
+            GatewayEvent::Answer(answer) => self.clockwork.answered(answer, &(self.seed, self.kind)),
             GatewayEvent::Boot(boot) => self.gateway.open(boot, self.journal.mark(boot)),
             GatewayEvent::Reading { reading, .. } => {
                 let last = self.journal.offered.back().map_or(0, |(at, _)| *at);
