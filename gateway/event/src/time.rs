@@ -56,6 +56,9 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Now;
 }
 
+/// What a clock may be put right by without being said to jump, ms: the clocks of a [`Now`] are not read at one moment.
+const JUMP_MS: u64 = 1_000;
+
 /// The times of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventTime {
@@ -78,18 +81,19 @@ impl EventTime {
         Self { device, wall: now.wall, monotonic: now.monotonic, boot: now.boot, quality: now.quality }
     }
 
-    /// The best known wall time of reception. What an unset clock stamped is corrected once the clock of the *same boot* is
-    /// right, by the monotonic time between; what can't be corrected is `None`: such a time must not leave the gateway.
+    /// The best known wall time of reception. Within a boot the monotonic clock decides: what an unset clock stamped, or one
+    /// no better than now's that has jumped since, is corrected by the monotonic time between. What can't be corrected is
+    /// `None`: such a time must not leave the gateway.
     #[must_use]
     pub fn corrected(&self, now: Now) -> Option<WallTime> {
-        if self.quality != ClockQuality::Unset {
-            return Some(self.wall);
-        }
-        if self.boot != now.boot || now.quality == ClockQuality::Unset {
-            return None;
+        let is_set = self.quality != ClockQuality::Unset;
+        if self.boot != now.boot || now.quality == ClockQuality::Unset || now.quality < self.quality {
+            return is_set.then_some(self.wall);
         }
         let elapsed_ms = now.monotonic.0.saturating_sub(self.monotonic.0);
-        Some(WallTime(now.wall.0.saturating_sub(i64::try_from(elapsed_ms).unwrap_or(i64::MAX))))
+        let time = now.wall.0.saturating_sub(i64::try_from(elapsed_ms).unwrap_or(i64::MAX));
+        let as_stamped = is_set && self.wall.0.abs_diff(time) <= JUMP_MS;
+        Some(if as_stamped { self.wall } else { WallTime(time) })
     }
 }
 
@@ -118,6 +122,28 @@ mod tests {
         let noon = Now { boot: BootId(2), quality: ClockQuality::Synced, ..DAWN };
         assert_eq!(time.corrected(noon), None);
         assert_eq!(time.corrected(DAWN), None);
+    }
+
+    #[test]
+    fn a_gateway_that_starts_in_1970_gets_the_time_and_jumps_back_an_hour_has_right_times_for_all_three_spans() {
+        let at = |monotonic: u64, wall: i64, quality| Now {
+            wall: WallTime(wall),
+            monotonic: Monotonic(monotonic),
+            quality,
+            ..DAWN
+        };
+        // Ten minutes without a clock, twenty with one that is an hour ahead, then the right one.
+        let right = 1_767_225_600_000_i64;
+        let unset = at(60_000, 60_000, ClockQuality::Unset);
+        let ahead = at(900_000, right + 900_000 + 3_600_000, ClockQuality::Holdover);
+        let back = at(1_900_000, right + 1_900_000, ClockQuality::Holdover);
+        let later = at(2_000_000, right + 2_000_400, ClockQuality::Synced);
+        for (received, expected) in [(unset, 60_400), (ahead, 900_400), (back, 1_900_000)] {
+            let time = EventTime::received(received, None);
+            assert_eq!(time.corrected(later), Some(WallTime(right + expected)), "{received:?}");
+        }
+        let synced = EventTime::received(at(900_000, right + 900_000, ClockQuality::Synced), None);
+        assert_eq!(synced.corrected(ahead), Some(WallTime(right + 900_000)), "a worse clock's jump moves nothing");
     }
 
     #[test]

@@ -141,7 +141,9 @@ async fn what_the_brokers_refuse_for_its_time_arrives_with_the_time_of_sending()
     let created = admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
     assert!(created.iter().all(Result::is_ok), "{created:?}");
     let now = Today.now();
-    let received = |ms: i64| EventTime { wall: WallTime(now.wall.0 + ms), ..EventTime::received(now, None) };
+    // Of another boot: within this one the monotonic clock would tell when it really was.
+    let boot = lamppost_event::BootId(98);
+    let received = |ms: i64| EventTime { wall: WallTime(now.wall.0 + ms), boot, ..EventTime::received(now, None) };
     let (day_ms, minute_ms) = (86_400_000, 60_000);
     for n in 0..90 {
         // Most are of now; some came ten days ago, and some by a clock that was ahead.
@@ -182,7 +184,7 @@ async fn a_backlog_whose_times_the_brokers_refuse_goes_about_as_fast_as_any() {
         let now = Today.now();
         for n in 0..BACKLOG {
             let wall = WallTime(now.wall.0 - age_ms + i64::try_from(n).unwrap());
-            let time = EventTime { wall, ..EventTime::received(now, None) };
+            let time = EventTime { wall, boot: lamppost_event::BootId(98), ..EventTime::received(now, None) };
             journal.append_with(&topic, &format!("dev-{}", n % 5), b"a reading", time);
         }
         took.push(forward(config(), &journal, &grave).await);

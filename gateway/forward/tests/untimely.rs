@@ -31,7 +31,9 @@ const DAY_MS: i64 = 86_400_000;
 const LONG_AGO_MS: i64 = 1_700_000_000_000 - 10 * DAY_MS;
 
 fn received(wall_ms: i64) -> EventTime {
-    EventTime { wall: WallTime(wall_ms), ..EventTime::received(Still.now(), Some(WallTime(77))) }
+    // Of another boot: within this one the monotonic clock would tell when it really was.
+    let boot = lamppost_event::BootId(98);
+    EventTime { wall: WallTime(wall_ms), boot, ..EventTime::received(Still.now(), Some(WallTime(77))) }
 }
 
 /// Events of one device, each a second after the one before.

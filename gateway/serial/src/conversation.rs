@@ -4,14 +4,22 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lamppost_event::{Arrival, Commit, DeviceId, Intake, JournalStopped, Refusal};
+use lamppost_event::{Arrival, Clock, Commit, DeviceId, Intake, JournalStopped, Refusal};
 use lamppost_wire::{
-    Boot, FrameBuffer, GatewayCounters, GatewayEvent, GatewaySession, Hello, LinkCounters, Millis, Reading, Sequence,
+    Boot, Command, FrameBuffer, GatewayCounters, GatewayEvent, GatewaySession, Hello, LinkCounters, Millis, Reading,
+    Sequence, TimeAsked, VERSION,
 };
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use crate::ages::Ages;
+use crate::orders::{CommandError, Outcome, PATIENCE_MS, Request};
 use crate::roster::{Node, shown};
+use crate::watch::Watch;
 use crate::{LinkOptions, LinkStatus};
+
+/// Between two tellings that the clock has jumped, until the node asks.
+const NEWS_INTERVAL_MS: u32 = 1_000;
 
 /// Why a conversation can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +38,23 @@ struct Pending {
     sequence: Sequence,
 }
 
+/// A command under way.
+struct Ordered {
+    command: Command,
+    until: Millis,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// What outlives a conversation: the next one on that port goes on with it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Remembered {
+    /// The latest commit that anything from this port went with.
+    pub(crate) latest: Commit,
+    pub(crate) ages: Ages,
+    /// The device that the ages are of.
+    device: Option<DeviceId>,
+}
+
 pub(crate) struct Conversation {
     name: Arc<str>,
     intake: Arc<dyn Intake>,
@@ -41,40 +66,47 @@ pub(crate) struct Conversation {
     waiting: Option<Hello>,
     /// Of this conversation, in the order of offering.
     pending: VecDeque<Pending>,
-    /// The latest commit that anything from this port went with, this conversation's or an earlier one's.
-    latest: Commit,
+    remembered: Remembered,
+    watch: Watch,
+    /// When the node was last told of a jump of the clock.
+    told_at: Millis,
+    ordered: Option<Ordered>,
     /// What the journal had no room for.
     refused: Option<(Box<Arrival>, Boot, Sequence)>,
     counted: (LinkCounters, GatewayCounters),
 }
 
 impl Conversation {
-    /// A conversation on a port just opened. `latest`: the commit of the last offer from this port before.
+    /// A conversation on a port just opened, with what the one before it has remembered.
     pub(crate) fn new(
         name: Arc<str>,
         intake: Arc<dyn Intake>,
         options: LinkOptions,
         status: Arc<LinkStatus>,
-        latest: Commit,
+        clock: Arc<dyn Clock>,
+        remembered: Remembered,
     ) -> Self {
         Self {
             name,
             intake,
             options,
             status,
-            session: GatewaySession::new(),
+            session: GatewaySession::seeded((options.draw)()),
             node: None,
             waiting: None,
             pending: VecDeque::new(),
-            latest,
+            remembered,
+            watch: Watch::new(clock, (options.draw)()),
+            told_at: Millis(0),
+            ordered: None,
             refused: None,
             counted: Default::default(),
         }
     }
 
-    /// The commit of the last offer.
-    pub(crate) fn latest(&self) -> Commit {
-        self.latest
+    /// What the next conversation on this port goes on with.
+    pub(crate) fn into_remembered(self) -> Remembered {
+        self.remembered
     }
 
     /// Nothing may be read until there is room.
@@ -117,7 +149,7 @@ impl Conversation {
             self.session.acknowledge(settled.boot, settled.sequence);
             self.status.acknowledgements.add(1);
         }
-        if self.latest <= durable
+        if self.remembered.latest <= durable
             && self.refused.is_none()
             && let Some(hello) = self.waiting.take()
         {
@@ -126,8 +158,67 @@ impl Conversation {
     }
 
     /// The next frame to send, if any: its length in `out`, else 0.
-    pub(crate) fn transmit(&mut self, now: Millis, out: &mut FrameBuffer) -> usize {
-        self.session.transmit(now, out)
+    pub(crate) fn transmit(&mut self, out: &mut FrameBuffer) -> usize {
+        self.session.transmit(self.watch.monotonic(), out)
+    }
+
+    /// Has the node obey.
+    pub(crate) fn order(&mut self, request: Request) {
+        let Request { device, command, reply } = request;
+        if reply.is_closed() {
+            // It waited for the port longer than whoever gave it has.
+            return;
+        }
+        let refused = match &self.node {
+            Some(node) if node.device.as_str() == device && self.status.node().is_some() => {
+                let busy = self.ordered.is_some().then_some(CommandError::Busy);
+                busy.or((!node.capabilities.include(command.needs())).then_some(CommandError::Unsupported))
+            }
+            _ => Some(CommandError::Absent),
+        };
+        let refused = refused.or_else(|| (!self.session.order(command)).then_some(CommandError::Absent));
+        let until = self.watch.monotonic().plus_ms(PATIENCE_MS);
+        let ordered = Ordered { command, until, reply };
+        match refused {
+            None => self.ordered = Some(ordered),
+            Some(error) => self.conclude(ordered, Err(error)),
+        }
+    }
+
+    /// Looks at the clock, and after a command that was not answered.
+    pub(crate) fn tick(&mut self) {
+        self.watch.look();
+        let now = self.watch.monotonic();
+        if self.watch.news && self.told_at.plus_ms(NEWS_INTERVAL_MS) <= now && self.status.node().is_some() {
+            self.told_at = now;
+            self.tell_time(None);
+            self.status.jumps_told.add(1);
+        }
+        if let Some(ordered) = self.ordered.take_if(|ordered| ordered.until <= now) {
+            self.session.withdraw();
+            self.conclude(ordered, Err(CommandError::Unanswered));
+        }
+    }
+
+    fn conclude(&mut self, ordered: Ordered, outcome: Outcome) {
+        let count = if outcome.is_ok() { &self.status.commands_done } else { &self.status.commands_failed };
+        count.add(1);
+        info!(link = &*self.name, command = ?ordered.command, ?outcome, "a command is done with");
+        // Whoever gave it may not wait any more.
+        ordered.reply.send(outcome).ok();
+    }
+
+    fn tell_time(&mut self, asked: Option<Millis>) {
+        let (wall, quality, epoch) = self.watch.tell();
+        self.session.tell_time(asked, wall, quality, epoch);
+    }
+
+    fn be_asked(&mut self, asked: TimeAsked, answers: Option<Millis>) {
+        if let Some(sent) = answers {
+            self.remembered.ages.learn(asked.boot, asked.uptime, sent, self.watch.monotonic());
+        }
+        self.tell_time(Some(asked.uptime));
+        self.watch.news = false;
     }
 
     fn receive_until_full(&mut self, bytes: &mut &[u8]) -> Result<(), ConversationError> {
@@ -140,6 +231,12 @@ impl Conversation {
                     self.session.open(boot, durable);
                 }
                 Some(GatewayEvent::Reading { reading, passed_over }) => self.read(&reading, passed_over)?,
+                Some(GatewayEvent::TimeAsked { asked, answers }) => self.be_asked(asked, answers),
+                Some(GatewayEvent::Answer(answer)) => {
+                    if let Some(ordered) = self.ordered.take() {
+                        self.conclude(ordered, answer.outcome().map_err(CommandError::Refused));
+                    }
+                }
                 Some(GatewayEvent::Heartbeat(heartbeat)) => {
                     self.status.node_kept.set(u64::from(heartbeat.kept));
                     self.status.node_dropped.set(heartbeat.dropped);
@@ -152,6 +249,12 @@ impl Conversation {
 
     fn meet(&mut self, hello: Hello) -> Result<(), ConversationError> {
         self.status.hellos.add(1);
+        self.note_version(&hello);
+        if let Some(ordered) = self.ordered.take() {
+            let reborn = self.node.as_ref().is_some_and(|node| node.boot != hello.boot);
+            let reset = ordered.command == Command::Reset && reborn;
+            self.conclude(ordered, if reset { Ok(()) } else { Err(CommandError::Interrupted) });
+        }
         match Node::parse(&hello) {
             Err(error) => {
                 self.status.hellos_refused.add(1);
@@ -160,6 +263,10 @@ impl Conversation {
                 }
             }
             Ok(node) => {
+                if self.remembered.device.as_ref() != Some(&node.device) {
+                    self.remembered.ages = Ages::default();
+                    self.remembered.device = Some(node.device.clone());
+                }
                 self.node = Some(node);
                 self.waiting = Some(hello);
                 // How far the node has come can be told, and a boot number seen to be used, only when nothing of it is
@@ -168,6 +275,18 @@ impl Conversation {
             }
         }
         Ok(())
+    }
+
+    /// A newer node is answered with our version, and its operator told once.
+    fn note_version(&self, hello: &Hello) {
+        if hello.version > VERSION {
+            self.status.hellos_newer.add(1);
+            let (device, theirs) = (hello.device.as_str(), hello.version);
+            let told = format!("node {device} speaks version {theirs} of the link, this gateway {VERSION}");
+            if self.status.set_error(&told) {
+                warn!(link = &*self.name, "{told}, which both will use; update the gateway for what is new");
+            }
+        }
     }
 
     fn welcome(&mut self, hello: &Hello) {
@@ -187,6 +306,7 @@ impl Conversation {
         }
         let durable = self.mark(&node.device, boot);
         self.session.welcome(boot, durable, self.options.window, self.options.patience_ms);
+        self.tell_time(None);
     }
 
     fn mark(&self, device: &DeviceId, boot: Boot) -> Sequence {
@@ -206,7 +326,8 @@ impl Conversation {
 
     fn read(&mut self, reading: &Reading, passed_over: u64) -> Result<(), ConversationError> {
         let Some(node) = &self.node else { return Ok(()) };
-        let arrival = node.arrival(reading).map_err(|error| ConversationError::Reading(error.to_string()))?;
+        let age = self.remembered.ages.age(reading.boot, reading.uptime, self.watch.monotonic());
+        let arrival = node.arrival(reading, age).map_err(|error| ConversationError::Reading(error.to_string()))?;
         if passed_over > 0 {
             self.status.passed_over.add(passed_over);
             warn!(
@@ -221,8 +342,8 @@ impl Conversation {
         match self.intake.offer(arrival) {
             Ok(commit) => {
                 self.status.readings.add(1);
-                self.latest = self.latest.max(commit);
-                self.pend(Pending { commit: self.latest, boot, sequence });
+                self.remembered.latest = self.remembered.latest.max(commit);
+                self.pend(Pending { commit: self.remembered.latest, boot, sequence });
                 Ok(())
             }
             Err(Refusal::Full(arrival)) => {

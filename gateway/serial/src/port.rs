@@ -7,15 +7,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamppost_event::{Commit, Intake, JournalStopped};
-use lamppost_wire::{FRAME_BYTES_MAX, Millis};
+use lamppost_event::{Clock, Intake, JournalStopped};
+use lamppost_wire::FRAME_BYTES_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{sleep, timeout};
 use tokio_serial::{SerialPortBuilderExt, SerialStream};
 use tracing::{info, warn};
 
-use crate::LinkStatus;
-use crate::conversation::{Conversation, ConversationError};
+use crate::conversation::{Conversation, ConversationError, Remembered};
+use crate::orders::Request;
+use crate::watch::Unset;
+use crate::{LinkStatus, NodeOrders};
 
 /// How often a conversation is looked at though nothing happens.
 const TICK: Duration = Duration::from_millis(500);
@@ -60,6 +63,9 @@ pub struct LinkSource {
     intake: Arc<dyn Intake>,
     options: LinkOptions,
     status: Arc<LinkStatus>,
+    clock: Arc<dyn Clock>,
+    orders: NodeOrders,
+    requests: Mutex<mpsc::Receiver<Request>>,
 }
 
 /// Why a port was closed.
@@ -82,7 +88,30 @@ impl LinkSource {
     /// and not the order of plugging in), 8 data bits, no parity, 1 stop bit.
     #[must_use]
     pub fn new(name: &str, path: impl Into<PathBuf>, baud: u32, intake: Arc<dyn Intake>, options: LinkOptions) -> Self {
-        Self { name: name.into(), path: path.into(), baud, intake, options, status: Arc::default() }
+        let (orders, requests) = mpsc::channel(1);
+        Self {
+            name: name.into(),
+            path: path.into(),
+            baud,
+            intake,
+            options,
+            status: Arc::default(),
+            clock: Arc::new(Unset::new()),
+            orders: NodeOrders(orders),
+            requests: Mutex::new(requests),
+        }
+    }
+
+    /// The same, with a clock to tell nodes the time by; without one they are told that it is not set.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Gives commands to the node at this port.
+    #[must_use]
+    pub fn orders(&self) -> NodeOrders {
+        self.orders.clone()
     }
 
     /// What it has seen and done.
@@ -105,7 +134,8 @@ impl LinkSource {
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), JournalStopped> {
         let mut shutdown = pin!(shutdown);
         let mut pause = self.options.reopen_pause_min;
-        let mut latest = Commit(0);
+        let mut remembered = Remembered::default();
+        let mut requests = self.requests.lock().await;
         loop {
             let mut understood = false;
             let error = match self.open() {
@@ -114,13 +144,13 @@ impl LinkSource {
                     error
                 }
                 Ok(port) => {
-                    let mut conversation = self.converse(latest);
+                    let mut conversation = self.converse(std::mem::take(&mut remembered));
                     let outcome = tokio::select! {
-                        error = self.talk(port, &mut conversation) => Some(error),
+                        error = self.talk(port, &mut conversation, &mut requests) => Some(error),
                         () = &mut shutdown => None,
                     };
-                    latest = conversation.latest();
                     understood = conversation.has_understood();
+                    remembered = conversation.into_remembered();
                     self.status.set_node(None);
                     match outcome {
                         None => return Ok(()),
@@ -158,18 +188,22 @@ impl LinkSource {
         Ok(port)
     }
 
-    fn converse(&self, latest: Commit) -> Conversation {
-        let (intake, status) = (Arc::clone(&self.intake), Arc::clone(&self.status));
-        Conversation::new(Arc::clone(&self.name), intake, self.options, status, latest)
+    fn converse(&self, remembered: Remembered) -> Conversation {
+        let (intake, status, clock) = (Arc::clone(&self.intake), Arc::clone(&self.status), Arc::clone(&self.clock));
+        Conversation::new(Arc::clone(&self.name), intake, self.options, status, clock, remembered)
     }
 
     /// Returns only when it can't go on. The port is closed then: a descriptor still held would make the device come
     /// back under another name.
-    async fn talk(&self, mut port: SerialStream, conversation: &mut Conversation) -> PortError {
-        let opened = Instant::now();
+    async fn talk(
+        &self,
+        mut port: SerialStream,
+        conversation: &mut Conversation,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> PortError {
         let mut unread = Vec::with_capacity(READ_BYTES_MAX);
         loop {
-            if let Err(error) = self.step(&mut port, conversation, &mut unread, opened).await {
+            if let Err(error) = self.step(&mut port, conversation, &mut unread, requests).await {
                 return error;
             }
         }
@@ -181,7 +215,7 @@ impl LinkSource {
         port: &mut SerialStream,
         conversation: &mut Conversation,
         unread: &mut Vec<u8>,
-        opened: Instant,
+        requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), PortError> {
         let broken = |error| PortError::Conversation { path: self.path.clone(), error };
         let durable = self.intake.durable().map_err(|stopped| broken(stopped.into()))?;
@@ -191,7 +225,8 @@ impl LinkSource {
         let taken = unread.len() - rest.len();
         unread.drain(..taken);
         heard.map_err(broken)?;
-        self.send(port, conversation, opened).await?;
+        conversation.tick();
+        self.send(port, conversation).await?;
         let full = conversation.is_full();
         tokio::select! {
             read = port.read_buf(unread), if unread.is_empty() && !full => match read {
@@ -199,6 +234,7 @@ impl LinkSource {
                 Ok(bytes) => self.status.bytes.add(bytes as u64),
                 Err(error) => return Err(PortError::Read { path: self.path.clone(), error }),
             },
+            Some(request) = requests.recv() => conversation.order(request),
             () = self.intake.room(), if full => conversation.retry().map_err(broken)?,
             settled = self.intake.durable_after(durable), if conversation.waits_for_durable() => {
                 settled.map_err(|stopped| broken(stopped.into()))?;
@@ -211,16 +247,10 @@ impl LinkSource {
         Ok(())
     }
 
-    async fn send(
-        &self,
-        port: &mut SerialStream,
-        conversation: &mut Conversation,
-        opened: Instant,
-    ) -> Result<(), PortError> {
+    async fn send(&self, port: &mut SerialStream, conversation: &mut Conversation) -> Result<(), PortError> {
         let mut frame = [0; FRAME_BYTES_MAX];
         loop {
-            let now = Millis(u64::try_from(opened.elapsed().as_millis()).unwrap_or(u64::MAX));
-            let length = conversation.transmit(now, &mut frame);
+            let length = conversation.transmit(&mut frame);
             let Some(bytes) = frame.get(..length).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
             let written = timeout(WRITE_PATIENCE, port.write_all(bytes)).await;
             let written = written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));

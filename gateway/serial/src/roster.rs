@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use lamppost_event::{Address, Arrival, ContentType, DeviceId, NameError, Origin, SourceKind};
-use lamppost_wire::{Hello, Reading, Scale};
+use lamppost_wire::{Boot, Capabilities, Hello, Reading, Scale};
 
 use crate::ConnectedNode;
+use crate::ages::Age;
 use crate::decimal::decimal;
 
 /// Why a hello is not accepted.
@@ -31,6 +32,9 @@ struct Described {
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) device: DeviceId,
+    /// Of its last hello.
+    pub(crate) boot: Boot,
+    pub(crate) capabilities: Capabilities,
     measures: Vec<Described>,
     content_type: ContentType,
 }
@@ -51,12 +55,13 @@ impl Node {
         }
         let content_type = ContentType::new("application/json")
             .map_err(|error| HelloError::Device { name: name.to_owned(), error })?;
-        Ok(Self { device, measures, content_type })
+        Ok(Self { device, boot: hello.boot, capabilities: hello.capabilities, measures, content_type })
     }
 
     /// The arrival that a reading becomes. A reading of a measure that the hello did not describe keeps its number for a
     /// name and its integer for a value, rather than being lost.
-    pub(crate) fn arrival(&self, reading: &Reading) -> Result<Arrival, HelloError> {
+    /// `age`: how long ago it was measured, where that is known.
+    pub(crate) fn arrival(&self, reading: &Reading, age: Option<Age>) -> Result<Arrival, HelloError> {
         let index = usize::from(reading.measure.0);
         let nameless_one;
         let measure = match self.measures.get(index) {
@@ -73,7 +78,7 @@ impl Node {
             origin: Origin::Sequence { boot: u64::from(reading.boot.0), sequence: reading.sequence.0 },
             device_time: None,
             content_type: Some(self.content_type.clone()),
-            payload: measure.payload(reading),
+            payload: measure.payload(reading, age),
         })
     }
 }
@@ -86,11 +91,16 @@ impl Described {
         Ok(Self { address, name_json: json_text(name), unit_json, scale })
     }
 
-    fn payload(&self, reading: &Reading) -> Bytes {
+    fn payload(&self, reading: &Reading, age: Option<Age>) -> Bytes {
         let value = decimal(reading.value, self.scale);
         let unit = self.unit_json.as_ref().map(|unit| format!(",\"unit\":{unit}")).unwrap_or_default();
         let uptime_ms = reading.uptime.0;
-        Bytes::from(format!("{{\"measure\":{},\"value\":{value}{unit},\"uptime_ms\":{uptime_ms}}}", self.name_json))
+        let age =
+            age.map(|age| format!(",\"age_ms\":{},\"age_error_ms\":{}", age.ms, age.error_ms)).unwrap_or_default();
+        Bytes::from(format!(
+            "{{\"measure\":{},\"value\":{value}{unit},\"uptime_ms\":{uptime_ms}{age}}}",
+            self.name_json
+        ))
     }
 }
 
@@ -155,7 +165,7 @@ mod tests {
     #[test]
     fn a_reading_becomes_an_arrival_with_its_unit_and_exact_value() {
         let node = Node::parse(&hello("node-7", &[("temperature", "Cel", -3)])).unwrap();
-        let arrival = node.arrival(&reading(0, 21_500)).unwrap();
+        let arrival = node.arrival(&reading(0, 21_500), None).unwrap();
         assert_eq!(arrival.address.as_str(), "link/node-7/temperature");
         assert_eq!(arrival.origin, Origin::Sequence { boot: 3, sequence: 9 });
         let payload = r#"{"measure":"temperature","value":21.5,"unit":"Cel","uptime_ms":1234}"#;
@@ -164,16 +174,24 @@ mod tests {
     }
 
     #[test]
+    fn a_known_age_goes_along() {
+        let node = Node::parse(&hello("n", &[("a", "W", 0)])).unwrap();
+        let arrival = node.arrival(&reading(0, 5), Some(Age { ms: 86_400_000, error_ms: 21_602 })).unwrap();
+        let payload = r#"{"measure":"a","value":5,"unit":"W","uptime_ms":1234,"age_ms":86400000,"age_error_ms":21602}"#;
+        assert_eq!(arrival.payload, payload);
+    }
+
+    #[test]
     fn a_measure_that_can_not_be_named_keeps_its_number_and_loses_no_reading() {
         let node = Node::parse(&hello("n", &[("a", "W", 0), ("a", "V", 0), ("b/c", "", 0)])).unwrap();
         for (index, address) in
             [(0, "link/n/a"), (1, "link/n/measure-1"), (2, "link/n/measure-2"), (9, "link/n/measure-9")]
         {
-            let arrival = node.arrival(&reading(index, 5)).unwrap();
+            let arrival = node.arrival(&reading(index, 5), None).unwrap();
             assert_eq!(arrival.address.as_str(), address);
         }
         assert_eq!(
-            node.arrival(&reading(9, 5)).unwrap().payload,
+            node.arrival(&reading(9, 5), None).unwrap().payload,
             r#"{"measure":"measure-9","value":5,"uptime_ms":1234}"#
         );
     }
@@ -181,7 +199,7 @@ mod tests {
     #[test]
     fn a_name_from_the_line_is_escaped_in_the_payload() {
         let node = Node::parse(&hello("n", &[("a\"b\\", "W\"", 0)])).unwrap();
-        let arrival = node.arrival(&reading(0, 5)).unwrap();
+        let arrival = node.arrival(&reading(0, 5), None).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&arrival.payload).unwrap();
         assert_eq!((json["measure"].as_str(), json["unit"].as_str()), (Some("a\"b\\"), Some("W\"")));
     }

@@ -67,6 +67,8 @@ pub struct LinkStatus {
     pub hellos: Count,
     /// Hellos that named no valid device.
     pub hellos_refused: Count,
+    /// Hellos of a newer version of the link, answered with ours.
+    pub hellos_newer: Count,
     /// Boot numbers given to nodes that had none, or a used one.
     pub boots_given: Count,
     /// Readings offered to the journal.
@@ -81,6 +83,12 @@ pub struct LinkStatus {
     pub passed_over: Count,
     /// Acknowledgements sent.
     pub acknowledgements: Count,
+    /// Times that the node was told of a jump of the gateway's clock.
+    pub jumps_told: Count,
+    /// Commands that the node has obeyed.
+    pub commands_done: Count,
+    /// Commands that it has refused or not answered.
+    pub commands_failed: Count,
     /// Times that the journal had no room and reading stopped.
     pub stalls: Count,
     /// By the node's last heartbeat: readings it keeps.

@@ -6,6 +6,8 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a test makes and removes its own files")]
 
+#[path = "link/clock.rs"]
+mod clock;
 #[path = "link/intake.rs"]
 mod intake;
 #[path = "link/peer.rs"]
@@ -13,8 +15,11 @@ mod peer;
 
 use std::time::Duration;
 
-use lamppost_event::{Origin, SourceKind};
-use lamppost_wire::{Boot, FromGateway, FromNode, Resend, Sequence};
+use lamppost_event::{Clock, ClockQuality, EventTime, Origin, SourceKind};
+use lamppost_serial::{Command, CommandError, Refusal};
+use lamppost_wire::{
+    Answer, Boot, Capabilities, FromGateway, FromNode, Hello, Millis, Quality, Reading, Resend, Sequence, Step,
+};
 use peer::{Bench, Peer, frame, hello, reading};
 
 /// Long enough for a wrong acknowledgement to show.
@@ -204,10 +209,15 @@ async fn a_stopped_journal_ends_the_source_and_nothing_more_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_node_of_a_newer_version_is_answered_with_ours() {
+async fn a_node_of_a_newer_version_is_answered_with_ours_and_the_operator_told() {
     let (bench, mut peer) = Bench::with_peer();
-    let welcome = peer.enter(&lamppost_wire::Hello { version: 9, ..hello("node-7", 3, 0) }).await;
+    let welcome = peer.enter(&Hello { version: 9, ..hello("node-7", 3, 0) }).await;
     assert_eq!(welcome.version, lamppost_wire::VERSION);
+    assert_eq!(bench.status.hellos_newer.get(), 1);
+    let told = bench.status.last_error().unwrap();
+    assert!(told.contains("node-7") && told.contains("version 9"), "{told}");
+    peer.say(&reading(3, 1)).await;
+    bench.until("its reading", |bench| bench.intake.sequences() == [1]).await;
     bench.stop().await;
 }
 
@@ -235,5 +245,112 @@ async fn readings_that_the_node_dropped_are_passed_over_and_counted() {
     bench.intake.flush();
     peer.hear_ack(3, 9).await;
     assert_eq!(bench.status.passed_over.get(), 7);
+    bench.stop().await;
+}
+
+/// What the right wall clock says at the gateway's boot.
+const BEGAN: i64 = 1_767_225_600_000;
+const MINUTE: u64 = 60_000;
+
+/// Waits until the node is told a time of that quality unasked, and answers it.
+async fn synchronise(peer: &mut Peer, clock: &clock::TurnedClock, quality: Quality) {
+    let told = loop {
+        let time = peer.hear_time().await;
+        if time.asked.is_none() && time.quality == quality {
+            break time;
+        }
+    };
+    let answer = peer.ask_time(3, clock.now().monotonic.0, &told).await;
+    assert_eq!((answer.quality, answer.epoch), (told.quality, told.epoch));
+}
+
+/// The node was reset with the gateway, so its uptime is the gateway's monotonic time.
+#[tokio::test]
+async fn a_gateway_that_starts_in_1970_gets_the_time_and_jumps_back_an_hour_knows_when_each_reading_was_measured() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&hello("node-7", 3, 0)).await;
+    synchronise(&mut peer, &bench.clock, Quality::Unset).await;
+    let (mut received, mut sequence) = (Vec::new(), 0);
+    // Minutes at which it was measured and sent; before some, the clock is set.
+    let set = [None, Some((BEGAN + 3_600_000, ClockQuality::Holdover, Quality::Holdover)), None];
+    let back = [Some((BEGAN, ClockQuality::Synced, Quality::Synced)), None];
+    let spans = [(1, 9), (8, 10), (11, 20), (12, 30), (31, 32)];
+    for ((measured, sent), setting) in spans.into_iter().zip(set.into_iter().chain(back)) {
+        bench.clock.skip_to(sent * MINUTE);
+        if let Some((began, quality, told)) = setting {
+            bench.clock.set(began, quality);
+            synchronise(&mut peer, &bench.clock, told).await;
+        }
+        sequence += 1;
+        let FromNode::Reading(_, reading) = reading(3, sequence) else { unreachable!() };
+        peer.say(&FromNode::Reading(Step(1), Reading { uptime: Millis(measured * MINUTE), ..reading })).await;
+        bench.until("the reading", |bench| bench.intake.offers().len() as u64 == sequence).await;
+        received.push(EventTime::received(bench.clock.now(), None));
+    }
+    let now = bench.clock.now();
+    for ((arrival, time), (measured, _)) in bench.intake.offers().iter().zip(received).zip(spans) {
+        let payload: serde_json::Value = serde_json::from_slice(&arrival.payload).unwrap();
+        let (age, error) = (payload["age_ms"].as_i64().unwrap(), payload["age_error_ms"].as_i64().unwrap());
+        let when = time.corrected(now).unwrap().0 - age;
+        let right = BEGAN + (measured * MINUTE) as i64;
+        // The test looks at the clock a little after the source did.
+        assert!((when - right).abs() <= error + 250, "{payload}: {} ms off", when - right);
+        assert!(error < 5_000, "{payload}");
+    }
+    assert!(bench.status.jumps_told.get() >= 2);
+    bench.stop().await;
+}
+
+fn able(device: &str, boot: u32) -> Hello {
+    let capabilities = Capabilities::IDENTIFY.and(Capabilities::RESET);
+    Hello { capabilities, ..hello(device, boot, 0) }
+}
+
+const IDENTIFY: Command = Command::Identify { for_ms: 3_000 };
+
+#[tokio::test]
+async fn a_command_is_repeated_until_it_is_answered_and_its_outcome_told() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&able("node-7", 3)).await;
+    for outcome in [Ok(()), Err(Refusal::Failed)] {
+        let orders = bench.orders.clone();
+        let sent = tokio::spawn(async move { orders.send("node-7", IDENTIFY).await });
+        let order = peer.hear_order().await;
+        assert_eq!(Command::of(&order), Some(IDENTIFY));
+        assert_eq!(peer.hear_order().await, order);
+        assert_eq!(bench.orders.send("node-7", Command::Reset).await, Err(CommandError::Busy));
+        peer.say(&FromNode::Answer(Answer::new(&order, outcome))).await;
+        assert_eq!(sent.await.unwrap(), outcome.map_err(CommandError::Refused));
+    }
+    assert_eq!((bench.status.commands_done.get(), bench.status.commands_failed.get()), (1, 3));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_the_node_can_not_obey_is_not_sent() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&able("node-7", 3)).await;
+    let interval = Command::SetInterval { measure: lamppost_serial::MeasureIndex(0), interval_ms: 5 };
+    assert_eq!(bench.orders.send("node-7", interval).await, Err(CommandError::Unsupported));
+    assert_eq!(bench.orders.send("node-8", IDENTIFY).await, Err(CommandError::Absent));
+    assert_eq!(peer.hear_within(SILENCE).await, None);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_begun_anew_leaves_a_command_open_but_for_a_reset_that_made_a_new_life() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&able("node-7", 3)).await;
+    for (command, boot, outcome) in [
+        (IDENTIFY, 3, Err(CommandError::Interrupted)),
+        (Command::Reset, 3, Err(CommandError::Interrupted)),
+        (Command::Reset, 4, Ok(())),
+    ] {
+        let orders = bench.orders.clone();
+        let sent = tokio::spawn(async move { orders.send("node-7", command).await });
+        peer.hear_order().await;
+        peer.enter(&able("node-7", boot)).await;
+        assert_eq!(sent.await.unwrap(), outcome, "{command:?}");
+    }
     bench.stop().await;
 }

@@ -73,7 +73,7 @@ impl Gateway {
                     self.session.acknowledge(reading.boot, reading.sequence);
                     self.readings.push(reading);
                 }
-                GatewayEvent::Heartbeat(_) => {}
+                GatewayEvent::Heartbeat(_) | GatewayEvent::TimeAsked { .. } | GatewayEvent::Answer(_) => {}
             }
         }
         let (mut answer, mut out) = (List::new(), [0; FRAME_BYTES_MAX]);

@@ -110,7 +110,7 @@ impl Sources {
             sources.start_broker(broker, &config.state_dir, &intake, fail);
         }
         for serial in &config.serial {
-            sources.start_serial(serial, &intake, fail);
+            sources.start_serial(serial, &intake, memory.clock.clone(), fail);
         }
         for i2c in &config.i2c {
             sources.start_i2c(i2c, buses, &intake, fail)?;
@@ -159,9 +159,10 @@ impl Sources {
         self.keep(supervise("broker", fail, source.run(stopped)));
     }
 
-    fn start_serial(&mut self, serial: &config::Serial, intake: &Arc<dyn Intake>, fail: &Fail) {
+    fn start_serial(&mut self, serial: &config::Serial, intake: &Arc<dyn Intake>, clock: Arc<dyn Clock>, fail: &Fail) {
         let options = LinkOptions::default();
-        let source = LinkSource::new(&serial.name, &serial.port, serial.baud, intake.clone(), options);
+        let source =
+            LinkSource::new(&serial.name, &serial.port, serial.baud, intake.clone(), options).with_clock(clock);
         self.seen.serial.push((serial.name.clone(), source.status()));
         let stopped = self.stop.stopped();
         self.keep(supervise("serial", fail, async move { source.run(stopped).await }));

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamppost_event::JournalStopped;
-use lamppost_serial::{LinkOptions, LinkSource, LinkStatus};
+use lamppost_serial::{LinkOptions, LinkSource, LinkStatus, NodeOrders};
 use lamppost_wire::{
     Boot, Capabilities, FRAME_BYTES_MAX, FrameDecoder, FromGateway, FromNode, Hello, MESSAGE_BYTES_MAX, Measure,
-    MeasureIndex, Millis, Reading, Scale, Sequence, Step, Value, Welcome, text,
+    MeasureIndex, Millis, Order, Reading, Scale, Sequence, Step, Time, TimeAsked, Value, Welcome, text,
 };
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::clock::TurnedClock;
 use crate::intake::FakeIntake;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,32 +61,74 @@ impl Peer {
         self.send(&frame(message)).await;
     }
 
-    /// What the gateway says next, within `patience`.
+    /// What the gateway says next, within `patience`, but for the time, which it says unasked.
     pub(crate) async fn hear_within(&mut self, patience: Duration) -> Option<FromGateway> {
         let hear = async {
             loop {
-                while !self.unread.is_empty() {
-                    let byte = self.unread.remove(0);
-                    if let Some(frame) = self.decoder.take(byte) {
-                        return FromGateway::decode(frame.unwrap()).unwrap();
-                    }
-                }
-                let mut bytes = [0; 256];
-                match rustix::io::read(&self.master, &mut bytes) {
-                    Ok(length) => self.unread.extend_from_slice(&bytes[..length]),
-                    // EIO: the source has not opened it yet.
-                    Err(rustix::io::Errno::AGAIN | rustix::io::Errno::IO) => {
-                        tokio::time::sleep(Duration::from_millis(2)).await;
-                    }
-                    Err(error) => panic!("{error}"),
+                let heard = self.hear_anything().await;
+                if !matches!(heard, FromGateway::Time(_)) {
+                    return heard;
                 }
             }
         };
         tokio::time::timeout(patience, hear).await.ok()
     }
 
+    /// The time that the gateway says next.
+    pub(crate) async fn hear_time(&mut self) -> Time {
+        let hear = async {
+            loop {
+                if let FromGateway::Time(time) = self.hear_anything().await {
+                    return time;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, hear).await.expect("the gateway does not say the time")
+    }
+
+    async fn hear_anything(&mut self) -> FromGateway {
+        loop {
+            while !self.unread.is_empty() {
+                let byte = self.unread.remove(0);
+                if let Some(frame) = self.decoder.take(byte) {
+                    return FromGateway::decode(frame.unwrap()).unwrap();
+                }
+            }
+            let mut bytes = [0; 256];
+            match rustix::io::read(&self.master, &mut bytes) {
+                Ok(length) => self.unread.extend_from_slice(&bytes[..length]),
+                // EIO: the source has not opened it yet.
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::IO) => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     pub(crate) async fn hear(&mut self) -> FromGateway {
         self.hear_within(PATIENCE).await.expect("the gateway says nothing")
+    }
+
+    /// Answers a time as a node does, and hears the answer to that.
+    pub(crate) async fn ask_time(&mut self, boot: u32, uptime: u64, heard: &Time) -> Time {
+        let uptime = Millis(uptime);
+        self.say(&FromNode::TimeAsked(TimeAsked { boot: Boot(boot), uptime, heard: heard.number })).await;
+        loop {
+            let time = self.hear_time().await;
+            if time.asked == Some(uptime) {
+                return time;
+            }
+        }
+    }
+
+    /// Waits for a command.
+    pub(crate) async fn hear_order(&mut self) -> Order {
+        loop {
+            if let FromGateway::Order(order) = self.hear().await {
+                return order;
+            }
+        }
     }
 
     /// Waits for an acknowledgement of exactly this.
@@ -148,6 +191,8 @@ pub(crate) struct Bench {
     pub(crate) intake: Arc<FakeIntake>,
     pub(crate) status: Arc<LinkStatus>,
     pub(crate) link: PathBuf,
+    pub(crate) clock: Arc<TurnedClock>,
+    pub(crate) orders: NodeOrders,
     task: JoinHandle<Result<(), JournalStopped>>,
     stop: oneshot::Sender<()>,
     _dir: tempfile::TempDir,
@@ -166,7 +211,10 @@ impl Bench {
             draw: || 0x0123_4567,
             ..LinkOptions::default()
         };
+        let clock = Arc::new(TurnedClock::new());
         let source = LinkSource::new("bench", &link, 115_200, Arc::<FakeIntake>::clone(&intake), options);
+        let source = source.with_clock(Arc::<TurnedClock>::clone(&clock));
+        let orders = source.orders();
         let status = source.status();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
@@ -176,7 +224,7 @@ impl Bench {
                 })
                 .await
         });
-        Self { intake, status, link, task, stop, _dir: dir }
+        Self { intake, status, link, clock, orders, task, stop, _dir: dir }
     }
 
     /// Also with a node at the port.
