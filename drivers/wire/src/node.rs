@@ -17,7 +17,7 @@ use crate::clock::Timekeeper;
 use crate::command::Obedience;
 use crate::frame::{FrameBuffer, FrameDecoder, LinkCounters};
 use crate::message::encode_hello;
-use crate::{Ack, Boot, FromGateway, FromNode, Heartbeat, Hello, MessageError, Millis, Order, Reading, Refusal};
+use crate::{Ack, Boot, Capabilities, FromGateway, FromNode, Heartbeat, Hello, MessageError, Millis, Order, Reading, Refusal};
 use crate::{Resend, Sequence, Step, VERSION, WallNow, Welcome};
 
 /// The longest message that a node takes, in bytes. Kept apart from the gateway's to save RAM.
@@ -127,6 +127,11 @@ impl NodeSession {
     #[must_use]
     pub fn boot(&self) -> Boot {
         self.hello.boot
+    }
+
+    /// What the node can do beyond readings, for the hellos from now on.
+    pub fn set_capabilities(&mut self, capabilities: Capabilities) {
+        self.hello.capabilities = capabilities;
     }
 
     /// A gateway has answered.

@@ -3,11 +3,13 @@
 use heapless::Vec;
 use lamppost_wire::{
     Boot, Capabilities, FRAME_BYTES_MAX, FrameBuffer, Hello, LinkCounters, MEASURES_MAX, MeasureIndex, Millis,
-    NodeCounters, NodeSession, Reading, Sequence, Store, VERSION, Value, text,
+    NodeCounters, NodeSession, Reading, Refusal, Sequence, Store, VERSION, Value, WallNow, text,
 };
 
 use crate::channel::{Schedule, check_name, describe};
-use crate::{Channel, Ring, SetupError};
+use crate::orders::obey;
+use crate::policy::{Gate, Outcome};
+use crate::{Channel, Policy, Ring, Saved, SetupError};
 
 /// A sensor did not answer, or with nonsense. The board knows why; the brain counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,22 @@ pub trait Board {
     fn dropped(&mut self, reading: &Reading) {
         let _ = reading;
     }
+
+    /// Shows which board it is for so long, without waiting. Called only if [`Node::offer`] has offered it.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it can't now.
+    fn identify(&mut self, for_ms: u32) -> Result<(), Refusal> {
+        let _ = for_ms;
+        Err(Refusal::Unsupported)
+    }
+
+    /// Starts anew, as after a loss of power. Called only if [`Node::offer`] has offered it.
+    fn reset(&mut self) {}
+
+    /// The node gets on: the place to feed a watchdog. Not called by a poll that hangs in a sensor or the line, nor while
+    /// the clock stands still, in which nothing would ever be due.
+    fn alive(&mut self) {}
 }
 
 /// Who a node is.
@@ -61,6 +79,8 @@ pub struct NodeReport {
     pub dropped: u64,
     /// Readings kept now.
     pub kept: usize,
+    /// Readings that could not be saved: a reset would cost them.
+    pub unsaved: u64,
     /// A gateway answers.
     pub is_up: bool,
     /// What the session did.
@@ -69,12 +89,19 @@ pub struct NodeReport {
     pub link: LinkCounters,
 }
 
-/// The brain, with room for `CAPACITY` readings of 32 bytes each, and about 2 KiB besides.
+/// The brain, with room for `CAPACITY` readings of 32 bytes each, and about 2.8 KiB besides. What is in `S` survives a
+/// reset.
 #[derive(Debug, Clone)]
-pub struct Node<const CAPACITY: usize> {
+pub struct Node<const CAPACITY: usize, S = ()> {
     session: NodeSession,
-    keep: Keep<CAPACITY>,
+    keep: Keep<CAPACITY, S>,
     schedules: Vec<Schedule, MEASURES_MAX>,
+    gates: [Gate; MEASURES_MAX],
+    can: Capabilities,
+    /// The ring is fuller than three quarters, and was since not emptier than a half.
+    crowded: bool,
+    reset_at: Option<Millis>,
+    alive_at: Option<Millis>,
     frame: FrameBuffer,
     /// What of `frame` is still to be sent.
     frame_from: usize,
@@ -82,25 +109,43 @@ pub struct Node<const CAPACITY: usize> {
 }
 
 #[derive(Debug, Clone)]
-struct Keep<const CAPACITY: usize> {
+struct Keep<const CAPACITY: usize, S> {
     ring: Ring<CAPACITY>,
+    saved: S,
     acknowledged: u64,
     faults: u64,
+    unsaved: u64,
 }
 
 /// The ring as the session sees it, which tells the board what leaves it.
-struct Keeping<'a, const CAPACITY: usize, B> {
-    keep: &'a mut Keep<CAPACITY>,
+struct Keeping<'a, const CAPACITY: usize, S, B> {
+    keep: &'a mut Keep<CAPACITY, S>,
     board: &'a mut B,
 }
 
 impl<const CAPACITY: usize> Node<CAPACITY> {
-    /// A node after a reset, with nothing kept.
+    /// A node after a reset, with nothing kept and nothing that survives the next one.
     ///
     /// # Errors
     /// [`SetupError`] if a text does not fit the hello, or there are too many channels.
     pub fn new(identity: Identity<'_>, channels: &[Channel<'_>], now: Millis) -> Result<Self, SetupError> {
+        Self::with_saved(identity, channels, now, ())
+    }
+}
+
+impl<const CAPACITY: usize, S: Saved> Node<CAPACITY, S> {
+    /// A node after a reset, with what was saved before it. `identity.boot` must be above those of all that is saved.
+    ///
+    /// # Errors
+    /// [`SetupError`] if a text does not fit the hello, or there are too many channels.
+    pub fn with_saved(
+        identity: Identity<'_>,
+        channels: &[Channel<'_>],
+        now: Millis,
+        saved: S,
+    ) -> Result<Self, SetupError> {
         check_name(identity.device)?;
+        let can = Capabilities::SET_INTERVAL;
         let mut hello = Hello {
             version: VERSION,
             nonce: identity.nonce,
@@ -108,46 +153,107 @@ impl<const CAPACITY: usize> Node<CAPACITY> {
             boot: identity.boot,
             sent: Sequence::NONE,
             firmware: text(identity.firmware)?,
-            capabilities: Capabilities::default(),
+            capabilities: can,
             measures: Vec::new(),
         };
         describe(channels, &mut hello)?;
+        let mut keep = Keep { ring: Ring::new(identity.boot), saved, acknowledged: 0, faults: 0, unsaved: 0 };
+        keep.restore();
         Ok(Self {
             session: NodeSession::new(hello, now),
-            keep: Keep { ring: Ring::new(identity.boot), acknowledged: 0, faults: 0 },
+            keep,
             schedules: channels.iter().map(|channel| Schedule::new(now, channel.interval_ms)).collect(),
+            gates: [Gate::default(); MEASURES_MAX],
+            can,
+            crowded: false,
+            reset_at: None,
+            alive_at: None,
             frame: [0; FRAME_BYTES_MAX],
             frame_from: 0,
             frame_to: 0,
         })
     }
 
-    /// Does what is due: takes the bytes `received` since the last call, samples, and sends what the line has room for.
-    /// Returns when to call again though nothing was received; at once where the line was full.
+    /// Keeps the samples of a measure by this policy. Before the first poll; a measure that is none is passed over.
+    pub fn set_policy(&mut self, measure: MeasureIndex, policy: Policy) {
+        if let Some(gate) = self.gates.get_mut(usize::from(measure.0)) {
+            gate.policy = policy;
+        }
+    }
+
+    /// The board can do this too ([`Capabilities::IDENTIFY`], [`Capabilities::RESET`]). Before the first poll.
+    pub fn offer(&mut self, more: Capabilities) {
+        self.can = self.can.and(more);
+        self.session.set_capabilities(self.can);
+    }
+
+    /// Does what is due: takes the bytes `received` since the last call, obeys, samples, and sends what the line has room
+    /// for. Returns when to call again though nothing was received; at once where the line was full.
     pub fn poll(&mut self, now: Millis, received: &[u8], board: &mut impl Board) -> Millis {
         self.session.receive(received, now, &mut Keeping { keep: &mut self.keep, board });
+        if let Some(order) = self.session.take_order() {
+            let outcome = obey(&order, self.can, &mut self.schedules, now, &mut self.reset_at, board);
+            self.session.answer(outcome);
+        }
         for index in 0..self.schedules.len() {
             let Some(schedule) = self.schedules.get_mut(index) else { break };
             if schedule.take_if_due(now) {
                 let measure = MeasureIndex(u8::try_from(index).unwrap_or(u8::MAX));
                 match board.sample(measure) {
-                    Ok(value) => self.record(measure, now, value, board),
+                    Ok(value) => self.judge(measure, now, value, board),
                     Err(SensorFault) => self.keep.faults += 1,
                 }
             }
         }
-        if self.drain(now, board) {
-            self.schedules.iter().fold(self.session.wake_at(), |at, schedule| at.min(schedule.due_at))
-        } else {
-            now
+        let drained = self.drain(now, board);
+        if self.reset_at.take_if(|at| *at <= now).is_some() {
+            board.reset();
+        }
+        if self.alive_at.is_none_or(|at| at < now) {
+            self.alive_at = Some(now);
+            board.alive();
+        }
+        if !drained {
+            return now;
+        }
+        let wake_at = self.schedules.iter().fold(self.session.wake_at(), |at, schedule| at.min(schedule.due_at));
+        self.reset_at.map_or(wake_at, |at| at.min(wake_at))
+    }
+
+    /// Keeps a reading that no schedule asked for, whatever its policy says but that it is an alarm: a vehicle that passed,
+    /// a door that was opened.
+    pub fn record(&mut self, measure: MeasureIndex, now: Millis, value: Value, board: &mut impl Board) {
+        let alarm = self.gates.get(usize::from(measure.0)).is_some_and(|gate| gate.policy.alarm);
+        self.keep.take(measure, alarm, now, value, board);
+    }
+
+    /// Makes of a sample what the policy says.
+    fn judge(&mut self, measure: MeasureIndex, now: Millis, value: Value, board: &mut impl Board) {
+        let kept = self.keep.ring.len();
+        self.crowded = kept >= CAPACITY - CAPACITY / 4 || (self.crowded && kept > CAPACITY / 2);
+        let Some(gate) = self.gates.get_mut(usize::from(measure.0)) else { return };
+        if !gate.moved(now, value) {
+            return;
+        }
+        let Policy { alarm, lowest, highest, .. } = gate.policy;
+        match gate.gather(value, self.crowded) {
+            Outcome::Nothing => {}
+            Outcome::Reading => self.keep.take(measure, alarm, now, value, board),
+            Outcome::Aggregate(aggregate) => {
+                self.keep.take(measure, false, now, aggregate.mean(), board);
+                for (measure, value) in [(lowest, aggregate.lowest), (highest, aggregate.highest)] {
+                    if let Some(measure) = measure {
+                        self.keep.take(measure, false, now, value, board);
+                    }
+                }
+            }
         }
     }
 
-    /// Keeps a reading that no schedule asked for: an alarm, a vehicle that passed.
-    pub fn record(&mut self, measure: MeasureIndex, now: Millis, value: Value, board: &mut impl Board) {
-        if let Some(dropped) = self.keep.ring.push(measure, now, value) {
-            board.dropped(&dropped);
-        }
+    /// The wall time by the gateway's clock, if it has told one.
+    #[must_use]
+    pub fn wall(&self, now: Millis) -> Option<WallNow> {
+        self.session.wall(now)
     }
 
     /// What was done since the reset.
@@ -159,6 +265,7 @@ impl<const CAPACITY: usize> Node<CAPACITY> {
             acknowledged: self.keep.acknowledged,
             dropped: self.keep.ring.dropped(),
             kept: self.keep.ring.len(),
+            unsaved: self.keep.unsaved,
             is_up: self.session.is_up(),
             session: self.session.counters(),
             link: self.session.link_counters(),
@@ -191,7 +298,51 @@ impl<const CAPACITY: usize> Node<CAPACITY> {
     }
 }
 
-impl<const CAPACITY: usize, B: Board> Store for Keeping<'_, CAPACITY, B> {
+impl<const CAPACITY: usize, S: Saved> Keep<CAPACITY, S> {
+    /// Takes over what was saved in the lives before.
+    fn restore(&mut self) {
+        let Self { ring, saved, .. } = self;
+        let (mut bulk, mut alarm) = (None, None);
+        saved.restore(&mut |reading, is_alarm| match ring.keep(reading, is_alarm) {
+            Some((dropped, true)) => alarm = Some(dropped),
+            Some((dropped, false)) => bulk = Some(dropped),
+            None => {}
+        });
+        for (dropped, is_alarm) in [(bulk, false), (alarm, true)] {
+            if let Some(dropped) = dropped {
+                saved.forget(&dropped, is_alarm);
+            }
+        }
+        let (mut at, mut before) = (0, None);
+        while let Some(Reading { boot, .. }) = ring.kept(at) {
+            at += 1;
+            if before.replace(boot) != Some(boot)
+                && let Some(given) = saved.given(boot)
+            {
+                ring.renumber(boot, given);
+                before = Some(given);
+            }
+        }
+    }
+
+    /// Numbers, saves and keeps a reading.
+    fn take(&mut self, measure: MeasureIndex, alarm: bool, now: Millis, value: Value, board: &mut impl Board) {
+        let reading = self.ring.number(measure, now, value);
+        let dropped = self.ring.keep(reading, alarm);
+        if let Some((dropped, was_alarm)) = dropped {
+            board.dropped(&dropped);
+            if dropped.sequence == reading.sequence && dropped.boot == reading.boot {
+                return;
+            }
+            self.saved.forget(&dropped, was_alarm);
+        }
+        if !self.saved.save(&reading, alarm) {
+            self.unsaved += 1;
+        }
+    }
+}
+
+impl<const CAPACITY: usize, S: Saved, B: Board> Store for Keeping<'_, CAPACITY, S, B> {
     fn kept(&self, position: usize) -> Option<Reading> {
         self.keep.ring.kept(position)
     }
@@ -213,14 +364,22 @@ impl<const CAPACITY: usize, B: Board> Store for Keeping<'_, CAPACITY, B> {
     }
 
     fn acknowledge(&mut self, boot: Boot, sequence: Sequence) {
-        while let Some(reading) = self.keep.ring.forget(boot, sequence) {
+        let (mut bulk, mut alarm) = (None, None);
+        while let Some((reading, is_alarm)) = self.keep.ring.forget(boot, sequence) {
             self.keep.acknowledged += 1;
             self.board.acknowledged(&reading);
+            *(if is_alarm { &mut alarm } else { &mut bulk }) = Some(reading);
+        }
+        for (last, is_alarm) in [(bulk, false), (alarm, true)] {
+            if let Some(last) = last {
+                self.keep.saved.forget(&last, is_alarm);
+            }
         }
     }
 
     fn renumber(&mut self, from: Boot, to: Boot) {
         self.keep.ring.renumber(from, to);
+        self.keep.saved.renumber(from, to);
     }
 }
 

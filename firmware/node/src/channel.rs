@@ -87,6 +87,12 @@ impl Schedule {
         Self { due_at: now, interval_ms }
     }
 
+    /// From now on at this interval.
+    pub(crate) fn set_interval(&mut self, now: Millis, interval_ms: u32) {
+        self.interval_ms = interval_ms;
+        self.due_at = self.due_at.min(now.plus_ms(interval_ms));
+    }
+
     /// It is due: the next one is set.
     pub(crate) fn take_if_due(&mut self, now: Millis) -> bool {
         let Some(late_ms) = now.0.checked_sub(self.due_at.0) else { return false };
