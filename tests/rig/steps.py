@@ -64,9 +64,10 @@ _STORIES_SPARE = {
 }
 _CARD = "cd tests/rig/card && CARGO_TARGET_DIR=../../../target/card cargo"
 _FUZZED = ("frame", "batch", "checkpoint", "recovery")
+_FUZZED_LINK = ("gateway", "node")
 _FUZZED_MQTT = ("connect", "session", "certificate", "note")
 _FUZZ = (
-    'cd gateway/{}/fuzz && PATH="$PWD/../../../target/rig/fuzz/bin:$PATH" cargo fuzz run --sanitizer none '
+    'cd {}/fuzz && PATH="$PWD/../../../target/rig/fuzz/bin:$PATH" cargo fuzz run --sanitizer none '
     "--target-dir ../../../target/fuzz {} -- -max_total_time=60 -timeout=20 {}"
 )
 _PEERS = "cd gateway/journal/benches/peers && CARGO_TARGET_DIR=../../../../target/peers cargo"
@@ -177,16 +178,18 @@ STEPS = (
     ),
     Step(
         "fuzz",
-        "a minute of fuzzing for each way that bytes come into the journal and the MQTT front",
+        "a minute of fuzzing for each way that bytes come into the journal, the MQTT front and the link",
         (
             "cargo install --locked --quiet --root target/rig/fuzz cargo-fuzz@0.13.2",
             "cargo run --locked -p lamppost-journal --example fuzz_seeds -- gateway/journal/fuzz/corpus",
             *(
-                _FUZZ.format("journal", target, "-max_len=160 -len_control=0" if target == "recovery" else "-max_len=16384")
+                _FUZZ.format("gateway/journal", target, "-max_len=160 -len_control=0" if target == "recovery" else "-max_len=16384")
                 for target in _FUZZED
             ),
             "cargo run --locked -p lamppost-mqtt --features fuzzing --example fuzz_seeds -- gateway/mqtt/fuzz/corpus",
-            *(_FUZZ.format("mqtt", target, "-max_len=1024") for target in _FUZZED_MQTT),
+            *(_FUZZ.format("gateway/mqtt", target, "-max_len=1024") for target in _FUZZED_MQTT),
+            'LINK_FUZZ_CORPUS="$PWD/drivers/wire/fuzz/corpus" cargo test --locked --quiet -p lamppost-wire --test seeds',
+            *(_FUZZ.format("drivers/wire", target, "-max_len=2048") for target in _FUZZED_LINK),
         ),
         needs=("c",),
         tier="all",

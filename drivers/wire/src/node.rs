@@ -17,7 +17,9 @@ use crate::clock::Timekeeper;
 use crate::command::Obedience;
 use crate::frame::{FrameBuffer, FrameDecoder, LinkCounters};
 use crate::message::encode_hello;
-use crate::{Ack, Boot, Capabilities, FromGateway, FromNode, Heartbeat, Hello, MessageError, Millis, Order, Reading, Refusal};
+use crate::{
+    Ack, Boot, Capabilities, FromGateway, FromNode, Heartbeat, Hello, MessageError, Millis, Order, Reading, Refusal,
+};
 use crate::{Resend, Sequence, Step, VERSION, WallNow, Welcome};
 
 /// The longest message that a node takes, in bytes. Kept apart from the gateway's to save RAM.

@@ -30,7 +30,8 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// How a link is spoken.
 #[derive(Debug, Clone, Copy)]
 pub struct LinkOptions {
-    /// How many readings may be under way without acknowledgement, from 1. 64.
+    /// How many readings may be under way without acknowledgement, from 1. 256: what a line of 115,200 baud carries in half a
+    /// second, so that commits may take a quarter.
     pub window: u16,
     /// How long a node waits for an acknowledgement before it sends again, in milliseconds: longer than a commit takes,
     /// linger included. 2,000.
@@ -46,7 +47,7 @@ pub struct LinkOptions {
 impl Default for LinkOptions {
     fn default() -> Self {
         Self {
-            window: 64,
+            window: 256,
             patience_ms: 2_000,
             reopen_pause_min: Duration::from_millis(250),
             reopen_pause_max: Duration::from_secs(10),

@@ -1,0 +1,10 @@
+//! Any bytes as what the gateway hears from a node.
+#![no_main]
+
+#[path = "../../tests/fuzzing/mod.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod fuzzing;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzzing::gateway(data);
+});
