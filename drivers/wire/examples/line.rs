@@ -117,7 +117,8 @@ fn run(window: u16, flush_ms: u64) -> (u64, u64, u64) {
                 GatewayEvent::Heartbeat(_) | GatewayEvent::TimeAsked { .. } | GatewayEvent::Answer(_) => {}
             }
         }
-        while let Some((_, sequence)) = flushes.pop_front_if(|(at, _)| *at <= tenths) {
+        while let Some((_, sequence)) = flushes.front().copied().filter(|(at, _)| *at <= tenths) {
+            flushes.pop_front();
             gateway.acknowledge(BOOT, sequence);
         }
         loop {

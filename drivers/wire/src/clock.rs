@@ -141,7 +141,10 @@ impl Timekeeper {
             return None;
         }
         self.ask_at = now.plus_ms(UNANSWERED_MS);
-        self.asked = Some(now);
+        if self.asked.replace(now).is_some() {
+            // Asked again: the round trip that the gateway would measure is long. It is to tell the time anew.
+            self.heard = 0;
+        }
         Some(TimeAsked { boot, uptime: now, heard: self.heard })
     }
 
@@ -150,7 +153,7 @@ impl Timekeeper {
         let jumped = self.known.is_some_and(|known| known.epoch != time.epoch);
         let Some(asked) = time.asked else {
             self.known = self.known.filter(|_| !jumped);
-            (self.heard, self.ask_at) = (time.number, now);
+            (self.asked, self.heard, self.ask_at) = (None, time.number, now);
             return;
         };
         if self.asked != Some(asked) {
