@@ -179,6 +179,10 @@ pub(crate) struct Obedience {
 impl Obedience {
     /// A welcome has come: commands of sessions before are not obeyed any more.
     pub(crate) fn welcomed(&mut self, nonce: u32) {
+        if nonce == self.session {
+            // The echo of a welcome that was heard: what was obeyed under it stays obeyed.
+            return;
+        }
         *self = Self { session: nonce, obeying: self.obeying, ..Self::default() };
     }
 

@@ -93,6 +93,8 @@ enum Phase {
 pub struct NodeSession {
     decoder: FrameDecoder<MESSAGE_BYTES_MAX>,
     hello: Hello,
+    /// The hello of that nonce was sent and not answered: only so is a welcome an answer and no echo of one.
+    hello_out: bool,
     phase: Phase,
     /// The last reading sent since we last went back to the oldest.
     sent: Option<(Boot, Sequence)>,
@@ -114,6 +116,7 @@ impl NodeSession {
         Self {
             decoder: FrameDecoder::new(),
             hello: Hello { version: VERSION, sent: Sequence::NONE, ..hello },
+            hello_out: false,
             phase: Phase::Introducing { hello_at: now, interval_ms: HELLO_INTERVAL_MS_MIN },
             sent: None,
             resend_at: None,
@@ -233,13 +236,14 @@ impl NodeSession {
     }
 
     fn be_welcomed(&mut self, welcome: Welcome, now: Millis, store: &mut impl Store) {
-        if self.is_up() || welcome.nonce != self.hello.nonce {
+        if self.is_up() || !self.hello_out || welcome.nonce != self.hello.nonce {
             return;
         }
         if welcome.version != VERSION {
             count(&mut self.counters.refused);
             return;
         }
+        self.hello_out = false;
         if welcome.boot != self.hello.boot {
             store.renumber(self.hello.boot, welcome.boot);
             self.hello.boot = welcome.boot;
@@ -305,6 +309,7 @@ impl NodeSession {
 
     fn introduce(&mut self, now: Millis, interval_ms: u32, out: &mut FrameBuffer) -> usize {
         self.hello.nonce = self.hello.nonce.wrapping_add(1);
+        self.hello_out = true;
         let next_ms = interval_ms.saturating_mul(2).min(HELLO_INTERVAL_MS_MAX);
         self.phase = Phase::Introducing { hello_at: now.plus_ms(interval_ms), interval_ms: next_ms };
         count(&mut self.counters.hellos);

@@ -6,8 +6,9 @@
 )]
 
 use lamppost_wire::{
-    Ack, Boot, Capabilities, FRAME_BYTES_MAX, FrameDecoder, FromGateway, FromNode, GatewayEvent, GatewaySession, Hello,
-    MESSAGE_BYTES_MAX, MeasureIndex, Millis, NodeSession, Reading, Sequence, Step, Store, Value, Welcome, text,
+    Ack, Answer, Boot, Capabilities, Command, FRAME_BYTES_MAX, FrameDecoder, FromGateway, FromNode, GatewayEvent,
+    GatewaySession, Hello, MESSAGE_BYTES_MAX, MeasureIndex, Millis, NodeSession, Quality, Reading, Refusal, Sequence,
+    Step, Store, Time, Value, Wall, Welcome, text,
 };
 
 #[derive(Default)]
@@ -126,6 +127,15 @@ fn a_node_given_a_number_says_hello_again_under_it_before_it_sends_a_reading() {
 }
 
 #[test]
+fn a_node_asked_to_introduce_itself_takes_no_echo_of_the_welcome_before() {
+    let mut kept = Kept(vec![reading(5, 1)]);
+    let mut node = up(&mut kept);
+    tell(&mut node, FromGateway::Introduce, 2, &mut kept);
+    tell(&mut node, welcome(71, 99, 0), 2, &mut kept);
+    assert_eq!((node.boot(), kept.0[0].boot, node.is_up()), (Boot(5), Boot(5), false));
+}
+
+#[test]
 fn a_node_takes_no_welcome_that_answers_another_hello() {
     let mut kept = Kept::default();
     let mut node = NodeSession::new(hello(5, 0), Millis(0));
@@ -201,4 +211,75 @@ fn after_this_life_s_first_reading_one_of_an_earlier_life_is_not_taken() {
     assert!(gateway.take(&mut &[][..]).is_some());
     let echo = FromNode::Reading(Step::OLDEST, reading(4, 8));
     assert_eq!((event(&mut gateway, &echo), gateway.counters().bygone), (None, 1));
+}
+
+/// Sends the node a command of that session and number: what it obeys and what it answers.
+fn command(node: &mut NodeSession, session: u32, id: u32, now: u64) -> (bool, Vec<Result<(), Refusal>>) {
+    let mut kept = Kept::default();
+    tell(node, FromGateway::Order(Command::Reset.order(Boot(5), session, id)), now, &mut kept);
+    let obeyed = node.take_order().is_some();
+    if obeyed {
+        node.answer(Ok(()));
+    }
+    let answer =
+        |message: &FromNode| if let FromNode::Answer(answer) = message { Some(answer.outcome()) } else { None };
+    (obeyed, said(node, now, &kept).iter().filter_map(answer).collect())
+}
+
+#[test]
+fn a_command_is_obeyed_once_its_answer_repeated_and_the_echo_of_an_old_one_passed_over() {
+    let mut node = up(&mut Kept::default());
+    assert_eq!(command(&mut node, 71, 4, 2), (true, vec![Ok(())]));
+    assert_eq!(command(&mut node, 71, 4, 3), (false, vec![Ok(())]));
+    assert_eq!(command(&mut node, 71, 5, 4), (true, vec![Ok(())]));
+    assert_eq!(command(&mut node, 71, 4, 5), (false, vec![]));
+    assert_eq!(command(&mut node, 70, 9, 6), (false, vec![Err(Refusal::AnotherSession)]));
+}
+
+#[test]
+fn a_gateway_takes_no_answer_but_to_the_command_under_way() {
+    let mut gateway = GatewaySession::new();
+    assert!(!gateway.order(Command::Reset), "nobody is there");
+    assert!(event(&mut gateway, &FromNode::Hello(hello(5, 0))).is_some());
+    gateway.welcome(Boot(5), Sequence(0), 8, 100);
+    assert!(gateway.order(Command::Reset) && !gateway.order(Command::Reset));
+    let order = Command::Reset.order(Boot(5), 70, 1);
+    for other in [
+        Command::Reset.order(Boot(5), 70, 2),
+        Command::Reset.order(Boot(5), 69, 1),
+        Command::Reset.order(Boot(4), 70, 1),
+    ] {
+        assert_eq!(event(&mut gateway, &FromNode::Answer(Answer::new(&other, Ok(())))), None);
+    }
+    let answer = Answer::new(&order, Ok(()));
+    assert_eq!(event(&mut gateway, &FromNode::Answer(answer)), Some(GatewayEvent::Answer(answer)));
+    assert_eq!(event(&mut gateway, &FromNode::Answer(answer)), None);
+}
+
+#[test]
+fn a_node_believes_a_time_only_in_answer_to_its_last_question_and_forgets_it_when_the_clock_has_jumped() {
+    let mut kept = Kept::default();
+    let mut node = up(&mut kept);
+    let asked = |said: &[FromNode]| {
+        said.iter().find_map(|message| if let FromNode::TimeAsked(asked) = message { Some(*asked) } else { None })
+    };
+    let time =
+        Time { boot: Boot(5), number: 9, asked: None, wall: Wall(1_000_000), quality: Quality::Synced, epoch: 1 };
+    tell(&mut node, FromGateway::Time(time), 10, &mut kept);
+    let question = asked(&said(&mut node, 10, &kept)).unwrap();
+    assert_eq!((question.uptime, question.heard, node.wall(Millis(10))), (Millis(10), 9, None));
+    let answer = Time { asked: Some(Millis(10)), ..time };
+    tell(&mut node, FromGateway::Time(Time { asked: Some(Millis(9)), ..answer }), 20, &mut kept);
+    tell(&mut node, FromGateway::Time(Time { boot: Boot(4), ..answer }), 20, &mut kept);
+    assert_eq!(node.wall(Millis(20)), None);
+    tell(&mut node, FromGateway::Time(answer), 30, &mut kept);
+    let known = node.wall(Millis(30)).unwrap();
+    assert_eq!((known.wall, known.error_ms), (Wall(1_000_010), 12));
+    tell(&mut node, FromGateway::Time(answer), 90, &mut kept);
+    assert_eq!(node.wall(Millis(30)), Some(known), "an echo");
+    tell(&mut node, FromGateway::Time(Time { number: 10, epoch: 2, ..time }), 100, &mut kept);
+    assert_eq!(node.wall(Millis(100)), None);
+    assert_eq!(asked(&said(&mut node, 100, &kept)).unwrap().heard, 10);
+    // Unanswered: the next question is one of its own.
+    assert_eq!(asked(&said(&mut node, 10_100, &kept)).unwrap().heard, 0);
 }

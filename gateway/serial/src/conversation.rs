@@ -216,9 +216,10 @@ impl Conversation {
     fn be_asked(&mut self, asked: TimeAsked, answers: Option<Millis>) {
         if let Some(sent) = answers {
             self.remembered.ages.learn(asked.boot, asked.uptime, sent, self.watch.monotonic());
+            // Only a node that answers has heard of it: any other question may be an echo of one.
+            self.watch.news = false;
         }
         self.tell_time(Some(asked.uptime));
-        self.watch.news = false;
     }
 
     fn receive_until_full(&mut self, bytes: &mut &[u8]) -> Result<(), ConversationError> {

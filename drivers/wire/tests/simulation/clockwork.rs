@@ -116,7 +116,7 @@ impl Clockwork {
         now: u64,
         context: &Context,
     ) {
-        self.announce = false;
+        self.announce &= answers.is_none();
         self.tell(Some(asked.uptime), gateway, now);
         let Some((sent, (born, drift_ppm))) = answers.zip(self.lives.get(&asked.boot.0).copied()) else { return };
         let uptime = asked.uptime.0.cast_signed();
