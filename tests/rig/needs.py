@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Callable, Sequence
 
 from rig.places import RIG, ROOT, VENV_PYTHON
+from rig.pico.board import fetch_emulator
 from rig.sending import fetch_mqttjs
 
 
@@ -27,10 +28,10 @@ def _program(name: str) -> Callable[[], bool]:
     return lambda: shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
 
 
-def _thumb() -> bool:
-    """The standard library of the board's target: rustup's, or Debian's compiler with its source."""
+def _thumb(target: str) -> bool:
+    """The standard library of a board's target: rustup's, or Debian's compiler with its source."""
     answer = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, cwd=ROOT)
-    by_rustup = Path(answer.stdout.strip(), "lib/rustlib/thumbv7m-none-eabi/lib").is_dir()
+    by_rustup = Path(answer.stdout.strip(), "lib/rustlib", target, "lib").is_dir()
     return by_rustup or (_debian_rust() and shutil.which("ld.lld") is not None)
 
 
@@ -61,7 +62,11 @@ NEEDS = {
     "mosquitto-broker": Need(("mosquitto",), _program("mosquitto")),
     "node": Need(("nodejs", "npm"), lambda: _program("node")() and _program("npm")()),
     "qemu-arm": Need(("qemu-system-arm",), _program("qemu-system-arm")),
-    "thumb": Need((*_RUST, "lld"), _thumb),
+    "thumb": Need((*_RUST, "lld"), lambda: _thumb("thumbv7m-none-eabi")),
+    "pico": Need(
+        (*_RUST, "lld", "nodejs", "npm"),
+        lambda: _thumb("thumbv6m-none-eabi") and _program("node")() and _program("npm")(),
+    ),
     "systemd-analyze": Need(("systemd",), _program("systemd-analyze")),
     "aarch64": Need(
         (*_RUST, "gcc-aarch64-linux-gnu", "g++-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
@@ -131,6 +136,8 @@ def main() -> int:
         )
     if "node" in sys.argv[1:]:
         fetch_mqttjs()
+    if "pico" in sys.argv[1:]:
+        fetch_emulator()
     return 0
 
 

@@ -68,6 +68,8 @@ class Runner:
             print(f"to be fetched from Maven Central into {RIG / 'kafka'}: Apache Kafka")
         if "node" in names and not (RIG / "node" / "node_modules" / "mqtt").exists():
             print(f"to be fetched from npm into {RIG / 'node'}: MQTT.js")
+        if "pico" in names and not (RIG / "pico" / "node_modules" / "rp2040js").exists():
+            print(f"to be fetched from npm into {RIG / 'pico'}: rp2040js")
         print("cargo fetches crates from crates.io as it builds; but for packages and caches, all stays under target/")
         if not names:
             return None

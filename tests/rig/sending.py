@@ -1,34 +1,21 @@
 """Senders as a story holds them: started, watched by their gauges, ended."""
 
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from rig import ledger
+from rig import ledger, npm
 from rig.child import Child
 from rig.gauges import Gauges
 from rig.places import RIG, ROOT
 from rig.senders.plan import Connection, Plan
 
 _SENDERS = ROOT / "tests" / "rig" / "senders"
-_NODE_MODULES = RIG / "node"
 
 
 def fetch_mqttjs() -> Path:
-    """Installs MQTT.js once, and again whenever package.json has changed; the folder of its modules."""
-    wanted, have = _SENDERS / "package.json", _NODE_MODULES / "package.json"
-    modules = _NODE_MODULES / "node_modules"
-    if not (modules / "mqtt").exists() or have.read_bytes() != wanted.read_bytes():
-        print(f"installing MQTT.js with npm to {_NODE_MODULES}", flush=True)
-        _NODE_MODULES.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(wanted, have)
-        quiet = ["--no-audit", "--no-fund", "--loglevel", "error", "--ignore-scripts"]
-        subprocess.run(["npm", "install", "--prefix", str(_NODE_MODULES), *quiet], check=True)
-        # npm may write package.json anew in its own style.
-        shutil.copyfile(wanted, have)
-    return modules
+    """Installs MQTT.js if it is not; the folder of its modules."""
+    return npm.fetch(_SENDERS / "package.json", RIG / "node")
 
 
 def connections(prefix: str, count: int, events: int, address: str, topic: str) -> list[Connection]:

@@ -56,9 +56,11 @@ _STORIES_NEED = (
     "node",
     "qemu-arm",
     "thumb",
+    "pico",
 )
 _STORIES_SPARE = {
     "qemu": ("qemu-arm", "thumb"),
+    "pico": ("pico",),
     "mqttjs": ("node",),
     "mosquitto": ("mosquitto-clients", "mosquitto-broker"),
 }
@@ -140,9 +142,9 @@ STEPS = (
     Step("node", "tests of the firmware's brain, on this machine", ("cd firmware && cargo test --locked",)),
     Step(
         "thumb",
-        "the firmware for its board, and every driver for Cortex-M0+ and M3",
-        ("firmware/build", "tests/rig/thumb_drivers"),
-        needs=("thumb",),
+        "the boards' firmware, and every driver for a board's processor",
+        ("firmware/build", "firmware/build pico", "firmware/build pico --features usb", "tests/rig/thumb_drivers"),
+        needs=("thumb", "pico"),
     ),
     Step("systemd", "the units, offline", ("systemd/check",), needs=("systemd-analyze",)),
     Step("release", "the program as it is shipped", ("cargo build --locked --release -p lamppost",), needs=("c",)),

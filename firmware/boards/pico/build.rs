@@ -1,0 +1,13 @@
+//! Tells the linker what this board needs: where its `memory.x` is, and the scripts of cortex-m-rt and embassy-rp.
+
+fn main() {
+    println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));
+    println!("cargo::rerun-if-changed=memory.x");
+    println!("cargo::rerun-if-env-changed=LAMPPOST_DEVICE");
+    // Clippy and an editor check this crate for the host, whose linker knows none of it.
+    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
+        for argument in ["--nmagic", "-Tlink.x", "-Tlink-rp.x"] {
+            println!("cargo::rustc-link-arg-bins={argument}");
+        }
+    }
+}

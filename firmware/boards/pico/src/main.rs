@@ -1,0 +1,134 @@
+//! A Lamppost node on a Raspberry Pi Pico: a TMP105 on I2C0, the link on UART0 (or over USB, feature `usb`). What it does
+//! is the brain's ([`lamppost_node`]); this crate is its hands.
+
+#![no_std]
+#![no_main]
+
+mod bus;
+mod identity;
+mod line;
+mod memory;
+mod thermometer;
+
+use core::panic::PanicInfo;
+
+use embassy_executor::Spawner;
+use embassy_futures::select::{Either, select};
+use embassy_rp::clocks::RoscRng;
+use embassy_rp::gpio::{Level, Output};
+use embassy_rp::peripherals::I2C0;
+use embassy_rp::watchdog::Watchdog;
+use embassy_rp::{bind_interrupts, i2c};
+use embassy_time::{Duration, Instant, Timer};
+use lamppost_node::{Board, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
+use lamppost_units::{Celsius, Quantity};
+
+use crate::bus::Bus;
+use crate::line::Line;
+use crate::memory::Memory;
+use crate::thermometer::Thermometer;
+
+/// How often the temperature is measured.
+const SAMPLE_INTERVAL_MS: u32 = 1_000;
+/// Readings kept while no gateway takes them, 32 bytes of RAM each: 68 minutes at that interval. The brain exists twice
+/// for the moment in which it is made, once of them on the stack.
+const READINGS_KEPT: usize = 2_048;
+const FIRMWARE: &str = concat!("pico ", env!("CARGO_PKG_VERSION"));
+/// A program that has not come round for so long is started anew.
+const WATCHDOG: Duration = Duration::from_secs(8);
+/// It comes round at least so often.
+const ROUND_MS_MAX: u64 = 2_000;
+/// While the line is full: the time of 23 bytes.
+const LINE_FULL_WAIT_MS: u64 = 2;
+
+bind_interrupts!(struct Interrupts {
+    I2C0_IRQ => i2c::InterruptHandler<I2C0>;
+});
+
+/// What the brain sees of this board.
+struct Hands {
+    line: Line,
+    thermometer: Thermometer,
+}
+
+impl Board for Hands {
+    fn sample(&mut self, _only: MeasureIndex) -> Result<Value, SensorFault> {
+        let temperature = self.thermometer.read().ok_or(SensorFault)?;
+        Ok(Value(i64::from(temperature.mantissa())))
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        self.line.send(bytes)
+    }
+}
+
+#[embassy_executor::main]
+async fn main(spawner: Spawner) {
+    let parts = embassy_rp::init(embassy_rp::config::Config::default());
+    let mut watchdog = Watchdog::new(parts.WATCHDOG);
+    watchdog.start(WATCHDOG);
+    let light = Output::new(parts.PIN_25, Level::Low);
+
+    let mut memory = Memory::new(parts.FLASH);
+    let device = identity::name(&memory);
+    let boot = memory.count_boot().await;
+
+    let pins = line::Pins { tx: parts.PIN_0, rx: parts.PIN_1, uart: parts.UART0, usb: parts.USB };
+    let line = Line::start(pins, &device, spawner);
+    let i2c = i2c::I2c::new_async(parts.I2C0, parts.PIN_5, parts.PIN_4, Interrupts, i2c::Config::default());
+    let mut thermometer = Thermometer::new(Bus::new(i2c));
+    // Its first conversion takes time: better now than within the first reading.
+    thermometer.prepare().await;
+
+    let identity = Identity { device: &device, firmware: FIRMWARE, boot, nonce: RoscRng.next_u32() };
+    let brain = cortex_m::singleton!(BRAIN: Node<READINGS_KEPT> = {
+        let node = Node::new(identity, &[temperature()], now());
+        node.expect("the name and the channel fit the hello")
+    });
+    serve(brain.expect("made only here"), Hands { line, thermometer }, watchdog, light).await
+}
+
+/// What this board measures.
+fn temperature() -> Channel<'static> {
+    let [low, high] = lamppost_tmp105::RANGE.map(|bound| Value(i64::from(bound.mantissa())));
+    Channel {
+        name: "temperature",
+        unit: Celsius::UNIT.senml(),
+        scale: Scale(Celsius::EXPONENT),
+        range: Some(Range { low, high }),
+        interval_ms: SAMPLE_INTERVAL_MS,
+    }
+}
+
+/// The loop around the brain; the light is on while a gateway answers.
+async fn serve(node: &mut Node<READINGS_KEPT>, mut hands: Hands, mut watchdog: Watchdog, mut light: Output<'_>) -> ! {
+    let mut buffer = [0; 64];
+    let mut count = 0;
+    loop {
+        watchdog.feed(WATCHDOG);
+        let wake_at = node.poll(now(), buffer.get(..count).unwrap_or_default(), &mut hands);
+        light.set_level(if node.report().is_up { Level::High } else { Level::Low });
+
+        let wait_ms = match wake_at.0.saturating_sub(now().0) {
+            0 => LINE_FULL_WAIT_MS,
+            wait_ms => wait_ms.min(ROUND_MS_MAX),
+        };
+        count = match select(hands.line.receive(&mut buffer), Timer::after_millis(wait_ms)).await {
+            Either::First(count) => count,
+            Either::Second(()) => 0,
+        };
+    }
+}
+
+fn now() -> Millis {
+    Millis(Instant::now().as_millis())
+}
+
+/// Nothing is done any more, so that the watchdog starts the board anew: nobody is there to press the button.
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    cortex_m::interrupt::disable();
+    loop {
+        cortex_m::asm::nop();
+    }
+}

@@ -1,0 +1,138 @@
+"""A node on an emulated Pico: from the thermometer's registers to the journal, over a kill of the gateway and a cut of the board's power.
+
+The witness is the emulator, not the firmware: the n-th reading of a life has to be the n-th temperature that was fetched from the chip in
+it. Temperatures rise with each fetch, so that none can stand for another."""
+
+import json
+import re
+
+import pytest
+
+from rig.gateway import Gateway, run
+from rig.pico.board import Pico
+
+# What arrives is judged in the journal: no cluster is needed.
+NOBODY = "127.0.0.1:9"
+SPEED_MAX = 4
+ARRIVES_S = 60
+STEP = 1 / 16
+DEVICE = "pico-e660583883123456"
+WELCOME = re.compile(r"a node is welcome .*device=(\S+) boot=(\d+) resume_after=(\d+) firmware=\"(.*)\" version=1$", re.M)
+
+CONFIG = """
+[[serial]]
+name = "pico"
+port = "{port}"
+baud = 115200
+protocol = "link"
+
+[[route]]
+from = "link/{{device}}/{{measure}}"
+topic = "pico-readings"
+
+[topics.pico-readings]
+partitions = 1
+"""
+
+
+def stored(post: Gateway) -> list[dict]:
+    """The readings in the journal, in its order."""
+    done = run("journal", "replay", "--dir", post.state_dir / "journal", "--topic", "pico-readings", "--json")
+    if "no journal can be read" in done.stderr:
+        return []  # Before the first event.
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def values(events: list[dict]) -> list[float]:
+    return [json.loads(event["payload"])["value"] for event in events]
+
+
+def wait_for_value(pico: Pico, post: Gateway, celsius: float) -> None:
+    pico.wait_for(f"{celsius} °C has not arrived", lambda: celsius in values(stored(post)), ARRIVES_S)
+
+
+def wait_for_more(pico: Pico, post: Gateway, count: int) -> None:
+    enough = len(stored(post)) + count
+    pico.wait_for(f"no {count} more readings have arrived", lambda: len(stored(post)) >= enough, ARRIVES_S)
+
+
+def wait_for_fetches(pico: Pico, count: int) -> None:
+    enough = len(pico.temperatures()) + count
+    pico.wait_for("the firmware does not read the thermometer", lambda: len(pico.temperatures()) >= enough, ARRIVES_S)
+
+
+def welcomes(post: Gateway) -> list[tuple[int, int]]:
+    """The hellos that were accepted: boot, and the sequence up to which the gateway has its readings. A node may say hello twice."""
+    found = WELCOME.findall(re.sub(r"\x1b\[[\d;]*m", "", post.log.read_text()))
+    assert {(device, firmware) for device, _, _, firmware in found} == {(DEVICE, "pico 0.1.0")}, found
+    said = [(int(boot), int(resume_after)) for _, boot, resume_after, _ in found]
+    return [welcome for n, welcome in enumerate(said) if n == 0 or welcome != said[n - 1]]
+
+
+def lives(events: list[dict]) -> list[list[float]]:
+    """The values of each of the board's lives: a new one begins where its clock begins anew."""
+    found, uptime_ms = [], None
+    for event in events:
+        payload = json.loads(event["payload"])
+        assert (event["device"], event["key"]) == (DEVICE, DEVICE), event
+        assert (payload["measure"], payload["unit"]) == ("temperature", "Cel"), event
+        if uptime_ms is None or payload["uptime_ms"] < uptime_ms:
+            found.append([])
+        uptime_ms = payload["uptime_ms"]
+        found[-1].append(payload["value"])
+    return found
+
+
+@pytest.mark.needs("pico")
+def test_what_an_emulated_pico_measures_is_stored_once_and_in_order_whoever_is_killed(home, ending):
+    pico = Pico(home, SPEED_MAX)
+    ending(pico.stop)
+    pico.start()
+    pico.set_temperature(21.5)
+    post = Gateway(home, "pico-post", NOBODY, CONFIG.format(port=pico.port))
+    ending(post.end)
+    post.start()
+    wait_for_value(pico, post, 21.5)
+    pico.set_temperature(-10.5)
+    wait_for_value(pico, post, -10.5)
+    assert {"light": True} in [{"light": event.get("light")} for event in pico.events()]
+
+    # What is measured while the gateway is dead is kept by the board, and arrives later.
+    pico.set_temperature(0, STEP)
+    wait_for_more(pico, post, 5)
+    post.kill()
+    on_disk = len(stored(post))
+    wait_for_fetches(pico, 10)
+    post.start()
+    wait_for_more(pico, post, 15)
+    assert (1, on_disk) in welcomes(post), "the node goes on after what is on disk, which is all of its sequences from 1 on"
+
+    # A chip that is gone, and one that holds the bus, cost readings, and nothing else.
+    for disturb, undisturb in [
+        (lambda: pico.set_thermometer(False), lambda: pico.set_thermometer(True)),
+        (lambda: pico.hold_clock(True), lambda: pico.hold_clock(False)),
+    ]:
+        disturb()
+        fetched, at_ms = len(pico.temperatures()), pico.now_ms()
+        pico.wait_for("its clock stands", lambda: pico.now_ms() > at_ms + 4_000)
+        assert len(pico.temperatures()) <= fetched + 1
+        undisturb()
+        wait_for_more(pico, post, 3)
+
+    # What only its RAM holds is lost with the power: no more than the last few, since a gateway is there.
+    in_time = len(stored(post))
+    pico.cut_power()
+    pico.start()
+    pico.set_temperature(50, STEP)
+    wait_for_value(pico, post, 50 + 5 * STEP)
+    assert post.stop() == 0
+
+    boots = list(dict.fromkeys(boot for boot, _ in welcomes(post)))
+    assert boots == [1, 2], "the count of boots is in its flash"
+    first, second = lives(stored(post))
+    print(f"\n{len(first)} and {len(second)} readings; fetched {len(pico.temperatures(1))} and {len(pico.temperatures(2))}; {welcomes(post)}")
+    assert len(first) >= in_time
+    assert first == pico.temperatures(1)[: len(first)]
+    assert second == pico.temperatures(2)[: len(second)]
+    assert not any("watchdog" in event for life in (1, 2) for event in pico.events(life))

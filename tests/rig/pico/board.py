@@ -1,0 +1,107 @@
+"""The emulated Pico as a story holds it: a serial port that stays, power that can be cut, a thermometer that can be set, and
+what happened on the board, told by the emulator and not by the firmware."""
+
+import functools
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
+import time
+import tty
+from pathlib import Path
+from typing import Callable, Optional
+
+from rig import npm
+from rig.child import Child
+from rig.places import RIG, ROOT, free_ports
+
+_HERE = ROOT / "tests" / "rig" / "pico"
+_ANSWER_S = 30
+
+
+def fetch_emulator() -> Path:
+    """Installs rp2040js if it is not; the folder of its modules."""
+    return npm.fetch(_HERE / "package.json", RIG / "pico")
+
+
+@functools.cache
+def firmware_image() -> Path:
+    """The board's firmware, built if it is not."""
+    built = subprocess.run([ROOT / "firmware" / "build", "pico"], capture_output=True, text=True)
+    assert built.returncode == 0, f"firmware/build pico failed:\n{built.stdout}{built.stderr}"
+    return Path(re.search(r"^ELF: (.+)$", built.stdout, re.M)[1])
+
+
+class Pico:
+    """`port` is its serial port, which outlives the board's power as a USB adapter's does."""
+
+    def __init__(self, home: Path, speed_max: float) -> None:
+        """Without power yet. `speed_max`: how many times as fast as outside its time may run."""
+        self._home = home
+        self._speed_max = speed_max
+        self._lives = 0
+        self._child: Optional[Child] = None
+        (self._control,) = free_ports(1)
+        self._line, other = pty.openpty()
+        tty.setraw(other)
+        self.port = os.ttyname(other)
+        os.close(other)
+        os.set_blocking(self._line, False)
+
+    def start(self) -> None:
+        """Power comes. The flash is as the last life left it."""
+        self._lives += 1
+        command = ["node", _HERE / "pico.js", firmware_image(), self._home / "flash.bin", self._control, self._speed_max]
+        environment = {"NODE_PATH": str(fetch_emulator())}
+        self._child = Child(command, self._log(self._lives), env=environment, stdin=self._line)
+        self.wait_for("the board does not start", lambda: self.events())
+
+    def cut_power(self) -> None:
+        self._child.kill()
+
+    def stop(self) -> None:
+        if self._child is not None and self._child.alive():
+            self._child.kill()
+        os.close(self._line)
+
+    def set_temperature(self, celsius: float, step: float = 0) -> None:
+        """`step` is added after each time that the firmware has fetched a temperature."""
+        self._order(celsius=celsius, step=step)
+
+    def set_thermometer(self, present: bool) -> None:
+        self._order(present=present)
+
+    def hold_clock(self, stuck: bool) -> None:
+        """The thermometer holds the bus's clock line, or lets go of it."""
+        self._order(stuck=stuck)
+
+    def events(self, life: Optional[int] = None) -> list[dict]:
+        """What happened in that life (counted from 1), or in this one."""
+        lines = self._log(life or self._lives).read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}\n")]
+
+    def temperatures(self, life: Optional[int] = None) -> list[float]:
+        """Each temperature that the firmware has fetched from the chip, in order."""
+        return [event["read"] for event in self.events(life) if "read" in event]
+
+    def wait_for(self, complaint: str, done: Callable[[], object], timeout_s: float = _ANSWER_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            assert self._child.alive() and time.monotonic() < deadline, f"{complaint}; it ends\n{self._child.tail()}"
+            time.sleep(0.1)
+
+    def _log(self, life: int) -> Path:
+        return self._home / f"pico-{life}.log"
+
+    def now_ms(self) -> int:
+        """The microcontroller's time since its start."""
+        return self._order()
+
+    def _order(self, **order: object) -> int:
+        with socket.create_connection(("127.0.0.1", self._control), _ANSWER_S) as control:
+            control.sendall(json.dumps(order).encode() + b"\n")
+            answer = json.loads(control.makefile().readline())
+        assert "error" not in answer, f"the emulator refuses {order}: {answer['error']}"
+        return answer["at_ms"]

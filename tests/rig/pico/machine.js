@@ -1,0 +1,53 @@
+// One life of the microcontroller, from reset to reset.
+
+"use strict";
+
+const { RP2040, ConsoleLogger, LogLevel } = require("rp2040js");
+const { BASE } = require("./flash.js");
+const mend = require("./mend.js");
+const rom = require("./rom.js");
+
+const VECTORS = BASE + 0x100;
+const CYCLE_NS = 8;
+const LIGHT = 25;
+const SERIAL_NUMBER = [0xe6, 0x60, 0x58, 0x38, 0x83, 0x12, 0x34, 0x56];
+const LOOK_AT_THE_CLOCK_EVERY = 2_000;
+
+class Machine {
+  // `told`: functions for a byte that was `sent`, for the `light`, for the `watchdog`.
+  constructor(flash, thermometer, told) {
+    const chip = new RP2040();
+    this.chip = chip;
+    this.clock = chip.clock;
+    this.bitten = false;
+    chip.logger = new ConsoleLogger(LogLevel.Error);
+    rom.install(chip, flash);
+    mend.xip(chip);
+    mend.serialNumber(chip, SERIAL_NUMBER);
+    mend.randomBit(chip);
+    mend.i2c(chip.i2c[0]);
+    this.receive = mend.uart(chip.uart[0], chip.clock, told.sent);
+    thermometer.attach(chip.i2c[0], chip.clock);
+    chip.gpio[LIGHT].addListener((state) => told.light(state === 1));
+    // It fires for ever: this machine is not used any more.
+    chip.peripherals[0x40058].onWatchdogTrigger = () => {
+      if (!this.bitten) told.watchdog();
+      this.bitten = true;
+    };
+    // As the boot ROM and boot2 leave it.
+    chip.core.VTOR = VECTORS;
+    chip.core.reset();
+  }
+
+  // Runs to that time, or until `performance.now()` has come to `untilMs`.
+  runUntil(nanos, untilMs) {
+    const { chip, clock } = this;
+    for (let steps = 1; clock.nanos < nanos && !this.bitten; steps++) {
+      if (chip.core.waiting) clock.tick(Math.min(clock.nanosToNextAlarm || Infinity, nanos - clock.nanos));
+      else clock.tick(chip.core.executeInstruction() * CYCLE_NS);
+      if (steps % LOOK_AT_THE_CLOCK_EVERY === 0 && performance.now() > untilMs) return;
+    }
+  }
+}
+
+module.exports = { Machine };
