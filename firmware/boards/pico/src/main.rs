@@ -30,7 +30,7 @@ use crate::thermometer::Thermometer;
 
 /// How often the temperature is measured.
 const SAMPLE_INTERVAL_MS: u32 = 1_000;
-/// Readings kept while no gateway takes them, 32 bytes of RAM each: 68 minutes at that interval. The brain exists twice
+/// Readings kept while no gateway takes them, 32 bytes of RAM each: 34 minutes at that interval. The brain exists twice
 /// for the moment in which it is made, once of them on the stack.
 const READINGS_KEPT: usize = 2_048;
 const FIRMWARE: &str = concat!("pico ", env!("CARGO_PKG_VERSION"));
