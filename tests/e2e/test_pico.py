@@ -16,6 +16,7 @@ NOBODY = "127.0.0.1:9"
 SPEED_MAX = 4
 ARRIVES_S = 60
 STEP = 1 / 16
+UNTOUCHED_BYTES_MIN = 64 * 1024
 DEVICE = "pico-e660583883123456"
 WELCOME = re.compile(r"a node is welcome .*device=(\S+) boot=(\d+) resume_after=(\d+) firmware=\"(.*)\" version=1$", re.M)
 
@@ -126,6 +127,7 @@ def test_what_an_emulated_pico_measures_is_stored_once_and_in_order_whoever_is_k
     pico.start()
     pico.set_temperature(50, STEP)
     wait_for_value(pico, post, 50 + 5 * STEP)
+    assert pico.untouched_bytes() >= UNTOUCHED_BYTES_MIN, "the stack comes close to what is below it"
     assert post.stop() == 0
 
     boots = list(dict.fromkeys(boot for boot, _ in welcomes(post)))

@@ -97,11 +97,15 @@ class Pico:
 
     def now_ms(self) -> int:
         """The microcontroller's time since its start."""
-        return self._order()
+        return self._order()["at_ms"]
 
-    def _order(self, **order: object) -> int:
+    def untouched_bytes(self) -> int:
+        """RAM between the stack and what is below it that was never touched in this life."""
+        return self._order()["untouched"]
+
+    def _order(self, **order: object) -> dict:
         with socket.create_connection(("127.0.0.1", self._control), _ANSWER_S) as control:
             control.sendall(json.dumps(order).encode() + b"\n")
             answer = json.loads(control.makefile().readline())
         assert "error" not in answer, f"the emulator refuses {order}: {answer['error']}"
-        return answer["at_ms"]
+        return answer

@@ -11,6 +11,7 @@ const VECTORS = BASE + 0x100;
 const CYCLE_NS = 8;
 const LIGHT = 25;
 const SERIAL_NUMBER = [0xe6, 0x60, 0x58, 0x38, 0x83, 0x12, 0x34, 0x56];
+const UNTOUCHED = 0xa5;
 const LOOK_AT_THE_CLOCK_EVERY = 2_000;
 
 class Machine {
@@ -20,6 +21,8 @@ class Machine {
     this.chip = chip;
     this.clock = chip.clock;
     this.bitten = false;
+    // As unknown as RAM is after power-up, and a mark of what was never touched.
+    chip.sram.fill(UNTOUCHED);
     chip.logger = new ConsoleLogger(LogLevel.Error);
     rom.install(chip, flash);
     mend.xip(chip);
@@ -37,6 +40,17 @@ class Machine {
     // As the boot ROM and boot2 leave it.
     chip.core.VTOR = VECTORS;
     chip.core.reset();
+  }
+
+  // The longest stretch of RAM that was never touched, in bytes: what lies between the stack's end and what is below it.
+  untouched() {
+    let longest = 0;
+    let stretch = 0;
+    for (const byte of this.chip.sram) {
+      stretch = byte === UNTOUCHED ? stretch + 1 : 0;
+      if (stretch > longest) longest = stretch;
+    }
+    return longest;
   }
 
   // Runs to that time, or until `performance.now()` has come to `untilMs`.

@@ -30,9 +30,9 @@ use crate::thermometer::Thermometer;
 
 /// How often the temperature is measured.
 const SAMPLE_INTERVAL_MS: u32 = 1_000;
-/// Readings kept while no gateway takes them, 32 bytes of RAM each: 34 minutes at that interval. The brain exists twice
-/// for the moment in which it is made, once of them on the stack.
-const READINGS_KEPT: usize = 2_048;
+/// Readings kept while no gateway takes them, 32 bytes of RAM each: 17 minutes at that interval. While the brain is made, the
+/// stack has copies of it: more than twice as many would not leave room for them.
+const READINGS_KEPT: usize = 1_024;
 const FIRMWARE: &str = concat!("pico ", env!("CARGO_PKG_VERSION"));
 /// A program that has not come round for so long is started anew.
 const WATCHDOG: Duration = Duration::from_secs(8);
