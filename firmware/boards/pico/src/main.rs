@@ -20,24 +20,28 @@ use embassy_rp::peripherals::I2C0;
 use embassy_rp::watchdog::Watchdog;
 use embassy_rp::{bind_interrupts, i2c};
 use embassy_time::{Duration, Instant, Timer};
-use lamppost_node::{Board, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
+use lamppost_node::{
+    Board, Capabilities, Channel, Identity, MeasureIndex, Millis, Node, Range, Refusal, Scale, SensorFault, Value,
+};
 use lamppost_units::{Celsius, Quantity};
 
 use crate::bus::Bus;
 use crate::line::Line;
-use crate::memory::Memory;
+use crate::memory::{Kept, Memory};
 use crate::thermometer::Thermometer;
 
 /// How often the temperature is measured.
 const SAMPLE_INTERVAL_MS: u32 = 1_000;
-/// Readings kept while no gateway takes them, 32 bytes of RAM each: 17 minutes at that interval. While the brain is made, the
-/// stack has copies of it: more than twice as many would not leave room for them.
+/// Readings kept while no gateway takes them, 32 bytes of RAM and 37 of flash each: 17 minutes at that interval. While the
+/// brain is made, the stack has three copies of it: twice as many would not leave room for them.
 const READINGS_KEPT: usize = 1_024;
 const FIRMWARE: &str = concat!("pico ", env!("CARGO_PKG_VERSION"));
 /// A program that has not come round for so long is started anew.
 const WATCHDOG: Duration = Duration::from_secs(8);
 /// It comes round at least so often.
 const ROUND_MS_MAX: u64 = 2_000;
+/// The light is on and off for so long while it shows which board this is.
+const BLINK_MS: u64 = 100;
 /// While the line is full: the time of 23 bytes.
 const LINE_FULL_WAIT_MS: u64 = 2;
 
@@ -45,10 +49,16 @@ bind_interrupts!(struct Interrupts {
     I2C0_IRQ => i2c::InterruptHandler<I2C0>;
 });
 
+type Brain = Node<READINGS_KEPT, Kept>;
+
 /// What the brain sees of this board.
 struct Hands {
     line: Line,
     thermometer: Thermometer,
+    light: Output<'static>,
+    watchdog: Watchdog,
+    /// Until then, the light shows which board this is.
+    shows_until: Millis,
 }
 
 impl Board for Hands {
@@ -60,6 +70,30 @@ impl Board for Hands {
     fn send(&mut self, bytes: &[u8]) -> usize {
         self.line.send(bytes)
     }
+
+    fn identify(&mut self, for_ms: u32) -> Result<(), Refusal> {
+        self.shows_until = now().plus_ms(for_ms);
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.watchdog.trigger_reset();
+    }
+
+    fn alive(&mut self) {
+        self.watchdog.feed(WATCHDOG);
+    }
+}
+
+impl Hands {
+    /// On while a gateway answers; blinks to show which board this is. Returns how long that is right, at most.
+    fn set_light(&mut self, is_up: bool) -> u64 {
+        let now = now();
+        let shows = now < self.shows_until;
+        let is_on = if shows { (now.0 / BLINK_MS).is_multiple_of(2) } else { is_up };
+        self.light.set_level(if is_on { Level::High } else { Level::Low });
+        if shows { BLINK_MS } else { ROUND_MS_MAX }
+    }
 }
 
 #[embassy_executor::main]
@@ -69,9 +103,9 @@ async fn main(spawner: Spawner) {
     watchdog.start(WATCHDOG);
     let light = Output::new(parts.PIN_25, Level::Low);
 
-    let mut memory = Memory::new(parts.FLASH);
+    let memory = Memory::new(parts.FLASH);
     let device = identity::name(&memory);
-    let boot = memory.count_boot().await;
+    let kept = memory.begin(RoscRng.next_u32());
 
     let pins = line::Pins { tx: parts.PIN_0, rx: parts.PIN_1, uart: parts.UART0, usb: parts.USB };
     let line = Line::start(pins, &device, spawner);
@@ -80,12 +114,14 @@ async fn main(spawner: Spawner) {
     // Its first conversion takes time: better now than within the first reading.
     thermometer.prepare().await;
 
-    let identity = Identity { device: &device, firmware: FIRMWARE, boot, nonce: RoscRng.next_u32() };
-    let brain = cortex_m::singleton!(BRAIN: Node<READINGS_KEPT> = {
-        let node = Node::new(identity, &[temperature()], now());
+    let identity = Identity { device: &device, firmware: FIRMWARE, boot: kept.boot(), nonce: RoscRng.next_u32() };
+    let brain = cortex_m::singleton!(BRAIN: Brain = {
+        let node = Node::with_saved(identity, &[temperature()], now(), kept);
         node.expect("the name and the channel fit the hello")
     });
-    serve(brain.expect("made only here"), Hands { line, thermometer }, watchdog, light).await
+    let brain = brain.expect("made only here");
+    brain.offer(Capabilities::IDENTIFY.and(Capabilities::RESET));
+    serve(brain, Hands { line, thermometer, light, watchdog, shows_until: Millis(0) }).await
 }
 
 /// What this board measures.
@@ -100,18 +136,17 @@ fn temperature() -> Channel<'static> {
     }
 }
 
-/// The loop around the brain; the light is on while a gateway answers.
-async fn serve(node: &mut Node<READINGS_KEPT>, mut hands: Hands, mut watchdog: Watchdog, mut light: Output<'_>) -> ! {
+/// The loop around the brain.
+async fn serve(node: &mut Brain, mut hands: Hands) -> ! {
     let mut buffer = [0; 64];
     let mut count = 0;
     loop {
-        watchdog.feed(WATCHDOG);
         let wake_at = node.poll(now(), buffer.get(..count).unwrap_or_default(), &mut hands);
-        light.set_level(if node.report().is_up { Level::High } else { Level::Low });
+        let light_ms = hands.set_light(node.report().is_up);
 
         let wait_ms = match wake_at.0.saturating_sub(now().0) {
             0 => LINE_FULL_WAIT_MS,
-            wait_ms => wait_ms.min(ROUND_MS_MAX),
+            wait_ms => wait_ms.min(light_ms),
         };
         count = match select(hands.line.receive(&mut buffer), Timer::after_millis(wait_ms)).await {
             Either::First(count) => count,

@@ -1,32 +1,27 @@
-//! What outlives power: the last 64 KiB of the flash.
+//! What outlives power: the last 272 KiB of the flash (memory.x leaves them out of the program's way), in pages of 4 KiB.
 //!
-//! | from the flash's start | bytes | holds |
+//! | from the flash's start | pages | holds |
 //! |---|---|---|
-//! | 0x1f_0000 | 0xe000 | nothing yet |
-//! | 0x1f_e000 | 0x2000 | the count of boots: a map of sequential-storage, key 1, u32 |
+//! | 0x1b_c000 | 64 | readings until they are acknowledged; more pages than they need, to spread the wear |
+//! | 0x1f_c000 | 2 | alarms: this board has none |
+//! | 0x1f_e000 | 2 | the numbers of its lives |
 
 use embassy_embedded_hal::adapter::BlockingAsync;
 use embassy_rp::Peri;
 use embassy_rp::flash::{Blocking, Flash};
 use embassy_rp::peripherals::FLASH;
-use lamppost_node::Boot;
-use sequential_storage::cache::{Cache, Uncached};
-use sequential_storage::map::{MapConfig, MapStorage};
+use lamppost_node::{Boot, Reading, Saved};
+use lamppost_node_flash::{FlashSaved, Places};
 
 const FLASH_BYTES: usize = 2 * 1024 * 1024;
-const BOOTS_FROM: u32 = 0x1f_e000;
-const BOOTS_TO: u32 = 0x20_0000;
-const BOOT_COUNT: u8 = 1;
-/// Beyond it lie the numbers that a gateway gives (drivers/wire/README.md, "Boots and sequences").
-const BOOT_MAX: u32 = (1 << 24) - 1;
+const PLACES: Places = Places { bulk: 0x1b_c000..0x1f_c000, alarms: 0x1f_c000..0x1f_e000, lives: 0x1f_e000..0x20_0000 };
 
-type Chip = BlockingAsync<Flash<'static, FLASH, Blocking, FLASH_BYTES>>;
-type Boots = MapStorage<u8, Chip, Cache<Uncached, Uncached, Uncached, u8>>;
+type Chip = Flash<'static, FLASH, Blocking, FLASH_BYTES>;
 
-/// The flash chip, and what of it is ours.
+/// The flash chip.
 pub(crate) struct Memory {
-    boots: Boots,
-    /// The flash chip's serial number; `None` for a chip that has none.
+    chip: Chip,
+    /// Its serial number; `None` for a chip that has none.
     pub(crate) serial_number: Option<[u8; 8]>,
 }
 
@@ -34,37 +29,56 @@ impl Memory {
     pub(crate) fn new(chip: Peri<'static, FLASH>) -> Self {
         let mut chip = Flash::new_blocking(chip);
         let serial_number = serial_number(&mut chip);
-        let chip = BlockingAsync::new(chip);
-        Self {
-            boots: MapStorage::new(chip, MapConfig::new(BOOTS_FROM..BOOTS_TO), Cache::new_uncached()),
-            serial_number,
-        }
+        Self { chip, serial_number }
     }
 
-    /// Counts this boot and returns its number, on flash before it is used. [`Boot::UNNUMBERED`] where the flash fails or
-    /// the numbers are used up: then the gateway numbers this life. Where the count was damaged, it begins anew, and
-    /// the gateway finds that the number was used and gives another one.
-    pub(crate) async fn count_boot(&mut self) -> Boot {
-        let mut buffer = [0; 32];
-        let before = match self.boots.fetch_item::<u32>(&mut buffer, &BOOT_COUNT).await {
-            Ok(count) => count.unwrap_or(0),
-            Err(_) if self.boots.erase_all().await.is_ok() => 0,
-            Err(_) => return Boot::UNNUMBERED,
-        };
-        let count = before.saturating_add(1);
-        if count > BOOT_MAX {
-            return Boot::UNNUMBERED;
-        }
-        match self.boots.store_item(&mut buffer, &BOOT_COUNT, &count).await {
-            Ok(()) => Boot(count),
-            Err(_) => Boot::UNNUMBERED,
-        }
+    /// Begins another life, with what was saved in those before. `random` numbers the first of all.
+    pub(crate) fn begin(self, random: u32) -> Kept {
+        Kept(FlashSaved::begin(BlockingAsync::new(self.chip), PLACES, random).ok())
     }
 }
 
 /// A chip without one answers with nothing: all ones or all zeros.
-fn serial_number(chip: &mut Flash<'static, FLASH, Blocking, FLASH_BYTES>) -> Option<[u8; 8]> {
+fn serial_number(chip: &mut Chip) -> Option<[u8; 8]> {
     let mut number = [0; 8];
     chip.blocking_unique_id(&mut number).ok()?;
     Some(number).filter(|number| *number != [0; 8] && *number != [0xff; 8])
+}
+
+/// What is kept over a reset; nothing where the flash takes no number for this life, which the gateway then numbers.
+pub(crate) struct Kept(Option<FlashSaved<BlockingAsync<Chip>>>);
+
+impl Kept {
+    /// The number of this life.
+    pub(crate) fn boot(&self) -> Boot {
+        self.0.as_ref().map_or(Boot::UNNUMBERED, FlashSaved::boot)
+    }
+}
+
+impl Saved for Kept {
+    fn restore(&mut self, keep: &mut dyn FnMut(Reading, bool)) {
+        if let Some(saved) = &mut self.0 {
+            saved.restore(keep);
+        }
+    }
+
+    fn given(&mut self, boot: Boot) -> Option<Boot> {
+        self.0.as_mut().and_then(|saved| saved.given(boot))
+    }
+
+    fn save(&mut self, reading: &Reading, alarm: bool) -> bool {
+        self.0.as_mut().is_some_and(|saved| saved.save(reading, alarm))
+    }
+
+    fn forget(&mut self, reading: &Reading, alarm: bool) {
+        if let Some(saved) = &mut self.0 {
+            saved.forget(reading, alarm);
+        }
+    }
+
+    fn renumber(&mut self, from: Boot, to: Boot) {
+        if let Some(saved) = &mut self.0 {
+            saved.renumber(from, to);
+        }
+    }
 }
