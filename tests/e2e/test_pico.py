@@ -87,7 +87,7 @@ def lives(events: list[dict]) -> list[list[float]]:
 
 @pytest.mark.needs("pico")
 def test_what_an_emulated_pico_measures_is_stored_once_and_in_order_whoever_is_killed(home, ending):
-    pico = Pico(home, SPEED_MAX)
+    pico = Pico(home, "uart", SPEED_MAX)
     ending(pico.stop)
     pico.start()
     pico.set_temperature(21.5)
@@ -143,3 +143,20 @@ def test_what_an_emulated_pico_measures_is_stored_once_and_in_order_whoever_is_k
     assert first == pico.temperatures(1)[: len(first)]
     assert second == pico.temperatures(2)[: len(second)]
     assert not any("watchdog" in event for life in (1, 2) for event in pico.events(life))
+
+
+@pytest.mark.needs("pico")
+def test_a_pico_speaks_over_usb_as_well(home, ending):
+    """Short: with its USB at work, the emulator's time runs several times slower than time outside."""
+    pico = Pico(home, "usb", SPEED_MAX)
+    ending(pico.stop)
+    pico.start()
+    pico.set_temperature(21.5, STEP)
+    post = Gateway(home, "pico-usb", NOBODY, CONFIG.format(port=pico.port))
+    ending(post.end)
+    post.start()
+    wait_for_value(pico, post, 21.5 + 2 * STEP)
+    assert post.stop() == 0
+    (only,) = lives(stored(post))
+    assert only == pico.temperatures()[: len(only)]
+    assert [sequence for _, sequence in welcomes(post)] == [0]

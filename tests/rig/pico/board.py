@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -27,19 +28,24 @@ def fetch_emulator() -> Path:
 
 
 @functools.cache
-def firmware_image() -> Path:
-    """The board's firmware, built if it is not."""
-    built = subprocess.run([ROOT / "firmware" / "build", "pico"], capture_output=True, text=True)
+def firmware_image(line: str) -> Path:
+    """The board's firmware that speaks on that line (uart or usb), built if it is not."""
+    features = ["--features", "usb"] if line == "usb" else []
+    built = subprocess.run([ROOT / "firmware" / "build", "pico", *features], capture_output=True, text=True)
     assert built.returncode == 0, f"firmware/build pico failed:\n{built.stdout}{built.stderr}"
-    return Path(re.search(r"^ELF: (.+)$", built.stdout, re.M)[1])
+    # Both are built to the same place.
+    image = RIG / "pico" / f"{line}.elf"
+    shutil.copyfile(re.search(r"^ELF: (.+)$", built.stdout, re.M)[1], image)
+    return image
 
 
 class Pico:
     """`port` is its serial port, which outlives the board's power as a USB adapter's does."""
 
-    def __init__(self, home: Path, speed_max: float) -> None:
-        """Without power yet. `speed_max`: how many times as fast as outside its time may run."""
+    def __init__(self, home: Path, line: str, speed_max: float) -> None:
+        """Without power yet. `line`: uart or usb. `speed_max`: how many times as fast as outside its time may run."""
         self._home = home
+        self._wire = line
         self._speed_max = speed_max
         self._lives = 0
         self._child: Optional[Child] = None
@@ -53,8 +59,9 @@ class Pico:
     def start(self) -> None:
         """Power comes. The flash is as the last life left it."""
         self._lives += 1
-        command = ["node", _HERE / "pico.js", firmware_image(), self._home / "flash.bin", self._control, self._speed_max]
         environment = {"NODE_PATH": str(fetch_emulator())}
+        command = ["node", _HERE / "pico.js", firmware_image(self._wire), self._home / "flash.bin", self._control]
+        command += [self._speed_max, self._wire]
         self._child = Child(command, self._log(self._lives), env=environment, stdin=self._line)
         self.wait_for("the board does not start", lambda: self.events())
 

@@ -2,7 +2,7 @@
 
 "use strict";
 
-const { RP2040, ConsoleLogger, LogLevel } = require("rp2040js");
+const { RP2040, ConsoleLogger, LogLevel, USBCDC } = require("rp2040js");
 const { BASE } = require("./flash.js");
 const mend = require("./mend.js");
 const rom = require("./rom.js");
@@ -15,8 +15,9 @@ const UNTOUCHED = 0xa5;
 const LOOK_AT_THE_CLOCK_EVERY = 2_000;
 
 class Machine {
-  // `told`: functions for a byte that was `sent`, for the `light`, for the `watchdog`.
-  constructor(flash, thermometer, told) {
+  // `line`: `uart` or `usb`, whatever the firmware speaks on. `told`: functions for a byte that was `sent`, for the `light`,
+  // for the `watchdog`.
+  constructor(flash, thermometer, line, told) {
     const chip = new RP2040();
     this.chip = chip;
     this.clock = chip.clock;
@@ -29,7 +30,7 @@ class Machine {
     mend.serialNumber(chip, SERIAL_NUMBER);
     mend.randomBit(chip);
     mend.i2c(chip.i2c[0]);
-    this.receive = mend.uart(chip.uart[0], chip.clock, told.sent);
+    this.receive = line === "usb" ? host(chip, told.sent) : mend.uart(chip.uart[0], chip.clock, told.sent);
     thermometer.attach(chip.i2c[0], chip.clock);
     chip.gpio[LIGHT].addListener((state) => told.light(state === 1));
     // It fires for ever: this machine is not used any more.
@@ -62,6 +63,15 @@ class Machine {
       if (steps % LOOK_AT_THE_CLOCK_EVERY === 0 && performance.now() > untilMs) return;
     }
   }
+}
+
+// A host on USB, which opens the serial port as soon as it is there.
+function host(chip, sent) {
+  const serial = new USBCDC(chip.usbCtrl);
+  let connected = false;
+  serial.onDeviceConnected = () => (connected = true);
+  serial.onSerialData = (bytes) => bytes.forEach(sent);
+  return (bytes) => connected && bytes.forEach((byte) => serial.sendSerialByte(byte));
 }
 
 module.exports = { Machine };

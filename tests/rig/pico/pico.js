@@ -1,10 +1,10 @@
 // An emulated Raspberry Pi Pico: npm's rp2040js, mended from outside (mend.js), with a boot ROM (rom.js), a flash chip that
 // keeps its content in a file, and a TMP105 on I2C0 (tmp105.js).
 //
-//     NODE_PATH=target/rig/pico/node_modules node tests/rig/pico/pico.js ELF FLASH_FILE CONTROL_PORT SPEED_MAX <>TERMINAL
+//     NODE_PATH=target/rig/pico/node_modules node tests/rig/pico/pico.js ELF FLASH_FILE CONTROL_PORT SPEED_MAX LINE <>TERMINAL
 //
 // ELF is flashed at each start; the rest of the flash is what FLASH_FILE holds. What the microcontroller writes is in the file
-// at once: whoever kills this process has cut the power. UART0 is standard input, a terminal that is read and written without
+// at once: whoever kills this process has cut the power. LINE is `uart` (UART0) or `usb`; its other end is standard input, a terminal that is read and written without
 // waiting (a pseudo-terminal's master). Time runs at most SPEED_MAX times as fast as outside.
 //
 // Standard output: what happens, one JSON line each, with `at_ms` of the microcontroller's time.
@@ -23,7 +23,7 @@ const { Tmp105 } = require("./tmp105.js");
 const TERMINAL = 0;
 const SLICE_MS = 5;
 
-const [elf, flashFile, controlPort, speed] = process.argv.slice(2);
+const [elf, flashFile, controlPort, speed, line] = process.argv.slice(2);
 const flash = new Flash(flashFile, elf);
 const thermometer = new Tmp105((celsius) => tell({ read: celsius }));
 let machine = null;
@@ -36,7 +36,7 @@ function tell(event) {
 function start(why) {
   thermometer.reset();
   waiting = [];
-  machine = new Machine(flash, thermometer, {
+  machine = new Machine(flash, thermometer, line, {
     sent: (byte) => waiting.push(byte),
     light: (on) => tell({ light: on }),
     watchdog: () => tell({ watchdog: true }),
