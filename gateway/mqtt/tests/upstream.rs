@@ -343,3 +343,24 @@ async fn a_broker_that_is_away_holds_no_other_up() {
     lost.end().await.unwrap();
     reading.end().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_repetition_is_not_acknowledged_before_what_it_repeats_is_on_disk() {
+    let version = BrokerVersion::V311;
+    let ((listener, address), intake) = (listen().await, HandIntake::by_hand());
+    let subscriptions = vec![KeptSubscription { filter: "city/#".into(), settled: true }];
+    let memory = std::sync::Arc::new(Kept(KeptSession { subscriptions, ..KeptSession::default() }.into()));
+    let reading = Reading::start_with(settings(address, version), intake.clone(), memory);
+    let (mut peer, _) = Peer::meet(&listener, version, true).await;
+    peer.publish(QOS_1 | RETAINED, 1, "city/a", b"new").await;
+    intake.arrived(1).await;
+    // It is with the journal, and not on disk, when the connection ends.
+    drop(peer);
+    let (mut peer, _) = Peer::meet(&listener, version, true).await;
+    peer.publish(QOS_1 | RETAINED | DUP, 1, "city/a", b"new").await;
+    peer.hears_no_puback().await;
+    intake.release(1);
+    assert_eq!(peer.pubacks(1).await, [1]);
+    assert_eq!((intake.arrivals().len(), reading.status.retained_again.load(Ordering::Relaxed)), (1, 1));
+    reading.end().await.unwrap();
+}

@@ -51,6 +51,8 @@ pub(super) struct Conversation<'a> {
     pub(super) status: &'a Arc<BrokerStatus>,
     pub(super) subscriptions: &'a Arc<dyn Subscriptions>,
     pub(super) book: &'a mut Book,
+    /// The last commit that anything of this source went with.
+    pub(super) offered: &'a mut Commit,
     /// Since when the broker has accepted us.
     pub(super) accepted_at: &'a mut Option<Instant>,
 }
@@ -77,8 +79,9 @@ impl Conversation<'_> {
         };
         let (speaker, mut listener) = client(self.broker, login, &line.local_name);
         let durable = self.intake.durable()?;
-        let mut open = Open { speaker, inbox: Inbox::default(), durable, stopping: None, left: false };
+        let mut open = Open { speaker, inbox: Inbox::after(*self.offered), durable, stopping: None, left: false };
         let ended = self.talk(&mut open, &line, &mut listener, stopped).await;
+        *self.offered = open.inbox.last();
         self.status.connected_now.store(false, Ordering::Relaxed);
         for gauge in [&self.status.unacknowledged_now, &self.status.left_now, &self.status.filters_refused_now] {
             set(gauge, 0);
@@ -193,8 +196,10 @@ impl Conversation<'_> {
         Ok(())
     }
 
+    /// All that came is on disk, with QoS 0 as well, and acknowledged.
     fn owes_nothing(&self, open: &Open) -> bool {
-        open.inbox.unacknowledged() == 0 && self.status.left_now.load(Ordering::Relaxed) == 0
+        let on_disk = self.intake.durable().is_ok_and(|durable| open.inbox.last() <= durable);
+        on_disk && open.inbox.unacknowledged() == 0 && self.status.left_now.load(Ordering::Relaxed) == 0
     }
 
     fn accepted(&mut self, open: &Open, session_present: bool) {

@@ -27,6 +27,8 @@ struct Waiting {
 /// The queues of one connection. Invariant: a packet id is ready only once its commit is on disk, and after all before it.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
+    /// The last commit that anything went with, over this connection or one before.
+    last: Commit,
     waiting: VecDeque<Waiting>,
     taken: VecDeque<(Commit, u16, usize)>,
     ready: VecDeque<u16>,
@@ -34,6 +36,16 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
+    /// Of a connection that begins after `last` was offered over others: what it repeats of those may be on its way to the disk still.
+    pub(super) fn after(last: Commit) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    /// The last commit that anything went with.
+    pub(super) fn last(&self) -> Commit {
+        self.last
+    }
+
     /// Offers an arrival, or keeps it behind those that wait.
     pub(super) fn offer(
         &mut self,
@@ -54,12 +66,13 @@ impl Inbox {
     pub(super) fn offer_first(&mut self, intake: &dyn Intake) -> Result<Offered, JournalStopped> {
         let Some(Waiting { arrival, packet_id, bytes }) = self.waiting.pop_front() else { return Ok(Offered::Taken) };
         let offered = match arrival {
-            // Nothing to store: it goes with what came before it.
-            None => Ok(self.taken.back().map_or(Commit(0), |(commit, ..)| *commit)),
+            // Nothing to store: it repeats what was offered before, and is on disk with that.
+            None => Ok(self.last),
             Some(arrival) => intake.offer(*arrival),
         };
         match offered {
             Ok(commit) => {
+                self.last = self.last.max(commit);
                 match packet_id {
                     Some(packet_id) => self.taken.push_back((commit, packet_id, bytes)),
                     None => self.bytes -= bytes,

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamppost_event::{Intake, JournalStopped};
+use lamppost_event::{Commit, Intake, JournalStopped};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::time::{Instant, sleep};
 
@@ -85,7 +85,7 @@ impl BrokerSource {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), JournalStopped> {
         let mut shutdown = pin!(shutdown);
         let mut pause = self.pauses.min;
-        let mut book = self.book().await;
+        let (mut book, mut offered) = (self.book().await, Commit(0));
         loop {
             let mut accepted_at = None;
             let conversation = Conversation {
@@ -94,6 +94,7 @@ impl BrokerSource {
                 status: &self.status,
                 subscriptions: &self.subscriptions,
                 book: &mut book,
+                offered: &mut offered,
                 accepted_at: &mut accepted_at,
             };
             let error = match conversation.run(shutdown.as_mut()).await {
