@@ -61,6 +61,16 @@ fn proven(user: &str, rules: &Rules, shared: &Shared) -> Option<Proven> {
     rules.passwords.as_ref()?.hash(user).map(|hash| Proven(shared.login.number(hash)))
 }
 
+/// Whether a client that was let in by password could come in by it now.
+pub(crate) fn is_still_proven(
+    permissions: &Permissions,
+    login: Option<Proven>,
+    rules: &Rules,
+    shared: &Shared,
+) -> bool {
+    login.is_none() || permissions.user().and_then(|user| proven(user, rules, shared)) == login
+}
+
 /// Looks at a client anew after the rules have changed.
 pub(crate) fn still_admitted(
     permissions: &mut Permissions,
@@ -70,7 +80,7 @@ pub(crate) fn still_admitted(
     shared: &Shared,
 ) -> Result<(), Close> {
     let rules = shared.rules.borrow().clone();
-    if login.is_some() && permissions.user().and_then(|user| proven(user, &rules, shared)) != login {
+    if !is_still_proven(permissions, login, &rules, shared) {
         return Err(Close::new(Cause::Credentials, "the user's password has been changed or taken away"));
     }
     permissions.renew(Arc::clone(&rules.acl));

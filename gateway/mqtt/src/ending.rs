@@ -13,13 +13,13 @@ use crate::counters::add;
 use crate::durability::Durability;
 use crate::handshake::Client;
 use crate::session::LastWill;
-use crate::wills::{DelayedWill, NotedWill, store};
+use crate::wills::{DelayedWill, DueWill, Later, NotedWill, Publication, Testator};
 use crate::wire::Wire;
 
 /// What is left of a connection when its client may be let in again.
 pub(crate) struct Afterwards {
     wire: Wire,
-    delayed: Option<DelayedWill>,
+    later: Option<Later>,
 }
 
 /// Says why, waits for what is on its way to the disk, stores the will, leaves the session. When it returns, the client's
@@ -56,31 +56,39 @@ pub(crate) async fn end(
         }
     }
     let noted = client.noted.take();
-    let Client { session, will, .. } = &mut client;
-    let may_still = |will: &LastWill| session.permissions.may_publish(&session.device, will.message.topic.as_str());
-    let will = will.take().filter(|will| with_will && !barred && may_still(will));
-    let fate = WillsFate::of(will, noted, expiry, stop.is_some(), shared);
-    let (at_once, delayed, noted) = (fate.at_once, fate.delayed, fate.forget);
-    let has_will = at_once.is_some();
-    let will_stored;
+    let Client { session, will, login, .. } = &mut client;
+    let mut testator =
+        Testator { device: session.device.clone(), permissions: session.permissions.clone(), login: *login };
+    let will = will.take().filter(|will| with_will && !barred && testator.may_publish(&will.message, shared));
+    let WillsFate { at_once, delayed, forget } = WillsFate::of(will, noted, expiry, stop.is_some(), shared);
+    let stored;
     if let Some(close) = stop {
         // First the acknowledgements that become due, then the last word.
-        will_stored = drain(&mut client, at_once, &mut durability, shared, Some(&mut wire)).await;
+        stored = drain(&mut client, at_once, &mut durability, shared, Some(&mut wire)).await;
         codec::disconnect(client.session.version, &close, client.explain, &mut wire.output);
     } else {
         wire.end_our_side().await;
-        will_stored = drain(&mut client, at_once, &mut durability, shared, None).await;
+        stored = drain(&mut client, at_once, &mut durability, shared, None).await;
     }
-    let device = &client.session.device;
-    if let Some(noted) = noted.filter(|_| will_stored || !has_will) {
-        shared.sessions.forget_will(device, noted.number);
-    }
-    let delayed = delayed.map(|(will, noted)| {
-        let delay = Duration::from_secs(will.delay_s.into()).min(expiry);
-        DelayedWill::of_gone(device, will, delay, noted, shared)
-    });
+    let later = match (stored, delayed) {
+        (Stored::Stopped, _) => None,
+        (Stored::NoRoom(publication), _) => {
+            let due = DueWill::of(&testator, *publication, forget);
+            add(&shared.counters.wills_dropped, u64::from(due.is_none()));
+            due.map(|due| Later::Due(Box::new(due)))
+        }
+        (Stored::Settled, delayed) => {
+            if let Some(noted) = forget {
+                shared.sessions.forget_will(&testator.device, noted.number);
+            }
+            delayed.map(|(will, noted)| {
+                let delay = Duration::from_secs(will.delay_s.into()).min(expiry);
+                Later::Delayed(Box::new(DelayedWill::of_gone(testator, will, delay, noted, shared)))
+            })
+        }
+    };
     shared.sessions.leave(&client.outbound.kept, expiry);
-    Afterwards { wire, delayed }
+    Afterwards { wire, later }
 }
 
 /// What becomes of a will when its client goes.
@@ -113,31 +121,39 @@ impl WillsFate {
 
 impl Afterwards {
     /// Sees the socket to its end. Returns the will that is to be stored later.
-    pub(crate) async fn close(self) -> Option<DelayedWill> {
+    pub(crate) async fn close(self) -> Option<Later> {
         self.wire.finish().await;
-        self.delayed
+        self.later
     }
 }
 
-/// Stores the will and waits, for a limited time, until all that was offered is on disk. With a wire, PUBACKs are given. Returns whether the
-/// will was stored, or never can be.
+/// What became of a will that was to be published at once.
+enum Stored {
+    /// It was, or never can be; or there was none.
+    Settled,
+    /// There was no room for it in time.
+    NoRoom(Box<Publication>),
+    /// Nothing is stored any more.
+    Stopped,
+}
+
+/// Stores the will and waits, for a limited time, until all that was offered is on disk. With a wire, PUBACKs are given.
 async fn drain(
     client: &mut Client,
     will: Option<LastWill>,
     durability: &mut watch::Receiver<Durability>,
     shared: &Shared,
     mut wire: Option<&mut Wire>,
-) -> bool {
+) -> Stored {
     let deadline = Instant::now() + shared.limits.drain_timeout;
-    let mut settled = true;
+    let mut stored = Stored::Settled;
     if let Some(will) = will {
-        match timeout_at(deadline, store(will, shared)).await {
+        let mut publication = Box::new(Publication::of(will, shared));
+        match timeout_at(deadline, publication.store(shared)).await {
             Ok(Ok((commit, pending))) => client.session.taken(commit, pending),
-            Ok(Err(close)) => settled = close.cause != Cause::JournalStopped,
-            Err(_) => {
-                add(&shared.counters.wills_dropped, 1);
-                settled = false;
-            }
+            Ok(Err(close)) if close.cause == Cause::JournalStopped => stored = Stored::Stopped,
+            Ok(Err(_)) => {}
+            Err(_) => stored = Stored::NoRoom(publication),
         }
     }
     if wire.is_none() {
@@ -161,5 +177,5 @@ async fn drain(
     };
     drop(timeout_at(deadline, drained).await);
     add(&shared.counters.fanout_shed, client.session.acks.abandon() as u64);
-    settled
+    stored
 }

@@ -24,7 +24,7 @@ use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::sessions::{Restored, Sessions};
 use crate::transport::Stream;
-use crate::wills::DelayedWill;
+use crate::wills::{DelayedWill, Later};
 use crate::{Cause, Clients, Counters, Keys, Limits, Listener, Rules, cause::Close, durability};
 
 /// How often what is over is looked for and removed.
@@ -191,7 +191,7 @@ impl Front {
         let mut connections = JoinSet::new();
         for will in wills {
             let shared = Arc::clone(&shared);
-            connections.spawn(async move { will.publish(&shared).await });
+            connections.spawn(async move { Later::Delayed(Box::new(will)).publish(&shared).await });
         }
         let mut tidy = interval(TIDY_INTERVAL);
         let mut shutdown = std::pin::pin!(shutdown);

@@ -19,7 +19,7 @@ use crate::listener::Door;
 use crate::outbound::{Outbound, Reception};
 use crate::registry::Claim;
 use crate::session::{LastWill, Session};
-use crate::sessions::{Aliases, Kept};
+use crate::sessions::{Aliases, Opened};
 use crate::wills::{NotedWill, Noting};
 use crate::wire::Wire;
 use crate::{Cause, Limits};
@@ -255,16 +255,18 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
         NoteRefusal::Stopped(stopped) => Close::new(Cause::JournalStopped, stopped.to_string()),
         refusal => Close::new(Cause::SessionsFull, format!("its session can't be remembered: {refusal}")),
     })?;
-    let taken = Taken { shared, kept: Some(Arc::clone(&opened.kept)), expiry: session_expiry };
+    let (kept, session_present, commit) = (Arc::clone(&opened.kept), opened.present, opened.commit);
+    let taken = Taken { shared, opened: Some(opened) };
     let device = session.device.clone();
-    let noting = will.as_ref().and_then(|will| Noting::begin(will, (silence_max, session_expiry), &device, shared));
-    let promised = noting.as_ref().map(|noting| noting.commit).max(opened.commit);
+    let stays = (silence_max, session_expiry);
+    let noting = will.as_ref().and_then(|will| Noting::begin(will, stays, (&device, &session.permissions), shared));
+    let promised = noting.as_ref().map(|noting| noting.commit).max(commit);
     if let Some(commit) = promised {
         let late = |_| Err(Close::new(Cause::Busy, "what is promised with CONNACK is not on disk in time"));
         timeout_at(deadline, until_durable(commit, shared)).await.unwrap_or_else(late)?;
     }
     let accepted = Accepted {
-        session_present: opened.present,
+        session_present,
         session_expiry_s: introduction
             .expiry_changed
             .then(|| u32::try_from(session_expiry.as_secs()).unwrap_or(u32::MAX)),
@@ -281,35 +283,35 @@ async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) ->
         return Err(Close::new(Cause::PacketTooLarge, detail));
     }
     wire.output.extend_from_slice(&answer);
-    let mut outbound = Outbound::new(opened.kept, reception, aliases);
-    if opened.present {
+    taken.keep();
+    let mut outbound = Outbound::new(kept, reception, aliases);
+    if session_present {
         outbound.link_again(&shared.fanout);
     }
     let Introduction { explain, login, .. } = introduction;
-    let session_present = accepted.session_present;
-    taken.keep();
     let noted = noting.and_then(Noting::keep);
     Ok(Client { session, outbound, claim, will, noted, silence_max, session_expiry, session_present, explain, login })
 }
 
-/// A session whose client is not let in yet. Who is sent away meanwhile leaves it as one that goes.
+/// A session whose client is not let in yet. Who is sent away meanwhile leaves what was as it was.
 struct Taken<'a> {
     shared: &'a Shared,
-    kept: Option<Arc<Kept>>,
-    expiry: Duration,
+    opened: Option<Opened>,
 }
 
 impl Taken<'_> {
-    /// The client is in, and leaves it when it goes.
+    /// The client is in.
     fn keep(mut self) {
-        self.kept = None;
+        if let Some(opened) = self.opened.take() {
+            self.shared.sessions.confirm(opened);
+        }
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        if let Some(kept) = self.kept.take() {
-            self.shared.sessions.leave(&kept, self.expiry);
+        if let Some(opened) = self.opened.take() {
+            self.shared.sessions.undo(opened);
         }
     }
 }

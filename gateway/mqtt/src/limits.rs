@@ -72,22 +72,26 @@ pub struct Limits {
     pub sessions_max: usize,
     /// Bytes of all their subscriptions, as they are kept on the disk.
     pub sessions_bytes_max: usize,
-    /// QoS 1 messages that wait for one session. Above it no more are queued (counted); those that wait stay.
+    /// QoS 1 messages that wait for one session. Above it no more are queued (counted); those that wait stay. What is retained does not count:
+    /// it is looked up when it is sent.
     pub queue_messages_max: usize,
     /// Bytes of them.
     pub queue_bytes_max: usize,
-    /// Bytes of all messages that wait for sessions. For more the session with a queue that has been away longest ends.
+    /// Bytes of all messages that wait for sessions, or were sent to their clients and not acknowledged, retained ones among them. For more
+    /// the session with a queue that has been away longest ends.
     pub queues_bytes_max: usize,
     /// The longest keepalive of a v5 client, in whole seconds up to 65,535; one that asks for more, or for none, is told this (Server Keep
     /// Alive). 0: as the client says.
     pub keep_alive_max: Duration,
     /// How long a session is remembered: v5 clients may ask for less; v3.1.1 clients can't.
     pub session_expiry_max: Duration,
-    /// Bytes that may be on their way to subscribers that are here, in all; who does not read gets at most half of what is free of them.
-    /// Above it fan-out is shed (and counted); ingest never is. At least 16 KiB counts.
+    /// Bytes that may be on their way to subscribers that are here, in all, with QoS 1 until they are acknowledged where the session ends with
+    /// its connection; who does not read or acknowledge gets at most half of what is free of them. Above it fan-out is shed (and
+    /// counted); ingest never is. At least 16 KiB counts.
     pub fanout_bytes_max: usize,
     /// Bytes of the filters of all clients that are here, and again of all remembered sessions: each counts with its own bytes, 128
-    /// for its place and 300 for each slash. They are given back when they are unsubscribed from or their session ends.
+    /// for its place and 300 for each slash. They are given back when they are unsubscribed from or their session ends. Who comes back to a
+    /// remembered session finds room for its filters whatever others have: twice as much may be in use then.
     pub filters_bytes_max: usize,
     /// SUBSCRIBEs and UNSUBSCRIBEs that one client is read in a second; ten seconds' worth may come at once. 0: no limit.
     pub subscribes_per_s: u64,

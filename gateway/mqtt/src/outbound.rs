@@ -15,8 +15,9 @@ use crate::connection::Shared;
 use crate::counters::add;
 use crate::fanout::{Delivery, Fanout, Link, LinkEnded};
 use crate::filters::filter_bytes;
+use crate::retained::Upto;
 use crate::session::{SubscribeRequest, Wish};
-use crate::sessions::{Aliases, Kept, Subscriber, Subscription, Way};
+use crate::sessions::{Aliases, HandOut, Kept, Subscriber, Subscription, Way};
 
 /// How the client of this connection wants to be sent messages.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,9 @@ pub(crate) struct Reception {
     pub(crate) window: usize,
     pub(crate) packet_bytes_max: usize,
 }
+
+/// Retained messages that are sent, or looked for in vain some hundreds at a time, before others have their turn.
+const AT_ONCE_MAX: usize = 32;
 
 /// The answer to a SUBSCRIBE or UNSUBSCRIBE: a code for each filter, and what has to be on disk before it is given.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     pub(crate) fn new(kept: Arc<Kept>, reception: Reception, aliases: Aliases) -> Self {
+        kept.lock().backlogs.try_again();
         Self { kept, reception, aliases, link: None }
     }
 
@@ -61,15 +66,13 @@ impl Outbound {
         &self.kept.device
     }
 
-    /// Subscribes at the router to what the session has subscriptions for.
+    /// Subscribes at the router to what the session has subscriptions for. It is not asked whether there is room: what a session has
+    /// subscribed to holds for as long as it is remembered, and all that remembered sessions have is bounded as what all clients have is.
     pub(crate) fn link_again(&mut self, fanout: &Fanout) {
         self.link = None;
         let subscriber = self.kept.lock();
         for Subscription { number, wish } in &subscriber.subscriptions {
-            // Without room what is queued comes all the same.
-            if fanout.admits(&wish.filter, 0) {
-                self.link.get_or_insert_with(|| fanout.open()).subscribe(&wish.filter, *number);
-            }
+            self.link.get_or_insert_with(|| fanout.open()).subscribe(&wish.filter, *number);
         }
     }
 
@@ -91,7 +94,7 @@ impl Outbound {
         for (filter, number) in news.fresh {
             self.link.get_or_insert_with(|| shared.fanout.open()).subscribe(&filter, number);
         }
-        self.push_retained(&news.retained, commit, shared);
+        self.begin_backlogs(&news.retained, commit, shared);
         Answer { codes, commit }
     }
 
@@ -101,23 +104,20 @@ impl Outbound {
         Answer { codes, commit: None }
     }
 
-    /// Queues retained messages behind the SUBACK.
-    fn push_retained(&self, wishes: &[Wish], commit: Option<Commit>, shared: &Shared) {
-        // What a remembered session is to get is queued, and waits for the disk there: the newest. The router's copy of one that is on its way
-        // would not be given to it any more.
-        let upto = if self.kept.durable { Commit(u64::MAX) } else { shared.durable_now() };
-        let answered = commit.unwrap_or(Commit(0));
-        for wish in wishes {
-            for (commit, message) in shared.retained.covered(&wish.filter, upto) {
-                let commit = commit.max(answered);
-                if wish.no_local && message.publisher == self.kept.device {
-                    continue;
-                }
-                if !self.kept.lock().push_retained(wish, message, commit, &shared.limits) {
-                    add(&shared.counters.queue_shed, 1);
-                }
-            }
+    /// What is retained is sent behind the SUBACK.
+    fn begin_backlogs(&self, numbers: &[usize], commit: Option<Commit>, shared: &Shared) {
+        if numbers.is_empty() {
+            return;
         }
+        let answered = commit.unwrap_or(Commit(0));
+        // A remembered session is not given the router's copy of what is on its way to the disk: it waits for the newest there.
+        let (upto, last) = if self.kept.durable {
+            shared.retained.now()
+        } else {
+            (Upto::on_disk_with(shared.durable_now()), Commit(0))
+        };
+        let mut subscriber = self.kept.lock();
+        numbers.iter().for_each(|number| subscriber.begin_backlog(*number, answered.max(last), upto));
     }
 
     /// Unsubscribes.
@@ -146,7 +146,7 @@ impl Outbound {
 
     /// Whether a message of the router's would be taken.
     pub(crate) fn may_deliver(&self, limits: &Limits) -> bool {
-        self.link.is_some() && (self.kept.durable || self.kept.lock().is_free(self.reception.window, limits))
+        self.link.is_some() && self.kept.lock().is_free(self.reception.window, limits)
     }
 
     /// The next message from the router. Safe to cancel.
@@ -173,13 +173,30 @@ impl Outbound {
 
     /// Writes what waits for the client, as far as it is on disk and there is room.
     pub(crate) fn send(&mut self, durable: Commit, now: Monotonic, shared: &Shared, out: &mut BytesMut) {
-        let Self { kept, reception, aliases, .. } = self;
+        let Self { kept, reception, aliases, link } = self;
         let out_bytes_max = shared.limits.outgoing_bytes_max;
         let mut way = Way { reception: *reception, aliases, out, out_bytes_max, now };
-        let mut done = Vec::new();
-        let delivered = kept.lock().send(durable, &mut way, &mut done);
-        add(&shared.counters.delivered, delivered);
-        shared.sessions.done(kept, &done);
+        let hand_out = HandOut { kept, link: link.as_ref(), shared, durable };
+        for _ in 0..AT_ONCE_MAX {
+            let mut done = Vec::new();
+            let delivered = kept.lock().send(durable, &mut way, &mut done);
+            shared.sessions.done(kept, &done);
+            let (more, retained) = hand_out.one(&mut way);
+            add(&shared.counters.delivered, delivered + retained);
+            if !more {
+                break;
+            }
+        }
+    }
+
+    /// Whether what is retained waits for room among all clients.
+    pub(crate) fn wants_room(&self) -> bool {
+        self.kept.lock().backlogs.wants_room()
+    }
+
+    /// There may be room.
+    pub(crate) fn try_again(&self) {
+        self.kept.lock().backlogs.try_again();
     }
 
     /// The commit that what is to be sent next goes with, if that is not on disk yet.
@@ -189,7 +206,11 @@ impl Outbound {
 
     /// The client has it. An unknown packet id is let pass: it may belong to an earlier connection.
     pub(crate) fn delivered(&self, packet_id: u16, shared: &Shared) {
-        let acknowledged = self.kept.lock().queue.acknowledge(packet_id);
+        let acknowledged = {
+            let mut subscriber = self.kept.lock();
+            subscriber.backlogs.try_again();
+            subscriber.queue.acknowledge(packet_id)
+        };
         if let Some(number) = acknowledged.and_then(|entry| entry.number) {
             shared.sessions.done(&self.kept, &[number]);
         }
@@ -202,8 +223,8 @@ struct News {
     /// Filters that were not subscribed to before, with their numbers.
     fresh: Vec<(Box<str>, usize)>,
     fresh_bytes: usize,
-    /// What retained messages are to be sent for.
-    retained: Vec<Wish>,
+    /// The subscriptions that what is retained is to be sent for.
+    retained: Vec<usize>,
 }
 
 impl News {
@@ -211,8 +232,9 @@ impl News {
     fn add(&mut self, subscriber: &mut Subscriber, wish: &Wish, shared: &Shared) -> Option<u8> {
         let known = subscriber.subscriptions.iter_mut().find(|it| it.wish.filter == wish.filter);
         let new = known.is_none();
-        if let Some(known) = known {
+        let number = if let Some(known) = known {
             known.wish = wish.clone();
+            known.number
         } else {
             // Its own bound comes first: what it can't have takes no place among all clients' filters.
             let room = subscriber.subscriptions.len() < shared.limits.subscriptions_max;
@@ -223,9 +245,10 @@ impl News {
             subscriber.subscriptions.push(Subscription { number, wish: wish.clone() });
             self.fresh_bytes += filter_bytes(&wish.filter);
             self.fresh.push((wish.filter.clone(), number));
-        }
+            number
+        };
         if wish.retain_handling == 0 || (wish.retain_handling == 1 && new) {
-            self.retained.push(wish.clone());
+            self.retained.push(number);
         }
         Some(wish.qos as u8)
     }

@@ -277,3 +277,36 @@ async fn a_session_ends_in_time_on_a_machine_whose_clock_is_never_set() {
     device.send(&support::raw::connect_v5("d", false, &[17, 0, 0, 0, 120])).await;
     assert_eq!(device.receive().await[2], 0, "121 s away, and its session is still there");
 }
+
+#[tokio::test]
+async fn who_comes_back_finds_room_for_the_filters_of_its_session_whatever_others_have() {
+    let front = front(Limits { filters_bytes_max: 1_000, subscribes_per_s: 0, ..Limits::default() }).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    device.send(&subscribe_v4(1, "cmd", 0)).await;
+    assert_eq!(device.receive().await, [0x90, 3, 0, 1, 0]);
+    leave(device).await;
+    let mut other = Raw::v4(front.address, "other").await;
+    for number in 0..10 {
+        other.send(&subscribe_v4(1, &format!("{number}"), 0)).await;
+        other.receive().await;
+    }
+    assert!(front.counters.subscriptions_refused.load(Relaxed) > 0, "there was room for all");
+    let (mut device, present) = stay(&front, "pump").await;
+    assert!(present);
+    let mut operator = Raw::v4(front.address, "operator").await;
+    operator.send(&publish_v4("cmd", 0, b"open")).await;
+    assert_eq!(device.receive().await, publish_v4("cmd", 0, b"open"));
+}
+
+#[tokio::test]
+async fn filters_with_qos_0_of_remembered_sessions_are_bounded_as_well() {
+    let front = front(Limits { filters_bytes_max: 2_000, ..Limits::default() }).await;
+    let mut refused = 0;
+    for number in 0..20 {
+        let (mut device, _) = stay(&front, &format!("pump-{number}")).await;
+        device.send(&subscribe_v4(1, &format!("cmd-{number}"), 0)).await;
+        refused += u32::from(device.receive().await[4] == 0x80);
+        leave(device).await;
+    }
+    assert!((1..20).contains(&refused), "{refused} of 20 were refused");
+}

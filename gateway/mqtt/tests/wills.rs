@@ -1,6 +1,6 @@
 //! Wills: published when their client does not come back, whatever ended the connection, and not when it does.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
 
 mod support;
 
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamppost_event::Notes;
-use lamppost_mqtt::Limits;
+use lamppost_mqtt::{Acl, Limits, Listener, Rules};
 use support::raw::{Raw, packet, subscribe_v5, text};
-use support::{HandIntake, Running};
+use support::{ANY_PORT, HandIntake, Running};
 use tokio::time::{sleep, timeout};
 
 /// A CONNECT of v5 with a will for "w" that says "gone".
@@ -201,4 +201,109 @@ async fn a_will_that_waited_over_a_restart_still_expires() {
     let heard = timeout(Duration::from_secs(5), listener.receive()).await.unwrap_or_default();
     // Message Expiry Interval, 30 s from the publication.
     assert_eq!(heard, [&[0x30, 13, 0, 1, b'w', 5, 2, 0, 0, 0, 30][..], b"gone"].concat());
+}
+
+#[tokio::test]
+async fn a_connect_that_is_refused_withdraws_no_will() {
+    let journal = HandIntake::automatic();
+    let limits = Limits { connect_timeout: Duration::from_millis(300), ..Limits::default() };
+    let front = Running::start(Arc::clone(&journal), limits).await;
+    drop(Connect { delay_s: 2, ..DEVICE }.to(&front).await);
+    sleep(Duration::from_millis(100)).await;
+    journal.by_hand_from_now();
+    for clean in [false, true] {
+        let mut again = Raw::open(front.address).await;
+        again.send(&Connect { delay_s: 2, clean, ..DEVICE }.bytes()).await;
+        assert_eq!(again.receive().await[3], 0x89);
+        again.expect_end().await;
+    }
+    assert_eq!(told(&front), [""; 0], "its delay is not over");
+    journal.release(u64::MAX);
+    front.intake.arrived(1).await;
+    assert_eq!(told(&front), ["gone"]);
+}
+
+fn rules(text: &str) -> Rules {
+    Rules { passwords: None, acl: Arc::new(Acl::parse(text).unwrap()) }
+}
+
+async fn start_with(journal: &Arc<HandIntake>, text: &str) -> Running {
+    let listeners = vec![Listener::open(ANY_PORT)];
+    Running::start_with(listeners, rules(text), Arc::clone(journal), Limits::default()).await
+}
+
+#[tokio::test]
+async fn a_will_is_published_only_where_the_rules_of_that_time_allow_it() {
+    // Meanwhile; and after a restart.
+    for restart in [false, true] {
+        let journal = HandIntake::automatic();
+        let mut front = start_with(&journal, "allow * publish #").await;
+        drop(Connect { delay_s: 1, client_id: "allowed", ..DEVICE }.to(&front).await);
+        drop(Connect { delay_s: 1, client_id: "denied", ..DEVICE }.to(&front).await);
+        sleep(Duration::from_millis(150)).await;
+        let stricter = "deny client:denied publish w\nallow * publish #";
+        if restart {
+            front = start_with(&journal.after_a_crash(None), stricter).await;
+        } else {
+            front.keys.set_rules(rules(stricter));
+        }
+        let arrival = front.intake.arrived(1).await.remove(0);
+        assert_eq!(arrival.device.as_str(), "allowed");
+        sleep(Duration::from_millis(1_300)).await;
+        assert_eq!(told(&front), ["gone"], "restart: {restart}");
+        assert_eq!(front.counters.publishes_denied.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert!(!front.intake.noted().keys().any(|key| key[0] == b'w'), "what is not to be is forgotten");
+    }
+}
+
+#[tokio::test]
+async fn a_will_that_finds_no_room_is_kept_and_published_once_there_is_some() {
+    // No room for the event; and none for what is noted of it for a session.
+    for event in [true, false] {
+        let journal = HandIntake::automatic();
+        let limits = Limits { drain_timeout: Duration::from_millis(200), ..Limits::default() };
+        let front = Running::start(Arc::clone(&journal), limits).await;
+        let (mut subscriber, _) = support::sessions::stay(&front, "subscriber").await;
+        support::sessions::subscribed(&mut subscriber, "w").await;
+        let device = DEVICE.to(&front).await;
+        if event {
+            journal.set_capacity(0);
+        } else {
+            journal.set_notes_max(journal.notes_put() as u64);
+        }
+        drop(device);
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(journal.arrivals().len(), usize::from(!event));
+        // Its client comes back, and does not take back what was due.
+        journal.set_notes_max(u64::MAX);
+        let mut device = Connect { clean: false, ..DEVICE }.to(&front).await;
+        journal.set_capacity(100);
+        let delivered = subscriber.receive().await;
+        assert!(delivered.ends_with(b"gone"), "{delivered:?}");
+        device.send(&[0xE0, 0]).await;
+        device.expect_end().await;
+        sleep(Duration::from_millis(600)).await;
+        assert_eq!(told(&front), ["gone"], "event: {event}");
+        let front = start(&journal.after_a_crash(None)).await;
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!(told(&front), [""; 0], "it comes again");
+    }
+}
+
+#[tokio::test]
+async fn a_will_that_was_due_is_published_after_a_kill_though_its_client_was_back() {
+    let journal = HandIntake::automatic();
+    let limits = Limits { drain_timeout: Duration::from_millis(200), ..Limits::default() };
+    let front = Running::start(Arc::clone(&journal), limits).await;
+    let device = DEVICE.to(&front).await;
+    journal.set_capacity(0);
+    drop(device);
+    sleep(Duration::from_millis(500)).await;
+    let device = Connect { clean: false, ..DEVICE }.to(&front).await;
+    let journal = journal.after_a_crash(None);
+    drop((device, front));
+    let front = start(&journal).await;
+    front.intake.arrived(1).await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(told(&front), ["gone"], "the later one waits for its client");
 }

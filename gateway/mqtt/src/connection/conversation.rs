@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lamppost_event::{Commit, Waiting};
 use tokio::sync::watch;
+use tokio::task::consume_budget;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::{Connection, Ending, ROOM_POLL, Shared};
@@ -34,7 +35,7 @@ struct Gates {
     squeezed: bool,
     read: bool,
     deliver: bool,
-    /// It goes faster than allowed.
+    /// It goes faster than allowed, or what is retained waits for room among all that is handed out.
     pause: Option<Duration>,
     /// When the packet that it has begun has to be whole.
     late: Option<Instant>,
@@ -56,6 +57,8 @@ enum Happened {
     Readable,
     /// The journal may have room.
     Room,
+    /// A pause is over.
+    Rested,
     /// Silence, or a packet that is not finished, has lasted long enough to be looked at.
     Silence,
     /// Something that is seen by looking at everything again.
@@ -93,6 +96,8 @@ impl Connection {
         loop {
             let more = self.work()?;
             if self.get_on()? {
+                // However much is retained, others have their turn.
+                consume_budget().await;
                 continue;
             }
             let gates = self.gates();
@@ -121,6 +126,7 @@ impl Connection {
                     self.store_again()?;
                     ears.heard = Instant::now();
                 }
+                Happened::Rested => self.client.outbound.try_again(),
                 Happened::Silence => silence.as_mut().reset(self.bear(&gates, &mut ears.heard)?),
                 Happened::Other => {}
             }
@@ -165,7 +171,7 @@ impl Connection {
             squeezed,
             read,
             deliver: output_low && outbound.may_deliver(limits),
-            pause,
+            pause: pause.into_iter().chain(outbound.wants_room().then_some(ROOM_POLL)).min(),
             late: self.wire.begun().map(|begun| begun + limits.packet_timeout),
             waits_for: acks.first().into_iter().chain(outbound.waits_for(durable)).min(),
         }
@@ -194,7 +200,7 @@ impl Connection {
                 () = wait_for_room(room, stalled, shared), if stalled.is_some() => Happened::Room,
                 () = self.inflight.opened(), if gates.crowded => Happened::Other,
                 () = self.begun.opened(), if gates.squeezed => Happened::Other,
-                () = sleep(gates.pause.unwrap_or_default()), if gates.pause.is_some() => Happened::Other,
+                () = sleep(gates.pause.unwrap_or_default()), if gates.pause.is_some() => Happened::Rested,
                 () = silence, if timed => Happened::Silence,
                 else => std::future::pending().await,
             })

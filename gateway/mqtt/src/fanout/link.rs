@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::mailbox::Mailbox;
-use super::{Delivery, Seat, Shared};
+use super::{Delivery, Held, Seat, Shared};
 
 /// The router died. Its subscriptions are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +38,11 @@ impl Link {
 
     fn leave(&self, filter: &str) {
         self.shared.reseat(|seats| seats.remove(filter, |seat| Arc::ptr_eq(&seat.mailbox, &self.mailbox)));
+    }
+
+    /// Takes bytes, of all that is on its way to subscribers, for a message that comes another way. `None`: there is no room now.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<Held> {
+        self.mailbox.hold(bytes, &self.shared.pool)
     }
 
     /// The next message. Safe to cancel.

@@ -15,11 +15,38 @@ use crate::message::Message;
 const ENTRY_BYTES: usize = 2 * size_of::<Entry>();
 
 /// A message for one subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) message: Arc<Message>,
     /// The link's own number of the subscription.
     pub(crate) subscription: usize,
+    /// To be kept for as long as the message is.
+    pub(crate) held: Held,
+}
+
+/// The bytes in the pool of a message that was handed out. Dropping it gives them back: with QoS 0 when it is written, with QoS 1 when it is
+/// acknowledged.
+pub(crate) struct Held {
+    of_client: Arc<AtomicUsize>,
+    bytes: usize,
+    /// The message, where it may be others' as well.
+    carried: Option<Arc<Carried>>,
+    in_pool: usize,
+    pool: Arc<Pool>,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of_client.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.carried = None;
+        self.pool.give(self.in_pool);
+    }
 }
 
 /// Bytes of all that is on its way to subscribers.
@@ -42,6 +69,11 @@ impl Pool {
 
     pub(super) fn give(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// What is taken for a message of so many bytes: one that is larger than all of it counts as all.
+    fn fit(&self, bytes: usize) -> usize {
+        bytes.min(self.bytes_max)
     }
 
     pub(super) fn free(&self) -> usize {
@@ -79,6 +111,8 @@ struct Entry {
 pub(super) struct Mailbox {
     queue: Mutex<Queue>,
     wake: Notify,
+    /// Bytes of what was handed out of it and is held still.
+    held: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -101,16 +135,28 @@ impl Mailbox {
         if queue.ended {
             return true;
         }
-        let bytes = queue.bytes + carried.bytes;
+        let before = queue.bytes + self.held.load(Ordering::Acquire);
         let share = carried.pool.free() / 2;
-        if (!queue.entries.is_empty() && bytes > share) || !carried.pool.take(ENTRY_BYTES) {
+        if (before > 0 && before + carried.bytes > share) || !carried.pool.take(ENTRY_BYTES) {
             return false;
         }
-        queue.bytes = bytes;
+        queue.bytes += carried.bytes;
         queue.entries.push_back(Entry { carried: Arc::clone(carried), subscription });
         drop(queue);
         self.wake.notify_one();
         true
+    }
+
+    /// Takes bytes for a message of the client's that does not come through here, by the same rule. `None`: there is no room.
+    pub(super) fn hold(&self, bytes: usize, pool: &Arc<Pool>) -> Option<Held> {
+        let before = self.lock().bytes + self.held.load(Ordering::Acquire);
+        let in_pool = pool.fit(bytes);
+        if (before > 0 && before + bytes > pool.free() / 2) || !pool.take(in_pool) {
+            return None;
+        }
+        self.held.fetch_add(bytes, Ordering::AcqRel);
+        let (of_client, pool) = (Arc::clone(&self.held), Arc::clone(pool));
+        Some(Held { of_client, bytes, carried: None, in_pool, pool })
     }
 
     /// The next message. Safe to cancel.
@@ -138,8 +184,11 @@ impl Mailbox {
             let kept = queue.entries.len() * 2;
             queue.entries.shrink_to(kept);
         }
-        carried.pool.give(ENTRY_BYTES);
-        Some(Ok(Delivery { message: Arc::clone(&carried.message), subscription }))
+        self.held.fetch_add(carried.bytes, Ordering::AcqRel);
+        let (message, of_client, pool) =
+            (Arc::clone(&carried.message), Arc::clone(&self.held), Arc::clone(&carried.pool));
+        let held = Held { of_client, bytes: carried.bytes, carried: Some(carried), in_pool: ENTRY_BYTES, pool };
+        Some(Ok(Delivery { message, subscription, held }))
     }
 
     /// What is in it is delivered, and nothing more.
@@ -201,6 +250,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_handed_out_counts_until_it_is_let_go() {
+        let pool = Pool::new(10_000);
+        let mailbox = Mailbox::default();
+        let mut had = Vec::new();
+        while let Some(message) = carried(&pool, 900) {
+            if !mailbox.put(&message, 1) {
+                break;
+            }
+            had.push(mailbox.take().unwrap().unwrap());
+        }
+        // A third of all, since what it has is less than half of what is free.
+        assert_eq!(had.len(), 3, "{} are free", pool.free());
+        assert!(mailbox.hold(900, &pool).is_none());
+        had.pop();
+        assert!(mailbox.hold(900, &pool).is_some());
+        had.clear();
+        assert_eq!((pool.free(), mailbox.held.load(Ordering::Relaxed)), (10_000, 0));
+    }
+
+    #[test]
     fn a_message_for_many_counts_once_and_its_entries_each() {
         let pool = Pool::new(1_000_000);
         let mailboxes: Vec<Mailbox> = (0..100).map(|_| Mailbox::default()).collect();
@@ -215,7 +284,7 @@ mod tests {
         assert_eq!(1_000_000 - pool.free(), 10_129 + ENTRY_BYTES);
         mailboxes[0].end();
         assert!(mailboxes[0].take().is_some_and(|next| next.is_ok()), "what came before the end is delivered");
-        assert_eq!(mailboxes[0].take(), Some(Err(LinkEnded)));
+        assert!(matches!(mailboxes[0].take(), Some(Err(LinkEnded))));
         assert_eq!(pool.free(), 1_000_000);
     }
 }

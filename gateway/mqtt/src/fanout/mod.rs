@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 
 pub(crate) use link::{Link, LinkEnded};
-pub(crate) use mailbox::Delivery;
+pub(crate) use mailbox::{Delivery, Held};
 use mailbox::{Mailbox, Pool};
 
 use crate::Limits;

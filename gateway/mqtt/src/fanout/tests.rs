@@ -40,7 +40,8 @@ async fn a_delivery_names_its_subscription_and_is_what_was_published() {
     assert!(fanout.wanted());
     let published = Message { expires: Some(Monotonic(60)), retain: true, ..message("a/b", b"x") };
     fanout.publish(published.clone());
-    assert_eq!(next(&mut link).await, Delivery { message: Arc::new(published), subscription: 3 });
+    let delivery = next(&mut link).await;
+    assert_eq!((&*delivery.message, delivery.subscription), (&published, 3));
     drop(link);
     assert!(!fanout.wanted());
 }
@@ -136,7 +137,7 @@ async fn links_of_a_dead_router_end_and_new_ones_work() {
     let mut link = fanout.open();
     link.subscribe("a", 1);
     fanout.make_router_panic();
-    assert_eq!(timeout(Duration::from_secs(5), link.next()).await.unwrap(), Err(LinkEnded));
+    assert!(matches!(timeout(Duration::from_secs(5), link.next()).await.unwrap(), Err(LinkEnded)));
     let mut link = fanout.open();
     link.subscribe("a", 1);
     fanout.publish(message("a", b"x"));

@@ -1,6 +1,6 @@
 //! The book of all sessions that outlive their connections, and of the messages that wait for them; what is done to it while it is held.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use lamppost_event::{ClockQuality, Commit, DeviceId, NoteRefusal, Now};
 
+use super::absent::{Absent, Place, class};
 use super::queue::Entry;
 use super::record::{Absence, SessionRecord, encode_message, message_key, queue_key, session_key};
 use super::wills::Wills;
-use super::{Kept, Opened, Sessions, Subscription};
+use super::{Kept, Sessions, Subscription};
 use crate::codec::Qos;
 use crate::counters::add;
 use crate::filters::{Filters, filter_bytes};
@@ -29,7 +30,12 @@ const ABSENCE_RENEWED_MS: u64 = 3_600_000;
 pub(super) struct Known {
     pub(super) kept: Arc<Kept>,
     pub(super) expiry: Duration,
+    /// Changed by [`BookGuard::set_away`] alone.
     pub(super) away: Option<Absence>,
+    /// Among those that are away.
+    pub(super) place: Option<Place>,
+    /// Messages up to this number were for a session before it.
+    pub(super) since: u64,
     /// As it stands on the disk, or will with that commit.
     pub(super) recorded: Bytes,
     pub(super) written: Commit,
@@ -45,12 +51,17 @@ pub(super) struct Watch {
 pub(super) struct Waiting {
     pub(super) sessions: usize,
     pub(super) bytes: usize,
+    /// There is a note of it.
+    pub(super) noted: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Book {
-    pub(super) known: HashMap<DeviceId, Known>,
+    pub(super) known: BTreeMap<DeviceId, Known>,
+    pub(super) absent: Absent,
     pub(super) filters: Filters<Watch>,
+    /// Of all filters of all these sessions: each finds room again among those of the clients that are here.
+    pub(super) filter_bytes: usize,
     pub(super) messages: HashMap<u64, Waiting>,
     /// The number of the last message.
     pub(super) last: u64,
@@ -64,6 +75,15 @@ pub(super) struct Book {
 }
 
 impl Known {
+    /// Its client is here, and nothing of it is on the disk.
+    pub(super) fn new(kept: &Arc<Kept>, expiry: Duration, since: u64) -> Self {
+        let kept = Arc::clone(kept);
+        let mut known =
+            Self { kept, expiry, away: None, place: None, since, recorded: Bytes::new(), written: Commit(0) };
+        known.recorded = known.record(None);
+        known
+    }
+
     pub(super) fn is_over(&self, now: Now) -> bool {
         self.away.is_some_and(|away| Duration::from_millis(away.passed_ms(now)) >= self.expiry)
     }
@@ -87,7 +107,7 @@ impl Known {
 
     pub(super) fn record(&self, away: Option<Absence>) -> Bytes {
         let wishes = self.kept.lock().wishes().cloned().collect();
-        SessionRecord { expiry: self.expiry, away, wishes }.encode()
+        SessionRecord { expiry: self.expiry, away, wishes, since: self.since }.encode()
     }
 }
 
@@ -98,8 +118,37 @@ pub(super) struct BookGuard<'a> {
 }
 
 impl BookGuard<'_> {
-    pub(super) fn named(&self, which: impl Fn(&Known) -> bool) -> Vec<DeviceId> {
-        self.book.known.iter().filter(|(_, known)| which(known)).map(|(device, _)| device.clone()).collect()
+    /// The client of a session is here, or away since then.
+    pub(super) fn set_away(&mut self, device: &DeviceId, away: Option<Absence>) {
+        let now = self.sessions.clock.now();
+        let Book { known, absent, .. } = &mut *self.book;
+        let Some(known) = known.get_mut(device) else { return };
+        if let Some(place) = known.place.take() {
+            absent.take(device, place);
+            self.sessions.counters.sessions_away_now.fetch_sub(1, Ordering::Relaxed);
+        }
+        known.away = away;
+        if let Some(away) = away {
+            let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+            let since = ms(now.monotonic.0).saturating_sub(ms(away.passed_ms(now)));
+            let place = (class(known.kept.lock().queue.bytes()), since);
+            absent.put(device, place);
+            known.place = Some(place);
+            add(&self.sessions.counters.sessions_away_now, 1);
+        }
+    }
+
+    /// What waits for a session has changed, while its client is away.
+    fn place_anew(&mut self, device: &DeviceId) {
+        let Book { known, absent, .. } = &mut *self.book;
+        let Some(known) = known.get_mut(device) else { return };
+        let Some((was, since)) = known.place else { return };
+        let class = class(known.kept.lock().queue.bytes());
+        if class != was {
+            absent.take(device, (was, since));
+            absent.put(device, (class, since));
+            known.place = Some((class, since));
+        }
     }
 
     /// Puts a note, after all removals: a key that is to be removed may be the one that is put.
@@ -142,14 +191,12 @@ impl BookGuard<'_> {
 
     pub(super) fn begin(&mut self, device: &DeviceId, expiry: Duration) -> Result<(Arc<Kept>, Commit), NoteRefusal> {
         let kept = Kept::new(device.clone(), true);
-        let mut known =
-            Known { kept: Arc::clone(&kept), expiry, away: None, recorded: Bytes::new(), written: Commit(0) };
-        known.recorded = known.record(None);
+        let mut known = Known::new(&kept, expiry, 0);
         let limits = &self.sessions.limits;
         while self.book.known.len() >= limits.sessions_max
             || self.book.record_bytes + known.recorded.len() > limits.sessions_bytes_max
         {
-            if !self.end_longest_away(|_| true) {
+            if !self.end_longest_away(0) {
                 return Err(NoteRefusal::Full);
             }
         }
@@ -161,34 +208,19 @@ impl BookGuard<'_> {
         Ok((kept, commit))
     }
 
-    pub(super) fn go_on(&mut self, device: &DeviceId, expiry: Duration) -> Result<Opened, NoteRefusal> {
-        let known = self.book.known.get_mut(device).ok_or(NoteRefusal::Full)?;
-        let before = (known.expiry, known.away);
-        (known.expiry, known.away) = (expiry, None);
-        let kept = known.kept.clone();
-        match self.write(device, None) {
-            Ok(commit) => {
-                if before.1.is_some() {
-                    self.sessions.counters.sessions_away_now.fetch_sub(1, Ordering::Relaxed);
-                }
-                Ok(Opened { kept, present: true, commit })
-            }
-            Err(refusal) => {
-                if let Some(known) = self.book.known.get_mut(device) {
-                    (known.expiry, known.away) = before;
-                }
-                Err(refusal)
-            }
+    /// Ends a session; what is to be removed for it is removed with the next flush.
+    pub(super) fn end(&mut self, device: &DeviceId) {
+        if self.book.known.contains_key(device) {
+            self.end_but_for_its_note(device);
+            self.book.removals.push(session_key(device));
         }
     }
 
-    /// Ends a session; what is to be removed for it is removed with the next flush.
-    pub(super) fn end(&mut self, device: &DeviceId) {
+    /// Its note has been removed, or another session's has taken its place.
+    pub(super) fn end_but_for_its_note(&mut self, device: &DeviceId) {
+        self.set_away(device, None);
         let Some(known) = self.book.known.remove(device) else { return };
         self.sessions.counters.sessions_now.fetch_sub(1, Ordering::Relaxed);
-        if known.away.is_some() {
-            self.sessions.counters.sessions_away_now.fetch_sub(1, Ordering::Relaxed);
-        }
         self.book.record_bytes -= known.recorded.len();
         let (subscriptions, numbers) = {
             let mut subscriber = known.kept.lock();
@@ -199,16 +231,14 @@ impl BookGuard<'_> {
         };
         self.watch(&known.kept, &subscriptions);
         numbers.into_iter().for_each(|number| self.let_go(device, number));
-        self.book.removals.push(session_key(device));
         self.book.wills.session_ended(device);
     }
 
-    /// Makes room by ending the session that has been away longest, of those that will do.
-    pub(super) fn end_longest_away(&mut self, will_do: impl Fn(&Known) -> bool) -> bool {
-        let now = self.sessions.clock.now();
-        let away = self.book.known.iter().filter(|(_, known)| known.away.is_some() && will_do(known));
-        let longest = away.max_by_key(|(_, known)| known.away.map(|away| away.passed_ms(now)));
-        let Some(device) = longest.map(|(device, _)| device.clone()) else { return false };
+    /// Makes room by ending the session that has been away longest, of those that have at least so much waiting.
+    pub(super) fn end_longest_away(&mut self, bytes: usize) -> bool {
+        let Book { known, absent, .. } = &*self.book;
+        let waiting = |device: &DeviceId| known.get(device).map_or(0, |known| known.kept.lock().queue.bytes());
+        let Some(device) = absent.longest(bytes, waiting) else { return false };
         tracing::warn!(client = device.as_str(), "its session ends for want of room: it has been away longest");
         add(&self.sessions.counters.sessions_evicted, 1);
         self.end(&device);
@@ -217,6 +247,8 @@ impl BookGuard<'_> {
 
     /// Brings the filters up to date with the subscriptions of a session; `before` are those that it had.
     pub(super) fn watch(&mut self, kept: &Arc<Kept>, before: &[Subscription]) {
+        self.book.filter_bytes -= before.iter().map(|it| filter_bytes(&it.wish.filter)).sum::<usize>();
+        self.book.filter_bytes += kept.lock().wishes().map(|wish| filter_bytes(&wish.filter)).sum::<usize>();
         for subscription in before.iter().filter(|it| it.wish.qos == Qos::AtLeastOnce) {
             self.book.filters.remove(&subscription.wish.filter, |watch| Arc::ptr_eq(&watch.kept, kept));
         }
@@ -229,10 +261,10 @@ impl BookGuard<'_> {
 
     /// Whether the filters of a session, which has changed its subscriptions from `before`, find room.
     pub(super) fn has_room_for_filters(&self, kept: &Kept, before: &[Subscription]) -> bool {
-        let of = |wish: &Wish| if wish.qos == Qos::AtLeastOnce { filter_bytes(&wish.filter) } else { 0 };
+        let of = |wish: &Wish| filter_bytes(&wish.filter);
         let before: usize = before.iter().map(|subscription| of(&subscription.wish)).sum();
         let after: usize = kept.lock().wishes().map(of).sum();
-        after <= before || self.book.filters.bytes() - before + after <= self.sessions.limits.filters_bytes_max
+        after <= before || self.book.filter_bytes - before + after <= self.sessions.limits.filters_bytes_max
     }
 
     /// The sessions that are to have the message and have room for it.
@@ -262,7 +294,7 @@ impl BookGuard<'_> {
         });
         while !waiting.is_empty() && self.book.queued_bytes + message.bytes() > limits.queues_bytes_max {
             // Who has less waiting than these would have does not pay for them.
-            if !self.end_longest_away(|known| known.kept.lock().queue.bytes() >= most) {
+            if !self.end_longest_away(most) {
                 add(&counters.queue_shed, waiting.len() as u64);
                 return Vec::new();
             }
@@ -306,14 +338,16 @@ impl BookGuard<'_> {
                 duplicate: false,
                 begun: false,
                 retained_for: None,
+                held: None,
                 message,
             });
         }
         for kept in waiting {
+            self.place_anew(&kept.device);
             kept.wake.notify_one();
         }
         self.book.queued_bytes += message.bytes();
-        self.book.messages.insert(number, Waiting { sessions: waiting.len(), bytes: message.bytes() });
+        self.book.messages.insert(number, Waiting { sessions: waiting.len(), bytes: message.bytes(), noted: true });
         add(&self.sessions.counters.queued_now, 1);
         Ok(commit)
     }
@@ -323,21 +357,51 @@ impl BookGuard<'_> {
         self.book.removals.push(message_key(number));
         for kept in queued_for {
             kept.lock().queue.withdraw(number);
+            self.place_anew(&kept.device);
             self.book.removals.push(queue_key(&kept.device, number));
         }
     }
 
+    /// A retained message is handed out to a session, and waits for its acknowledgement: it counts as what waits for sessions, without a note.
+    /// Gives its number; `None`: there is no room now.
+    pub(super) fn put_retained(&mut self, kept: &Kept, bytes: usize) -> Option<u64> {
+        let bytes_max = self.sessions.limits.queues_bytes_max;
+        // One that is larger than all of it counts as all.
+        let bytes = bytes.min(bytes_max);
+        let waiting = kept.lock().queue.bytes();
+        // Less than for live messages, so that there is room for those; nobody has less than one message.
+        let share = (bytes_max.saturating_sub(self.book.queued_bytes) / 2).min(self.sessions.limits.queue_bytes_max);
+        if waiting > 0 && waiting + bytes > share {
+            return None;
+        }
+        while self.book.queued_bytes + bytes > bytes_max {
+            if !self.end_longest_away(waiting + bytes) {
+                return None;
+            }
+        }
+        self.book.last += 1;
+        let number = self.book.last;
+        self.book.queued_bytes += bytes;
+        self.book.messages.insert(number, Waiting { sessions: 1, bytes, noted: false });
+        add(&self.sessions.counters.queued_now, 1);
+        Some(number)
+    }
+
     /// A message waits no longer for a session.
     pub(super) fn let_go(&mut self, device: &DeviceId, number: u64) {
-        self.book.removals.push(queue_key(device, number));
         let Some(waiting) = self.book.messages.get_mut(&number) else { return };
         waiting.sessions = waiting.sessions.saturating_sub(1);
-        if waiting.sessions == 0 {
-            let bytes = waiting.bytes;
+        let (over, noted, bytes) = (waiting.sessions == 0, waiting.noted, waiting.bytes);
+        if noted {
+            self.book.removals.push(queue_key(device, number));
+        }
+        if over {
             self.book.messages.remove(&number);
             self.book.queued_bytes -= bytes;
-            self.book.removals.push(message_key(number));
             self.sessions.counters.queued_now.fetch_sub(1, Ordering::Relaxed);
+        }
+        if over && noted {
+            self.book.removals.push(message_key(number));
         }
     }
 }

@@ -13,7 +13,10 @@
 //!
 //! After a kill a message that was acknowledged within the last seconds may be sent once more: QoS 1 allows that.
 
+mod absent;
+mod backlog;
 mod book;
+mod opening;
 mod queue;
 mod record;
 mod restore;
@@ -22,6 +25,7 @@ mod subscriber;
 mod tests;
 mod wills;
 
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,9 +34,11 @@ use lamppost_event::{Clock, ClockQuality, Commit, DeviceId, NoteRefusal, Notes};
 
 use crate::Limits;
 use crate::codec::Qos;
-use crate::counters::{Counters, add};
+use crate::counters::Counters;
 use crate::message::Message;
+pub(crate) use backlog::HandOut;
 use book::{Book, BookGuard};
+pub(crate) use opening::Opened;
 use record::Absence;
 pub(crate) use record::WillRecord;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -42,13 +48,8 @@ pub(crate) use restore::Restored;
 pub(crate) use subscriber::{Aliases, Kept, Subscriber, Subscription, Way};
 pub(crate) use wills::{Fate, RestoredWill};
 
-/// A session begins or goes on.
-pub(crate) struct Opened {
-    pub(crate) kept: Arc<Kept>,
-    pub(crate) present: bool,
-    /// To be on disk before it is told.
-    pub(crate) commit: Option<Commit>,
-}
+/// Sessions that are looked at before others have their turn.
+const TIDIED_AT_ONCE: usize = 256;
 
 /// See the module.
 pub(crate) struct Sessions {
@@ -71,46 +72,6 @@ impl Sessions {
         self.watched.load(Ordering::Acquire) > 0
     }
 
-    /// A client is here. `clean`: it wants none of what was; `expiry`: for how long its session is to be remembered; `may_have`: whether
-    /// it may (still) subscribe to a filter; a session with one that it may not ends.
-    ///
-    /// # Errors
-    /// [`NoteRefusal`]: a new session can't be remembered now.
-    pub(crate) fn open(
-        &self,
-        device: &DeviceId,
-        clean: bool,
-        expiry: Duration,
-        may_have: &dyn Fn(&str) -> bool,
-    ) -> Result<Opened, NoteRefusal> {
-        let now = self.clock.now();
-        let mut book = self.lock();
-        let mut commit = None;
-        if let Some(known) = book.book.known.get(device) {
-            // A publisher that begins anew each time has nothing to be forgotten.
-            let blank = known.kept.lock().is_blank() && known.expiry == expiry;
-            let allowed = known.kept.lock().wishes().all(|wish| may_have(&wish.filter));
-            if known.is_over(now) || !allowed || (clean && !blank) {
-                book.end(device);
-                commit = book.flush()?;
-            }
-        }
-        if book.book.known.contains_key(device) {
-            let mut opened = book.go_on(device, expiry)?;
-            opened.present &= !clean;
-            book.book.wills.client_came(device, opened.present);
-            return Ok(opened);
-        }
-        let opened = if expiry.is_zero() {
-            Opened { kept: Kept::new(device.clone(), false), present: false, commit }
-        } else {
-            let (kept, commit) = book.begin(device, expiry)?;
-            Opened { kept, present: false, commit: Some(commit) }
-        };
-        book.book.wills.client_came(device, false);
-        Ok(opened)
-    }
-
     /// The client is gone. Without a remembered session this does nothing.
     pub(crate) fn leave(&self, kept: &Kept, expiry: Duration) {
         let mut book = self.lock();
@@ -120,10 +81,9 @@ impl Sessions {
             book.end(&kept.device);
             return;
         }
-        known.away = Some(Absence::begun(self.clock.now()));
-        add(&self.counters.sessions_away_now, 1);
-        if known.expiry != expiry {
-            known.expiry = expiry;
+        let changed = std::mem::replace(&mut known.expiry, expiry) != expiry;
+        book.set_away(&kept.device, Some(Absence::begun(self.clock.now())));
+        if changed {
             // Without room now, it is written with the next change.
             drop(book.write(&kept.device, None));
         }
@@ -187,25 +147,52 @@ impl Sessions {
         }
     }
 
-    /// Ends sessions that are over, notes long absences, and writes what is to be removed.
+    /// Whether a retained message may be handed out to a remembered session, and wait for its acknowledgement there: its number. `None`:
+    /// there is no room now.
+    pub(crate) fn put_retained(&self, kept: &Kept, bytes: usize) -> Option<u64> {
+        self.lock().put_retained(kept, bytes)
+    }
+
+    /// Ends sessions that are over, notes long absences, and writes what is to be removed. Nobody waits for more than a few hundred of them.
     pub(crate) fn tidy(&self) {
-        let now = self.clock.now();
-        let mut book = self.lock();
-        let over: Vec<DeviceId> = book.named(|known| known.is_over(now));
-        over.iter().for_each(|device| book.end(device));
-        for device in book.named(|known| known.is_to_be_noted_away(now)) {
-            let Some(known) = book.book.known.get_mut(&device) else { continue };
-            let before = known.away;
-            if before.is_some_and(|away| away.since.quality == ClockQuality::Unset) {
-                known.away = before.map(|away| away.as_of(now));
+        let mut after = None;
+        loop {
+            let mut book = self.lock();
+            after = self.tidy_some(&mut book, after);
+            if after.is_none() {
+                break;
             }
-            let away = known.away;
+        }
+        if let Err(refusal) = self.lock().flush() {
+            tracing::debug!(%refusal, "what is over is removed later");
+        }
+    }
+
+    /// Returns after which to go on.
+    fn tidy_some(&self, book: &mut BookGuard<'_>, after: Option<DeviceId>) -> Option<DeviceId> {
+        let now = self.clock.now();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        let (mut over, mut to_note) = (Vec::new(), Vec::new());
+        for (device, known) in book.book.known.range((from, Bound::Unbounded)).take(TIDIED_AT_ONCE) {
+            last = Some(device.clone());
+            if known.is_over(now) {
+                over.push(device.clone());
+            } else if known.is_to_be_noted_away(now) {
+                to_note.push(device.clone());
+            }
+        }
+        over.iter().for_each(|device| book.end(device));
+        for device in to_note {
+            let mut away = book.book.known.get(&device).and_then(|known| known.away);
+            if away.is_some_and(|away| away.since.quality == ClockQuality::Unset) {
+                away = away.map(|away| away.as_of(now));
+                book.set_away(&device, away);
+            }
             if book.write(&device, away).is_err() {
                 break;
             }
         }
-        if let Err(refusal) = book.flush() {
-            tracing::debug!(%refusal, "what is over is removed later");
-        }
+        last
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lamppost_event::Commit;
 
+use crate::fanout::Held;
 use crate::message::Message;
 
 /// A message for one session.
@@ -22,6 +23,9 @@ pub(crate) struct Entry {
     pub(crate) begun: bool,
     /// It was retained, and is sent for a subscription with this id.
     pub(crate) retained_for: Option<Option<u32>>,
+    /// Its bytes among all that is handed out, where the session ends with its connection.
+    #[expect(dead_code, reason = "what it holds is given back when it is dropped")]
+    pub(crate) held: Option<Held>,
     pub(crate) message: Arc<Message>,
 }
 
@@ -34,6 +38,8 @@ pub(crate) struct Queue {
     entries: VecDeque<Entry>,
     sent: usize,
     bytes: usize,
+    /// Of these the retained ones, and theirs.
+    retained: (usize, usize),
     last_packet_id: u16,
     /// Those of all entries.
     packet_ids: HashSet<u16>,
@@ -48,9 +54,27 @@ impl Queue {
         self.bytes
     }
 
+    /// How many are not retained, and their bytes: what is retained takes no room from those.
+    pub(crate) fn live(&self) -> (usize, usize) {
+        (self.entries.len() - self.retained.0, self.bytes - self.retained.1)
+    }
+
+    fn put_in(&mut self, entry: &Entry) {
+        self.bytes += entry.message.bytes();
+        self.packet_ids.insert(entry.packet_id);
+        if entry.retained_for.is_some() {
+            self.retained = (self.retained.0 + 1, self.retained.1 + entry.message.bytes());
+        }
+    }
+
     /// How many wait for their PUBACK.
     pub(crate) fn in_flight(&self) -> usize {
         self.sent
+    }
+
+    /// How many are to be sent that were not begun.
+    pub(crate) fn unsent(&self) -> usize {
+        self.entries.iter().skip(self.sent).filter(|entry| !entry.begun).count()
     }
 
     /// The next one to send.
@@ -75,6 +99,9 @@ impl Queue {
 
     fn took_out(&mut self, entry: &Entry) {
         self.bytes -= entry.message.bytes();
+        if entry.retained_for.is_some() {
+            self.retained = (self.retained.0 - 1, self.retained.1 - entry.message.bytes());
+        }
         self.packet_ids.remove(&entry.packet_id);
         if self.entries.is_empty() {
             // A client without messages keeps no room.
@@ -84,16 +111,14 @@ impl Queue {
 
     /// Behind all others.
     pub(crate) fn push(&mut self, entry: Entry) {
-        self.bytes += entry.message.bytes();
+        self.put_in(&entry);
         self.last_packet_id = entry.packet_id;
-        self.packet_ids.insert(entry.packet_id);
         self.entries.push_back(entry);
     }
 
     /// In front of all that is to be sent.
     pub(crate) fn push_next(&mut self, entry: Entry) {
-        self.bytes += entry.message.bytes();
-        self.packet_ids.insert(entry.packet_id);
+        self.put_in(&entry);
         self.entries.insert(self.sent, entry);
     }
 
@@ -164,7 +189,16 @@ mod tests {
         };
         let packet_id = queue.free_packet_id();
         let (commit, message) = (Commit(1), Arc::new(message));
-        Entry { number: Some(number), packet_id, commit, duplicate: false, begun: false, retained_for: None, message }
+        Entry {
+            number: Some(number),
+            packet_id,
+            commit,
+            duplicate: false,
+            begun: false,
+            retained_for: None,
+            held: None,
+            message,
+        }
     }
 
     #[test]

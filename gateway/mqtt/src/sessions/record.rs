@@ -5,11 +5,13 @@
 //! s client id                             a session: version:u8 expiry_s:u32 away:u8 [stamp [before_ms:u64]]
 //!                                           away: 0 not noted, 1 since the stamp, 2 and for so long before it
 //!                                           count:u16, each: length:u16 filter options:u8 subscription id:u32 (0: none)
+//!                                           [since:u64]: messages up to this number were for a session before it
 //! m number:u64 (big-endian)               a message that waits for sessions
 //! q length:u8 client id number:u64 (BE)   packet id:u16: the message waits for this session
 //! r topic                                 a retained message
-//! w client id 0:u8 number:u64 (BE)        a will: delay_s:u32 2:u8 flags:u8 [silence_s:u32] [expiry_s:u32], a message
-//!                                           flags: 1 its client is here, and may be silent for so long (0: for ever), 2 expires
+//! w client id 0:u8 number:u64 (BE)        a will: delay_s:u32 2:u8 flags:u8 [silence_s:u32] [expiry_s:u32] [length:u16 user], a message
+//!                                           flags: 1 its client is here, and may be silent for so long (0: for ever), 2 expires,
+//!                                           4 its client was let in as this user; delay_s 0 and not 1: it is due
 //! w client id                             as before 1.0: delay_s:u32, a message: a will that waits for its delay
 //!
 //! message = version:u8 flags:u8 [stamp left_ms:u64] length:u8 publisher length:u16 topic length:u32 properties payload
@@ -40,6 +42,8 @@ pub(super) struct SessionRecord {
     /// Since when its client is away, where that was noted.
     pub(super) away: Option<Absence>,
     pub(super) wishes: Vec<Wish>,
+    /// The last message that may have waited for a session of this client before this one; 0: none has.
+    pub(super) since: u64,
 }
 
 /// How long a client has been away, on a machine whose clock may never be set: what can't be told from stamps is added up.
@@ -146,6 +150,9 @@ impl SessionRecord {
             out.put_u8(qos | flags | wish.retain_handling << 4);
             out.put_u32_le(wish.subscription_id.unwrap_or(0));
         }
+        if self.since > 0 {
+            out.put_u64_le(self.since);
+        }
         out.freeze()
     }
 
@@ -176,7 +183,8 @@ impl SessionRecord {
                 subscription_id,
             });
         }
-        Some(Self { expiry, away, wishes })
+        let since = if bytes.is_empty() { 0 } else { bytes.try_get_u64_le().ok()? };
+        Some(Self { expiry, away, wishes, since })
     }
 }
 
@@ -237,6 +245,8 @@ pub(crate) struct WillRecord {
     pub(crate) silence_s: Option<u32>,
     /// Message Expiry Interval, from its publication on.
     pub(crate) expiry_s: Option<u32>,
+    /// The name that its client was let in by: the rules may speak of it.
+    pub(crate) user: Option<Box<str>>,
     pub(crate) message: Message,
 }
 
@@ -247,8 +257,15 @@ impl WillRecord {
         let mut out = BytesMut::with_capacity(14 + self.message.bytes());
         out.put_u32_le(self.delay_s);
         out.put_u8(WILL_VERSION);
-        out.put_u8(u8::from(self.silence_s.is_some()) | u8::from(self.expiry_s.is_some()) << 1);
+        // A user name is an MQTT string, or a client id.
+        let user = self.user.as_deref().and_then(|user| Some((u16::try_from(user.len()).ok()?, user)));
+        let flags = u8::from(self.silence_s.is_some()) | u8::from(self.expiry_s.is_some()) << 1;
+        out.put_u8(flags | u8::from(user.is_some()) << 2);
         self.silence_s.into_iter().chain(self.expiry_s).for_each(|seconds| out.put_u32_le(seconds));
+        if let Some((length, user)) = user {
+            out.put_u16_le(length);
+            out.put_slice(user.as_bytes());
+        }
         put_message(&self.message, now, &mut out);
         out.freeze()
     }
@@ -257,12 +274,19 @@ impl WillRecord {
         let mut bytes = bytes.clone();
         let delay_s = bytes.try_get_u32_le().ok()?;
         if bytes.first() != Some(&WILL_VERSION) {
-            return Some(Self { delay_s, silence_s: None, expiry_s: None, message: decode_message(&bytes, now)? });
+            let message = decode_message(&bytes, now)?;
+            return Some(Self { delay_s, silence_s: None, expiry_s: None, user: None, message });
         }
         let flags = bytes.try_get_u16_le().ok()? >> 8;
         let mut seconds = |flag| if flags & flag == 0 { Some(None) } else { bytes.try_get_u32_le().ok().map(Some) };
         let (silence_s, expiry_s) = (seconds(1)?, seconds(2)?);
-        Some(Self { delay_s, silence_s, expiry_s, message: decode_message(&bytes, now)? })
+        let user = if flags & 4 == 0 {
+            None
+        } else {
+            let length = usize::from(bytes.try_get_u16_le().ok()?);
+            Some(std::str::from_utf8(&take(&mut bytes, length)?).ok()?.into())
+        };
+        Some(Self { delay_s, silence_s, expiry_s, user, message: decode_message(&bytes, now)? })
     }
 }
 

@@ -19,7 +19,7 @@ fn record() -> SessionRecord {
         retain_handling: 2,
         subscription_id: Some(5),
     };
-    SessionRecord { expiry: Duration::from_secs(600), away: None, wishes: vec![wish] }
+    SessionRecord { expiry: Duration::from_secs(600), away: None, wishes: vec![wish], since: 0 }
 }
 
 fn message() -> Message {
@@ -39,12 +39,15 @@ fn a_session_has_these_bytes() {
     let bytes = record().encode();
     assert_eq!(&bytes[..], b"\x01\x58\x02\0\0\0\x01\0\x05\0cmd/+\x25\x05\0\0\0");
     assert_eq!(SessionRecord::decode(&bytes), Some(record()));
-    let away = SessionRecord { away: Some(Absence::begun(NOW)), expiry: Duration::MAX, wishes: Vec::new() };
+    let away = SessionRecord { away: Some(Absence::begun(NOW)), expiry: Duration::MAX, wishes: Vec::new(), since: 0 };
     assert_eq!(SessionRecord::decode(&away.encode()), Some(away.clone()));
     let for_long = Some(Absence { since: NOW, before_ms: 3_600_000 });
     let away = SessionRecord { away: for_long, ..away };
     assert_eq!(away.encode().len(), 8 + 25 + 8);
     assert_eq!(SessionRecord::decode(&away.encode()), Some(away));
+    let successor = SessionRecord { since: 258, ..record() };
+    assert_eq!(&successor.encode()[bytes.len()..], b"\x02\x01\0\0\0\0\0\0");
+    assert_eq!(SessionRecord::decode(&successor.encode()), Some(successor));
     assert_eq!(SessionRecord::decode(&Bytes::from_static(b"\x02\0\0\0\0\0\0\0")), None, "a newer version");
 }
 
@@ -63,7 +66,7 @@ fn a_message_has_these_bytes_and_its_expiry_goes_on_over_a_restart() {
 
 #[test]
 fn a_will_has_these_bytes_and_those_of_before_are_read() {
-    let gone = WillRecord { delay_s: 30, silence_s: None, expiry_s: None, message: message() };
+    let gone = WillRecord { delay_s: 30, silence_s: None, expiry_s: None, user: None, message: message() };
     let bytes = gone.encode(NOW);
     assert_eq!(&bytes[..], b"\x1e\0\0\0\x02\0\x01\x03\x02d1\x03\0a/b\x02\0\0\0\x01\x01on");
     assert_eq!(WillRecord::decode(&bytes, NOW), Some(gone.clone()));
@@ -71,6 +74,10 @@ fn a_will_has_these_bytes_and_those_of_before_are_read() {
     let bytes = here.encode(NOW);
     assert_eq!(&bytes[..14], b"\x1e\0\0\0\x02\x03\x5a\0\0\0\x07\0\0\0");
     assert_eq!(WillRecord::decode(&bytes, NOW), Some(here));
+    let of_a_user = WillRecord { user: Some("anna".into()), ..gone.clone() };
+    let bytes = of_a_user.encode(NOW);
+    assert_eq!(&bytes[..14], b"\x1e\0\0\0\x02\x04\x04\0anna\x01\x03");
+    assert_eq!(WillRecord::decode(&bytes, NOW), Some(of_a_user));
     let before = [&b"\x1e\0\0\0"[..], &encode_message(&message(), NOW)].concat();
     assert_eq!(WillRecord::decode(&before.into(), NOW), Some(gone));
 }

@@ -42,7 +42,6 @@ impl Sessions {
         let wills = wills::read(&mut book, &*notes, now)?;
         let found = book.known.len() as u64;
         add(&counters.sessions_now, found);
-        add(&counters.sessions_away_now, found);
         add(&counters.queued_now, book.messages.len() as u64);
         if found > 0 {
             tracing::info!(sessions = found, messages = book.messages.len(), "sessions go on after the restart");
@@ -54,9 +53,10 @@ impl Sessions {
 
     fn watch_all(&self) {
         let mut book = self.lock();
-        let all: Vec<Arc<Kept>> = book.book.known.values().map(|known| Arc::clone(&known.kept)).collect();
-        for kept in all {
+        let all: Vec<_> = book.book.known.values().map(|known| (Arc::clone(&known.kept), known.away)).collect();
+        for (kept, away) in all {
             book.watch(&kept, &[]);
+            book.set_away(&kept.device, away);
         }
         self.watched.store(book.book.filters.count(), Ordering::Release);
     }
@@ -78,8 +78,10 @@ fn read_sessions(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<(), Not
         }
         book.record_bytes += value.len();
         let away = Some(record.away.map_or(Absence::begun(now), |away| away.found(now)));
-        book.known
-            .insert(device, Known { kept, expiry: record.expiry, away, recorded: value.clone(), written: Commit(0) });
+        // Messages that were handed out without a note had numbers as well.
+        book.last = book.last.max(record.since);
+        let known = Known { away, recorded: value.clone(), ..Known::new(&kept, record.expiry, record.since) };
+        book.known.insert(device, known);
     })
 }
 
@@ -109,13 +111,15 @@ fn read_queues(
 ) -> Result<(), NotesUnreadable> {
     notes.visit(b"q", &mut |key, value| {
         let queued = read_queue_key(key).and_then(|(device, number)| {
-            let (kept, message) = (&book.known.get(&device)?.kept, messages.get(&number)?);
-            Some((Arc::clone(kept), number, Arc::clone(message), read_packet_id(value)?))
+            let (known, message) = (book.known.get(&device)?, messages.get(&number)?);
+            let packet_id = read_packet_id(value).filter(|_| number > known.since)?;
+            Some((Arc::clone(&known.kept), number, Arc::clone(message), packet_id))
         });
         let Some((kept, number, message, packet_id)) = queued else {
             return book.removals.push(key.to_vec());
         };
-        let waiting = book.messages.entry(number).or_insert(Waiting { sessions: 0, bytes: message.bytes() });
+        let waiting =
+            book.messages.entry(number).or_insert(Waiting { sessions: 0, bytes: message.bytes(), noted: true });
         if waiting.sessions == 0 {
             book.queued_bytes += message.bytes();
         }
@@ -129,6 +133,7 @@ fn read_queues(
             duplicate: true,
             begun: false,
             retained_for: None,
+            held: None,
             message,
         });
     })?;

@@ -7,9 +7,10 @@ use bytes::BytesMut;
 use lamppost_event::{Address, Commit, DeviceId, Monotonic};
 use tokio::sync::Notify;
 
+use super::backlog::Backlogs;
 use super::queue::{Entry, Queue};
 use crate::codec::{self, Outgoing, Qos, Version};
-use crate::fanout::Delivery;
+use crate::fanout::{Delivery, Held};
 use crate::message::Message;
 use crate::outbound::Reception;
 use crate::session::Wish;
@@ -41,6 +42,7 @@ pub(crate) struct Subscriber {
     pub(crate) subscriptions: Vec<Subscription>,
     numbers: usize,
     pub(crate) queue: Queue,
+    pub(crate) backlogs: Backlogs,
 }
 
 impl Kept {
@@ -51,6 +53,7 @@ impl Kept {
             subscriptions: Vec::new(),
             numbers: 0,
             queue: Queue::default(),
+            backlogs: Backlogs::default(),
         };
         Arc::new(Self { device, durable, wake: Notify::new(), subscriber: Mutex::new(subscriber) })
     }
@@ -102,7 +105,7 @@ struct Manner<'a> {
 }
 
 impl Way<'_> {
-    fn is_clear(&self) -> bool {
+    pub(super) fn is_clear(&self) -> bool {
         self.out.len() < self.out_bytes_max
     }
 
@@ -152,62 +155,51 @@ impl Subscriber {
     }
 
     pub(super) fn has_room(&self, bytes: usize, limits: &Limits) -> bool {
-        self.queue.len() < limits.queue_messages_max && self.queue.bytes() + bytes <= limits.queue_bytes_max
+        let (messages, waiting) = self.queue.live();
+        messages < limits.queue_messages_max && waiting + bytes <= limits.queue_bytes_max
+    }
+
+    /// Whether it is the turn of what is retained: behind what waited before its subscription, and before all else.
+    pub(super) fn is_backlogs_turn(&self) -> bool {
+        self.backlogs.come_before(self.queue.next())
     }
 
     /// The commit that what is to be sent next goes with, if the disk has not got it yet.
     pub(crate) fn waits_for(&self, durable: Commit) -> Option<Commit> {
-        self.queue.next().map(|entry| entry.commit).filter(|commit| *commit > durable)
+        let first = if self.is_backlogs_turn() {
+            self.backlogs.first().map(|backlog| backlog.not_before)
+        } else {
+            self.queue.next().map(|entry| entry.commit)
+        };
+        first.filter(|commit| *commit > durable)
     }
 
-    /// Whether the next message may be sent.
+    /// Whether the next message may be sent, or looked for.
     pub(crate) fn can_send(&self, durable: Commit, window: usize) -> bool {
         let in_flight = self.queue.in_flight();
+        if self.is_backlogs_turn() {
+            return self.backlogs.may_go_on(durable, in_flight < window);
+        }
         let may =
             |entry: &Entry| entry.commit <= durable && (entry.message.qos == Qos::AtMostOnce || in_flight < window);
         self.queue.next().is_some_and(may)
     }
 
-    /// Whether a message of the router's may be sent before anything that waits here.
+    /// Whether a message of the router's may be sent before anything that waits here. With QoS 0 it overtakes what waits with QoS 1 for a
+    /// remembered session, but nothing that is retained.
     pub(crate) fn is_free(&self, window: usize, limits: &Limits) -> bool {
-        let room = self.queue.bytes() < limits.queue_bytes_max;
-        self.queue.next().is_none() && self.queue.in_flight() < window && room
-    }
-
-    /// Queues a retained message for a new subscription, to be sent once `commit` is on disk. `false`: there is no room.
-    pub(crate) fn push_retained(
-        &mut self,
-        wish: &Wish,
-        message: Arc<Message>,
-        commit: Commit,
-        limits: &Limits,
-    ) -> bool {
-        // Who subscribes again and again and does not read makes no more wait than this.
-        let bytes_max = limits.queue_bytes_max.saturating_add(limits.retained_bytes_max);
-        if self.queue.bytes() + message.bytes() > bytes_max || !self.queue.has_packet_ids() {
+        if !self.backlogs.is_empty() {
             return false;
         }
-        let packet_id = self.queue.free_packet_id();
-        let retained_for = Some(wish.subscription_id);
-        let message =
-            if message.qos <= wish.qos { message } else { Arc::new(Message { qos: wish.qos, ..(*message).clone() }) };
-        self.queue.push(Entry {
-            number: None,
-            packet_id,
-            commit,
-            duplicate: false,
-            begun: false,
-            retained_for,
-            message,
-        });
-        true
+        let room = self.queue.bytes() < limits.queue_bytes_max;
+        self.durable || (self.queue.next().is_none() && self.queue.in_flight() < window && room)
     }
 
     /// Writes what waits, as far as it is on disk and the client takes it. Returns how many were delivered, and adds the numbers of
     /// those that are done with to `done`.
     pub(crate) fn send(&mut self, durable: Commit, way: &mut Way<'_>, done: &mut Vec<u64>) -> u64 {
         let mut delivered = 0;
-        while way.is_clear() {
+        while way.is_clear() && !self.is_backlogs_turn() {
             let Some(entry) = self.queue.next().filter(|entry| entry.commit <= durable) else { break };
             let at_least_once = entry.message.qos == Qos::AtLeastOnce;
             if at_least_once && self.queue.in_flight() >= way.reception.window {
@@ -216,6 +208,9 @@ impl Subscriber {
             // What was begun is brought to its end (MQTT 5.0, section 3.3.2.3.3).
             let over = entry.message.is_expired(way.now) && !entry.begun;
             let written = !over && self.write(entry, way);
+            if !entry.begun {
+                self.backlogs.one_was_sent();
+            }
             delivered += u64::from(written);
             if written && at_least_once {
                 self.queue.mark_sent();
@@ -224,6 +219,37 @@ impl Subscriber {
             }
         }
         delivered
+    }
+
+    /// Writes a retained message for a subscription, where it is to be acknowledged under this number. `false`: the client takes none
+    /// of this size.
+    pub(super) fn send_retained(
+        &mut self,
+        wish: &Wish,
+        message: Arc<Message>,
+        (number, held): (Option<u64>, Option<Held>),
+        way: &mut Way<'_>,
+    ) -> bool {
+        let qos = message.qos.min(wish.qos);
+        let packet_id = if qos == Qos::AtMostOnce { 0 } else { self.queue.free_packet_id() };
+        let subscription_ids = wish.subscription_id.as_slice();
+        let written = way.write(&message, &Manner { qos, packet_id, duplicate: false, retain: true, subscription_ids });
+        if written && qos == Qos::AtLeastOnce {
+            let retained_for = Some(wish.subscription_id);
+            let commit = Commit(0);
+            self.queue.push_next(Entry {
+                number,
+                packet_id,
+                commit,
+                duplicate: false,
+                begun: false,
+                retained_for,
+                held,
+                message,
+            });
+            self.queue.mark_sent();
+        }
+        written
     }
 
     fn write(&self, entry: &Entry, way: &mut Way<'_>) -> bool {
@@ -253,7 +279,7 @@ impl Subscriber {
 
     /// Writes a message of the router's, if it is for this client and not queued for it. Returns whether it was.
     pub(crate) fn deliver(&mut self, delivery: Delivery, way: &mut Way<'_>) -> bool {
-        let Delivery { message, subscription } = delivery;
+        let Delivery { message, subscription, held } = delivery;
         if message.is_expired(way.now) || self.is_queued(&message) {
             return false;
         }
@@ -273,6 +299,7 @@ impl Subscriber {
                 duplicate: false,
                 begun: false,
                 retained_for: None,
+                held: Some(held),
                 message,
             });
             self.queue.mark_sent();

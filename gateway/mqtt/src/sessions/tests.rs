@@ -1,10 +1,11 @@
 use bytes::{Bytes, BytesMut};
 use lamppost_event::{Address, Monotonic};
 
+use super::queue::Entry;
 use super::*;
 use crate::codec::Version;
 use crate::outbound::Reception;
-use crate::session::Wish;
+use crate::retained::Upto;
 
 const NOW: Monotonic = Monotonic(1_000);
 
@@ -20,23 +21,23 @@ fn message(topic: &str, bytes: usize) -> Arc<Message> {
     })
 }
 
-fn wish(filter: &str) -> Wish {
-    Wish {
-        filter: filter.into(),
-        qos: Qos::AtLeastOnce,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: 0,
-        subscription_id: None,
-    }
-}
-
 fn waiting(messages: &[Arc<Message>]) -> Arc<Kept> {
     let kept = Kept::new(DeviceId::new("d").unwrap(), true);
+    let mut subscriber = kept.lock();
     for message in messages {
-        let pushed = kept.lock().push_retained(&wish("#"), Arc::clone(message), Commit(1), &Limits::default());
-        assert!(pushed);
+        let (packet_id, message) = (subscriber.queue.free_packet_id(), Arc::clone(message));
+        subscriber.queue.push(Entry {
+            number: None,
+            packet_id,
+            commit: Commit(1),
+            duplicate: false,
+            begun: false,
+            retained_for: Some(None),
+            held: None,
+            message,
+        });
     }
+    drop(subscriber);
     kept
 }
 
@@ -97,4 +98,27 @@ fn what_is_larger_than_the_client_takes_is_left_out_and_done_with() {
     // The alias of the one that was left out was not told: the topic is.
     assert_eq!(out[2..5], [0, 1, b'a']);
     assert_eq!(kept.lock().queue.len(), 1);
+}
+
+#[test]
+fn what_is_retained_is_sent_behind_what_waited_and_before_what_came_later() {
+    let kept = waiting(&[message("before", 0), message("before", 0)]);
+    let mut subscriber = kept.lock();
+    subscriber.begin_backlog(1, Commit(0), Upto::on_disk_with(Commit(0)));
+    subscriber.begin_backlog(1, Commit(0), Upto::on_disk_with(Commit(0)));
+    let mut turns = Vec::new();
+    for _ in 0..3 {
+        turns.push(subscriber.is_backlogs_turn());
+        subscriber.queue.mark_sent();
+        subscriber.backlogs.one_was_sent();
+        if subscriber.queue.next().is_none() {
+            break;
+        }
+    }
+    assert_eq!(turns, [false, false]);
+    assert!(subscriber.is_backlogs_turn() && subscriber.can_send(Commit(0), 10));
+    // What was sent comes again first.
+    subscriber.queue.send_again();
+    assert!(!subscriber.is_backlogs_turn());
+    assert!(!subscriber.is_free(10, &Limits::default()), "nothing of the router's overtakes it");
 }

@@ -45,6 +45,8 @@ pub(super) struct Wills {
 pub(crate) struct RestoredWill {
     pub(crate) device: DeviceId,
     pub(crate) number: u64,
+    /// Its time had come before the gateway ended: it waits for nobody.
+    pub(crate) due: bool,
     pub(crate) record: WillRecord,
 }
 
@@ -126,7 +128,8 @@ pub(super) fn read(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<Vec<R
             return book.removals.push(key.to_vec());
         };
         book.wills.last = book.wills.last.max(number);
-        wills.push(RestoredWill { device, number, record });
+        let due = record.silence_s.is_none() && record.delay_s == 0;
+        wills.push(RestoredWill { device, number, due, record });
     })?;
     for will in &mut wills {
         // The session of a will that waits is over: then it is due at once.

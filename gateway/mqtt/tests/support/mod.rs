@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod certificates;
 pub mod raw;
+pub mod sessions;
 pub mod v5;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,220 @@
+//! What is retained under the filters of new subscriptions, and is still to be sent: a place in the order of the topics, never a copy. The
+//! content is looked up when there is room for it, one message at a time.
+//!
+//! - **Invariant:** a subscription costs one place, however much is retained; a client has no more places than subscriptions.
+//! - **Invariant:** it takes no room from live messages, and none of those that came after the subscription overtakes it.
+//! - **Invariant:** of each topic at most one message comes: what was retained when the client subscribed. What was retained anew since then
+//!   went to it as a live message, and is not sent again behind newer ones.
+
+use std::collections::VecDeque;
+
+use lamppost_event::{Address, Commit};
+
+use super::queue::Entry;
+use super::subscriber::Way;
+use super::{Kept, Subscriber};
+use crate::codec::Qos;
+use crate::connection::Shared;
+use crate::counters::add;
+use crate::fanout::Link;
+use crate::retained::{Found, Step, Upto};
+use crate::session::Wish;
+
+/// What is to be sent for one subscription.
+#[derive(Debug, Clone)]
+pub(crate) struct Backlog {
+    /// Of the subscription.
+    pub(crate) number: usize,
+    /// Not to be begun before this is on disk.
+    pub(crate) not_before: Commit,
+    /// What was retained when it was subscribed to.
+    pub(crate) upto: Upto,
+    /// The last topic that is done with.
+    after: Option<Address>,
+    /// Messages that waited before it, and are sent before it.
+    ahead: usize,
+}
+
+/// Why the first one does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Halt {
+    #[default]
+    None,
+    /// The client has as much unacknowledged as it takes.
+    Window,
+    /// All clients together have.
+    Room,
+}
+
+/// So often it is asked for room for a message by a client that holds nothing itself, four times a second. Then it is left out, and counted,
+/// since what is live waits behind it.
+const ROOM_TRIES_MAX: u32 = 12;
+
+/// Those of one session, in the order of its subscribing.
+#[derive(Debug, Default)]
+pub(crate) struct Backlogs {
+    waiting: VecDeque<Backlog>,
+    halt: Halt,
+    /// How often there was no room.
+    tries: u32,
+}
+
+impl Backlogs {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn first(&self) -> Option<&Backlog> {
+        self.waiting.front()
+    }
+
+    /// A subscription brings what is retained; one that it brought before and is not sent yet begins anew.
+    fn begin(&mut self, number: usize, not_before: Commit, upto: Upto, ahead: usize) {
+        self.waiting.retain(|backlog| backlog.number != number);
+        self.waiting.push_back(Backlog { number, not_before, upto, after: None, ahead });
+    }
+
+    /// Whether what is retained is sent before what waits next.
+    pub(super) fn come_before(&self, next: Option<&Entry>) -> bool {
+        let Some(first) = self.waiting.front() else { return false };
+        // What was begun comes to its end first.
+        next.is_none_or(|next| !next.begun && first.ahead == 0)
+    }
+
+    pub(super) fn may_go_on(&self, durable: Commit, window: bool) -> bool {
+        let ready = self.waiting.front().is_some_and(|first| first.not_before <= durable);
+        ready
+            && match self.halt {
+                Halt::None => true,
+                Halt::Window => window,
+                Halt::Room => false,
+            }
+    }
+
+    /// One that waited was sent.
+    pub(super) fn one_was_sent(&mut self) {
+        self.waiting.iter_mut().for_each(|backlog| backlog.ahead = backlog.ahead.saturating_sub(1));
+    }
+
+    /// There may be room now.
+    pub(crate) fn try_again(&mut self) {
+        self.halt = Halt::None;
+    }
+
+    /// Whether the first one waits for room among all clients.
+    pub(crate) fn wants_room(&self) -> bool {
+        self.halt == Halt::Room && !self.is_empty()
+    }
+
+    fn done_with(&mut self, topic: Address) {
+        (self.halt, self.tries) = (Halt::None, 0);
+        if let Some(first) = self.waiting.front_mut() {
+            first.after = Some(topic);
+        }
+    }
+
+    fn end_first(&mut self) {
+        self.halt = Halt::None;
+        self.waiting.pop_front();
+        if self.waiting.is_empty() {
+            // Nearly all clients have none.
+            self.waiting = VecDeque::new();
+        }
+    }
+}
+
+impl Subscriber {
+    /// A subscription brings what is retained.
+    pub(crate) fn begin_backlog(&mut self, number: usize, not_before: Commit, upto: Upto) {
+        let ahead = self.queue.unsent();
+        self.backlogs.begin(number, not_before, upto, ahead);
+    }
+
+    /// The backlog whose turn it is, and what is subscribed to.
+    fn turn(&mut self, durable: Commit, window: usize) -> Option<(Backlog, Wish)> {
+        while self.is_backlogs_turn() && self.can_send(durable, window) {
+            let backlog = self.backlogs.first()?.clone();
+            match self.subscriptions.iter().find(|it| it.number == backlog.number) {
+                Some(subscription) => return Some((backlog, subscription.wish.clone())),
+                // Unsubscribed from meanwhile.
+                None => self.backlogs.end_first(),
+            }
+        }
+        None
+    }
+}
+
+/// The way of one message that is retained to one client.
+pub(crate) struct HandOut<'a> {
+    pub(crate) kept: &'a Kept,
+    pub(crate) link: Option<&'a Link>,
+    pub(crate) shared: &'a Shared,
+    pub(crate) durable: Commit,
+}
+
+impl HandOut<'_> {
+    /// Writes the next message that is retained, or looks at the next topics. Returns whether it has got on, and how many it has written.
+    pub(crate) fn one(&self, way: &mut Way<'_>) -> (bool, u64) {
+        if !way.is_clear() {
+            return (false, 0);
+        }
+        let Some((backlog, wish)) = self.kept.lock().turn(self.durable, way.reception.window) else {
+            return (false, 0);
+        };
+        match self.shared.retained.next(&wish.filter, backlog.after.as_ref(), backlog.upto, self.durable) {
+            Step::End => self.kept.lock().backlogs.end_first(),
+            Step::Looked(topic) => self.kept.lock().backlogs.done_with(topic),
+            Step::Found(found) => return self.hand_out(found, &wish, way),
+        }
+        (true, 0)
+    }
+
+    fn hand_out(&self, Found { message }: Found, wish: &Wish, way: &mut Way<'_>) -> (bool, u64) {
+        let topic = message.topic.clone();
+        let mut subscriber = self.kept.lock();
+        if wish.no_local && message.publisher == self.kept.device {
+            subscriber.backlogs.done_with(topic);
+            return (true, 0);
+        }
+        let mut counted = (None, None);
+        if message.qos.min(wish.qos) == Qos::AtLeastOnce {
+            if subscriber.queue.in_flight() >= way.reception.window || !subscriber.queue.has_packet_ids() {
+                subscriber.backlogs.halt = Halt::Window;
+                return (false, 0);
+            }
+            // The book is locked before a session, never behind it.
+            drop(subscriber);
+            counted = self.count(message.bytes());
+            subscriber = self.kept.lock();
+            if counted.0.is_none() && counted.1.is_none() {
+                subscriber.backlogs.halt = Halt::Room;
+                if subscriber.queue.in_flight() == 0 {
+                    subscriber.backlogs.tries += 1;
+                }
+                if subscriber.backlogs.tries > ROOM_TRIES_MAX {
+                    subscriber.backlogs.done_with(topic);
+                    add(&self.shared.counters.queue_shed, 1);
+                    return (true, 0);
+                }
+                return (false, 0);
+            }
+        }
+        let number = counted.0;
+        let written = subscriber.send_retained(wish, message, counted, way);
+        subscriber.backlogs.done_with(topic);
+        drop(subscriber);
+        if !written {
+            self.shared.sessions.done(self.kept, number.as_slice());
+        }
+        (true, u64::from(written))
+    }
+
+    /// Counts what waits for an acknowledgement: of a remembered session as what waits for it, else as what is on its way.
+    fn count(&self, bytes: usize) -> (Option<u64>, Option<crate::fanout::Held>) {
+        if self.kept.durable {
+            (self.shared.sessions.put_retained(self.kept, bytes), None)
+        } else {
+            (None, self.link.and_then(|link| link.hold(bytes)))
+        }
+    }
+}

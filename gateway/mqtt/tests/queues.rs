@@ -1,0 +1,168 @@
+//! The QoS 1 messages that wait for a session: in order, once, on disk before they are promised, and within bounds.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use lamppost_mqtt::Limits;
+use support::raw::{Raw, connect_v5, packet, publish_v4, publish_v5, text};
+use support::sessions::{EXPIRY_60_S, again, retained, start, stay, subscribed, tell};
+use support::{HandIntake, Running};
+
+#[tokio::test]
+async fn a_puback_waits_until_the_message_is_queued_and_retained_on_disk() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "a").await;
+    drop(device);
+    let before = journal.notes_put() as u64;
+    journal.by_hand_from_now();
+    let mut operator = Raw::v4(front.address, "operator").await;
+    operator.send(&retained(publish_v4("a", 1, b"x"))).await;
+    // The event, the retained message, the message, and that it waits for the pump.
+    for commit in before + 1..before + 4 {
+        operator.expect_silence().await;
+        journal.release(commit);
+    }
+    operator.expect_silence().await;
+    assert_eq!(journal.notes_put() as u64, before + 3);
+    journal.release(before + 4);
+    assert_eq!(operator.receive().await, [0x40, 2, 0, 1]);
+}
+
+#[tokio::test]
+async fn what_expires_while_its_client_is_away_is_never_delivered() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "a").await;
+    drop(device);
+    let mut operator = Raw::v5(front.address, "operator").await;
+    for (packet_id, expiry) in [(1, 10), (2, 100)] {
+        operator.send(&publish_v5("a", packet_id, &[2, 0, 0, 0, expiry], &[expiry])).await;
+        operator.receive().await;
+    }
+    journal.advance(20_000);
+    let (mut device, _) = stay(&front, "pump").await;
+    assert_eq!(device.receive().await, publish_v4("a", 2, &[100]));
+    device.expect_silence().await;
+    assert_eq!(front.counters.queued_now.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_keeps_the_first_and_takes_no_more() {
+    let journal = HandIntake::automatic();
+    let limits = Limits { queue_messages_max: 3, ..Limits::default() };
+    let front = Running::start(Arc::clone(&journal), limits).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "a").await;
+    drop(device);
+    let mut operator = Raw::v4(front.address, "operator").await;
+    for number in 1..=5 {
+        tell(&mut operator, "a", &[number]).await;
+    }
+    assert_eq!(front.counters.queue_shed.load(Relaxed), 2);
+    assert_eq!(front.counters.queued_now.load(Relaxed), 3);
+    let (mut device, _) = stay(&front, "pump").await;
+    for number in 1..=3 {
+        assert_eq!(device.receive().await, publish_v4("a", number.into(), &[number]));
+    }
+    device.expect_silence().await;
+}
+
+#[tokio::test]
+async fn bytes_of_all_queues_are_bounded_and_of_those_with_as_much_the_longest_away_pays() {
+    let journal = HandIntake::automatic();
+    let limits = Limits { queues_bytes_max: 3_000, ..Limits::default() };
+    let front = Running::start(Arc::clone(&journal), limits).await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    for (client, topic) in [("first", "1"), ("second", "2")] {
+        let (mut device, _) = stay(&front, client).await;
+        subscribed(&mut device, topic).await;
+        device.send(&[0xE0, 0]).await;
+        device.expect_end().await;
+        journal.advance(1_000);
+    }
+    for topic in ["1", "1", "2"] {
+        tell(&mut operator, topic, &[0; 1_000]).await;
+    }
+    assert!(stay(&front, "second").await.1);
+    assert!(!stay(&front, "first").await.1);
+    assert_eq!(front.counters.queued_now.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_two_sessions_wait_for_is_kept_once_and_until_both_have_it() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let (mut here, _) = stay(&front, "here").await;
+    subscribed(&mut here, "a/+").await;
+    let (mut away, _) = stay(&front, "away").await;
+    subscribed(&mut away, "#").await;
+    drop(away);
+    let mut operator = Raw::v4(front.address, "operator").await;
+    tell(&mut operator, "a/b", &[7; 1_000]).await;
+    let kept = |journal: &HandIntake| journal.noted().values().filter(|value| value.len() > 900).count();
+    assert_eq!(kept(&journal), 1);
+    assert_eq!(here.receive().await[0], 0x32);
+    here.send(&[0x40, 2, 0, 1]).await;
+    here.send(&[0xE0, 0]).await;
+    here.expect_end().await;
+    // What is over is removed at the latest now.
+    front.stop().await;
+    let journal = journal.after_a_crash(None);
+    assert_eq!(kept(&journal), 1);
+    let front = start(&journal).await;
+    let (mut here, present) = stay(&front, "here").await;
+    assert!(present);
+    here.expect_silence().await;
+    let (mut away, _) = stay(&front, "away").await;
+    assert_eq!(away.receive().await[0], 0x3A);
+    away.send(&[0x40, 2, 0, 1]).await;
+    away.send(&[0xE0, 0]).await;
+    away.expect_end().await;
+    front.stop().await;
+    assert_eq!(kept(&journal), 0);
+}
+
+#[tokio::test]
+async fn overlapping_subscriptions_of_a_session_bring_one_copy_with_all_their_ids() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let mut device = Raw::open(front.address).await;
+    device.send(&connect_v5("d", true, &EXPIRY_60_S)).await;
+    device.receive().await;
+    for (packet_id, filter) in [(1, "a/#"), (2, "a/b")] {
+        let body = [&[0, packet_id, 2, 11, packet_id][..], &text(filter), &[1]].concat();
+        device.send(&packet(0x82, &body)).await;
+        device.receive().await;
+    }
+    let mut operator = Raw::v4(front.address, "operator").await;
+    tell(&mut operator, "a/b", b"x").await;
+    assert_eq!(device.receive().await, publish_v5("a/b", 1, &[11, 1, 11, 2], b"x"));
+    device.expect_silence().await;
+}
+
+#[tokio::test]
+async fn a_long_queue_arrives_whole_through_a_small_bound_of_outgoing_bytes() {
+    let journal = HandIntake::automatic();
+    let limits = Limits { outgoing_bytes_max: 4_000, ..Limits::default() };
+    let front = Running::start(Arc::clone(&journal), limits).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "a").await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    for number in 1..=50 {
+        tell(&mut operator, "a", &[number; 4_000]).await;
+        assert_eq!(device.receive().await[0], 0x32);
+    }
+    drop(device);
+    let before = front.counters.bytes_out.load(Relaxed);
+    let (mut device, _) = stay(&front, "pump").await;
+    for number in 1..=50 {
+        let expected = again(publish_v4("a", number.into(), &[number; 4_000]));
+        assert_eq!(device.receive().await, expected);
+    }
+    assert!(front.counters.bytes_out.load(Relaxed) > before + 200_000);
+}
