@@ -1,5 +1,7 @@
 //! Sessions over the end of the gateway: what was promised was on disk. What waits for them is in `queues`, what is retained in `retained`.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+
 mod support;
 
 use std::sync::Arc;
@@ -300,4 +302,31 @@ async fn a_session_that_a_refused_connect_had_begun_is_none() {
     journal.release(u64::MAX);
     let (_device, present) = stay(&front, "pump").await;
     assert!(!present);
+}
+
+#[tokio::test]
+async fn what_waited_for_the_session_before_a_clean_start_does_not_come_back_with_a_crash() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "a").await;
+    device.send(&[0xE0, 0]).await;
+    device.expect_end().await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    tell(&mut operator, "a", b"missed").await;
+    let before = journal.commits();
+    journal.by_hand_from_now();
+    let mut device = Raw::open(front.address).await;
+    device.send(&connect_v5("pump", true, &EXPIRY_60_S)).await;
+    device.expect_silence().await;
+    // The new session is on disk, and what is removed of the one before is not.
+    journal.release(before + 1);
+    assert_eq!(device.receive().await[2..4], [0, 0]);
+    let journal = journal.after_a_crash(None);
+    assert!(journal.noted().keys().any(|key| key[0] == b'q'));
+    journal.release(u64::MAX);
+    let front = start(&journal).await;
+    let (mut device, present) = stay(&front, "pump").await;
+    assert!(present);
+    device.expect_silence().await;
 }

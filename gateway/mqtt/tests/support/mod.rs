@@ -117,6 +117,11 @@ impl HandIntake {
         self.state.send_modify(|state| state.notes_max = notes);
     }
 
+    /// How many commits there are, durable or not.
+    pub fn commits(&self) -> u64 {
+        self.state.borrow().commits
+    }
+
     /// How many notes were put, removals among them.
     pub fn notes_put(&self) -> usize {
         self.notes.lock().unwrap().len()
