@@ -3,18 +3,19 @@
 //! Nothing here waits but [`Stream::readable`] and [`Stream::writable`]; what TLS has to say by itself (handshake, alerts,
 //! keys) goes out with the next [`Stream::flush`].
 
+mod secured;
 mod tls;
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{BufMut, BytesMut};
-use rustls::ServerConnection;
+use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 
+use secured::Secured;
 pub use tls::{Tls, TlsError, TlsFiles};
 
 /// Plain bytes that are handed to TLS at once, so that no more than about that is kept in it.
@@ -23,12 +24,12 @@ const TLS_WRITE_BYTES: usize = 16 * 1024;
 pub(crate) struct Stream {
     tcp: TcpStream,
     /// Boxed, so that a plain connection does not pay for it.
-    tls: Option<Box<ServerConnection>>,
+    tls: Option<Box<Secured>>,
 }
 
 impl Stream {
     pub(crate) fn new(tcp: TcpStream, tls: Option<&Tls>) -> Result<Self, rustls::Error> {
-        let tls = tls.map(Tls::accept).transpose()?.map(Box::new);
+        let tls = tls.map(Tls::accept).transpose()?.map(|tls| Box::new(Secured::new(tls)));
         Ok(Self { tcp, tls })
     }
 
@@ -48,11 +49,9 @@ impl Stream {
             while !self.flush()? {
                 self.writable().await?;
             }
-            if self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking()) {
-                break;
-            }
             self.readable().await?;
-            match self.read_tls() {
+            let Some(tls) = &mut self.tls else { break };
+            match tls.read(&mut self.tcp) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -63,66 +62,34 @@ impl Stream {
                 }
             }
         }
-        match self.take_plain(into) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => self.flush().map(drop),
+        if let Some(tls) = &mut self.tls {
+            tls.take_plain(into);
         }
+        self.flush().map(drop)
     }
 
     /// The client's own certificate, which was verified.
     pub(crate) fn certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.tls.as_ref()?.peer_certificates()?.first()
+        self.tls.as_ref()?.certificate()
     }
 
     /// Reads what is there, up to about `bytes_max`. `Ok(0)`: the peer is gone. `WouldBlock`: nothing is there.
     pub(crate) fn read(&mut self, into: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
-        if self.tls.is_none() {
+        let Some(tls) = &mut self.tls else {
             into.reserve(bytes_max);
             return read_now(&mut self.tcp, into);
-        }
-        let mut count = 0;
+        };
+        let mut count = tls.take_plain(into);
         while count < bytes_max {
-            match self.read_tls() {
+            match tls.read(&mut self.tcp) {
                 Ok(0) => break,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && count > 0 => return Ok(count),
-                Err(error) => return Err(error),
-            }
-            match self.take_plain(into) {
-                Ok(0) => break,
-                Ok(taken) => count += taken,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) => count += tls.take_plain(into),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && count > 0 => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(count)
-    }
-
-    /// Takes what the socket has. `Ok(0)`: the peer is gone.
-    fn read_tls(&mut self) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else { return Ok(0) };
-        let count = tls.read_tls(&mut Socket(&self.tcp))?;
-        tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        Ok(count)
-    }
-
-    /// Takes what was decrypted. `Ok(0)`: the peer said that this was all.
-    fn take_plain(&mut self, into: &mut BytesMut) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else { return Ok(0) };
-        let mut reader = tls.reader();
-        let mut taken = 0;
-        let mut piece = [0; 4096];
-        loop {
-            match reader.read(&mut piece) {
-                Ok(0) => return Ok(taken),
-                Ok(count) => {
-                    into.put_slice(piece.get(..count).unwrap_or_default());
-                    taken += count;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && taken > 0 => return Ok(taken),
-                Err(error) => return Err(error),
-            }
-        }
+        // What came with the peer's last word.
+        Ok(count + tls.take_plain(into))
     }
 
     /// Writes as much of `bytes` as is taken now. `WouldBlock`: none is.
@@ -131,33 +98,25 @@ impl Stream {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let Some(tls) = &mut self.tls else { return self.tcp.try_write(bytes) };
-        let taken = tls.writer().write(bytes.get(..TLS_WRITE_BYTES).unwrap_or(bytes))?;
+        let taken = tls.write(bytes)?;
         self.flush()?;
         Ok(taken)
     }
 
     /// Writes what TLS still has to send. Returns whether it has nothing left.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
-        let Some(tls) = &mut self.tls else { return Ok(true) };
-        while tls.wants_write() {
-            match tls.write_tls(&mut Socket(&self.tcp)) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
+        self.tls.as_mut().map_or(Ok(true), |tls| tls.flush(&self.tcp))
     }
 
     /// Whether there is something that waits to be sent.
     pub(crate) fn has_unsent(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+        self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
     }
 
     /// Ends our side.
     pub(crate) async fn shutdown(&mut self) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
+            tls.end()?;
             self.flush()?;
         }
         self.tcp.shutdown().await
@@ -177,25 +136,6 @@ fn read_now(tcp: &mut TcpStream, into: &mut BytesMut) -> io::Result<usize> {
     match read.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-    }
-}
-
-/// The socket as rustls wants it: what can't be done now is `WouldBlock`.
-struct Socket<'a>(&'a TcpStream);
-
-impl Read for Socket<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(into)
-    }
-}
-
-impl Write for Socket<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
 #[expect(clippy::duplicate_mod, reason = "the front's tests have it as well")]
@@ -63,4 +63,58 @@ async fn the_end_of_tls_is_the_end_of_the_stream() {
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         }
     }
+}
+
+#[tokio::test]
+async fn after_an_error_and_after_our_end_tls_is_asked_for_nothing_more() {
+    for broken in [true, false] {
+        let (mut stream, client) = pair().await;
+        let (mut tcp, _) = client.into_inner();
+        // A record that nobody encrypted.
+        tcp.write_all(&[0x17, 3, 3, 0, 20]).await.unwrap();
+        tcp.write_all(&[7; 20]).await.unwrap();
+        if !broken {
+            stream.shutdown().await.unwrap();
+        }
+        let read = loop {
+            stream.readable().await.unwrap();
+            match stream.read(&mut BytesMut::new(), 1_000) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => break read.map_err(|error| error.kind()),
+            }
+        };
+        assert_eq!(read, if broken { Err(io::ErrorKind::InvalidData) } else { Ok(0) });
+        assert_eq!(stream.read(&mut BytesMut::new(), 1_000).unwrap(), 0);
+        assert_eq!(stream.has_unsent(), broken, "the alert");
+        assert!(stream.flush().unwrap());
+        assert_eq!(stream.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        stream.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_has_no_buffers_and_a_record_in_pieces_is_put_together() {
+    let (mut stream, mut client) = pair().await;
+    let sent: Vec<u8> = (0..60_000_u32).map(|number| number as u8).collect();
+    let expected = sent.clone();
+    let writing = tokio::spawn(async move {
+        client.write_all(&sent).await.unwrap();
+        client.flush().await.unwrap();
+        client
+    });
+    let mut came = BytesMut::new();
+    while came.len() < 60_000 {
+        stream.readable().await.unwrap();
+        match stream.read(&mut came, 1_000) {
+            Ok(count) => assert!(count > 0),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    assert!(came == expected[..]);
+    let mut client = writing.await.unwrap();
+    assert_eq!(stream.write(&came[..100]).unwrap(), 100);
+    let mut answer = [0; 100];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer[..], expected[..100]);
+    assert_eq!(stream.tls.as_ref().unwrap().buffered(), 0);
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection, WebPkiClientVerifier};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
@@ -99,10 +99,8 @@ impl Tls {
         self.expires_unix_s
     }
 
-    pub(super) fn accept(&self) -> Result<ServerConnection, rustls::Error> {
-        let mut connection = ServerConnection::new(Arc::clone(&self.config))?;
-        connection.set_buffer_limit(Some(super::TLS_WRITE_BYTES));
-        Ok(connection)
+    pub(super) fn accept(&self) -> Result<UnbufferedServerConnection, rustls::Error> {
+        UnbufferedServerConnection::new(Arc::clone(&self.config))
     }
 }
 
