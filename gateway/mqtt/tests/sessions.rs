@@ -1,7 +1,5 @@
 //! Sessions over the end of the gateway: what was promised was on disk. What waits for them is in `queues`, what is retained in `retained`.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
-
 mod support;
 
 use std::sync::Arc;
