@@ -178,8 +178,9 @@ impl HandOut<'_> {
         }
         let mut counted = (None, None);
         if message.qos.min(wish.qos) == Qos::AtLeastOnce {
-            if subscriber.queue.in_flight() >= way.reception.window || !subscriber.queue.has_packet_ids() {
-                subscriber.backlogs.halt = Halt::Window;
+            let window = subscriber.queue.in_flight() < way.reception.window;
+            if !window || !subscriber.queue.has_packet_ids() {
+                subscriber.backlogs.halt = if window { Halt::Room } else { Halt::Window };
                 return (false, 0);
             }
             // The book is locked before a session, never behind it.
