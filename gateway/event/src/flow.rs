@@ -53,6 +53,13 @@ pub trait Intake: Send + Sync + 'static {
     /// [`Refusal`]; the arrival comes back where it can be offered again.
     fn offer(&self, arrival: Arrival) -> Result<Commit, Refusal>;
 
+    /// Takes what its source could not decode: stored as a dead letter with `reason`, whatever the routes say. Otherwise as
+    /// [`Self::offer`].
+    ///
+    /// # Errors
+    /// [`Refusal`]; the arrival comes back where it can be offered again.
+    fn offer_dead(&self, arrival: Arrival, reason: &str) -> Result<Commit, Refusal>;
+
     /// Completes when there may be room again after [`Refusal::Full`], or the journal has stopped.
     fn room(&self) -> Waiting<'_, ()>;
 

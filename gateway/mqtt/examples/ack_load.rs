@@ -62,6 +62,10 @@ impl Intake for Simulated {
         Ok(commit)
     }
 
+    fn offer_dead(&self, arrival: Arrival, _reason: &str) -> Result<Commit, Refusal> {
+        self.offer(arrival)
+    }
+
     fn room(&self) -> Waiting<'_, ()> {
         Box::pin(std::future::ready(()))
     }

@@ -128,6 +128,10 @@ impl Intake for Nowhere {
         Ok(Commit(0))
     }
 
+    fn offer_dead(&self, arrival: Arrival, _reason: &str) -> Result<Commit, Refusal> {
+        self.offer(arrival)
+    }
+
     fn room(&self) -> Waiting<'_, ()> {
         Box::pin(std::future::ready(()))
     }

@@ -184,6 +184,13 @@ impl Routes {
         finish(arrival, now, place, None)
     }
 
+    /// The place of what its source could not decode: a dead letter that says why.
+    #[must_use]
+    pub fn bury(&self, arrival: Arrival, reason: &str, now: Now) -> Routed {
+        let place = Place::by_device(&self.dead_letters, &arrival);
+        finish(arrival, now, place, Some(bounded(reason.to_owned())))
+    }
+
     /// All topics known now: the configured ones, those that rules name, the default, the dead letters, and those that
     /// templates made; by name.
     #[must_use]

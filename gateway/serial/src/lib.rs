@@ -1,4 +1,4 @@
-//! Serial sources: nodes that speak the link (`lamppost-wire`) over a serial port.
+//! Serial sources: nodes that speak the link (`lamppost-wire`) over a serial port, devices that write [lines](LinesSource).
 //!
 //! ```text
 //! port ── bytes ──► GatewaySession ── reading ──► Intake::offer ──► journal
@@ -10,15 +10,23 @@
 //! time and nothing else: it is counted, said once, and opened again with growing pauses.
 
 mod ages;
+mod attend;
 mod conversation;
 mod decimal;
+mod lines;
+mod number;
 mod orders;
 mod port;
 mod roster;
 mod status;
+mod tty;
 mod watch;
 
+pub use attend::PortStatus;
 pub use lamppost_wire::{Command, MeasureIndex, Refusal};
+pub use lines::{Field, FieldFrom, FieldKind, LineFormat, LinesOptions, LinesSource, LinesStatus, Pointer};
+pub use number::{Factor, NumberError};
 pub use orders::{CommandError, NodeOrders};
 pub use port::{LinkOptions, LinkSource};
 pub use status::{ConnectedNode, Count, LinkStatus};
+pub use tty::{Parity, PortSettings};

@@ -1,9 +1,8 @@
-//! The port: opened, read, written, closed on any trouble and opened again.
+//! The link on a port: what is read goes to the conversation, what it says is written.
 
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +11,12 @@ use lamppost_wire::FRAME_BYTES_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{sleep, timeout};
-use tokio_serial::{SerialPortBuilderExt, SerialStream};
-use tracing::{info, warn};
+use tokio_serial::SerialStream;
 
+use crate::attend::{PortError, Speech, attend};
 use crate::conversation::{Conversation, ConversationError, Remembered};
 use crate::orders::Request;
+use crate::tty::PortSettings;
 use crate::watch::Unset;
 use crate::{LinkStatus, NodeOrders};
 
@@ -59,8 +59,7 @@ impl Default for LinkOptions {
 /// A serial port with a node at its other end.
 pub struct LinkSource {
     name: Arc<str>,
-    path: PathBuf,
-    baud: u32,
+    settings: PortSettings,
     intake: Arc<dyn Intake>,
     options: LinkOptions,
     status: Arc<LinkStatus>,
@@ -69,31 +68,20 @@ pub struct LinkSource {
     requests: Mutex<mpsc::Receiver<Request>>,
 }
 
-/// Why a port was closed.
-#[derive(Debug, thiserror::Error)]
-enum PortError {
-    #[error("can't open {path} at {baud} baud: {error}")]
-    Open { path: PathBuf, baud: u32, error: tokio_serial::Error },
-    #[error("{path} hung up")]
-    HungUp { path: PathBuf },
-    #[error("reading {path}: {error}")]
-    Read { path: PathBuf, error: io::Error },
-    #[error("writing {path}: {error}")]
-    Write { path: PathBuf, error: io::Error },
-    #[error("{path}: {error}")]
-    Conversation { path: PathBuf, error: ConversationError },
-}
-
 impl LinkSource {
     /// A source called `name` in logs, on the port at `path` (best one of `/dev/serial/by-id`, which names the device
     /// and not the order of plugging in), 8 data bits, no parity, 1 stop bit.
     #[must_use]
     pub fn new(name: &str, path: impl Into<PathBuf>, baud: u32, intake: Arc<dyn Intake>, options: LinkOptions) -> Self {
+        let settings = PortSettings {
+            reopen_pause_min: options.reopen_pause_min,
+            reopen_pause_max: options.reopen_pause_max,
+            ..PortSettings::new(path, baud)
+        };
         let (orders, requests) = mpsc::channel(1);
         Self {
             name: name.into(),
-            path: path.into(),
-            baud,
+            settings,
             intake,
             options,
             status: Arc::default(),
@@ -124,7 +112,7 @@ impl LinkSource {
     /// The port's path.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.settings.path()
     }
 
     /// Speaks the link until `shutdown` completes. A port that is absent, wrong or hangs up is opened again, with pauses
@@ -133,81 +121,23 @@ impl LinkSource {
     /// # Errors
     /// [`JournalStopped`]: nothing can be stored any more, so nothing is read.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), JournalStopped> {
-        let mut shutdown = pin!(shutdown);
-        let mut pause = self.options.reopen_pause_min;
-        let mut remembered = Remembered::default();
-        let mut requests = self.requests.lock().await;
-        loop {
-            let mut understood = false;
-            let error = match self.open() {
-                Err(error) => {
-                    self.status.open_errors.add(1);
-                    error
-                }
-                Ok(port) => {
-                    let mut conversation = self.converse(std::mem::take(&mut remembered));
-                    let outcome = tokio::select! {
-                        error = self.talk(port, &mut conversation, &mut requests) => Some(error),
-                        () = &mut shutdown => None,
-                    };
-                    understood = conversation.has_understood();
-                    remembered = conversation.into_remembered();
-                    self.status.set_node(None);
-                    match outcome {
-                        None => return Ok(()),
-                        Some(PortError::Conversation { error: ConversationError::Stopped(stopped), .. }) => {
-                            return Err(stopped);
-                        }
-                        Some(error) => {
-                            self.status.hang_ups.add(1);
-                            error
-                        }
-                    }
-                }
-            };
-            if self.status.set_error(&error.to_string()) || understood {
-                warn!(link = &*self.name, %error, "the port is closed and will be opened again");
-            }
-            pause = if understood { self.options.reopen_pause_min } else { pause };
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = &mut shutdown => return Ok(()),
-            }
-            pause = pause.saturating_mul(2).min(self.options.reopen_pause_max);
-        }
+        let requests = &mut *self.requests.lock().await;
+        let mut speech = Linking { source: self, remembered: Remembered::default(), requests, understood: false };
+        attend(&self.name, &self.settings, &self.status.port, &mut speech, shutdown).await
     }
 
-    fn open(&self) -> Result<SerialStream, PortError> {
-        let path = self.path.to_string_lossy();
-        // Exclusive: two programs on one line would each take half of every frame.
-        let port = tokio_serial::new(path, self.baud)
-            .open_native_async()
-            .and_then(|mut port| port.set_exclusive(true).map(|()| port))
-            .map_err(|error| PortError::Open { path: self.path.clone(), baud: self.baud, error })?;
-        self.status.opens.add(1);
-        info!(link = &*self.name, path = %self.path.display(), baud = self.baud, "the port is open");
-        Ok(port)
+    fn broken(&self, error: ConversationError) -> PortError {
+        match error {
+            ConversationError::Stopped(stopped) => PortError::Stopped(stopped),
+            error @ ConversationError::Reading(_) => {
+                PortError::Spoken { path: self.settings.path.clone(), reason: error.to_string() }
+            }
+        }
     }
 
     fn converse(&self, remembered: Remembered) -> Conversation {
         let (intake, status, clock) = (Arc::clone(&self.intake), Arc::clone(&self.status), Arc::clone(&self.clock));
         Conversation::new(Arc::clone(&self.name), intake, self.options, status, clock, remembered)
-    }
-
-    /// Returns only when it can't go on. The port is closed then: a descriptor still held would make the device come
-    /// back under another name.
-    async fn talk(
-        &self,
-        mut port: SerialStream,
-        conversation: &mut Conversation,
-        requests: &mut mpsc::Receiver<Request>,
-    ) -> PortError {
-        let mut unread = Vec::with_capacity(READ_BYTES_MAX);
-        loop {
-            if let Err(error) = self.step(&mut port, conversation, &mut unread, requests).await {
-                return error;
-            }
-        }
     }
 
     /// Hears what was read, says what there is to say, then waits for whatever comes next.
@@ -218,8 +148,8 @@ impl LinkSource {
         unread: &mut Vec<u8>,
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), PortError> {
-        let broken = |error| PortError::Conversation { path: self.path.clone(), error };
-        let durable = self.intake.durable().map_err(|stopped| broken(stopped.into()))?;
+        let broken = |error| self.broken(error);
+        let durable = self.intake.durable()?;
         conversation.settle(durable);
         let mut rest = &unread[..];
         let heard = conversation.receive(&mut rest);
@@ -231,14 +161,14 @@ impl LinkSource {
         let full = conversation.is_full();
         tokio::select! {
             read = port.read_buf(unread), if unread.is_empty() && !full => match read {
-                Ok(0) => return Err(PortError::HungUp { path: self.path.clone() }),
-                Ok(bytes) => self.status.bytes.add(bytes as u64),
-                Err(error) => return Err(PortError::Read { path: self.path.clone(), error }),
+                Ok(0) => return Err(PortError::HungUp { path: self.settings.path.clone() }),
+                Ok(bytes) => self.status.port.bytes.add(bytes as u64),
+                Err(error) => return Err(PortError::Read { path: self.settings.path.clone(), error }),
             },
             Some(request) = requests.recv() => conversation.order(request),
             () = self.intake.room(), if full => conversation.retry().map_err(broken)?,
             settled = self.intake.durable_after(durable), if conversation.waits_for_durable() => {
-                settled.map_err(|stopped| broken(stopped.into()))?;
+                settled?;
             }
             // What waits may be an alarm, for which there can be room while there is none for all.
             () = sleep(TICK) => if full {
@@ -255,8 +185,40 @@ impl LinkSource {
             let Some(bytes) = frame.get(..length).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
             let written = timeout(WRITE_PATIENCE, port.write_all(bytes)).await;
             let written = written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            written.map_err(|error| PortError::Write { path: self.path.clone(), error })?;
+            written.map_err(|error| PortError::Write { path: self.settings.path.clone(), error })?;
         }
+    }
+}
+
+/// The link on an open port. What was offered before a hang-up is waited for after it.
+struct Linking<'a> {
+    source: &'a LinkSource,
+    remembered: Remembered,
+    requests: &'a mut mpsc::Receiver<Request>,
+    understood: bool,
+}
+
+impl Speech for Linking<'_> {
+    async fn speak(&mut self, mut port: SerialStream) -> PortError {
+        self.understood = false;
+        let mut conversation = self.source.converse(std::mem::take(&mut self.remembered));
+        let mut unread = Vec::with_capacity(READ_BYTES_MAX);
+        loop {
+            let step = self.source.step(&mut port, &mut conversation, &mut unread, self.requests).await;
+            self.understood = conversation.has_understood();
+            if let Err(error) = step {
+                self.remembered = conversation.into_remembered();
+                return error;
+            }
+        }
+    }
+
+    fn understood(&self) -> bool {
+        self.understood
+    }
+
+    fn closed(&mut self) {
+        self.source.status.set_node(None);
     }
 }
 

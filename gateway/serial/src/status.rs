@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use lamppost_wire::{GatewayCounters, LinkCounters};
 
+use crate::PortStatus;
+
 /// A count that only grows.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -41,14 +43,8 @@ pub struct ConnectedNode {
 /// Everything counted since the source was made.
 #[derive(Debug, Default)]
 pub struct LinkStatus {
-    /// Times that the port was opened.
-    pub opens: Count,
-    /// Times that it could not be.
-    pub open_errors: Count,
-    /// Times that an open port hung up or failed.
-    pub hang_ups: Count,
-    /// Bytes read.
-    pub bytes: Count,
+    /// The port's own.
+    pub port: PortStatus,
     /// Good frames.
     pub frames_ok: Count,
     /// Frames with a wrong CRC.
@@ -97,7 +93,6 @@ pub struct LinkStatus {
     pub node_dropped: Count,
     /// By the node's last heartbeat: measurements that failed in this life.
     pub node_faults: Count,
-    last_error: Mutex<Option<String>>,
     node: Mutex<Option<ConnectedNode>>,
 }
 
@@ -105,7 +100,7 @@ impl LinkStatus {
     /// The last thing that went wrong, in words.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.port.last_error()
     }
 
     /// The node that speaks now; none until it has said hello since the port was opened.
@@ -120,10 +115,7 @@ impl LinkStatus {
 
     /// Remembers an error, and says whether it is another one than the last.
     pub(crate) fn set_error(&self, error: &str) -> bool {
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = last.as_deref() != Some(error);
-        *last = Some(error.to_owned());
-        new
+        self.port.set_error(error)
     }
 
     /// Adds what a session has counted since `before`.

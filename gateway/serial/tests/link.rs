@@ -9,6 +9,7 @@
 #[path = "link/clock.rs"]
 mod clock;
 #[path = "link/intake.rs"]
+#[expect(dead_code, reason = "the tests of lines use more of it")]
 mod intake;
 #[path = "link/peer.rs"]
 mod peer;
@@ -155,8 +156,8 @@ async fn a_port_that_hangs_up_is_opened_again_when_it_comes_back() {
     peer.say(&reading(3, 1)).await;
     bench.until("an offer", |bench| bench.intake.offers().len() == 1).await;
     drop(peer);
-    bench.until("the hang-up", |bench| bench.status.hang_ups.get() == 1).await;
-    bench.until("a failed opening", |bench| bench.status.open_errors.get() > 1).await;
+    bench.until("the hang-up", |bench| bench.status.port.hang_ups.get() == 1).await;
+    bench.until("a failed opening", |bench| bench.status.port.open_errors.get() > 1).await;
     assert_eq!(bench.status.node(), None);
     bench.intake.flush();
     let mut peer = Peer::at(&bench.link);
@@ -169,7 +170,7 @@ async fn a_port_that_hangs_up_is_opened_again_when_it_comes_back() {
 #[tokio::test]
 async fn a_port_that_is_none_is_a_counted_error_and_tried_again() {
     let bench = Bench::new();
-    bench.until("three attempts", |bench| bench.status.open_errors.get() >= 3).await;
+    bench.until("three attempts", |bench| bench.status.port.open_errors.get() >= 3).await;
     let error = bench.status.last_error().unwrap();
     assert!(error.contains("usb-node-if00") && error.contains("115200"), "{error}");
     std::fs::write(&bench.link, "not a terminal").unwrap();

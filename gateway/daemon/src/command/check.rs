@@ -41,7 +41,8 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "  broker    {}   {}", broker.name, reads(broker))?;
     }
     for serial in &config.serial {
-        writeln!(out, "  serial    {}   {} at {} baud", serial.name, serial.port.display(), serial.baud)?;
+        let (port, baud) = (serial.port.path.display(), serial.port.baud);
+        writeln!(out, "  serial    {}   {} on {port} at {baud} baud", serial.name, spoken(&serial.spoken))?;
     }
     for i2c in &config.i2c {
         let (bus, every) = (i2c.bus.display(), i2c.every);
@@ -87,6 +88,19 @@ fn lets_in(listener: &config::Listener) -> String {
     };
     let bound = if entry.client_id_is_user { "; the client id is the user name" } else { "" };
     format!("{how}; lets in {who}{bound}")
+}
+
+/// What is spoken on a serial port, in words.
+fn spoken(spoken: &config::Spoken) -> String {
+    match spoken {
+        config::Spoken::Link => "the link".to_owned(),
+        config::Spoken::Lines(lines) => {
+            let format = if matches!(lines.format, lamppost_serial::LineFormat::Json) { "JSON" } else { "delimited" };
+            let fields: Vec<_> = lines.fields.iter().map(|field| field.name.as_str()).collect();
+            let fields = if fields.is_empty() { "whole".to_owned() } else { fields.join(", ") };
+            format!("{format} lines of {} ({fields})", lines.device)
+        }
+    }
 }
 
 /// How a broker elsewhere is read, in words.

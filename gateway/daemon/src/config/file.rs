@@ -23,7 +23,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) broker: Vec<super::broker::Written>,
     #[serde(default)]
-    pub(super) serial: Vec<Serial>,
+    pub(super) serial: Vec<super::serial::Written>,
     #[serde(default)]
     pub(super) i2c: Vec<I2c>,
     #[serde(default)]
@@ -160,30 +160,6 @@ impl MqttListener {
             client_id_is_user: None,
         }
     }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Serial {
-    pub(super) name: Spanned<Text<DeviceId>>,
-    pub(super) port: Spanned<PathBuf>,
-    #[serde(default = "baud")]
-    pub(super) baud: Whole<300, 4_000_000>,
-    /// Only one for now: accepting it by name keeps files valid when more come.
-    #[serde(default)]
-    #[expect(dead_code, reason = "parsed so that a wrong name is an error; there is one protocol")]
-    pub(super) protocol: Protocol,
-}
-
-fn baud() -> Whole<300, 4_000_000> {
-    Whole(115_200)
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Protocol {
-    #[default]
-    Link,
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,6 +6,7 @@ mod broker;
 mod file;
 mod mqtt;
 mod problem;
+mod serial;
 mod topic;
 pub(crate) mod value;
 
@@ -22,6 +23,7 @@ use serde::Deserialize;
 
 pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
+pub(crate) use serial::{Serial, Spoken};
 use topic::policy;
 pub(crate) use topic::{Packing, Priority, TopicSettings, WhenFull};
 use value::Size;
@@ -52,14 +54,6 @@ pub(crate) struct Journal {
     pub(crate) event_max: Size,
     pub(crate) compression: Packing,
     pub(crate) read_patience: Duration,
-}
-
-/// A serial port with a node that speaks the link.
-#[derive(Debug, Clone)]
-pub(crate) struct Serial {
-    pub(crate) name: String,
-    pub(crate) port: PathBuf,
-    pub(crate) baud: u32,
 }
 
 /// A chip on an I2C bus.
@@ -149,6 +143,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
         mqtt::check(mqtt, &mut problems);
     }
     broker::check(&file, &mut problems);
+    file.serial.iter().for_each(|serial| serial.check(&mut problems));
     let topics = topics(&file, &mut problems);
     if problems.is_empty() { Ok(convert(file, topics)) } else { Err(problems) }
 }
@@ -337,20 +332,12 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
             read_patience: file.journal.read_patience.0,
         },
         mqtt: file.mqtt.map(mqtt::convert),
-        serial: file.serial.into_iter().map(convert_serial).collect(),
+        serial: file.serial.into_iter().map(serial::Written::convert).collect(),
         i2c: file.i2c.into_iter().map(convert_i2c).collect(),
         routes: file.route.iter().map(rule).collect(),
         topics,
         kafka: file.kafka.map(convert_kafka),
         http: file.http.listen.into_inner().0,
-    }
-}
-
-fn convert_serial(serial: file::Serial) -> Serial {
-    Serial {
-        name: serial.name.into_inner().0.as_str().to_owned(),
-        port: serial.port.into_inner(),
-        baud: serial.baud.to(),
     }
 }
 

@@ -91,7 +91,7 @@ fn every_key_is_read() {
         Some((1884, 7, 2))
     );
     assert_eq!(
-        (config.serial[0].baud, config.i2c[0].address, config.i2c[0].chip),
+        (config.serial[0].port.baud, config.i2c[0].address, config.i2c[0].chip),
         (57_600, 0x76, lamppost_i2c::Chip::Bme280)
     );
     assert_eq!(config.i2c[0].device.as_str(), "post-17-air");

@@ -79,6 +79,15 @@ impl JournalIntake {
 
     /// Routes and stores. What finds no room is given back.
     fn store(&self, arrival: Arrival, mark: Option<&Mark>) -> Result<Commit, Refusal> {
+        self.store_routed(arrival, mark, |arrival| self.routes.route(arrival, self.clock.now()))
+    }
+
+    fn store_routed(
+        &self,
+        arrival: Arrival,
+        mark: Option<&Mark>,
+        route: impl FnOnce(Arrival) -> Routed,
+    ) -> Result<Commit, Refusal> {
         // All but the payload, which comes back with the record: two names and nothing else to be counted, mostly.
         let kept = Arrival {
             device: arrival.device.clone(),
@@ -88,7 +97,7 @@ impl JournalIntake {
             payload: Bytes::new(),
             ..arrival
         };
-        let Routed { event, partition } = self.routes.route(arrival, self.clock.now());
+        let Routed { event, partition } = route(arrival);
         let is_dead_letter = event.reason.is_some();
         let (topic, record) = into_record(event);
         let bytes = record.bytes();
@@ -148,6 +157,10 @@ impl Intake for JournalIntake {
             return self.offer_once(arrival, boot, sequence);
         }
         self.store(arrival, None)
+    }
+
+    fn offer_dead(&self, arrival: Arrival, reason: &str) -> Result<Commit, Refusal> {
+        self.store_routed(arrival, None, |arrival| self.routes.bury(arrival, reason, self.clock.now()))
     }
 
     fn room(&self) -> Waiting<'_, ()> {

@@ -15,6 +15,7 @@ mod keys;
 mod notes;
 mod outlet;
 mod pages;
+mod serial_pages;
 mod setup;
 mod sources;
 mod subscriptions;

@@ -8,13 +8,13 @@ use lamppost_event::{Clock, Monotonic};
 use lamppost_forward::Counters as ForwardCounters;
 use lamppost_journal::Journal;
 use lamppost_mqtt::{Cause, Counters as MqttCounters, Keys};
-use lamppost_serial::LinkStatus;
 
 use super::broker_pages;
 use super::client_pages;
 use super::figures::{self, Figures};
 use super::intake::JournalIntake;
 use super::journal_pages;
+use super::serial_pages;
 use super::sources::{I2cSeen, Seen};
 use crate::command::clients::Answer;
 use crate::exposition::Exposition;
@@ -87,8 +87,8 @@ impl Pages for Overview {
         for broker in &self.seen.brokers {
             broker_pages::broker(&mut out, broker);
         }
-        for (name, status) in &self.seen.serial {
-            serial(&mut out, name, status);
+        for (name, seen) in &self.seen.serial {
+            serial_pages::serial(&mut out, name, seen);
         }
         for seen in &self.seen.i2c {
             i2c(&mut out, seen);
@@ -223,44 +223,6 @@ fn certificates(out: &mut Exposition, listeners: &[SocketAddr], keys: &Keys) {
         let listener = listener.to_string();
         out.level("lamppost_mqtt_certificate_expires_seconds", what, &[("listener", &listener)], expires_unix_s);
     }
-}
-
-fn serial(out: &mut Exposition, name: &str, status: &LinkStatus) {
-    let source = ("source", name);
-    let frames = "Frames received on a link.";
-    for (state, count) in [
-        ("ok", &status.frames_ok),
-        ("bad_crc", &status.frames_bad_crc),
-        ("cut", &status.frames_cut),
-        ("too_long", &status.frames_too_long),
-        ("unknown", &status.frames_unknown),
-        ("malformed", &status.frames_malformed),
-    ] {
-        out.counter("lamppost_link_frames_total", frames, &[source, ("state", state)], count.get());
-    }
-    out.counter(
-        "lamppost_link_garbage_bytes_total",
-        "Bytes that belonged to no good frame.",
-        &[source],
-        status.garbage_bytes.get(),
-    );
-    out.counter("lamppost_link_readings_total", "Readings offered to the journal.", &[source], status.readings.get());
-    out.counter("lamppost_link_resent_total", "Readings received again.", &[source], status.resent.get());
-    out.counter(
-        "lamppost_link_passed_over_total",
-        "Readings that the node dropped for want of room.",
-        &[source],
-        status.passed_over.get(),
-    );
-    out.counter("lamppost_link_opens_total", "Times that the port was opened.", &[source], status.opens.get());
-    out.counter("lamppost_link_open_errors_total", "Times that it could not be.", &[source], status.open_errors.get());
-    out.counter(
-        "lamppost_link_hang_ups_total",
-        "Times that an open port hung up or failed.",
-        &[source],
-        status.hang_ups.get(),
-    );
-    out.level("lamppost_link_node_connected", "1 while a node speaks.", &[source], u64::from(status.node().is_some()));
 }
 
 fn i2c(out: &mut Exposition, seen: &I2cSeen) {

@@ -13,7 +13,7 @@ use lamppost_journal::Journal;
 use lamppost_mqtt::{
     Broker, BrokerPauses, BrokerSource, BrokerStatus, Clients, Counters as MqttCounters, Front, Ground, Keys, Limits,
 };
-use lamppost_serial::{LinkOptions, LinkSource, LinkStatus};
+use lamppost_serial::{LinesSource, LinesStatus, LinkOptions, LinkSource, LinkStatus};
 use lamppost_units::Celsius;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -49,7 +49,7 @@ pub(crate) struct Seen {
     pub(crate) mqtt_keys: Option<(Vec<SocketAddr>, Keys)>,
     pub(crate) clients: Option<Arc<Clients>>,
     pub(crate) brokers: Vec<BrokerSeen>,
-    pub(crate) serial: Vec<(String, Arc<LinkStatus>)>,
+    pub(crate) serial: Vec<(String, SerialSeen)>,
     pub(crate) i2c: Vec<I2cSeen>,
 }
 
@@ -59,6 +59,13 @@ pub(crate) struct BrokerSeen {
     pub(crate) name: String,
     pub(crate) window: u16,
     pub(crate) status: Arc<BrokerStatus>,
+}
+
+/// What a serial port's source counts, by what is spoken there.
+#[derive(Clone)]
+pub(crate) enum SerialSeen {
+    Link(Arc<LinkStatus>),
+    Lines(Arc<LinesStatus>),
 }
 
 /// What a polled chip's source counts, and how often it should.
@@ -160,12 +167,23 @@ impl Sources {
     }
 
     fn start_serial(&mut self, serial: &config::Serial, intake: &Arc<dyn Intake>, clock: Arc<dyn Clock>, fail: &Fail) {
-        let options = LinkOptions::default();
-        let source =
-            LinkSource::new(&serial.name, &serial.port, serial.baud, intake.clone(), options).with_clock(clock);
-        self.seen.serial.push((serial.name.clone(), source.status()));
-        let stopped = self.stop.stopped();
-        self.keep(supervise("serial", fail, async move { source.run(stopped).await }));
+        let (name, port, stopped) = (&serial.name, &serial.port, self.stop.stopped());
+        let intake = intake.clone();
+        let (seen, task) = match &serial.spoken {
+            config::Spoken::Link => {
+                let options = LinkOptions::default();
+                let source = LinkSource::new(name, &port.path, port.baud, intake, options).with_clock(clock);
+                let seen = SerialSeen::Link(source.status());
+                (seen, supervise("serial", fail, async move { source.run(stopped).await }))
+            }
+            config::Spoken::Lines(options) => {
+                let source = LinesSource::new(name, port.clone(), options.clone(), intake);
+                let seen = SerialSeen::Lines(source.status());
+                (seen, supervise("serial", fail, async move { source.run(stopped).await }))
+            }
+        };
+        self.seen.serial.push((name.clone(), seen));
+        self.keep(task);
     }
 
     fn start_i2c(

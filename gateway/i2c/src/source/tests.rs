@@ -38,6 +38,10 @@ impl Intake for Basket {
         Ok(Commit(taken.len() as u64))
     }
 
+    fn offer_dead(&self, arrival: Arrival, _reason: &str) -> Result<Commit, Refusal> {
+        self.offer(arrival)
+    }
+
     /// Always "maybe": the worst that a source can meet.
     fn room(&self) -> Waiting<'_, ()> {
         Box::pin(std::future::ready(()))

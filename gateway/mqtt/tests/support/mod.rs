@@ -214,6 +214,10 @@ impl Intake for HandIntake {
         Ok(self.commit())
     }
 
+    fn offer_dead(&self, arrival: Arrival, _reason: &str) -> Result<Commit, Refusal> {
+        self.offer(arrival)
+    }
+
     fn room(&self) -> Waiting<'_, ()> {
         let mut watched = self.state.subscribe();
         Box::pin(async move {

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 struct State {
     /// Every offer that was taken, in order; the n-th went with commit n.
     offers: Vec<Arrival>,
+    /// What came as undecodable, with the reasons; the commits count them too.
+    dead: Vec<(Arrival, String)>,
     marks: HashMap<(String, u64), u64>,
     durable: u64,
     full: bool,
@@ -66,6 +68,10 @@ impl FakeIntake {
         self.state.lock().unwrap().offers.clone()
     }
 
+    pub(crate) fn dead(&self) -> Vec<(Arrival, String)> {
+        self.state.lock().unwrap().dead.clone()
+    }
+
     /// The offered sequences, in order.
     pub(crate) fn sequences(&self) -> Vec<u64> {
         let sequence = |arrival: &Arrival| match arrival.origin {
@@ -91,6 +97,18 @@ impl Intake for FakeIntake {
         }
         state.offers.push(arrival);
         Ok(Commit(state.offers.len() as u64))
+    }
+
+    fn offer_dead(&self, arrival: Arrival, reason: &str) -> Result<Commit, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        if state.stopped {
+            return Err(stopped().into());
+        }
+        if state.full {
+            return Err(Refusal::Full(Box::new(arrival)));
+        }
+        state.dead.push((arrival, reason.to_owned()));
+        Ok(Commit((state.offers.len() + state.dead.len()) as u64))
     }
 
     fn room(&self) -> Waiting<'_, ()> {

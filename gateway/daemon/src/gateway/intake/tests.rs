@@ -60,12 +60,16 @@ impl Inner {
 
     /// Offers, and waits until it is on disk.
     fn store(&self, arrival: Arrival) {
+        self.store_by(arrival, |arrival| self.intake.offer(arrival));
+    }
+
+    fn store_by(&self, arrival: Arrival, offer: impl Fn(Arrival) -> Result<Commit, Refusal>) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut offered = self.intake.offer(arrival);
+        let mut offered = offer(arrival);
         // A journal that was just opened may still prepare its segments, as any full one makes room.
         while let Err(Refusal::Full(arrival)) = offered {
             runtime.block_on(self.intake.room());
-            offered = self.intake.offer(*arrival);
+            offered = offer(*arrival);
         }
         let commit = offered.unwrap();
         runtime.block_on(async {
@@ -184,6 +188,19 @@ fn what_can_not_be_decoded_is_a_dead_letter_that_says_why() {
     let stored = inner.stored();
     assert_eq!((stored[0].topic.as_str(), &stored[0].payload), ("dead-letters", &payload));
     assert!(stored[0].reason.as_ref().unwrap().contains("JSON"), "{:?}", stored[0].reason);
+}
+
+#[test]
+fn what_its_source_could_not_decode_is_a_dead_letter_with_that_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = Inner::open(dir.path());
+    let arrival = Arrival { origin: Origin::Unmarked, payload: Bytes::from_static(b"1;x"), ..reading(1) };
+    let reason = "field \"pm\": \"x\" is not a number";
+    inner.store_by(arrival, |arrival| inner.intake.offer_dead(arrival, reason));
+    let stored = inner.stored();
+    assert_eq!((stored[0].topic.as_str(), &stored[0].payload[..]), ("dead-letters", &b"1;x"[..]));
+    assert_eq!(stored[0].reason.as_deref(), Some(reason));
+    assert_eq!(inner.intake.count.dead_letters.load(Ordering::Relaxed), 1);
 }
 
 #[test]

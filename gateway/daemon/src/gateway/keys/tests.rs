@@ -40,6 +40,13 @@ async fn watch(place: &Place) -> Watch {
         fn offer(&self, _: lamppost_event::Arrival) -> Result<lamppost_event::Commit, lamppost_event::Refusal> {
             Ok(lamppost_event::Commit(0))
         }
+        fn offer_dead(
+            &self,
+            _: lamppost_event::Arrival,
+            _: &str,
+        ) -> Result<lamppost_event::Commit, lamppost_event::Refusal> {
+            Ok(lamppost_event::Commit(0))
+        }
         fn room(&self) -> lamppost_event::Waiting<'_, ()> {
             Box::pin(std::future::ready(()))
         }

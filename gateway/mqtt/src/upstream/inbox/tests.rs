@@ -17,6 +17,10 @@ impl Room {
     }
 }
 
+    fn offer_dead(&self, arrival: Arrival, _reason: &str) -> Result<Commit, Refusal> {
+        self.offer(arrival)
+    }
+
 impl Intake for Room {
     fn offer(&self, arrival: Arrival) -> Result<Commit, Refusal> {
         if arrival.address.as_str() == "huge" {

@@ -1,0 +1,75 @@
+use super::*;
+use crate::config::parse;
+use crate::config::problem::Problems;
+use std::path::Path;
+
+const LINES: &str = "[[serial]]\nname = \"pm\"\nport = \"/dev/ttyUSB0\"\nprotocol = \"lines\"\n";
+
+fn problem(text: &str) -> String {
+    Problems::new(Path::new("x.toml"), text, parse(text).unwrap_err()).to_string()
+}
+
+fn first(text: &str) -> Serial {
+    parse(text).unwrap_or_else(|list| panic!("{}", Problems::new(Path::new("x"), text, list))).serial.remove(0)
+}
+
+#[test]
+fn a_port_speaks_the_link_unless_it_says_otherwise() {
+    let serial = first("[[serial]]\nname = \"n\"\nport = \"/dev/ttyS0\"\n");
+    assert!(matches!(serial.spoken, Spoken::Link));
+    assert_eq!(serial.port, PortSettings::new("/dev/ttyS0", 115_200));
+}
+
+#[test]
+fn lines_with_fields_come_out_typed() {
+    let serial = first(&format!(
+        "{LINES}baud = 9600\nparity = \"even\"\nstop_bits = 2\nformat = \"delimited\"\nseparator = \";\"\ndevice = \"post-17\"\n\
+         device_from = 1\nskip = [\"#\"]\nline_max = \"2KiB\"\n\
+         [[serial.field]]\nname = \"pm2_5\"\nfrom = 2\nunit = \"ug/m3\"\nscale = 0.1\n\
+         [[serial.field]]\nname = \"state\"\nfrom = 3\ntype = \"text\"\noptional = true\n"
+    ));
+    assert_eq!((serial.port.baud, serial.port.parity, serial.port.stop_bits), (9_600, Parity::Even, 2));
+    let Spoken::Lines(lines) = serial.spoken else { panic!("no lines") };
+    assert_eq!(lines.format, LineFormat::Delimited { separator: ";".to_owned() });
+    assert_eq!((lines.device.as_str(), lines.line_bytes_max), ("post-17", 2048));
+    assert_eq!((lines.device_from, lines.skip), (Some(FieldFrom::Column(1)), vec!["#".to_owned()]));
+    let [pm, state] = &lines.fields[..] else { panic!("{:?}", lines.fields) };
+    assert_eq!((pm.from.clone(), pm.scale.unwrap().to_string()), (FieldFrom::Column(2), "0.1".to_owned()));
+    assert_eq!((state.kind, state.optional), (FieldKind::Text, true));
+}
+
+#[test]
+fn each_mistake_of_lines_is_shown_where_it_stands() {
+    let json = format!("{LINES}format = \"json\"\n");
+    let field = |more: &str| format!("{json}[[serial.field]]\nname = \"a\"\nfrom = \"/a\"\n{more}");
+    let cases = [
+        (LINES.to_owned(), ":2:8: lines without a format", "format = \"json\""),
+        (format!("{LINES}format = \"xml\"\n"), ":5:10: unknown value `xml`", "`json`"),
+        (format!("{LINES}format = \"delimited\"\n"), ":2:8: delimited lines without fields", "[[serial.field]]"),
+        (format!("{json}separator = \",\"\n"), ":6:13: a separator, and lines of JSON", "delimited"),
+        (format!("{json}line_max = \"1MiB\"\n"), ":6:12: ", "from 16B to 64KiB"),
+        (format!("{json}skip = [\"\"]\n"), ":6:8: an empty beginning", "[\"#\"]"),
+        (format!("{json}stop_bits = 3\n"), ":6:13: ", "from 1 to 2"),
+        (format!("{json}parity = \"mark\"\n"), ":6:10: ", "`even`"),
+        (format!("{json}slaves = 3\n"), ":6:1: unknown key `slaves`", "expected"),
+        (field("scale = 0\n"), ":9:9: not a scale", "0.1"),
+        (field("scale = \"x\"\n"), ":9:9: not a number", "0.1"),
+        (field("type = \"text\"\nscale = 2\n"), ":10:9: a text can't be scaled", "remove"),
+        (field("").replace("\"/a\"", "3"), ":8:8: a column of JSON", "pointer"),
+        (field("").replace("\"/a\"", "\"a\""), ":8:8: \"a\" is not a JSON pointer", "/sds011/pm25"),
+        (field("").replace("\"/a\"", "true"), ":8:8: neither a JSON pointer nor a column", "from 1"),
+        (field("").replace("\"a\"", "\"a/b\""), ":7:8: \"a/b\" can't be part of an address", "pm2_5"),
+        (field("[[serial.field]]\nname = \"a\"\nfrom = \"/b\"\n"), ":10:8: a second value named \"a\"", "its own name"),
+        (
+            format!("{LINES}format = \"json\"\n").replace("lines", "link"),
+            ":5:10: `format` means nothing to the protocol link",
+            "lines",
+        ),
+        ("[[serial]]\nname = \"n\"\nport = \"/dev/ttyS0\"\nparity = \"even\"\n".to_owned(), ":4:10: ", "no parity"),
+    ];
+    for (text, place, remedy) in cases {
+        let shown = problem(&text);
+        assert!(shown.contains(&format!("x.toml{place}")), "{text}\n{shown}");
+        assert!(shown.contains(remedy), "{text}\n{shown}");
+    }
+}
