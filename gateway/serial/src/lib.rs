@@ -1,4 +1,5 @@
-//! Serial sources: nodes that speak the link (`lamppost-wire`) over a serial port, devices that write [lines](LinesSource).
+//! Serial sources: nodes that speak the link (`lamppost-wire`) over a serial port, devices that write [lines](LinesSource), meters
+//! that are polled by [Modbus](ModbusSource).
 //!
 //! ```text
 //! port ── bytes ──► GatewaySession ── reading ──► Intake::offer ──► journal
@@ -14,6 +15,7 @@ mod attend;
 mod conversation;
 mod decimal;
 mod lines;
+mod modbus;
 mod number;
 mod orders;
 mod port;
@@ -25,6 +27,10 @@ mod watch;
 pub use attend::PortStatus;
 pub use lamppost_wire::{Command, MeasureIndex, Refusal};
 pub use lines::{Field, FieldFrom, FieldKind, LineFormat, LinesOptions, LinesSource, LinesStatus, Pointer};
+pub use modbus::{
+    ModbusOptions, ModbusSource, ModbusStatus, Order, REGISTERS_MAX, Register, SlaveOptions, SlaveStatus, Table,
+    ValueType,
+};
 pub use number::{Factor, NumberError};
 pub use orders::{CommandError, NodeOrders};
 pub use port::{LinkOptions, LinkSource};

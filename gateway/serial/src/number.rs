@@ -180,7 +180,7 @@ mod tests {
     fn a_product_that_can_not_be_exact_is_an_error_and_zero_is_no_scale() {
         let tenth: Factor = "0.1".parse().unwrap();
         assert!(matches!(tenth.times(&"9".repeat(60)), Err(NumberError::TooLong(_))));
-        assert!(matches!(tenth.times("1e40"), Ok(_)));
+        assert!(tenth.times("1e40").is_ok());
         assert!(matches!(tenth.times("1e400"), Err(NumberError::TooLong(_))));
         assert!("0".parse::<Factor>().is_err() && "x".parse::<Factor>().is_err());
     }

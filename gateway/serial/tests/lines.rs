@@ -4,7 +4,6 @@
     clippy::indexing_slicing,
     reason = "outside `#[test]` functions too, a test fails by panicking"
 )]
-#![expect(clippy::disallowed_methods, reason = "a test makes and removes its own files")]
 
 #[path = "link/intake.rs"]
 #[expect(dead_code, reason = "the link's tests use more of it")]

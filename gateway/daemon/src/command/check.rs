@@ -100,6 +100,14 @@ fn spoken(spoken: &config::Spoken) -> String {
             let fields = if fields.is_empty() { "whole".to_owned() } else { fields.join(", ") };
             format!("{format} lines of {} ({fields})", lines.device)
         }
+        config::Spoken::Modbus(modbus) => {
+            let slave = |slave: &lamppost_serial::SlaveOptions| {
+                let (id, device, every, values) = (slave.id, &slave.device, slave.every, slave.registers.len());
+                format!("{id} as {device}: {values} values every {every:?}")
+            };
+            let slaves: Vec<_> = modbus.slaves.iter().map(slave).collect();
+            format!("Modbus RTU ({})", slaves.join("; "))
+        }
     }
 }
 

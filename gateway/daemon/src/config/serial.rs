@@ -1,19 +1,23 @@
 //! `[[serial]]`: what stands on serial ports.
 
+mod modbus;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use lamppost_event::DeviceId;
 use lamppost_serial::{
-    Factor, Field, FieldFrom, FieldKind, LineFormat, LinesOptions, NumberError, Parity, Pointer, PortSettings,
+    Factor, Field, FieldFrom, FieldKind, LineFormat, LinesOptions, ModbusOptions, NumberError, Parity, Pointer,
+    PortSettings,
 };
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::problem::Problem;
-use super::value::{Size, Text, Whole};
+use super::value::{Size, Span, Text, Whole};
 
 /// The most fields of one line.
 const FIELDS_MAX: usize = 64;
@@ -35,6 +39,8 @@ pub(crate) enum Spoken {
     Link,
     /// Lines, that a device writes by itself.
     Lines(LinesOptions),
+    /// Modbus RTU, with the slaves of a bus.
+    Modbus(ModbusOptions),
 }
 
 /// The table, as serde reads it.
@@ -51,11 +57,16 @@ pub(super) struct Written {
     format: Option<Spanned<Format>>,
     separator: Option<Spanned<String>>,
     device: Option<Spanned<Text<DeviceId>>>,
-    device_from: Option<Spanned<From>>,
+    device_from: Option<Spanned<Origin>>,
     skip: Option<Spanned<Vec<String>>>,
     line_max: Option<Spanned<Size>>,
     #[serde(default)]
     field: Vec<Spanned<WrittenField>>,
+    timeout: Option<Spanned<Span>>,
+    retries: Option<Spanned<Whole<0, 5>>>,
+    turnaround: Option<Spanned<Span>>,
+    #[serde(default)]
+    slave: Vec<Spanned<modbus::Slave>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -64,6 +75,7 @@ enum Protocol {
     #[default]
     Link,
     Lines,
+    Modbus,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -84,7 +96,7 @@ enum Format {
 /// A JSON pointer, or a column.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "neither a JSON pointer nor a column; write \"/a/b\", or a number from 1")]
-enum From {
+enum Origin {
     Pointer(String),
     Column(i64),
 }
@@ -93,7 +105,7 @@ enum From {
 #[serde(deny_unknown_fields)]
 struct WrittenField {
     name: Spanned<String>,
-    from: Spanned<From>,
+    from: Spanned<Origin>,
     unit: Option<Spanned<String>>,
     scale: Option<Spanned<Scale>>,
     #[serde(default, rename = "type")]
@@ -184,6 +196,7 @@ impl Written {
         match self.protocol {
             Protocol::Link => self.check_link(problems),
             Protocol::Lines => self.check_lines(problems),
+            Protocol::Modbus => self.check_modbus(problems),
         }
     }
 
@@ -196,6 +209,10 @@ impl Written {
             ("skip", says(self.skip.as_ref()), Protocol::Lines),
             ("line_max", says(self.line_max.as_ref()), Protocol::Lines),
             ("field", says(self.field.first()), Protocol::Lines),
+            ("timeout", says(self.timeout.as_ref()), Protocol::Modbus),
+            ("retries", says(self.retries.as_ref()), Protocol::Modbus),
+            ("turnaround", says(self.turnaround.as_ref()), Protocol::Modbus),
+            ("slave", says(self.slave.first()), Protocol::Modbus),
         ]
     }
 
@@ -258,12 +275,29 @@ impl Written {
         check_once(self.field.iter().map(|field| &field.get_ref().name), problems);
     }
 
+    fn check_modbus(&self, problems: &mut Vec<Problem>) {
+        let mut problem = |span, what: &str, remedy: &str| problems.push(Problem::at(span, what, remedy));
+        if self.slave.is_empty() {
+            problem(self.name.span(), "a bus without slaves", "add at least one [[serial.slave]]");
+        }
+        if let Some(timeout) = &self.timeout
+            && !(Duration::from_millis(10)..=Duration::from_secs(10)).contains(&timeout.get_ref().0)
+        {
+            problem(timeout.span(), "waits too short or too long", "from 10ms to 10s");
+        }
+        if let Some(turnaround) = self.turnaround.as_ref().filter(|span| span.get_ref().0 > Duration::from_secs(1)) {
+            problem(turnaround.span(), "a silence too long", "up to 1s");
+        }
+        modbus::check(self.slave.iter().map(Spanned::get_ref), problems);
+    }
+
     /// What was checked, as the sources want it.
     pub(super) fn convert(self) -> Serial {
         let name = self.name.get_ref().0.clone();
         let spoken = match self.protocol {
             Protocol::Link => Spoken::Link,
             Protocol::Lines => Spoken::Lines(self.lines(&name)),
+            Protocol::Modbus => Spoken::Modbus(self.modbus()),
         };
         Serial { name: name.as_str().to_owned(), port: self.port_settings(), spoken }
     }
@@ -275,8 +309,19 @@ impl Written {
             Some(WrittenParity::None) | None => Parity::None,
         };
         let stop_bits = self.stop_bits.as_ref().map_or(1, |bits| bits.get_ref().to());
-        let baud = self.baud.map_or(115_200, Whole::to);
+        let usual = if self.protocol == Protocol::Modbus { 9_600 } else { 115_200 };
+        let baud = self.baud.map_or(usual, Whole::to);
         PortSettings { parity, stop_bits, ..PortSettings::new(self.port.get_ref(), baud) }
+    }
+
+    fn modbus(&self) -> ModbusOptions {
+        let usual = ModbusOptions::default();
+        ModbusOptions {
+            timeout: self.timeout.as_ref().map_or(usual.timeout, |span| span.get_ref().0),
+            retries: self.retries.as_ref().map_or(usual.retries, |retries| retries.get_ref().to()),
+            turnaround: self.turnaround.as_ref().map_or(usual.turnaround, |span| span.get_ref().0),
+            slaves: self.slave.iter().map(|slave| slave.get_ref().convert()).collect(),
+        }
     }
 
     fn lines(&self, name: &DeviceId) -> LinesOptions {
@@ -301,10 +346,11 @@ const fn word(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Link => "link",
         Protocol::Lines => "lines",
+        Protocol::Modbus => "modbus",
     }
 }
 
-impl From {
+impl Origin {
     fn parsed(&self) -> Result<FieldFrom, String> {
         match self {
             Self::Pointer(text) => Pointer::from_str(text).map(FieldFrom::Pointer),
@@ -317,7 +363,7 @@ impl From {
     }
 }
 
-fn check_from(from: &Spanned<From>, delimited: bool, problems: &mut Vec<Problem>) {
+fn check_from(from: &Spanned<Origin>, delimited: bool, problems: &mut Vec<Problem>) {
     match (from.get_ref().parsed(), delimited) {
         (Err(error), _) => {
             let (what, remedy) = error.split_once("; ").unwrap_or((&error, "write another"));

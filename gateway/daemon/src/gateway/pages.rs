@@ -121,6 +121,7 @@ impl Pages for Overview {
             parts.push(("forward".to_owned(), progress));
         }
         parts.extend(self.seen.brokers.iter().map(|seen| broker_pages::health(seen, stats.full)));
+        parts.extend(self.seen.serial.iter().flat_map(|(name, seen)| serial_pages::health(name, seen)));
         for seen in &self.seen.i2c {
             let report = seen.counters.report();
             let every_ms = u64::try_from(seen.every.as_millis()).unwrap_or(u64::MAX / 4);

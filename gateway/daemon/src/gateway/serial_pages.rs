@@ -1,9 +1,15 @@
 //! The figures of serial ports, by what is spoken there.
 
-use lamppost_serial::{LinesStatus, LinkStatus, PortStatus};
+use std::time::Duration;
+
+use lamppost_serial::{LinesStatus, LinkStatus, ModbusStatus, PortStatus};
 
 use super::sources::SerialSeen;
 use crate::exposition::Exposition;
+use crate::health::Progress;
+
+/// What a slave that does not answer is given beyond three of its intervals, ms: longer than the pauses between tries grow.
+const SLAVE_PATIENCE_MS: u64 = 90_000;
 
 pub(super) fn serial(out: &mut Exposition, name: &str, seen: &SerialSeen) {
     match seen {
@@ -14,6 +20,10 @@ pub(super) fn serial(out: &mut Exposition, name: &str, seen: &SerialSeen) {
         SerialSeen::Lines(status) => {
             port(out, name, "lines", &status.port);
             lines(out, name, status);
+        }
+        SerialSeen::Modbus(status, _) => {
+            port(out, name, "modbus", &status.port);
+            modbus(out, name, status);
         }
     }
 }
@@ -72,4 +82,44 @@ fn lines(out: &mut Exposition, name: &str, status: &LinesStatus) {
     for (metric, help, count) in counts {
         out.counter(metric, help, &source, count.get());
     }
+}
+
+fn modbus(out: &mut Exposition, name: &str, status: &ModbusStatus) {
+    let source = ("source", name);
+    out.counter("lamppost_modbus_requests_total", "Requests sent.", &[source], status.requests.get());
+    out.counter("lamppost_modbus_retries_total", "Requests sent again.", &[source], status.retries.get());
+    let failed = "Requests without an answer, by why.";
+    for (why, count) in [("silent", &status.silent), ("garbled", &status.garbled), ("wrong", &status.wrong)] {
+        out.counter("lamppost_modbus_unanswered_total", failed, &[source, ("why", why)], count.get());
+    }
+    for slave in &status.slaves {
+        let labels = [source, ("device", slave.device.as_str())];
+        let counts = [
+            ("lamppost_modbus_polls_total", "Polls begun.", &slave.polls),
+            ("lamppost_modbus_errors_total", "Polls that brought nothing, or not all.", &slave.errors),
+            ("lamppost_modbus_exceptions_total", "Answers that were exceptions.", &slave.exceptions),
+            ("lamppost_modbus_unusable_total", "Values that are no numbers.", &slave.unusable),
+            ("lamppost_modbus_stored_total", "Values that the journal took.", &slave.stored),
+            ("lamppost_modbus_missed_total", "Polls left out, and values that found no room in time.", &slave.missed),
+        ];
+        for (metric, help, count) in counts {
+            out.counter(metric, help, &labels, count.get());
+        }
+    }
+}
+
+/// The slaves of a bus, each a part of its own: a bus with one dead slave still gets on.
+pub(super) fn health(name: &str, seen: &SerialSeen) -> Vec<(String, Progress)> {
+    let SerialSeen::Modbus(status, every) = seen else { return Vec::new() };
+    let part = |(slave, every): (&lamppost_serial::SlaveStatus, &Duration)| {
+        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX / 4);
+        let progress = Progress {
+            done: slave.polls.get().saturating_sub(slave.errors.get()),
+            has_work: true,
+            patience_ms: SLAVE_PATIENCE_MS + 3 * every_ms,
+            elsewhere: true,
+        };
+        (format!("modbus/{name}/{}", slave.device), progress)
+    };
+    status.slaves.iter().zip(every).map(part).collect()
 }

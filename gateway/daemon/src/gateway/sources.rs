@@ -13,7 +13,7 @@ use lamppost_journal::Journal;
 use lamppost_mqtt::{
     Broker, BrokerPauses, BrokerSource, BrokerStatus, Clients, Counters as MqttCounters, Front, Ground, Keys, Limits,
 };
-use lamppost_serial::{LinesSource, LinesStatus, LinkOptions, LinkSource, LinkStatus};
+use lamppost_serial::{LinesSource, LinesStatus, LinkOptions, LinkSource, LinkStatus, ModbusSource, ModbusStatus};
 use lamppost_units::Celsius;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -66,6 +66,8 @@ pub(crate) struct BrokerSeen {
 pub(crate) enum SerialSeen {
     Link(Arc<LinkStatus>),
     Lines(Arc<LinesStatus>),
+    /// With how often each slave is polled.
+    Modbus(Arc<ModbusStatus>, Vec<Duration>),
 }
 
 /// What a polled chip's source counts, and how often it should.
@@ -117,7 +119,7 @@ impl Sources {
             sources.start_broker(broker, &config.state_dir, &intake, fail);
         }
         for serial in &config.serial {
-            sources.start_serial(serial, &intake, memory.clock.clone(), fail);
+            sources.start_serial(serial, &intake, memory.clock.clone(), fail)?;
         }
         for i2c in &config.i2c {
             sources.start_i2c(i2c, buses, &intake, fail)?;
@@ -166,7 +168,13 @@ impl Sources {
         self.keep(supervise("broker", fail, source.run(stopped)));
     }
 
-    fn start_serial(&mut self, serial: &config::Serial, intake: &Arc<dyn Intake>, clock: Arc<dyn Clock>, fail: &Fail) {
+    fn start_serial(
+        &mut self,
+        serial: &config::Serial,
+        intake: &Arc<dyn Intake>,
+        clock: Arc<dyn Clock>,
+        fail: &Fail,
+    ) -> anyhow::Result<()> {
         let (name, port, stopped) = (&serial.name, &serial.port, self.stop.stopped());
         let intake = intake.clone();
         let (seen, task) = match &serial.spoken {
@@ -181,9 +189,17 @@ impl Sources {
                 let seen = SerialSeen::Lines(source.status());
                 (seen, supervise("serial", fail, async move { source.run(stopped).await }))
             }
+            config::Spoken::Modbus(options) => {
+                let every = options.slaves.iter().map(|slave| slave.every).collect();
+                let source = ModbusSource::new(name, port.clone(), options.clone(), intake);
+                let source = source.with_context(|| format!("the serial source {name:?} can't be set up"))?;
+                let seen = SerialSeen::Modbus(source.status(), every);
+                (seen, supervise("serial", fail, async move { source.run(stopped).await }))
+            }
         };
         self.seen.serial.push((name.clone(), seen));
         self.keep(task);
+        Ok(())
     }
 
     fn start_i2c(

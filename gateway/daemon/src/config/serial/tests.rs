@@ -73,3 +73,86 @@ fn each_mistake_of_lines_is_shown_where_it_stands() {
         assert!(shown.contains(remedy), "{text}\n{shown}");
     }
 }
+
+const MODBUS: &str = "[[serial]]\nname = \"meters\"\nport = \"/dev/ttyUSB0\"\nprotocol = \"modbus\"\n";
+const SLAVE: &str = "[[serial.slave]]\nid = 1\ndevice = \"meter-1\"\n";
+const REGISTER: &str = "[[serial.slave.register]]\nname = \"power\"\nregister = 0x10\n";
+
+#[test]
+fn slaves_with_registers_and_profiles_come_out_typed() {
+    let serial = first(&format!(
+        "{MODBUS}parity = \"even\"\ntimeout = \"200ms\"\nretries = 3\n{SLAVE}every = \"5s\"\ngap = 4\nregisters_max = 20\n\
+         {REGISTER}kind = \"input\"\ntype = \"i32\"\nword_order = \"little\"\nscale = 0.001\nunit = \"W\"\n\
+         [[serial.slave]]\nid = 2\ndevice = \"meter-2\"\nprofile = \"sdm630\"\n\
+         [[serial.slave]]\nid = 3\ndevice = \"meter-3\"\nprofile = \"sdm120\"\nmeasures = [\"voltage\", \"power\"]\n"
+    ));
+    assert_eq!((serial.port.baud, serial.port.parity), (9_600, Parity::Even));
+    let Spoken::Modbus(modbus) = serial.spoken else { panic!("no Modbus") };
+    assert_eq!((modbus.timeout, modbus.retries), (Duration::from_millis(200), 3));
+    let [first, second, third] = &modbus.slaves[..] else { panic!("{:?}", modbus.slaves) };
+    assert_eq!((first.every, first.gap, first.registers_max), (Duration::from_secs(5), 4, 20));
+    let register = &first.registers[0];
+    assert_eq!((register.address, register.table), (16, lamppost_serial::Table::Input));
+    assert_eq!(
+        (register.value_type, register.word_order),
+        (lamppost_serial::ValueType::I32, lamppost_serial::Order::Little)
+    );
+    assert_eq!((second.registers.len(), second.registers_max), (lamppost_sdm::Model::Sdm630.quantities().len(), 80));
+    assert_eq!(third.registers.iter().map(|register| register.address).collect::<Vec<_>>(), [0, 12]);
+}
+
+#[test]
+fn each_mistake_of_modbus_is_shown_where_it_stands() {
+    let with = |more: &str| format!("{MODBUS}{SLAVE}{REGISTER}{more}");
+    let cases = [
+        (MODBUS.to_owned(), ":2:8: a bus without slaves", "[[serial.slave]]"),
+        (format!("{MODBUS}{SLAVE}"), ":6:6: a slave of which nothing is read", "sdm630"),
+        (format!("{MODBUS}{SLAVE}").replace("id = 1", "id = 248"), ":6:6: ", "from 1 to 247"),
+        (format!("{MODBUS}{SLAVE}profile = \"sdm72\"\n"), ":8:11: unknown value `sdm72`", "`sdm120`"),
+        (
+            format!("{MODBUS}{SLAVE}profile = \"sdm120\"\nmeasures = [\"voltage_l2\"]\n"),
+            ":9:13: the profile has no measure",
+            "`voltage`",
+        ),
+        (
+            format!("{MODBUS}{SLAVE}profile = \"sdm120\"\n{REGISTER}type = \"u16\"\n"),
+            ":10:8: the profile has a value named \"power\"",
+            "another name",
+        ),
+        (with(""), ":9:8: the register \"power\" has no type", "f32"),
+        (with("type = \"u8\"\n"), ":11:8: unknown value `u8`", "`u16`"),
+        (with("kind = \"coil\"\ntype = \"u16\"\n"), ":12:8: a bit has no type", "true or false"),
+        (with("type = \"f64\"\n").replace("0x10", "65533"), ":10:12: the value would end behind", "lower"),
+        (with("type = \"u16\"\n").replace("0x10", "65536"), ":10:12: ", "from 0 to 65535"),
+        (
+            with("type = \"u16\"\n[[serial.slave.register]]\nname = \"power\"\nregister = 3\ntype = \"u16\"\n"),
+            ":13:8: a second value named",
+            "its own name",
+        ),
+        (
+            format!("{}{SLAVE}profile = \"sdm120\"\n", with("type = \"u16\"\n")),
+            ":13:6: a second slave with the address 1",
+            "different",
+        ),
+        (
+            format!("{}every = \"1ms\"\nprofile = \"sdm120\"\n", format!("{MODBUS}{SLAVE}")),
+            ":8:9: polled too often",
+            "100ms",
+        ),
+        (
+            format!("{MODBUS}timeout = \"1min\"\n{SLAVE}profile = \"sdm120\"\n"),
+            ":5:11: waits too short or too long",
+            "10s",
+        ),
+        (
+            with("type = \"u16\"\n").replace("modbus", "lines"),
+            ":5:1: `slave` means nothing to the protocol lines",
+            "modbus",
+        ),
+    ];
+    for (text, place, remedy) in cases {
+        let shown = problem(&text);
+        assert!(shown.contains(&format!("x.toml{place}")), "{text}\n{shown}");
+        assert!(shown.contains(remedy), "{text}\n{shown}");
+    }
+}
