@@ -7,6 +7,7 @@ use embedded_hal::i2c::{Error, ErrorKind, ErrorType, I2c, Operation};
 use linux_embedded_hal::I2cdev;
 
 use crate::model::ModelBus;
+use crate::mux::{Gate, Gated, MuxChannel};
 
 /// How to get at a bus.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub enum BusOpener {
     Linux(PathBuf),
     /// A modelled bus, for the demonstration and for tests.
     Model(ModelBus),
+    /// A bus with multiplexers on it: through its gate, and a channel if the chip is behind one.
+    Gated(Box<BusOpener>, Gate, Option<MuxChannel>),
 }
 
 impl BusOpener {
@@ -29,6 +32,9 @@ impl BusOpener {
                 Err(error) => Err(std::io::Error::from(error)),
             },
             Self::Model(model) => Ok(Bus::Model(model.clone())),
+            Self::Gated(bus, gate, channel) => {
+                Ok(Bus::Gated(Box::new(Gated::new(bus.open()?, gate.clone(), *channel))))
+            }
         }
     }
 }
@@ -38,6 +44,8 @@ impl fmt::Display for BusOpener {
         match self {
             Self::Linux(path) => path.display().fmt(f),
             Self::Model(_) => f.write_str("the modelled bus"),
+            Self::Gated(bus, _, None) => bus.fmt(f),
+            Self::Gated(bus, _, Some(channel)) => write!(f, "{bus}, {channel}"),
         }
     }
 }
@@ -48,6 +56,8 @@ pub(crate) enum Bus {
     Linux(I2cdev),
     /// A modelled one.
     Model(ModelBus),
+    /// Through a gate.
+    Gated(Box<Gated<Bus>>),
 }
 
 /// What a bus says when a transfer fails.
@@ -87,6 +97,7 @@ impl I2c for Bus {
                 device.transaction(address, operations).map_err(|error| BusError::new(error.kind(), error.to_string()))
             }
             Self::Model(model) => model.transaction(address, operations),
+            Self::Gated(gated) => gated.transaction(address, operations),
         }
     }
 }

@@ -19,12 +19,20 @@
 //! - A source has one thread at most for its bus: one that hangs holds nothing else up, and no second one is started while
 //!   the first hangs.
 //! - A poll is never made up for: what could not be measured or stored in time is counted, and the schedule goes on in step.
+//! - On a bus with multiplexers one transfer happens at a time, with its channel open and no other ([`Gate`]).
 //! - A modelled bus is reached through code only ([`BusOpener::Model`]), never through what a user writes.
+
+//!
+//! What becomes of a bus that is stuck: a poll that fails closes the device node, and the next one opens it and sets its chip up anew. That is all
+//! that can be done from outside of the kernel. The kernel ends a transfer at the adapter's own time-out (a second, mostly), and
+//! frees a data line that a chip holds low by nine clocks where its driver has been told the pins (`scl-gpios` and
+//! `sda-gpios` in the device tree). While a thread hangs in it, chips on other buses go on; those on the same bus fail, each in its time.
 
 mod bus;
 mod chip;
 mod counters;
 pub mod model;
+mod mux;
 mod payload;
 mod schedule;
 mod source;
@@ -34,4 +42,5 @@ mod worker;
 pub use bus::BusOpener;
 pub use chip::{BusAddress, Chip, PollError};
 pub use counters::{I2cCounters, I2cReport};
+pub use mux::{Gate, MuxChannel};
 pub use source::{I2cSource, SetupError};

@@ -45,7 +45,8 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "  serial    {}   {} on {port} at {baud} baud", serial.name, spoken(&serial.spoken))?;
     }
     for i2c in &config.i2c {
-        let (bus, every) = (i2c.bus.display(), i2c.every);
+        let behind = i2c.mux.map(|(mux, channel)| format!(", mux 0x{mux:02x} channel {channel},")).unwrap_or_default();
+        let (bus, every) = (format!("{}{behind}", i2c.bus.display()), i2c.every);
         writeln!(out, "  i2c       {}   {} at 0x{:02x} of {bus} every {every:?}", i2c.name, i2c.chip, i2c.address)?;
     }
     for route in &config.routes {

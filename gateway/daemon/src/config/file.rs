@@ -175,6 +175,9 @@ pub(super) struct I2c {
     pub(super) device: Option<Text<DeviceId>>,
     /// An INA226's. What the shunt has to be for its calibration.
     pub(super) shunt_uohm: Option<Spanned<Whole<100, 2_500_000>>>,
+    /// The multiplexer that the chip is behind.
+    pub(super) mux: Option<Spanned<Whole<0x70, 0x77>>>,
+    pub(super) channel: Option<Spanned<Whole<0, 7>>>,
 }
 
 fn every() -> Spanned<Span> {

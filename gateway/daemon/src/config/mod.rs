@@ -4,6 +4,7 @@
 
 mod broker;
 mod file;
+mod i2c;
 mod mqtt;
 mod problem;
 mod serial;
@@ -65,6 +66,8 @@ pub(crate) struct I2c {
     pub(crate) address: u8,
     pub(crate) every: Duration,
     pub(crate) device: DeviceId,
+    /// The multiplexer that it is behind, and its channel.
+    pub(crate) mux: Option<(u8, u8)>,
 }
 
 /// The chips that there are drivers for.
@@ -143,6 +146,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
         mqtt::check(mqtt, &mut problems);
     }
     broker::check(&file, &mut problems);
+    i2c::check(&file.i2c, &mut problems);
     file.serial.iter().for_each(|serial| serial.check(&mut problems));
     let topics = topics(&file, &mut problems);
     if problems.is_empty() { Ok(convert(file, topics)) } else { Err(problems) }
@@ -243,12 +247,7 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
             problem(serial.port.span(), what, "a serial port has one source");
         }
     }
-    let mut chips = BTreeMap::new();
     for i2c in &file.i2c {
-        if chips.insert((&i2c.bus, i2c.address.get_ref().0), ()).is_some() {
-            let what = format!("a second chip at 0x{:02x} of {}", i2c.address.get_ref().0, i2c.bus.display());
-            problem(i2c.address.span(), what, "two chips on one bus need different addresses");
-        }
         let chip = i2c.chip.get_ref().with(None);
         let (first, last) = chip.addresses();
         let address = i2c.address.get_ref().0;
@@ -350,6 +349,7 @@ fn convert_i2c(i2c: file::I2c) -> I2c {
         address: i2c.address.into_inner().to(),
         every: i2c.every.into_inner().0,
         device: i2c.device.map_or(name, |device| device.0),
+        mux: i2c.mux.zip(i2c.channel).map(|(mux, channel)| (mux.into_inner().to(), channel.into_inner().to())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sources that a configuration names, started and stopped together.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use lamppost_event::{Clock, Intake, JournalStopped};
 use lamppost_i2c::model::ModelBus;
-use lamppost_i2c::{BusAddress, BusOpener, I2cCounters, I2cSource};
+use lamppost_i2c::{BusAddress, BusOpener, Gate, I2cCounters, I2cSource, MuxChannel};
 use lamppost_journal::Journal;
 use lamppost_mqtt::{
     Broker, BrokerPauses, BrokerSource, BrokerStatus, Clients, Counters as MqttCounters, Front, Ground, Keys, Limits,
@@ -121,8 +122,9 @@ impl Sources {
         for serial in &config.serial {
             sources.start_serial(serial, &intake, memory.clock.clone(), fail)?;
         }
+        let gates = gates(&config.i2c);
         for i2c in &config.i2c {
-            sources.start_i2c(i2c, buses, &intake, fail)?;
+            sources.start_i2c(i2c, (buses, gates.get(i2c.bus.as_path())), &intake, fail)?;
         }
         Ok(sources)
     }
@@ -205,12 +207,12 @@ impl Sources {
     fn start_i2c(
         &mut self,
         i2c: &config::I2c,
-        buses: Buses,
+        (buses, gate): (Buses, Option<&Gate>),
         intake: &Arc<dyn Intake>,
         fail: &Fail,
     ) -> anyhow::Result<()> {
         let address = BusAddress(i2c.address);
-        let bus = opener(&i2c.bus, buses, address);
+        let bus = through(opener(&i2c.bus, buses, address), gate, i2c.mux);
         let source = I2cSource::new(&i2c.name, bus, i2c.chip, address, i2c.every, i2c.device.clone(), intake.clone());
         let source = source.with_context(|| format!("the i2c source {:?} can't be set up", i2c.name))?;
         self.seen.i2c.push(I2cSeen { name: i2c.name.clone(), every: i2c.every, counters: source.counters() });
@@ -250,6 +252,23 @@ impl Sources {
             tracing::warn!("not all sources stopped in time");
         }
     }
+}
+
+/// A gate for each bus that has multiplexers.
+fn gates(chips: &[config::I2c]) -> BTreeMap<&Path, Gate> {
+    let mut muxes: BTreeMap<&Path, Vec<BusAddress>> = BTreeMap::new();
+    for chip in chips {
+        if let Some((mux, _)) = chip.mux {
+            muxes.entry(&chip.bus).or_default().push(BusAddress(mux));
+        }
+    }
+    muxes.into_iter().map(|(bus, muxes)| (bus, Gate::new(muxes))).collect()
+}
+
+fn through(bus: BusOpener, gate: Option<&Gate>, mux: Option<(u8, u8)>) -> BusOpener {
+    let Some(gate) = gate else { return bus };
+    let channel = mux.map(|(mux, channel)| MuxChannel { mux: BusAddress(mux), channel });
+    BusOpener::Gated(Box::new(bus), gate.clone(), channel)
 }
 
 fn opener(path: &Path, buses: Buses, address: BusAddress) -> BusOpener {

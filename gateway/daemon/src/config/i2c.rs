@@ -1,0 +1,98 @@
+//! Where the chips of `[[i2c]]` are: which of them would answer to one address.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::file::I2c;
+use super::problem::Problem;
+
+/// What stands at an address of a bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Behind {
+    /// On the bus itself.
+    Bus,
+    /// Behind a channel of a multiplexer.
+    Channel(i64, i64),
+}
+
+impl I2c {
+    fn behind(&self) -> Behind {
+        match (&self.mux, &self.channel) {
+            (Some(mux), Some(channel)) => Behind::Channel(mux.get_ref().0, channel.get_ref().0),
+            _ => Behind::Bus,
+        }
+    }
+}
+
+/// Two chips never answer to one address, nor a chip and a multiplexer.
+pub(super) fn check(chips: &[I2c], problems: &mut Vec<Problem>) {
+    let mut places: BTreeMap<(&Path, i64), Vec<Behind>> = BTreeMap::new();
+    for chip in chips {
+        let mut problem = |span, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
+        match (&chip.mux, &chip.channel) {
+            (Some(mux), None) => {
+                problem(mux.span(), "a multiplexer without a channel".to_owned(), "add `channel`, 0 to 7")
+            }
+            (None, Some(channel)) => {
+                problem(channel.span(), "a channel of no multiplexer".to_owned(), "add `mux`, 0x70 to 0x77");
+            }
+            _ => {}
+        }
+        let (address, bus) = (chip.address.get_ref().0, chip.bus.as_path());
+        let others = places.entry((bus, address)).or_default();
+        let behind = chip.behind();
+        if others.iter().any(|other| *other == behind || *other == Behind::Bus || behind == Behind::Bus) {
+            let what = format!("a second chip at 0x{address:02x} of {}", bus.display());
+            let remedy = "two chips on one bus need different addresses, or different channels of a multiplexer";
+            problem(chip.address.span(), what, remedy);
+        }
+        others.push(behind);
+        if chips
+            .iter()
+            .any(|other| other.bus == chip.bus && other.mux.as_ref().is_some_and(|mux| mux.get_ref().0 == address))
+        {
+            let what = format!("a multiplexer is at 0x{address:02x} of {}", bus.display());
+            problem(chip.address.span(), what, "give one of them another address");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::parse;
+    use crate::config::problem::Problems;
+
+    fn chip(name: &str, more: &str) -> String {
+        format!("[[i2c]]\nname = \"{name}\"\nbus = \"/dev/i2c-1\"\nchip = \"bme280\"\naddress = 0x76\n{more}")
+    }
+
+    #[test]
+    fn chips_of_one_address_may_be_behind_different_channels() {
+        let text = chip("a", "mux = 0x70\nchannel = 0\n")
+            + &chip("b", "mux = 0x70\nchannel = 3\n")
+            + &chip("c", "mux = 0x71\nchannel = 3\n");
+        let muxes: Vec<_> = parse(&text).unwrap().i2c.into_iter().map(|i2c| i2c.mux).collect();
+        assert_eq!(muxes, [Some((0x70, 0)), Some((0x70, 3)), Some((0x71, 3))]);
+    }
+
+    #[test]
+    fn what_would_answer_to_one_address_is_shown_with_its_line() {
+        let behind = "mux = 0x70\nchannel = 3\n";
+        let cases = [
+            (chip("a", "") + &chip("b", ""), ":10:11: a second chip at 0x76 of /dev/i2c-1", "different addresses"),
+            (chip("a", behind) + &chip("b", behind), ":12:11: a second chip at 0x76", "different channels"),
+            (chip("a", behind) + &chip("b", ""), ":12:11: a second chip at 0x76", "different"),
+            (chip("a", "mux = 0x76\nchannel = 1\n"), ":5:11: a multiplexer is at 0x76", "another address"),
+            (chip("a", "mux = 0x70\n"), ":6:7: a multiplexer without a channel", "0 to 7"),
+            (chip("a", "channel = 1\n"), ":6:11: a channel of no multiplexer", "0x70 to 0x77"),
+            (chip("a", "mux = 0x70\nchannel = 8\n"), ":7:11: ", "from 0 to 7"),
+            (chip("a", "mux = 0x48\nchannel = 1\n"), ":6:7: ", "from 112 to 119"),
+        ];
+        for (text, place, remedy) in cases {
+            let shown = Problems::new(Path::new("x.toml"), &text, parse(&text).unwrap_err()).to_string();
+            assert!(shown.contains(&format!("x.toml{place}")) && shown.contains(remedy), "{text}\n{shown}");
+        }
+    }
+}
