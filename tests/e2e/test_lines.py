@@ -1,5 +1,5 @@
 """Devices that write lines: JSON of an ESP firmware, and NMEA 0183 with its columns. Each value arrives in Kafka as it was
-written; what can't be decoded is a dead letter with the reason; a port that is pulled out and put back is read on."""
+written; what can't be decoded is a dead letter; the end of a line that was begun before is none."""
 
 import json
 

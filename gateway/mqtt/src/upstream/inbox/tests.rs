@@ -17,10 +17,6 @@ impl Room {
     }
 }
 
-    fn offer_dead(&self, arrival: Arrival, _reason: &str) -> Result<Commit, Refusal> {
-        self.offer(arrival)
-    }
-
 impl Intake for Room {
     fn offer(&self, arrival: Arrival) -> Result<Commit, Refusal> {
         if arrival.address.as_str() == "huge" {
@@ -35,6 +31,10 @@ impl Intake for Room {
         offered.push(arrival.address.as_str().to_owned());
         Ok(Commit(offered.len().div_ceil(2) as u64))
     }
+    fn offer_dead(&self, arrival: Arrival, _reason: &str) -> Result<Commit, Refusal> {
+        self.offer(arrival)
+    }
+
     fn room(&self) -> Later<'_, ()> {
         Box::pin(std::future::ready(()))
     }
