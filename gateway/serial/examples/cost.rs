@@ -120,7 +120,7 @@ fn lines() {
         while rustix::io::write(&device, line).is_ok() {}
     });
     let took = measure(&intake, LINES_VALUES, source.run(std::future::pending()));
-    print("lines: JSON of 84 bytes, two values each", &intake, took);
+    print("lines: JSON of 83 bytes, two values each", &intake, took);
 }
 
 /// One SDM120, asked without a pause.

@@ -135,7 +135,7 @@ fn each_mistake_of_modbus_is_shown_where_it_stands() {
             "different",
         ),
         (
-            format!("{}every = \"1ms\"\nprofile = \"sdm120\"\n", format!("{MODBUS}{SLAVE}")),
+            format!("{MODBUS}{SLAVE}every = \"1ms\"\nprofile = \"sdm120\"\n"),
             ":8:9: polled too often",
             "100ms",
         ),
