@@ -134,11 +134,7 @@ fn each_mistake_of_modbus_is_shown_where_it_stands() {
             ":13:6: a second slave with the address 1",
             "different",
         ),
-        (
-            format!("{MODBUS}{SLAVE}every = \"1ms\"\nprofile = \"sdm120\"\n"),
-            ":8:9: polled too often",
-            "100ms",
-        ),
+        (format!("{MODBUS}{SLAVE}every = \"1ms\"\nprofile = \"sdm120\"\n"), ":8:9: polled too often", "100ms"),
         (
             format!("{MODBUS}timeout = \"1min\"\n{SLAVE}profile = \"sdm120\"\n"),
             ":5:11: waits too short or too long",
