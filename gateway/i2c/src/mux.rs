@@ -5,10 +5,13 @@
 //! no channel of another multiplexer is open then, since two chips could answer to one address. After any error it is unknown
 //! which channels are open: they are set again before the next transfer.
 //!
+//! A multiplexer that can't be closed is most likely not there, and holds up no chip behind the others, with one exception: a
+//! chip at an address that has answered through that multiplexer too. There the data of the wrong chip could come.
+//!
 //! Linux has a driver of its own (i2c-mux-pca954x, from the device tree), which makes a bus of each channel: where it is used,
 //! name those buses and no multiplexer. It holds the multiplexer's address, so that both can't be used at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
@@ -38,25 +41,36 @@ impl fmt::Display for MuxChannel {
     }
 }
 
+/// What is known of one multiplexer.
+#[derive(Debug, Default)]
+struct Known {
+    /// Which channels are open; nothing, if that is not known.
+    open: Option<u8>,
+    /// The addresses that have answered through it.
+    behind: BTreeSet<u8>,
+}
+
+type Muxes = BTreeMap<BusAddress, Known>;
+
 /// What all chips of one bus with multiplexers pass through, one transfer at a time. Clones are the same gate.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
-    /// Which channels of each multiplexer are open; nothing, if that is not known.
-    open: Arc<Mutex<BTreeMap<BusAddress, Option<u8>>>>,
+    muxes: Arc<Mutex<Muxes>>,
 }
 
 impl Gate {
     /// A gate of a bus with these multiplexers. None of them is known to be closed.
     pub fn new(muxes: impl IntoIterator<Item = BusAddress>) -> Self {
-        Self { open: Arc::new(Mutex::new(muxes.into_iter().map(|mux| (mux, None)).collect())) }
+        let unknown = muxes.into_iter().map(|mux| (mux, Known::default())).collect();
+        Self { muxes: Arc::new(Mutex::new(unknown)) }
     }
 
     /// Alone on the bus. A thread that hangs in the kernel must not hang all others: after a second they give up.
-    fn enter(&self) -> Result<MutexGuard<'_, BTreeMap<BusAddress, Option<u8>>>, BusError> {
+    fn enter(&self) -> Result<MutexGuard<'_, Muxes>, BusError> {
         let tries = GATE_PATIENCE.as_millis() / GATE_PAUSE.as_millis();
         for _ in 0..tries {
-            match self.open.try_lock() {
-                Ok(open) => return Ok(open),
+            match self.muxes.try_lock() {
+                Ok(muxes) => return Ok(muxes),
                 Err(TryLockError::Poisoned(poisoned)) => return Ok(PoisonError::into_inner(poisoned)),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(GATE_PAUSE),
             }
@@ -77,27 +91,34 @@ impl<B: I2c<Error = BusError>> Gated<B> {
         Self { bus, gate, channel }
     }
 
-    /// Closes the other multiplexers, and opens the one channel.
-    fn select(bus: &mut B, open: &mut BTreeMap<BusAddress, Option<u8>>, through: MuxChannel) -> Result<(), BusError> {
-        for (mux, channels) in open.iter_mut() {
-            let wanted = if *mux == through.mux { 1_u8.checked_shl(through.channel.into()).unwrap_or(0) } else { 0 };
-            if *channels == Some(wanted) {
+    /// Closes the other multiplexers, as far as they are there, and opens the one channel for a transfer to `address`.
+    fn select(bus: &mut B, muxes: &mut Muxes, through: MuxChannel, address: u8) -> Result<(), BusError> {
+        for (mux, known) in muxes.iter_mut() {
+            let own = *mux == through.mux;
+            let wanted = if own { 1_u8.checked_shl(through.channel.into()).unwrap_or(0) } else { 0 };
+            if known.open == Some(wanted) {
                 continue;
             }
-            *channels = None;
-            let written = bus.transaction(mux.0, &mut [Operation::Write(&[wanted])]);
-            let hint = |error: &BusError| {
-                let busy = format!("{error:?}").contains("busy");
-                if busy { "; the kernel's own driver has it: name the buses that it made" } else { "" }
-            };
-            written.map_err(|error| {
-                let text = format!("setting mux {mux} to 0x{wanted:02x}: {error:?}{}", hint(&error));
-                BusError::new(embedded_hal::i2c::Error::kind(&error), text)
-            })?;
-            *channels = Some(wanted);
+            known.open = None;
+            match bus.transaction(mux.0, &mut [Operation::Write(&[wanted])]) {
+                Ok(()) => known.open = Some(wanted),
+                Err(error) if own => return Err(unset(*mux, wanted, &error, "")),
+                Err(error) if known.behind.contains(&address) => {
+                    return Err(unset(*mux, wanted, &error, "; a chip of the same address is behind it"));
+                }
+                // Whatever the kernel says of it: it is tried again before the next transfer.
+                Err(_absent) => {}
+            }
         }
         Ok(())
     }
+}
+
+fn unset(mux: BusAddress, wanted: u8, error: &BusError, why: &str) -> BusError {
+    let said = format!("{error:?}");
+    let hint = if said.contains("busy") { "; the kernel's own driver has it: name the buses that it made" } else { "" };
+    let text = format!("setting mux {mux} to 0x{wanted:02x}: {said}{hint}{why}");
+    BusError::new(embedded_hal::i2c::Error::kind(error), text)
 }
 
 impl<B> ErrorType for Gated<B> {
@@ -106,14 +127,16 @@ impl<B> ErrorType for Gated<B> {
 
 impl<B: I2c<Error = BusError>> I2c for Gated<B> {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
-        let mut open = self.gate.enter()?;
+        let mut muxes = self.gate.enter()?;
         if let Some(through) = self.channel {
-            Self::select(&mut self.bus, &mut open, through)?;
+            Self::select(&mut self.bus, &mut muxes, through, address)?;
         }
         let outcome = self.bus.transaction(address, operations);
         if outcome.is_err() {
             // A multiplexer that was reset has all its channels closed; one behind a bus that was stuck may have seen anything.
-            open.values_mut().for_each(|channels| *channels = None);
+            muxes.values_mut().for_each(|known| known.open = None);
+        } else if let Some(known) = self.channel.and_then(|through| muxes.get_mut(&through.mux)) {
+            known.behind.insert(address);
         }
         outcome
     }

@@ -55,7 +55,7 @@ impl I2c for Crossing {
         let answering: Vec<u8> =
             wires.chips.iter().filter(|((mux, channel), _)| is_open(mux, channel)).map(|(_, value)| *value).collect();
         assert!(answering.len() <= 1, "two chips answer at once");
-        let [Operation::Read([byte])] = operations else { panic!("one byte is read") };
+        let [Operation::Read([byte])] = operations else { return Err(refused()) };
         *byte = *answering.first().ok_or_else(refused)?;
         Ok(())
     }
@@ -125,6 +125,31 @@ fn a_multiplexer_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_multiplexer_that_is_not_there_stops_no_chip_behind_the_others() {
+    let (crossing, gate) = crossing();
+    crossing.0.lock().unwrap().muxes.remove(&ONE.0);
+    for _ in 0..3 {
+        assert_eq!(read(&mut chip(&crossing, &gate, OTHER, 3)), Ok(23));
+    }
+    let error = read(&mut chip(&crossing, &gate, ONE, 3)).unwrap_err();
+    assert!(format!("{error:?}").starts_with("setting mux 0x70 to 0x08: "), "{error:?}");
+    assert_eq!(read(&mut chip(&crossing, &gate, OTHER, 3)), Ok(23));
+}
+
+#[test]
+fn what_may_be_the_wrong_chip_s_is_not_read() {
+    let (crossing, gate) = crossing();
+    assert_eq!(read(&mut chip(&crossing, &gate, ONE, 3)), Ok(13));
+    // It does not answer any more, and its channel may be open.
+    let channels = crossing.0.lock().unwrap().muxes.remove(&ONE.0);
+    let error = read(&mut chip(&crossing, &gate, OTHER, 3)).unwrap_err();
+    let said = "setting mux 0x70 to 0x00: no chip acknowledges the address; a chip of the same address is behind it";
+    assert_eq!(format!("{error:?}"), said);
+    crossing.0.lock().unwrap().muxes.extend(channels.map(|channels| (ONE.0, channels)));
+    assert_eq!(read(&mut chip(&crossing, &gate, OTHER, 3)), Ok(23));
+}
+
+#[test]
 fn nobody_talks_between_the_selection_and_the_transfer() {
     let (crossing, gate) = crossing();
     crossing.0.lock().unwrap().takes = Duration::from_micros(200);
@@ -143,7 +168,7 @@ fn nobody_talks_between_the_selection_and_the_transfer() {
 #[test]
 fn a_chip_that_holds_the_bus_makes_the_others_fail_and_not_hang() {
     let (crossing, gate) = crossing();
-    let held = gate.open.lock().unwrap();
+    let held = gate.muxes.lock().unwrap();
     let error = read(&mut chip(&crossing, &gate, ONE, 3)).unwrap_err();
     assert_eq!(format!("{error:?}"), "another chip's transfer holds the bus");
     drop(held);
