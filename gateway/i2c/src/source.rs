@@ -21,7 +21,9 @@ use crate::worker::{NoAnswer, Worker};
 
 /// How long a bus may take to answer one poll. Opening and resetting the slowest chip takes 0.6 s.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// How often one arrival is offered before the next poll is due, at most.
+/// How long what one poll brought waits for room at most, in all: later it would be stored as if it were new.
+const ROOM_MAX: Duration = Duration::from_secs(1);
+/// How often one arrival is offered within that time, at most.
 const OFFERS_MAX: u32 = 16;
 
 /// Why a source can't be made.
@@ -166,11 +168,13 @@ impl I2cSource {
         }
     }
 
-    /// Hands over what was measured. What the journal has no room for until the next poll is due is given up.
+    /// Hands over what was measured. What the journal has no room for within a second, or until the next poll is due, is given
+    /// up and counted.
     async fn store(&self, measured: Vec<Measured>, began: Instant, due: Due) -> Result<(), JournalStopped> {
+        let until = (began + due.until).min(Instant::now() + ROOM_MAX);
         for value in &measured {
             let Some(arrival) = self.arrival(value) else { continue };
-            match self.offer(arrival, began + due.until).await {
+            match self.offer(arrival, until).await {
                 Ok(()) => {
                     self.counters.stored.fetch_add(1, Ordering::Relaxed);
                 }

@@ -14,6 +14,8 @@ use crate::model::ModelBus;
 struct Basket {
     taken: Mutex<Vec<Arrival>>,
     full: AtomicBool,
+    /// Nobody is told of room.
+    silent: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -44,6 +46,9 @@ impl Intake for Basket {
 
     /// Always "maybe": the worst that a source can meet.
     fn room(&self) -> Waiting<'_, ()> {
+        if self.silent.load(Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
         Box::pin(std::future::ready(()))
     }
 
@@ -228,6 +233,16 @@ async fn what_a_full_journal_does_not_take_is_counted_and_polling_goes_on() {
     let before = before.unwrap();
     assert_eq!(before.stored, 0);
     assert!(before.missed >= 4 && missed >= before.missed && polls > before.polls, "{before:?}");
+}
+
+#[tokio::test]
+async fn what_waits_for_room_is_given_up_after_a_second_however_far_off_the_next_poll_is() {
+    let (bus, basket) = (ModelBus::new(), Arc::<Basket>::default());
+    bus.set_tmp105(AT, Celsius::from_milli(21_500));
+    basket.full.store(true, Ordering::Relaxed);
+    basket.silent.store(true, Ordering::Relaxed);
+    let report = run_until(source(BusOpener::Model(bus), Chip::Tmp105, AT, 3_600_000, &basket), |r| r.missed > 0).await;
+    assert_eq!((report.polls, report.missed, report.stored), (1, 1, 0));
 }
 
 #[tokio::test]
