@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lamppost_event::{Arrival, Clock, Commit, DeviceId, Intake, JournalStopped, Refusal};
+use lamppost_event::{Clock, Commit, DeviceId, Intake, JournalStopped, Refusal};
 use lamppost_wire::{
     Boot, Command, FrameBuffer, GatewayCounters, GatewayEvent, GatewaySession, Hello, LinkCounters, Millis, Reading,
     Sequence, TimeAsked, VERSION,
@@ -71,8 +71,8 @@ pub(crate) struct Conversation {
     /// When the node was last told of a jump of the clock.
     told_at: Millis,
     ordered: Option<Ordered>,
-    /// What the journal had no room for.
-    refused: Option<(Box<Arrival>, Boot, Sequence)>,
+    /// What the journal had no room for. As it was read: by the time there is room it has grown older.
+    refused: Option<Reading>,
     counted: (LinkCounters, GatewayCounters),
 }
 
@@ -137,7 +137,7 @@ impl Conversation {
     /// There may be room again: offers what was refused.
     pub(crate) fn retry(&mut self) -> Result<(), ConversationError> {
         match self.refused.take() {
-            Some((arrival, boot, sequence)) => self.offer(*arrival, boot, sequence),
+            Some(reading) => self.offer(&reading),
             None => Ok(()),
         }
     }
@@ -317,8 +317,8 @@ impl Conversation {
     /// A number that no life of this device has: drawn at random, so that none comes twice even for a gateway whose
     /// journal was wiped.
     fn fresh_boot(&self, device: &DeviceId) -> Boot {
-        let drawn = (self.options.draw)().max(Boot::GIVEN_MIN.0);
-        let mut boot = Boot(drawn);
+        let drawn = (self.options.draw)() % (u32::MAX - Boot::GIVEN_MIN.0);
+        let mut boot = Boot(Boot::GIVEN_MIN.0 + drawn);
         while self.mark(device, boot) > Sequence::NONE {
             boot = Boot(boot.0.wrapping_add(1).max(Boot::GIVEN_MIN.0));
         }
@@ -326,30 +326,35 @@ impl Conversation {
     }
 
     fn read(&mut self, reading: &Reading, passed_over: u64) -> Result<(), ConversationError> {
-        let Some(node) = &self.node else { return Ok(()) };
-        let age = self.remembered.ages.age(reading.boot, reading.uptime, self.watch.monotonic());
-        let arrival = node.arrival(reading, age).map_err(|error| ConversationError::Reading(error.to_string()))?;
-        if passed_over > 0 {
+        if let Some(node) = self.node.as_ref().filter(|_| passed_over > 0) {
             self.status.passed_over.add(passed_over);
             warn!(
                 link = &*self.name, device = %node.device, boot = reading.boot.0, before = reading.sequence.0,
                 passed_over, "the node has dropped readings for want of room"
             );
         }
-        self.offer(arrival, reading.boot, reading.sequence)
+        self.offer(reading)
     }
 
-    fn offer(&mut self, arrival: Arrival, boot: Boot, sequence: Sequence) -> Result<(), ConversationError> {
+    /// Offers a reading, with its age now: the journal adds that to the time of this offer.
+    fn offer(&mut self, reading: &Reading) -> Result<(), ConversationError> {
+        let Some(node) = &self.node else { return Ok(()) };
+        let age = self.remembered.ages.age(reading.boot, reading.uptime, self.watch.monotonic());
+        let arrival = node.arrival(reading, age).map_err(|error| ConversationError::Reading(error.to_string()))?;
         match self.intake.offer(arrival) {
             Ok(commit) => {
                 self.status.readings.add(1);
                 self.remembered.latest = self.remembered.latest.max(commit);
-                self.pend(Pending { commit: self.remembered.latest, boot, sequence });
+                self.pend(Pending {
+                    commit: self.remembered.latest,
+                    boot: reading.boot,
+                    sequence: reading.sequence,
+                });
                 Ok(())
             }
-            Err(Refusal::Full(arrival)) => {
+            Err(Refusal::Full(_)) => {
                 self.status.stalls.add(1);
-                self.refused = Some((arrival, boot, sequence));
+                self.refused = Some(*reading);
                 Ok(())
             }
             Err(Refusal::Stopped(stopped)) => Err(stopped.into()),
