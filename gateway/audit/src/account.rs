@@ -53,8 +53,11 @@ struct Claim {
     epoch: Epoch,
     /// The first offset that the journal still kept by the last of them.
     first: u64,
-    /// The offset behind the last, by any of them; and by those that are old enough for all to have come.
+    /// The offset behind the last, by any of them.
     next: u64,
+    /// The first that was not done with, by any of them: of what lies before, all notices had been stored before that one.
+    done: u64,
+    /// The same, by those from before the audit began: what lies before was in the cluster by then.
     due: u64,
 }
 
@@ -66,10 +69,12 @@ pub(crate) struct Account {
     reasons: Vec<String>,
     claims: HashMap<Series, Claim>,
     buried: HashMap<Track, Intervals>,
-    /// Manifests from later on speak of what may still be on its way; milliseconds since 1970.
+    /// What manifests from later on call delivered may have come after its topic was read; milliseconds since 1970.
     pub(crate) late_from: i64,
-    /// Not all topics are read: of those that nothing was seen of, manifests count for nothing.
-    pub(crate) only_seen: bool,
+    /// The cluster's topics that are read, if not all are: of others, manifests count for nothing.
+    pub(crate) wanted: Vec<String>,
+    /// The cluster's topics of which something has been dropped.
+    trimmed: HashSet<String>,
 }
 
 impl Default for Account {
@@ -81,7 +86,8 @@ impl Default for Account {
             claims: HashMap::new(),
             buried: HashMap::new(),
             late_from: i64::MAX,
-            only_seen: false,
+            wanted: Vec::new(),
+            trimmed: HashSet::new(),
         }
     }
 }
@@ -108,14 +114,15 @@ impl Account {
                 self.journals.insert((gateway.clone(), epoch), journal);
             }
             Notice::Manifest { journal, topic, partitions } => {
-                for Extent { partition, first, next } in partitions {
+                for Extent { partition, first, next, done } in partitions {
                     let claim = self.claims.entry(series(&journal, topic.clone(), partition));
-                    let claim = claim.or_insert(Claim { epoch, first: first.0, next: 0, due: 0 });
+                    let claim = claim.or_insert(Claim { epoch, first: first.0, next: 0, done: 0, due: 0 });
                     if next.0 >= claim.next {
                         (claim.epoch, claim.first, claim.next) = (epoch, first.0, next.0);
                     }
+                    claim.done = claim.done.max(done.0);
                     if time_ms < self.late_from {
-                        claim.due = claim.due.max(next.0);
+                        claim.due = claim.due.max(done.0);
                     }
                 }
                 self.journals.insert((gateway.clone(), epoch), journal);
@@ -143,11 +150,10 @@ impl Account {
     /// Judges all partitions, into the report.
     pub(crate) fn judge(self, tracks: HashMap<Track, Intervals>, report: &mut Report) {
         let mut all: BTreeMap<Series, Vec<(Track, Intervals)>> = BTreeMap::new();
-        let seen: HashSet<Topic> = tracks.keys().map(|track| track.topic.clone()).collect();
         for (track, offsets) in tracks {
             all.entry(self.series_of(&track)).or_default().push((track, offsets));
         }
-        for series in self.claims.keys().filter(|series| !self.only_seen || seen.contains(&series.topic)) {
+        for series in self.claims.keys().filter(|series| self.is_read(series)) {
             all.entry(series.clone()).or_default();
         }
         let mut buried: HashMap<Series, Intervals> = HashMap::new();
@@ -162,10 +168,28 @@ impl Account {
         }
     }
 
+    /// Something of that topic has been dropped by the cluster: what is not there may have been.
+    pub(crate) fn trimmed(&mut self, topic: &str) {
+        if !self.trimmed.contains(topic) {
+            self.trimmed.insert(topic.to_owned());
+        }
+    }
+
+    fn is_read(&self, series: &Series) -> bool {
+        self.wanted.is_empty() || self.wanted.iter().any(|name| name.contains(series.topic.as_str()))
+    }
+
+    /// The journal of an epoch that no notice names: the gateway's only one, if it has one.
+    fn only_journal(&self, gateway: &GatewayId) -> Option<String> {
+        let mut journals = self.journals.iter().filter(|((of, _), _)| of == gateway).map(|(_, journal)| journal);
+        let first = journals.next()?;
+        journals.all(|other| other == first).then(|| first.clone())
+    }
+
     fn series_of(&self, track: &Track) -> Series {
         let Track { gateway, topic, partition, epoch } = track.clone();
-        let known = self.journals.get(&(gateway.clone(), epoch));
-        let journal = known.map_or(Journal::Epoch(epoch), |journal| Journal::Known(journal.clone()));
+        let known = self.journals.get(&(gateway.clone(), epoch)).cloned().or_else(|| self.only_journal(&gateway));
+        let journal = known.map_or(Journal::Epoch(epoch), Journal::Known);
         Series { gateway, topic, partition, journal }
     }
 
@@ -189,7 +213,10 @@ impl Account {
             let before = reached.zip(offsets.first()).filter(|(reached, first)| reached < first);
             let before = before.map(|(reached, first)| (reached, first - 1));
             for hole in before.into_iter().chain(offsets.holes()) {
-                partition.missing += explained.weigh(hole, &mut partition, report);
+                let done = claim.map_or(u64::MAX, |claim| claim.done);
+                let (missing, late) = explained.weigh(hole, done, &mut partition, report);
+                partition.missing = partition.missing.saturating_add(missing);
+                partition.late = partition.late.saturating_add(late);
             }
             let last = offsets.last().map_or(0, |last| last.saturating_add(1));
             reached = Some(last.max(reached.unwrap_or(0)));
@@ -197,7 +224,9 @@ impl Account {
         }
         let Some(claim) = claim else { return };
         let from = reached.unwrap_or(claim.first);
-        if from >= claim.next {
+        // Where nothing is left of it, the cluster may have dropped it.
+        let trimmed = tracks.is_empty() && self.trimmed.iter().any(|name| name.contains(series.topic.as_str()));
+        if from >= claim.next || trimmed {
             return;
         }
         let Series { gateway, topic, partition, .. } = series.clone();
@@ -208,12 +237,7 @@ impl Account {
             explained.leave(below, &mut tail, report);
         }
         // Behind the last offset seen, up to where manifests say that the partition had come.
-        if claim.due > from {
-            tail.lost_tail = explained.weigh((from, claim.due - 1), &mut tail, report);
-        }
-        if claim.next > claim.due.max(from) {
-            tail.late = explained.weigh((claim.due.max(from), claim.next - 1), &mut tail, report);
-        }
+        (tail.lost_tail, tail.late) = explained.weigh((from, claim.next - 1), claim.due, &mut tail, report);
         report.add(tail);
     }
 }
@@ -226,13 +250,18 @@ struct Explained<'a> {
 }
 
 impl Explained<'_> {
-    /// Counts what was buried and dropped in a hole (first to last), and gives how much nothing explains.
-    fn weigh(&self, hole: (u64, u64), partition: &mut PartitionReport, report: &mut Report) -> u64 {
+    /// Counts what was buried and dropped in a hole (first to last), and gives how much nothing explains: below `done`, where all is told
+    /// that there is to tell, and from there on, where it may still come.
+    fn weigh(&self, hole: (u64, u64), done: u64, partition: &mut PartitionReport, report: &mut Report) -> (u64, u64) {
         let left = self.leave(hole, partition, report);
         for (from, to) in &left {
             report.examples.missing(|| format!("{partition}: {from} to {to}"));
         }
-        left.iter().fold(0, |sum, (from, to)| sum.saturating_add((to - from).saturating_add(1)))
+        let count = |from: u64, to: u64| if from > to { 0 } else { (to - from).saturating_add(1) };
+        left.iter().fold((0, 0), |(missing, late): (u64, u64), (from, to)| {
+            let below = done.checked_sub(1).map_or(0, |last| count(*from, last.min(*to)));
+            (missing.saturating_add(below), late.saturating_add(count(*from, *to) - below))
+        })
     }
 
     /// The same; gives what is left.
@@ -243,15 +272,16 @@ impl Explained<'_> {
         report: &mut Report,
     ) -> Vec<(u64, u64)> {
         let mut left = self.buried.lacking(first, last);
-        partition.buried += self.buried.count_in(first, last);
+        partition.buried = partition.buried.saturating_add(self.buried.count_in(first, last));
         for (reason, gaps) in self.gaps {
-            let count: u64 = left.iter().map(|(from, to)| gaps.count_in(*from, *to)).sum();
+            let count = left.iter().fold(0_u64, |sum, (from, to)| sum.saturating_add(gaps.count_in(*from, *to)));
             if count == 0 {
                 continue;
             }
-            partition.dropped += count;
+            partition.dropped = partition.dropped.saturating_add(count);
             let reason = self.reasons.get(*reason).cloned().unwrap_or_default();
-            *report.dropped_for.entry(reason).or_default() += count;
+            let dropped = report.dropped_for.entry(reason).or_default();
+            *dropped = dropped.saturating_add(count);
             left = left.iter().flat_map(|(from, to)| gaps.lacking(*from, *to)).collect();
         }
         left
@@ -260,12 +290,17 @@ impl Explained<'_> {
 
 impl Report {
     fn add(&mut self, partition: PartitionReport) {
-        self.journaled += partition.journaled;
-        self.missing_offsets += partition.missing;
-        self.dropped += partition.dropped;
-        self.buried += partition.buried;
-        self.lost_tail += partition.lost_tail;
-        self.late += partition.late;
+        let sums = [
+            (&mut self.journaled, partition.journaled),
+            (&mut self.missing_offsets, partition.missing),
+            (&mut self.dropped, partition.dropped),
+            (&mut self.buried, partition.buried),
+            (&mut self.lost_tail, partition.lost_tail),
+            (&mut self.late, partition.late),
+        ];
+        for (sum, more) in sums {
+            *sum = sum.saturating_add(more);
+        }
         self.partitions.push(partition);
     }
 }

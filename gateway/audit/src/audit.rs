@@ -28,7 +28,8 @@ pub struct AuditConfig {
     /// How long to wait for what is still on its way: reading goes on until all ledger entries are found, or the ends have not
     /// moved for so long. Zero: up to the ends as they are at the start.
     pub settle: Duration,
-    /// What a manifest of so long ago or less says may still be on its way: late, not lost. Zero: all is due.
+    /// What a manifest of so long ago or less calls delivered may have come after it was looked for: late, not lost. Zero: all that any
+    /// manifest calls delivered is due.
     pub late_after: Duration,
     /// How long a read may bring nothing before the audit is given up.
     pub idle_max: Duration,
@@ -115,12 +116,9 @@ pub fn audit(config: &AuditConfig, progress: &mut dyn FnMut(Progress)) -> Result
     let reader = Reader::connect(config)?;
     let since_1970 = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let due = since_1970.saturating_sub(config.late_after);
-    let mut judge = Judge::new();
+    let mut judge = Judge::new().with_topics(reader.wanted());
     if !config.late_after.is_zero() {
         judge = judge.with_late_from(i64::try_from(due.as_millis()).unwrap_or(i64::MAX));
-    }
-    if reader.reads_some_topics() {
-        judge = judge.with_some_topics();
     }
     let mut report = conclude(reader, judge, &config.ledgers, config.settle, progress)?;
     report.seconds = began.elapsed().unwrap_or_default().as_secs_f64();

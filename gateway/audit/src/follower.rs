@@ -83,10 +83,7 @@ impl Follower {
 
 /// Reads until it is told that the run is over. What fails meanwhile is tried again, but for what is gone for good.
 fn follow(mut reader: Reader, done: &AtomicBool) -> Result<(Reader, Judge), AuditError> {
-    let mut judge = Judge::of_a_run();
-    if reader.reads_some_topics() {
-        judge = judge.with_some_topics();
-    }
+    let mut judge = Judge::of_a_run().with_topics(reader.wanted());
     while !done.load(Relaxed) {
         for (topic, count) in reader.topics().unwrap_or_default() {
             let read = reader.read_topic(&topic, count, &mut judge, &mut |_| {});

@@ -14,8 +14,8 @@
 //! |---|---|
 //! | lost | ledger entries that no record of the cluster answers to |
 //! | missing offsets | holes in the offsets of a journal's partition, from the first to the last one seen, that nothing explains |
-//! | lost tail | offsets behind the last one seen that a manifest says were there, unexplained |
-//! | late | the same, where the manifest is so new that they may be on their way |
+//! | lost tail | offsets behind the last one seen that a manifest calls delivered, unexplained |
+//! | late | offsets that a manifest says are on the gateway's disk and does not call delivered; or so newly that they may have come since |
 //! | dropped | offsets of which a gap notice says why they never come: a topic's policy, or damage |
 //! | buried | offsets that a dead letter stands for |
 //! | delivered twice | a `ce_id` that was seen before: the forwarder sent again |
@@ -164,18 +164,24 @@ impl Judge {
         Self { kept: Some(Vec::new()), ..Self::default() }
     }
 
-    /// What manifests from that time on (milliseconds since 1970) say may still be on its way: it counts as late. Without this nothing does.
+    /// What manifests from that time on (milliseconds since 1970) call delivered may have come after it was looked for: it counts as late.
+    /// What they do not call delivered does so without this.
     #[must_use]
     pub fn with_late_from(mut self, time_ms: i64) -> Self {
         self.account.late_from = time_ms;
         self
     }
 
-    /// Not all topics are shown: what manifests say of those that nothing is seen of is no evidence.
+    /// Only these topics of the cluster are shown, if any are named: what manifests say of others is no evidence.
     #[must_use]
-    pub fn with_some_topics(mut self) -> Self {
-        self.account.only_seen = true;
+    pub fn with_topics(mut self, wanted: &[String]) -> Self {
+        self.account.wanted = wanted.to_vec();
         self
+    }
+
+    /// The cluster has dropped something of that topic: what is not there may have been.
+    pub fn note_trimmed(&mut self, topic: &str) {
+        self.account.trimmed(topic);
     }
 
     /// Hears an entry of a ledger; each ledger in its own order. From [`Judge::new`] on all come before the first record, from

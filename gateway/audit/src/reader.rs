@@ -104,8 +104,9 @@ impl Reader {
         Ok(wanted.chain(beside.map(|(name, count)| ((*name).to_owned(), *count))).collect())
     }
 
-    pub(crate) fn reads_some_topics(&self) -> bool {
-        !self.wanted.is_empty()
+    /// The topics that were asked for by name; none: all.
+    pub(crate) fn wanted(&self) -> &[String] {
+        &self.wanted
     }
 
     fn ends(&self, topic: &str, partition: i32) -> Result<(i64, i64), AuditError> {
@@ -157,6 +158,9 @@ impl Reader {
         let mut list = TopicPartitionList::new();
         for (partition, next) in (0_i32..).zip(next.iter().copied()) {
             let (low, high) = self.ends(topic, partition)?;
+            if low > 0 {
+                judge.note_trimmed(topic);
+            }
             if low > next {
                 let (topic, partition) = (topic.to_owned(), numbered(partition));
                 return Err(AuditError::FellBehind { topic, partition, next, low });

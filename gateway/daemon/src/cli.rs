@@ -142,7 +142,8 @@ pub(crate) struct Audit {
     /// Only these topics. By default all that are not the cluster's own. The audit trail and the dead letters are read beside them.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
-    /// What a gateway says it has on disk, and said so less than this ago, may still be on its way: late, not lost.
+    /// What a gateway says it has delivered, and said so this long ago or less, may have come after it was looked for: late, not lost. What it
+    /// has on disk and does not call delivered is late in any case.
     #[arg(long, value_name = "TIME", default_value = "10min")]
     pub(crate) late_after: crate::config::value::Span,
     /// Print the verdict as one line of JSON, the last on standard output.

@@ -44,7 +44,8 @@ pub enum Notice {
         journal: String,
         /// The topic.
         topic: Topic,
-        /// Those of its partitions that have ever held an event; of a topic with many, some.
+        /// Those of its partitions that have ever held an event; of a topic with many, some. None in the notice at each start that only
+        /// says whose epoch it is.
         partitions: Vec<Extent>,
     },
 }
@@ -58,6 +59,8 @@ pub struct Extent {
     pub first: Offset,
     /// The one behind the last durable one.
     pub next: Offset,
+    /// The first that the forwarder had not done with: what lies before it is in the cluster, or accounted for by an earlier notice.
+    pub done: Offset,
 }
 
 /// The reason of a dead letter that stands for an event which the cluster can never accept.

@@ -14,7 +14,7 @@ use lamppost_event::{EventId, JournalStopped, Offset, Stored, TopicPartition, bu
 
 use crate::Poison;
 use crate::engine::{Done, Engine};
-use crate::window::{Admission, Slot};
+use crate::window::Slot;
 
 /// The place of an event that is buried.
 pub(crate) type Place = (TopicPartition, Offset);
@@ -81,6 +81,12 @@ impl Engine {
         match self.burials.0.remove(&place) {
             Some(Grave::Open(Mourner::Flight { session, slot })) if session == self.session => {
                 self.window.done(slot);
+                let (at, offset) = &place;
+                let track = self.window.track(&at.topic, at.partition);
+                if !self.window.has_passed(track, offset.next()) {
+                    // Something before it is not done: after a failure it is met again.
+                    self.burials.0.insert(place, Grave::Closed);
+                }
             }
             Some(Grave::Open(Mourner::Lane)) => {
                 let (at, offset) = place;
@@ -95,12 +101,12 @@ impl Engine {
         Ok(())
     }
 
-    /// All partitions stand at their cursors: forgets the durable burials behind them.
+    /// Forgets the durable burials that cursors have passed.
     pub(crate) fn forget_passed_burials(&mut self) {
         let window = &mut self.window;
         self.burials.0.retain(|(at, offset), grave| {
             let track = window.track(&at.topic, at.partition);
-            !matches!(grave, Grave::Closed) || window.admit(track, *offset) != Admission::Seen
+            !matches!(grave, Grave::Closed) || !window.has_passed(track, offset.next())
         });
     }
 }

@@ -223,6 +223,8 @@ impl Engine {
         if cursors.is_empty() {
             return Ok(());
         }
+        self.forget_passed_burials();
+        self.forget_passed_tellings();
         self.outlet.commit(&self.config.group, &cursors)
     }
 

@@ -18,6 +18,7 @@ use crate::lane::Cause;
 use crate::outcome::{stamp_of, unburied};
 use crate::record;
 use crate::stamp::Timing;
+use crate::telling::TELLING_BYTES;
 use crate::window::{Admission, Slot};
 
 /// So many events are handed over before reports are looked at.
@@ -180,6 +181,9 @@ impl Engine {
         let track = self.window.track(&gap.at.topic, gap.at.partition);
         if let Admission::Jump { from } = self.window.admit(track, gap.from) {
             return Offered::Jumped(from);
+        }
+        if self.trail.is_some() && !self.window.has_room(TELLING_BYTES) {
+            return Offered::Blocked;
         }
         self.pass_gap(gap, &Reader::Common);
         Offered::Taken

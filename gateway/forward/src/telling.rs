@@ -17,6 +17,9 @@ use crate::doubt::Reader;
 use crate::engine::{Done, Engine};
 use crate::window::Admission;
 
+/// What a gap that is being told counts in the window, bytes: a task, and its notice.
+pub(crate) const TELLING_BYTES: usize = 1024;
+
 /// A gap's partition, and its first offset and the one behind it.
 pub(crate) type Hole = (TopicPartition, Offset, Offset);
 
@@ -33,9 +36,10 @@ impl Engine {
             return true;
         };
         let mourner = match reader {
-            Reader::Common => {
-                Mourner::Flight { session: self.session, slot: self.window.telling(track, gap.from, gap.to) }
-            }
+            Reader::Common => Mourner::Flight {
+                session: self.session,
+                slot: self.window.telling(track, gap.from, gap.to, TELLING_BYTES),
+            },
             Reader::Lane(_) => Mourner::Lane,
         };
         let hole = (gap.at.clone(), gap.from, gap.to);
@@ -63,6 +67,11 @@ impl Engine {
         match self.tellings.0.remove(&hole) {
             Some(Grave::Open(Mourner::Flight { session, slot })) if session == self.session => {
                 self.window.done(slot);
+                let track = self.window.track(&at.topic, at.partition);
+                if !self.window.has_passed(track, *to) {
+                    // Something before it is not done: after a failure it is met again.
+                    self.tellings.0.insert(hole, Grave::Closed);
+                }
             }
             Some(Grave::Open(Mourner::Lane)) => {
                 let track = self.window.track(&at.topic, at.partition);
@@ -82,13 +91,12 @@ impl Engine {
         Ok(())
     }
 
-    /// All partitions stand at their cursors: forgets the gaps behind them.
+    /// Forgets the gaps that cursors have passed.
     pub(crate) fn forget_passed_tellings(&mut self) {
         let window = &mut self.window;
         self.tellings.0.retain(|(at, _, to), grave| {
             let track = window.track(&at.topic, at.partition);
-            let last = Offset(to.0.saturating_sub(1));
-            !matches!(grave, Grave::Closed) || window.admit(track, last) != Admission::Seen
+            !matches!(grave, Grave::Closed) || !window.has_passed(track, *to)
         });
     }
 }

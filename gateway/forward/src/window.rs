@@ -183,8 +183,9 @@ impl Window {
     }
 
     /// What the journal has lost is on its way to be told: done with [`Window::done`], and counted as by [`Window::lose`].
-    pub(crate) fn telling(&mut self, id: TrackId, offset: Offset, after: Offset) -> Slot {
-        self.fly(id, Waiting { offset, after, read: self.read, bytes: 0, done: false, lost: true })
+    /// It counts with so many bytes.
+    pub(crate) fn telling(&mut self, id: TrackId, offset: Offset, after: Offset, bytes: usize) -> Slot {
+        self.fly(id, Waiting { offset, after, read: self.read, bytes, done: false, lost: true })
     }
 
     fn fly(&mut self, id: TrackId, waiting: Waiting) -> Slot {
@@ -304,6 +305,11 @@ impl Window {
             }
         }
         cursors
+    }
+
+    /// Whether the partition's cursor stands at that offset or behind it.
+    pub(crate) fn has_passed(&self, id: TrackId, offset: Offset) -> bool {
+        self.tracks.get(id.0).and_then(Track::cursor).is_some_and(|cursor| cursor >= offset)
     }
 
     /// The cursors of one topic.

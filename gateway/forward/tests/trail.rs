@@ -100,6 +100,24 @@ async fn a_gap_that_is_met_again_by_the_next_producer_or_by_a_topic_apart_is_not
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_that_was_told_while_an_event_before_it_is_in_flight_is_not_told_again_by_the_next_producer() {
+    let (cluster, (journal, _), trail) = (cluster(&["air"]), with_a_gap(), Trail::new(true));
+    trail.leave.add_permits(100);
+    // Nothing is delivered while the gap is told; then all is refused once.
+    cluster.broker_round_trip_time(-1, Duration::from_millis(120)).unwrap();
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 3];
+    cluster.request_errors(RDKafkaApiKey::Produce, &refused);
+    let running = start(config(&cluster), &journal, &trail);
+    let counters = Arc::clone(&running.counters);
+    until("told", || !trail.told().is_empty()).await;
+    assert_eq!(counters.delivered.load(Relaxed), 0, "a report came too early to show anything");
+    until("all done", || journal.is_done()).await;
+    running.stop().await;
+    assert!(counters.rebuilds.load(Relaxed) >= 1);
+    assert_eq!((trail.told(), counters.gaps.load(Relaxed)), (vec![(10, 17)], 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_there_is_no_room_to_tell_of_a_gap_it_is_passed_and_counted() {
     let (cluster, (journal, _), trail) = (cluster(&["air"]), with_a_gap(), Trail::new(false));
     trail.leave.add_permits(1);

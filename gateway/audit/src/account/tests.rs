@@ -53,8 +53,14 @@ impl Cluster {
         self.notice(epoch, &Notice::Gap { journal, topic, partition, from, to, reason }, 0)
     }
 
+    /// All of what it tells of was delivered.
     fn manifest(self, epoch: u64, journal: &str, first: u64, next: u64, time_ms: i64) -> Self {
-        let partitions = vec![Extent { partition: Partition(0), first: Offset(first), next: Offset(next) }];
+        self.manifest_with(epoch, journal, [first, next, next], time_ms)
+    }
+
+    fn manifest_with(self, epoch: u64, journal: &str, [first, next, done]: [u64; 3], time_ms: i64) -> Self {
+        let (first, next, done) = (Offset(first), Offset(next), Offset(done));
+        let partitions = vec![Extent { partition: Partition(0), first, next, done }];
         let notice = Notice::Manifest { journal: journal.to_owned(), topic: Topic::new("air").unwrap(), partitions };
         self.notice(epoch, &notice, time_ms)
     }
@@ -124,6 +130,35 @@ fn a_lost_tail_shows_by_a_manifest_and_a_late_one_is_told_from_it() {
     assert_eq!((counts(&late), late.late, late.lost_tail), ([0, 1, 3, 0, 0], 3, 1));
     let there = Cluster::new().events(1, 0..9).manifest(1, JOURNAL, 0, 9, 100).verdict();
     assert_eq!((counts(&there), there.is_kept()), ([0; 5], true));
+}
+
+#[test]
+fn what_no_manifest_calls_delivered_is_late_however_old_and_below_that_it_is_lost() {
+    let paused = Cluster::new().events(1, 0..5).manifest_with(1, JOURNAL, [0, 50, 5], 1).verdict();
+    assert_eq!((counts(&paused), paused.is_kept()), ([0, 0, 45, 0, 0], true));
+    // A gap's notice comes at the journal's end: until a manifest behind it is there, the hole is not judged.
+    let catching_up = Cluster::new().events(1, (0..5).chain(8..20)).manifest_with(1, JOURNAL, [0, 50, 5], 1).verdict();
+    assert_eq!((counts(&catching_up), catching_up.is_kept()), ([0, 0, 33, 0, 0], true));
+    let passed = Cluster::new().events(1, (0..5).chain(8..20)).manifest_with(1, JOURNAL, [0, 50, 7], 1).verdict();
+    assert_eq!((counts(&passed), passed.is_kept()), ([2, 0, 31, 0, 0], false));
+}
+
+#[test]
+fn an_epoch_without_a_notice_is_the_gateways_only_journals_and_what_the_cluster_dropped_is_not_judged() {
+    let quiet = Cluster::new().events(1, 0..100).manifest(2, JOURNAL, 0, 100, 1).verdict();
+    assert_eq!((counts(&quiet), quiet.is_kept()), ([0; 5], true));
+    let mut expired = Cluster::new().manifest(1, JOURNAL, 0, 100, 1);
+    expired.judge.note_trimmed("city.air");
+    assert_eq!(counts(&expired.verdict()), [0; 5]);
+}
+
+#[test]
+fn of_topics_that_were_not_asked_for_manifests_count_for_nothing_and_of_those_that_were_they_do() {
+    for (wanted, lost) in [("air", 9), ("noise", 0)] {
+        let mut cluster = Cluster::new();
+        cluster.judge = cluster.judge.with_topics(&[wanted.to_owned()]);
+        assert_eq!(counts(&cluster.manifest(1, JOURNAL, 0, 9, 1).verdict()), [0, lost, 0, 0, 0]);
+    }
 }
 
 #[test]

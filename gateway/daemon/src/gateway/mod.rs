@@ -110,6 +110,7 @@ impl Gateway {
 
         let stop_forward = Stop::new();
         let trail = Arc::new(Trail::new(journal.clone(), clock.clone(), config.gateway.clone()));
+        trail.identify()?;
         let forwarder = setup::forwarder(config, outlet, &clock, &intake, &trail)?;
         let forward_counters = forwarder.as_ref().map(Forwarder::counters);
         let memory = Memory { journal: journal.clone(), clock: clock.clone() };

@@ -4,19 +4,21 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lamppost_event::{
     AUDIT_TRAIL, Address, Clock, Commit, ContentType, DeviceId, Event, EventTime, Extent, Gap, GatewayId,
-    JournalStopped, Notice, Origin, Partition, SourceKind, StoredRecord, Topic, TopicPartition, Waiting, encode_event,
+    JournalStopped, Notice, Offset, Origin, Partition, SourceKind, StoredRecord, Topic, TopicPartition, Waiting,
+    encode_event,
 };
 use lamppost_forward::AuditTrail;
 use lamppost_journal::{AppendError, Journal, Priority};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::setup::is_of_users;
+use super::setup::{forward_group, is_of_users};
 
 /// How long a notice of a gap waits for room.
 const TELL_MAX: Duration = Duration::from_secs(60);
@@ -34,7 +36,9 @@ pub(crate) struct Trail {
     clock: Arc<dyn Clock>,
     gateway: GatewayId,
     /// What was told last.
-    told: Mutex<BTreeMap<TopicPartition, u64>>,
+    told: Mutex<BTreeMap<TopicPartition, [u64; 2]>>,
+    /// The last notice of a gap found no room: the next one does not wait for it.
+    was_full: AtomicBool,
 }
 
 /// Why a notice is not in the journal.
@@ -45,7 +49,20 @@ enum Untold {
 
 impl Trail {
     pub(crate) fn new(journal: Journal, clock: Arc<dyn Clock>, gateway: GatewayId) -> Self {
-        Self { journal, clock, gateway, told: Mutex::default() }
+        Self { journal, clock, gateway, told: Mutex::default(), was_full: AtomicBool::new(false) }
+    }
+
+    /// Tells whose epoch this is, before anything is stored in it: offsets go on through a journal's epochs.
+    pub(crate) fn identify(&self) -> Result<(), JournalStopped> {
+        let notice = Notice::Manifest { journal: self.identity(), topic: audit_trail(), partitions: Vec::new() };
+        match self.append(&notice) {
+            Ok(_) => Ok(()),
+            Err(Untold::NoRoom) => {
+                tracing::debug!("no room to tell the audit of a new epoch");
+                Ok(())
+            }
+            Err(Untold::Stopped(stopped)) => Err(stopped),
+        }
     }
 
     /// Tells how far the partitions have come, now and again each `every`, until `stopped`.
@@ -67,12 +84,15 @@ impl Trail {
     /// Tells of the topics that have come further since the last time. What finds no room is told the next time.
     pub(crate) fn manifest(&self) -> Result<(), JournalStopped> {
         let mut topics: BTreeMap<Topic, Vec<Extent>> = BTreeMap::new();
+        let cursors = self.journal.resume(&forward_group())?.cursors.into_iter();
+        let done: BTreeMap<TopicPartition, Offset> = cursors.map(|cursor| (cursor.at, cursor.next)).collect();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_told_of = |at: &TopicPartition| is_of_users(&at.topic) && at.topic.as_str() != AUDIT_TRAIL;
         for bounds in self.journal.partitions().into_iter().filter(|bounds| bounds.next.0 > 0 && is_told_of(&bounds.at))
         {
-            if told.get(&bounds.at) != Some(&bounds.next.0) {
-                let extent = Extent { partition: bounds.at.partition, first: bounds.first, next: bounds.next };
+            let done = done.get(&bounds.at).copied().unwrap_or_default().min(bounds.next);
+            if told.get(&bounds.at) != Some(&[bounds.next.0, done.0]) {
+                let extent = Extent { partition: bounds.at.partition, first: bounds.first, next: bounds.next, done };
                 topics.entry(bounds.at.topic).or_default().push(extent);
             }
         }
@@ -82,7 +102,10 @@ impl Trail {
                 let notice = Notice::Manifest { journal, topic: topic.clone(), partitions: partitions.to_vec() };
                 match self.append(&notice) {
                     Ok(_) => told.extend(partitions.iter().map(|extent| {
-                        (TopicPartition { topic: topic.clone(), partition: extent.partition }, extent.next.0)
+                        (
+                            TopicPartition { topic: topic.clone(), partition: extent.partition },
+                            [extent.next.0, extent.done.0],
+                        )
                     })),
                     Err(Untold::NoRoom) => tracing::debug!(%topic, "no room for a manifest"),
                     Err(Untold::Stopped(stopped)) => return Err(stopped),
@@ -142,18 +165,23 @@ impl AuditTrail for Trail {
             let Gap { at, from, to, reason } = gap;
             let (topic, partition, journal) = (at.topic, at.partition, self.identity());
             let notice = Notice::Gap { journal, topic, partition, from, to, reason };
-            let give_up = Instant::now() + TELL_MAX;
+            let patience = if self.was_full.load(Ordering::Relaxed) { Duration::ZERO } else { TELL_MAX };
+            let give_up = Instant::now() + patience;
             let commit = loop {
                 match self.append(&notice) {
                     Ok(commit) => break commit,
                     Err(Untold::Stopped(stopped)) => return Err(stopped),
-                    Err(Untold::NoRoom) if Instant::now() >= give_up => return Ok(false),
+                    Err(Untold::NoRoom) if Instant::now() >= give_up => {
+                        self.was_full.store(true, Ordering::Relaxed);
+                        return Ok(false);
+                    }
                     Err(Untold::NoRoom) => {
                         drop(timeout(Duration::from_secs(1), self.journal.room_for(Priority::DeadLetter)).await);
                         sleep(TELL_PAUSE).await;
                     }
                 }
             };
+            self.was_full.store(false, Ordering::Relaxed);
             let mut durable = self.journal.durable()?;
             while durable < commit {
                 durable = self.journal.durable_after(durable).await?;

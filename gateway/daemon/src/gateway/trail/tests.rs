@@ -59,12 +59,12 @@ fn notices(journal: &Journal) -> Vec<Notice> {
     records.map(notice).collect()
 }
 
-/// A partition, and its first and next offset.
-type Told = (u16, u64, u64);
+/// A partition, and its first and next offset, and the first that is not forwarded.
+type Told = (u16, u64, u64, u64);
 
 /// Of each manifest: topic, and partitions with their first and next offsets.
 fn extents(notices: &[Notice]) -> Vec<(&str, Vec<Told>)> {
-    let extent = |extent: &Extent| (extent.partition.0, extent.first.0, extent.next.0);
+    let extent = |extent: &Extent| (extent.partition.0, extent.first.0, extent.next.0, extent.done.0);
     let told = notices.iter().filter_map(|notice| match notice {
         Notice::Manifest { topic, partitions, .. } => Some((topic.as_str(), partitions.iter().map(extent).collect())),
         Notice::Gap { .. } => None,
@@ -89,9 +89,27 @@ fn a_manifest_tells_what_is_durable_of_each_topic_that_has_come_further() {
     trail.manifest().unwrap();
     hand.commit().unwrap();
     let notices = notices(&journal);
-    assert_eq!(extents(&notices), [("air", vec![(1, 0, 3)]), ("air", vec![(0, 0, 1)])]);
+    assert_eq!(extents(&notices), [("air", vec![(1, 0, 3, 0)]), ("air", vec![(0, 0, 1, 0)])]);
     let Notice::Manifest { journal: identity, .. } = &notices[0] else { panic!("{notices:?}") };
     assert_eq!(*identity, format!("{:032x}", journal.identity()));
+}
+
+#[test]
+fn what_is_forwarded_is_told_too_and_each_start_says_whose_epoch_it_is() {
+    let (journal, hand, trail) = site();
+    trail.identify().unwrap();
+    append(&journal, "air", 1, 3);
+    hand.commit().unwrap();
+    for done in [2, 3] {
+        let at = TopicPartition { topic: topic("air"), partition: Partition(1) };
+        journal.commit_cursors(&forward_group(), &[lamppost_event::Cursor { at, next: Offset(done) }]).unwrap();
+        trail.manifest().unwrap();
+        trail.manifest().unwrap();
+        hand.commit().unwrap();
+    }
+    let notices = notices(&journal);
+    let expected = [(AUDIT_TRAIL, vec![]), ("air", vec![(1, 0, 3, 2)]), ("air", vec![(1, 0, 3, 3)])];
+    assert_eq!(extents(&notices), expected);
 }
 
 #[test]
@@ -103,7 +121,7 @@ fn a_topic_of_many_partitions_fits_into_events_of_the_smallest_size() {
     hand.commit().unwrap();
     let notices = notices(&journal);
     let all: Vec<_> = extents(&notices).into_iter().flat_map(|(_, extents)| extents).collect();
-    assert_eq!(all, (0..40).map(|partition| (partition, 0, 1)).collect::<Vec<_>>());
+    assert_eq!(all, (0..40).map(|partition| (partition, 0, 1, 0)).collect::<Vec<_>>());
     assert_eq!(notices.len(), 3);
 }
 
