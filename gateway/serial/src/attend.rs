@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lamppost_event::JournalStopped;
 use tokio::time::sleep;
-use tokio_serial::SerialStream;
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 use tracing::{info, warn};
 
 use crate::status::Count;
@@ -77,6 +77,19 @@ pub(crate) trait Speech {
     fn closed(&mut self) {}
 }
 
+/// Before a port that has failed is closed: Linux would wait up to 30 s there until a device that hangs has taken what is unsent.
+pub(crate) fn give_up_unsent(port: &SerialStream) {
+    // A device that is gone can't be told, and has nothing to wait for.
+    port.clear(ClearBuffer::Output).ok();
+}
+
+/// Opens the port on a thread of its own: a device that hangs blocks nothing else.
+async fn open(settings: &PortSettings) -> Result<SerialStream, PortError> {
+    let wanted = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || wanted.open()).await;
+    opened.unwrap_or_else(|died| Err(PortError::Spoken { path: settings.path.clone(), reason: died.to_string() }))
+}
+
 /// Speaks on a port until `shutdown` completes.
 ///
 /// # Errors
@@ -92,7 +105,7 @@ pub(crate) async fn attend(
     let mut pause = settings.reopen_pause_min;
     loop {
         let mut understood = false;
-        let error = match settings.open() {
+        let error = match open(settings).await {
             Err(error) => {
                 status.open_errors.add(1);
                 error

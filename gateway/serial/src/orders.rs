@@ -1,9 +1,12 @@
 //! Commands to the node at a port: who has one asks here, and is told what came of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lamppost_wire::{Command, Refusal};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::LinkStatus;
 
 /// How long a command is repeated.
 pub(crate) const PATIENCE_MS: u32 = 10_000;
@@ -45,7 +48,10 @@ pub(crate) struct Request {
 
 /// Gives commands to the node at one port. One at a time.
 #[derive(Debug, Clone)]
-pub struct NodeOrders(pub(crate) mpsc::Sender<Request>);
+pub struct NodeOrders {
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) status: Arc<LinkStatus>,
+}
 
 impl NodeOrders {
     /// Has the node `device` obey, and waits for its answer: at most 12 s.
@@ -53,8 +59,14 @@ impl NodeOrders {
     /// # Errors
     /// [`CommandError`]: what kept the node from obeying, or that nobody knows.
     pub async fn send(&self, device: &str, command: Command) -> Result<(), CommandError> {
+        if self.status.node().is_none() {
+            // A closed port takes no requests: one would wait for it, and the next be told that the node is busy.
+            return Err(CommandError::Absent);
+        }
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Request { device: device.to_owned(), command, reply }).map_err(|_| CommandError::Busy)?;
+        self.requests
+            .try_send(Request { device: device.to_owned(), command, reply })
+            .map_err(|_| CommandError::Busy)?;
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(CommandError::Unanswered),

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_serial::SerialStream;
 
-use crate::attend::{PortError, Speech, attend};
+use crate::attend::{PortError, Speech, attend, give_up_unsent};
 use crate::conversation::{Conversation, ConversationError, Remembered};
 use crate::orders::Request;
 use crate::tty::PortSettings;
@@ -78,15 +78,17 @@ impl LinkSource {
             reopen_pause_max: options.reopen_pause_max,
             ..PortSettings::new(path, baud)
         };
-        let (orders, requests) = mpsc::channel(1);
+        let (sender, requests) = mpsc::channel(1);
+        let status = Arc::<LinkStatus>::default();
+        let orders = NodeOrders { requests: sender, status: Arc::clone(&status) };
         Self {
             name: name.into(),
             settings,
             intake,
             options,
-            status: Arc::default(),
+            status,
             clock: Arc::new(Unset::new()),
-            orders: NodeOrders(orders),
+            orders,
             requests: Mutex::new(requests),
         }
     }
@@ -207,6 +209,7 @@ impl Speech for Linking<'_> {
             let step = self.source.step(&mut port, &mut conversation, &mut unread, self.requests).await;
             self.understood = conversation.has_understood();
             if let Err(error) = step {
+                give_up_unsent(&port);
                 self.remembered = conversation.into_remembered();
                 return error;
             }

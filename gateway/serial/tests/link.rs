@@ -253,6 +253,25 @@ async fn readings_that_the_node_dropped_are_passed_over_and_counted() {
 const BEGAN: i64 = 1_767_225_600_000;
 const MINUTE: u64 = 60_000;
 
+#[tokio::test]
+async fn a_reading_that_waits_for_room_grows_older_meanwhile() {
+    let (bench, mut peer) = Bench::with_peer();
+    peer.enter(&hello("node-7", 3, 0)).await;
+    synchronise(&mut peer, &bench.clock, Quality::Unset).await;
+    bench.intake.set_full(true);
+    let FromNode::Reading(_, first) = reading(3, 1) else { unreachable!() };
+    let uptime = bench.clock.now().monotonic;
+    peer.say(&FromNode::Reading(Step(1), Reading { uptime: Millis(uptime.0), ..first })).await;
+    bench.until("a stall", |bench| bench.status.stalls.get() >= 1).await;
+    bench.clock.skip_to(10 * MINUTE);
+    bench.intake.set_full(false);
+    bench.until("the reading", |bench| bench.intake.offers().len() == 1).await;
+    let payload: serde_json::Value = serde_json::from_slice(&bench.intake.offers()[0].payload).unwrap();
+    let (age, error) = (payload["age_ms"].as_u64().unwrap(), payload["age_error_ms"].as_u64().unwrap());
+    assert!((age + uptime.0).abs_diff(10 * MINUTE) <= error + 5_000, "{payload}");
+    bench.stop().await;
+}
+
 /// Waits until the node is told a time of that quality unasked, and answers it.
 async fn synchronise(peer: &mut Peer, clock: &clock::TurnedClock, quality: Quality) {
     let told = loop {
@@ -324,6 +343,15 @@ async fn a_command_is_repeated_until_it_is_answered_and_its_outcome_told() {
         assert_eq!(sent.await.unwrap(), outcome.map_err(CommandError::Refused));
     }
     assert_eq!((bench.status.commands_done.get(), bench.status.commands_failed.get()), (1, 3));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_to_a_port_without_a_node_is_told_so_at_once() {
+    let bench = Bench::new();
+    let both = async { tokio::join!(bench.orders.send("node-7", IDENTIFY), bench.orders.send("node-7", IDENTIFY)) };
+    let told = tokio::time::timeout(Duration::from_secs(2), both).await;
+    assert_eq!(told, Ok((Err(CommandError::Absent), Err(CommandError::Absent))));
     bench.stop().await;
 }
 
