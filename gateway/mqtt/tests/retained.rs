@@ -307,3 +307,24 @@ async fn who_waits_in_vain_for_room_that_others_have_is_sent_what_is_live_in_the
     assert_eq!(waits.receive().await, publish_v4("live", 0, b"now"));
     assert_eq!(front.counters.queue_shed.load(Relaxed), 1);
 }
+
+#[tokio::test]
+async fn what_is_live_and_waits_behind_what_is_retained_takes_no_room_from_it() {
+    let limits = Limits { window: 1, queue_bytes_max: 2_000, ..Limits::default() };
+    let front = Running::start(HandIntake::automatic(), limits).await;
+    retain(&front, 3, &[b'x'; 500]).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "#").await;
+    let first = device.receive().await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    for number in 0..3 {
+        tell(&mut operator, "live", &[&[b'x'; 400][..], &[number]].concat()).await;
+    }
+    device.send(&acknowledge(&first)).await;
+    for number in [1, 2, 0, 1, 2] {
+        let delivered = device.receive().await;
+        assert_eq!(delivered[delivered.len() - 1], number);
+        device.send(&acknowledge(&delivered)).await;
+    }
+    assert_eq!(front.counters.queue_shed.load(Relaxed), 0);
+}

@@ -147,9 +147,10 @@ impl Mailbox {
         true
     }
 
-    /// Takes bytes for a message of the client's that does not come through here, by the same rule. `None`: there is no room.
+    /// Takes bytes for a message of the client's that does not come through here, by the same rule but that what waits in here, which
+    /// goes out only after it, does not count. `None`: there is no room.
     pub(super) fn hold(&self, bytes: usize, pool: &Arc<Pool>) -> Option<Held> {
-        let before = self.lock().bytes + self.held.load(Ordering::Acquire);
+        let before = self.held.load(Ordering::Acquire);
         let in_pool = pool.fit(bytes);
         if (before > 0 && before + bytes > pool.free() / 2) || !pool.take(in_pool) {
             return None;
@@ -267,6 +268,15 @@ mod tests {
         assert!(mailbox.hold(900, &pool).is_some());
         had.clear();
         assert_eq!((pool.free(), mailbox.held.load(Ordering::Relaxed)), (10_000, 0));
+    }
+
+    #[test]
+    fn what_waits_in_the_mailbox_takes_no_room_from_what_is_sent_before_it() {
+        let pool = Pool::new(10_000);
+        let mailbox = Mailbox::default();
+        while carried(&pool, 900).is_some_and(|message| mailbox.put(&message, 1)) {}
+        let held: Vec<Option<Held>> = (0..2).map(|_| mailbox.hold(900, &pool)).collect();
+        assert!(held.iter().all(Option::is_some), "{} are free", pool.free());
     }
 
     #[test]

@@ -368,14 +368,18 @@ impl BookGuard<'_> {
         let bytes_max = self.sessions.limits.queues_bytes_max;
         // One that is larger than all of it counts as all.
         let bytes = bytes.min(bytes_max);
-        let waiting = kept.lock().queue.bytes();
+        // What is live and waits behind it goes out only after it.
+        let handed_out = {
+            let subscriber = kept.lock();
+            subscriber.queue.bytes() - subscriber.queue.live().1
+        };
         // Less than for live messages, so that there is room for those; nobody has less than one message.
         let share = (bytes_max.saturating_sub(self.book.queued_bytes) / 2).min(self.sessions.limits.queue_bytes_max);
-        if waiting > 0 && waiting + bytes > share {
+        if handed_out > 0 && handed_out + bytes > share {
             return None;
         }
         while self.book.queued_bytes + bytes > bytes_max {
-            if !self.end_longest_away(waiting + bytes) {
+            if !self.end_longest_away(handed_out + bytes) {
                 return None;
             }
         }
