@@ -345,11 +345,7 @@ impl Conversation {
             Ok(commit) => {
                 self.status.readings.add(1);
                 self.remembered.latest = self.remembered.latest.max(commit);
-                self.pend(Pending {
-                    commit: self.remembered.latest,
-                    boot: reading.boot,
-                    sequence: reading.sequence,
-                });
+                self.pend(Pending { commit: self.remembered.latest, boot: reading.boot, sequence: reading.sequence });
                 Ok(())
             }
             Err(Refusal::Full(_)) => {

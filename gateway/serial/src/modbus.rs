@@ -59,7 +59,8 @@ pub struct SlaveOptions {
     pub device: DeviceId,
     /// How often it is polled.
     pub every: Duration,
-    /// How many addresses that nobody wants may be read to join two requests. 8. A slave that refuses them is asked without.
+    /// How many addresses that nobody wants may be read to join two requests. 0. A slave that refuses them, or does not answer,
+    /// is asked without.
     pub gap: u16,
     /// The most registers in one request, 4 to 125. 125.
     pub registers_max: u16,
@@ -71,6 +72,6 @@ impl SlaveOptions {
     /// A slave without registers, polled each 10 s.
     #[must_use]
     pub const fn new(id: u8, device: DeviceId) -> Self {
-        Self { id, device, every: Duration::from_secs(10), gap: 8, registers_max: REGISTERS_MAX, registers: Vec::new() }
+        Self { id, device, every: Duration::from_secs(10), gap: 0, registers_max: REGISTERS_MAX, registers: Vec::new() }
     }
 }

@@ -93,6 +93,59 @@ async fn a_slave_that_refuses_the_gaps_between_its_registers_is_asked_without_th
 }
 
 #[tokio::test]
+async fn so_is_one_that_refuses_them_by_another_exception_or_does_not_answer_at_all() {
+    for refuses_by in [Some(3), None] {
+        let power = register("power", 6, ValueType::U16);
+        let bench = Bench::new(vec![slave(1, "meter-1", vec![volts(), power])], |bus| {
+            bus.set(1, VOLTS);
+            bus.set(1, [(6, 42)]);
+            bus.refuses_by = refuses_by;
+        });
+        bench.until("both values", |bench| bench.intake.offers().len() >= 20).await;
+        assert_eq!(bench.status.slaves[0].errors.get(), 1, "{:?}", bench.status);
+        bench.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_slave_that_was_off_is_asked_with_gaps_or_without_and_all_of_it_arrives() {
+    let power = register("power", 4, ValueType::U16);
+    let bench = Bench::new(vec![slave(1, "meter-1", vec![volts(), power])], |_| {});
+    bench.until("four silences", |bench| bench.status.silent.get() >= 4).await;
+    bench.bus.lock().unwrap().set(1, VOLTS.into_iter().chain([(2, 0), (3, 0), (4, 42)]));
+    bench.until("ten values", |bench| bench.status.slaves[0].stored.get() >= 10).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_register_that_the_slave_does_not_have_costs_its_neighbours_a_few_polls_and_no_more() {
+    let registers = (0..9).map(|at| register(&format!("r{at}"), at, ValueType::U16)).collect();
+    let bench = Bench::new(vec![slave(1, "meter-1", registers)], |bus| {
+        bus.set(1, (0..9).filter(|at| *at != 5).map(|at| (at, at)));
+    });
+    bench.until("eighty values", |bench| bench.intake.offers().len() >= 80).await;
+    let seen: std::collections::BTreeSet<_> = bench.texts().into_iter().map(|(address, _)| address).collect();
+    assert_eq!(seen.len(), 8, "{seen:?}");
+    let said = bench.status.slaves[0].last_error().unwrap();
+    assert_eq!(said, "slave 1 (meter-1), function 4, input register 5: exception 2 (Illegal data address)");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_answer_is_not_waited_for_again() {
+    let (low, high) = (register("low", 0, ValueType::U16), register("high", 500, ValueType::U16));
+    // What a late answer would be given on top is twice this, and then ten values take longer than the test's patience.
+    let options = ModbusOptions { timeout: Duration::from_secs(1), retries: 1, ..bus::options() };
+    let bench = Bench::with(options, vec![slave(1, "meter-1", vec![low, high])], |bus| {
+        bus.set(1, [(0, 1), (500, 2)]);
+        bus.behave(1, Manner::WrongChecksum, 3);
+    });
+    bench.until("ten values", |bench| bench.intake.offers().len() >= 10).await;
+    assert!(bench.status.garbled.get() >= 3, "{:?}", bench.status);
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn noise_before_an_answer_wrong_checksums_and_others_answers_cost_a_try_and_never_a_wrong_value() {
     for manner in [
         Manner::NoiseBefore,

@@ -23,6 +23,7 @@ use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 use super::ModbusOptions;
 use super::plan::Request;
 use super::register::Table;
+use crate::attend::give_up_unsent;
 
 /// How often a bus that does not fall silent is waited for before a request.
 const SILENCES_MAX: u32 = 100;
@@ -62,6 +63,17 @@ impl NoAnswer {
     /// The slave has no such address.
     pub(crate) const fn is_illegal_address(&self) -> bool {
         matches!(self, Self::Exception { code: 2, .. })
+    }
+
+    /// It may be the addresses between the wanted ones that the slave does not like: there are some that say so by another
+    /// exception. Not where it is only busy (5, 6), or something before it has no way to it (10, 11).
+    pub(crate) const fn may_be_the_gaps(&self) -> bool {
+        matches!(self, Self::Exception { code, .. } if !matches!(code, 5 | 6 | 10 | 11))
+    }
+
+    /// It may also be that: there are slaves that don't answer at all then.
+    pub(crate) const fn is_no_answer(&self) -> bool {
+        matches!(self, Self::Silent(_) | Self::Garbled { .. } | Self::Wrong(_))
     }
 }
 
@@ -131,6 +143,11 @@ impl Master {
         self.line.received()
     }
 
+    /// The bus has failed, and its port will be closed.
+    pub(crate) fn give_up_unsent(&self) {
+        self.line.with(|port| give_up_unsent(port));
+    }
+
     /// Asks once.
     pub(crate) async fn ask(&mut self, slave: SlaveId, request: &Request) -> Result<Answer, NoAnswer> {
         if let Some((asked, until)) = self.late.get(&slave)
@@ -172,7 +189,13 @@ impl Master {
             // What a codec remembers of a failed frame must not meet the next one.
             self.context = None;
         }
-        if matches!(answer, Err(NoAnswer::Silent(_) | NoAnswer::Garbled { .. } | NoAnswer::Wrong(_))) {
+        let may_come = match &answer {
+            Err(NoAnswer::Silent(_) | NoAnswer::Wrong(_)) => true,
+            // As much as the answer has is the answer, damaged: no other one is on its way.
+            Err(NoAnswer::Garbled { bytes }) => *bytes != request.answer_bytes(),
+            _ => false,
+        };
+        if may_come {
             self.late.insert(slave, (request.clone(), Instant::now() + 2 * self.answer_max));
         }
         answer

@@ -18,6 +18,14 @@ pub(crate) struct Request {
     pub(crate) has_gaps: bool,
 }
 
+impl Request {
+    /// How long the frame of its answer is: address, function, length, values, checksum.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        let count = usize::from(self.count);
+        5 + if self.table.is_bits() { count.div_ceil(8) } else { 2 * count }
+    }
+}
+
 /// Joins what lies in one table with at most `gap` unwanted addresses between, as long as a request has at most `max`.
 pub(crate) fn plan(registers: &[Register], gap: u16, max: u16) -> Vec<Request> {
     let mut order: Vec<usize> = (0..registers.len()).collect();
@@ -46,6 +54,24 @@ pub(crate) fn plan(registers: &[Register], gap: u16, max: u16) -> Vec<Request> {
         });
     }
     requests
+}
+
+/// What reads the two halves of a request that the slave refuses. Nothing, if it reads a single value.
+pub(crate) fn halved(request: &Request, registers: &[Register]) -> Option<Vec<Request>> {
+    if request.reads.len() < 2 {
+        return None;
+    }
+    let (first, second) = request.reads.split_at(request.reads.len() / 2);
+    let of_half = |half: &[usize]| -> Vec<Request> {
+        let (reads, own): (Vec<usize>, Vec<Register>) =
+            half.iter().filter_map(|at| Some((*at, registers.get(*at)?.clone()))).unzip();
+        let mut requests = plan(&own, 0, request.count);
+        for request in &mut requests {
+            request.reads = request.reads.iter().filter_map(|at| reads.get(*at).copied()).collect();
+        }
+        requests
+    };
+    Some([of_half(first), of_half(second)].concat())
 }
 
 #[cfg(test)]
@@ -94,6 +120,25 @@ mod tests {
     #[test]
     fn the_last_address_overflows_nothing() {
         assert_eq!(shape(&plan(&[float(65_534), float(65_535)], 8, 125)), [(65_534, 3, false)]);
+    }
+
+    #[test]
+    fn halves_read_the_same_values_down_to_single_ones() {
+        let registers = [float(4), float(0), float(2), float(2), Register::new("w", Table::Input, 0, ValueType::F64)];
+        let whole = plan(&registers, 0, 125);
+        assert_eq!(shape(&whole), [(0, 6, false)]);
+        let (mut open, mut single) = (whole, Vec::new());
+        while let Some(request) = open.pop() {
+            match halved(&request, &registers) {
+                None => single.push((request.first, request.count, request.reads[0])),
+                Some(halves) => {
+                    assert!(halves.iter().all(|half| half.reads.len() < request.reads.len()), "{halves:?}");
+                    open.extend(halves);
+                }
+            }
+        }
+        single.sort_unstable();
+        assert_eq!(single, [(0, 2, 1), (0, 4, 4), (2, 2, 2), (2, 2, 3), (4, 2, 0)]);
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use tokio_serial::SerialStream;
 use tracing::{info, warn};
 
 use super::master::{Answer, Master, NoAnswer};
-use super::plan::{Request, plan};
+use super::plan::{Request, halved, plan};
 use super::register::Register;
 use super::status::{ModbusStatus, SlaveStatus};
 use super::turns::Turns;
@@ -79,6 +79,7 @@ impl ModbusSource {
             began: Instant::now(),
             turns: Turns::new(slaves.iter().map(|slave| slave.every)),
             plans: slaves.iter().map(plan_of).collect(),
+            with_gaps: vec![None; slaves.len()],
             told: vec![BTreeMap::new(); slaves.len()],
             understood: false,
         };
@@ -92,6 +93,8 @@ struct Polling<'a> {
     began: Instant,
     turns: Turns,
     plans: Vec<Vec<Request>>,
+    /// The plan of a slave that did not answer to it, while it is asked without gaps.
+    with_gaps: Vec<Option<Vec<Request>>>,
     /// Of each slave, by request or register, what was last said of it.
     told: Vec<BTreeMap<String, String>>,
     understood: bool,
@@ -115,6 +118,7 @@ impl Speech for Polling<'_> {
             self.source.status.port.bytes.add((received - counted) as u64);
             counted = received;
             if let Err(error) = turn {
+                master.give_up_unsent();
                 return error;
             }
         }
@@ -164,6 +168,9 @@ impl Polling<'_> {
                     self.understood = true;
                     self.turns.answered(at);
                     self.recovered(at, options, &place(&request));
+                    if self.with_gaps.get_mut(at).and_then(Option::take).is_some() {
+                        self.tell_gaps(at, options);
+                    }
                     complete &= self.store(at, options, status, &request, &answer).await?;
                 }
                 Err(NoAnswer::Port(error)) => {
@@ -173,13 +180,19 @@ impl Polling<'_> {
                     complete = false;
                     self.tell(at, options, status, &place(&request), &error.to_string());
                     if error.may_pass() {
+                        if error.is_no_answer() {
+                            self.try_the_other_way(at, options, &request);
+                        }
                         status.errors.add(1);
                         return Ok(Polled::Unanswered);
                     }
                     self.understood = true;
                     status.exceptions.add(1);
-                    if error.is_illegal_address() && request.has_gaps {
+                    if request.has_gaps && error.may_be_the_gaps() {
                         self.without_gaps(at, options);
+                        self.tell_gaps(at, options);
+                    } else if !request.has_gaps && error.is_illegal_address() {
+                        self.halve(at, options, &request);
                     }
                 }
             }
@@ -217,10 +230,33 @@ impl Polling<'_> {
     fn without_gaps(&mut self, at: usize, options: &SlaveOptions) {
         if let Some(known) = self.plans.get_mut(at) {
             *known = plan(&options.registers, 0, options.registers_max);
-            info!(
-                source = &*self.source.name, device = %options.device, slave = options.id, requests = known.len(),
-                "the slave has gaps between its registers; it is asked without them from now on"
-            );
+        }
+    }
+
+    fn tell_gaps(&self, at: usize, options: &SlaveOptions) {
+        info!(
+            source = &*self.source.name, device = %options.device, slave = options.id, requests = self.plans.get(at).map(Vec::len),
+            "the slave is asked without the gaps between its registers from now on"
+        );
+    }
+
+    /// No answer came to a request: next time the slave is asked without gaps, and if that does not help, with them again.
+    fn try_the_other_way(&mut self, at: usize, options: &SlaveOptions, request: &Request) {
+        let (Some(known), Some(aside)) = (self.plans.get_mut(at), self.with_gaps.get_mut(at)) else { return };
+        if let Some(with_gaps) = aside.take() {
+            *known = with_gaps;
+        } else if request.has_gaps {
+            *aside = Some(std::mem::replace(known, plan(&options.registers, 0, options.registers_max)));
+        }
+    }
+
+    /// One value that the slave does not have makes it refuse the request of all its neighbours: from the next poll on they are
+    /// asked for in two halves, as often as it takes to be left with that value alone.
+    fn halve(&mut self, at: usize, options: &SlaveOptions, request: &Request) {
+        let Some(known) = self.plans.get_mut(at) else { return };
+        let place = known.iter().position(|planned| planned == request);
+        if let (Some(place), Some(halves)) = (place, halved(request, &options.registers)) {
+            known.splice(place..=place, halves);
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Bus {
     words: BTreeMap<(u8, u16), u16>,
     manners: BTreeMap<u8, (Manner, u32)>,
     asked: u32,
+    /// What is answered to a request for what is not there: this exception, or nothing at all.
+    pub(crate) refuses_by: Option<u8>,
 }
 
 impl Bus {
@@ -55,7 +57,7 @@ impl Bus {
         let (first, count) = (u16::from_be_bytes([first_high, first_low]), u16::from_be_bytes([count_high, count_low]));
         let words: Option<Vec<u16>> = (0..count).map(|at| self.words.get(&(slave, first + at)).copied()).collect();
         let mut pdu = match (words, function) {
-            (None, _) => vec![function | 0x80, 2],
+            (None, _) => vec![function | 0x80, self.refuses_by?],
             (Some(words), 3 | 4) => {
                 let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
                 [&[function, bytes.len() as u8], &bytes[..]].concat()
@@ -103,10 +105,10 @@ fn crc(bytes: &[u8]) -> [u8; 2] {
     crc.to_le_bytes()
 }
 
-/// A slave that is polled each 20 ms.
+/// A slave that is polled each 20 ms, over gaps of up to 8.
 pub(crate) fn slave(id: u8, device: &str, registers: Vec<Register>) -> SlaveOptions {
     let every = Duration::from_millis(20);
-    SlaveOptions { every, registers, ..SlaveOptions::new(id, DeviceId::new(device).unwrap()) }
+    SlaveOptions { every, registers, gap: 8, ..SlaveOptions::new(id, DeviceId::new(device).unwrap()) }
 }
 
 pub(crate) fn options() -> ModbusOptions {
@@ -136,7 +138,7 @@ impl Bench {
     pub(crate) fn with(options: ModbusOptions, slaves: Vec<SlaveOptions>, set: impl FnOnce(&mut Bus)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("usb-rs485-if00");
-        let mut bus = Bus::default();
+        let mut bus = Bus { refuses_by: Some(2), ..Bus::default() };
         set(&mut bus);
         let bus = Arc::new(Mutex::new(bus));
         let silence = Arc::new(AtomicU64::new(u64::MAX));
