@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use lamppost_event::{Commit, DeviceId, Monotonic, NoteRefusal};
+use tokio::time::Instant;
 
 use crate::Limits;
 use crate::codec::Version;
@@ -189,14 +190,17 @@ impl Outbound {
         }
     }
 
-    /// Whether what is retained waits for room among all clients.
-    pub(crate) fn wants_room(&self) -> bool {
+    /// When what is retained, and waits for room among all clients, is looked at again.
+    pub(crate) fn wants_room(&self) -> Option<Instant> {
         self.kept.lock().backlogs.wants_room()
     }
 
-    /// There may be room.
-    pub(crate) fn try_again(&self) {
-        self.kept.lock().backlogs.try_again();
+    /// Looks at it again, if it is time.
+    pub(crate) fn try_again(&self, now: Instant) {
+        let backlogs = &mut self.kept.lock().backlogs;
+        if backlogs.wants_room().is_some_and(|then| then <= now) {
+            backlogs.try_again();
+        }
     }
 
     /// The commit that what is to be sent next goes with, if that is not on disk yet.
@@ -208,8 +212,11 @@ impl Outbound {
     pub(crate) fn delivered(&self, packet_id: u16, shared: &Shared) {
         let acknowledged = {
             let mut subscriber = self.kept.lock();
-            subscriber.backlogs.try_again();
-            subscriber.queue.acknowledge(packet_id)
+            let acknowledged = subscriber.queue.acknowledge(packet_id);
+            if acknowledged.is_some() {
+                subscriber.backlogs.try_again();
+            }
+            acknowledged
         };
         if let Some(number) = acknowledged.and_then(|entry| entry.number) {
             shared.sessions.done(&self.kept, &[number]);

@@ -292,20 +292,33 @@ async fn what_is_handed_out_and_never_acknowledged_is_bounded_over_all_clients()
 }
 
 #[tokio::test]
-async fn who_waits_in_vain_for_room_that_others_have_is_sent_what_is_live_in_the_end() {
-    let limits = Limits { fanout_bytes_max: 3_000, ..Limits::default() };
-    let front = Running::start(HandIntake::automatic(), limits).await;
-    retain(&front, 1, &[b'x'; 2_000]).await;
-    let mut hoarder = Raw::v4(front.address, "hoarder").await;
-    subscribed(&mut hoarder, "#").await;
-    hoarder.receive().await;
-    let mut waits = Raw::v4(front.address, "waits").await;
-    subscribed(&mut waits, "#").await;
-    let mut operator = Raw::v4(front.address, "operator").await;
-    operator.send(&publish_v4("live", 0, b"now")).await;
-    waits.expect_silence().await;
-    assert_eq!(waits.receive().await, publish_v4("live", 0, b"now"));
-    assert_eq!(front.counters.queue_shed.load(Relaxed), 1);
+async fn who_waits_in_vain_for_room_that_others_have_is_sent_what_is_live_in_the_end_however_busy_it_is() {
+    for busy in [false, true] {
+        let limits = Limits { fanout_bytes_max: 3_000, ..Limits::default() };
+        let front = Running::start(HandIntake::automatic(), limits).await;
+        retain(&front, 1, &[b'x'; 2_000]).await;
+        let mut hoarder = Raw::v4(front.address, "hoarder").await;
+        subscribed(&mut hoarder, "#").await;
+        hoarder.receive().await;
+        let mut waits = Raw::v4(front.address, "waits").await;
+        subscribed(&mut waits, "#").await;
+        let mut operator = Raw::v4(front.address, "operator").await;
+        operator.send(&publish_v4("live", 0, b"now")).await;
+        waits.expect_silence().await;
+        let mut came = Vec::new();
+        for _ in 0..50 {
+            if busy {
+                waits.send(&[0xC0, 0]).await;
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            came = waits.receive().await;
+            if came != [0xD0, 0] {
+                break;
+            }
+        }
+        assert_eq!(came, publish_v4("live", 0, b"now"), "busy: {busy}");
+        assert_eq!(front.counters.queue_shed.load(Relaxed), 1);
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lamppost_event::{Commit, Waiting};
 use tokio::sync::watch;
 use tokio::task::consume_budget;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::{Connection, Ending, ROOM_POLL, Shared};
 use crate::Cause;
@@ -35,8 +35,8 @@ struct Gates {
     squeezed: bool,
     read: bool,
     deliver: bool,
-    /// It goes faster than allowed, or what is retained waits for room among all that is handed out.
-    pause: Option<Duration>,
+    /// When a pause is over: it goes faster than allowed, or what is retained waits for room among all that is handed out.
+    pause: Option<Instant>,
     /// When the packet that it has begun has to be whole.
     late: Option<Instant>,
     waits_for: Option<Commit>,
@@ -126,7 +126,7 @@ impl Connection {
                     self.store_again()?;
                     ears.heard = Instant::now();
                 }
-                Happened::Rested => self.client.outbound.try_again(),
+                Happened::Rested => self.client.outbound.try_again(Instant::now()),
                 Happened::Silence => silence.as_mut().reset(self.bear(&gates, &mut ears.heard)?),
                 Happened::Other => {}
             }
@@ -153,7 +153,8 @@ impl Connection {
         self.begun.set(self.wire.held());
         let output_low = self.wire.output.len() < limits.outgoing_bytes_max;
         let crowded = !self.inflight.is_open();
-        let pause = self.pace.as_mut().and_then(|pace| pace.wait(Instant::now()));
+        let now = Instant::now();
+        let pause = self.pace.as_mut().and_then(|pace| pace.wait(now)).map(|pause| now + pause);
         let held_back = self.stalled.is_some() || !self.client.session.may_read() || crowded || pause.is_some();
         // A packet goes on while there is room for all that are begun; its time runs on.
         let squeezed = self.wire.held() > 0 && !self.begun.is_open() && !held_back && output_low;
@@ -171,7 +172,7 @@ impl Connection {
             squeezed,
             read,
             deliver: output_low && outbound.may_deliver(limits),
-            pause: pause.into_iter().chain(outbound.wants_room().then_some(ROOM_POLL)).min(),
+            pause: pause.into_iter().chain(outbound.wants_room()).min(),
             late: self.wire.begun().map(|begun| begun + limits.packet_timeout),
             waits_for: acks.first().into_iter().chain(outbound.waits_for(durable)).min(),
         }
@@ -200,7 +201,7 @@ impl Connection {
                 () = wait_for_room(room, stalled, shared), if stalled.is_some() => Happened::Room,
                 () = self.inflight.opened(), if gates.crowded => Happened::Other,
                 () = self.begun.opened(), if gates.squeezed => Happened::Other,
-                () = sleep(gates.pause.unwrap_or_default()), if gates.pause.is_some() => Happened::Rested,
+                () = rest(gates.pause) => Happened::Rested,
                 () = silence, if timed => Happened::Silence,
                 else => std::future::pending().await,
             })
@@ -236,6 +237,13 @@ impl Connection {
             return Err(Close::new(Cause::KeepAlive, "silent for longer than 1.5 times its keepalive"));
         }
         Ok(*heard + silence_max)
+    }
+}
+
+async fn rest(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -9,12 +9,13 @@
 use std::collections::VecDeque;
 
 use lamppost_event::{Address, Commit};
+use tokio::time::Instant;
 
 use super::queue::Entry;
 use super::subscriber::Way;
 use super::{Kept, Subscriber};
 use crate::codec::Qos;
-use crate::connection::Shared;
+use crate::connection::{ROOM_POLL, Shared};
 use crate::counters::add;
 use crate::fanout::Link;
 use crate::retained::{Found, Step, Upto};
@@ -42,8 +43,12 @@ enum Halt {
     None,
     /// The client has as much unacknowledged as it takes.
     Window,
-    /// All clients together have.
-    Room,
+    /// All clients together have. It is looked at again then.
+    Room(Instant),
+}
+
+fn no_room() -> Halt {
+    Halt::Room(Instant::now() + ROOM_POLL)
 }
 
 /// So often it is asked for room for a message by a client that holds nothing itself, four times a second. Then it is left out, and counted,
@@ -87,7 +92,7 @@ impl Backlogs {
             && match self.halt {
                 Halt::None => true,
                 Halt::Window => window,
-                Halt::Room => false,
+                Halt::Room(_) => false,
             }
     }
 
@@ -101,9 +106,13 @@ impl Backlogs {
         self.halt = Halt::None;
     }
 
-    /// Whether the first one waits for room among all clients.
-    pub(crate) fn wants_room(&self) -> bool {
-        self.halt == Halt::Room && !self.is_empty()
+    /// When the first one, which waits for room among all clients, is looked at again. Whatever else happens to its client until then
+    /// changes nothing about that.
+    pub(crate) fn wants_room(&self) -> Option<Instant> {
+        match self.halt {
+            Halt::Room(then) if !self.is_empty() => Some(then),
+            _ => None,
+        }
     }
 
     fn done_with(&mut self, topic: Address) {
@@ -180,7 +189,7 @@ impl HandOut<'_> {
         if message.qos.min(wish.qos) == Qos::AtLeastOnce {
             let window = subscriber.queue.in_flight() < way.reception.window;
             if !window || !subscriber.queue.has_packet_ids() {
-                subscriber.backlogs.halt = if window { Halt::Room } else { Halt::Window };
+                subscriber.backlogs.halt = if window { no_room() } else { Halt::Window };
                 return (false, 0);
             }
             // The book is locked before a session, never behind it.
@@ -188,7 +197,7 @@ impl HandOut<'_> {
             counted = self.count(message.bytes());
             subscriber = self.kept.lock();
             if counted.0.is_none() && counted.1.is_none() {
-                subscriber.backlogs.halt = Halt::Room;
+                subscriber.backlogs.halt = no_room();
                 if subscriber.queue.in_flight() == 0 {
                     subscriber.backlogs.tries += 1;
                 }
