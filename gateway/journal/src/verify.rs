@@ -71,11 +71,11 @@ impl Inspect {
                 verify_places(segment, &mut problems, &mut |at| progress((done + at).min(total), total));
                 done += segment.survey.end;
             }
-            // A running writer may have begun another segment in the place of one.
-            let reused = log.segments.iter().any(|segment| is_reused(&*segment.file, &segment.head));
+            // A running writer may have begun another segment in the place of one. What was read of it says nothing.
+            let reused = Reused::of(&log);
             tries += 1;
-            if !reused || tries > RELISTED_MAX {
-                return Ok(verified(&log, problems));
+            if reused.0.is_empty() || tries > RELISTED_MAX {
+                return Ok(reused.leave_out(verified(&log, problems), &log));
             }
         }
     }
@@ -148,6 +148,29 @@ impl Inspect {
             }
         }
         problems
+    }
+}
+
+/// Segments that were recycled while they were read.
+struct Reused<'a>(Vec<&'a Surveyed>);
+
+impl<'a> Reused<'a> {
+    fn of(log: &'a Log) -> Self {
+        Self(log.segments.iter().filter(|segment| is_reused(&*segment.file, &segment.head)).collect())
+    }
+
+    /// Takes what was found in them out, and what the frame behind them seemed to miss.
+    fn leave_out(&self, mut verified: Verified, log: &Log) -> Verified {
+        let Some(last) = self.0.iter().map(|segment| segment.head.number).max() else { return verified };
+        let behind = log.segments.iter().find(|segment| segment.head.number > last);
+        let first = behind.map(|segment| segment.survey.frames.first().map_or(FRAMES_AT, |note| note.at));
+        let up_to = behind.zip(first).map(|(segment, at)| segment.head.position(at));
+        let stays = |position: &Position| up_to.is_some_and(|up_to| *position > up_to);
+        verified.problems.retain(|problem| !self.0.iter().any(|segment| segment.name == problem.name));
+        verified.damage.retain(|damage| stays(&damage.position));
+        let gaps = log.account.gaps.iter().filter(|(position, _)| stays(position));
+        verified.gaps = gaps.flat_map(|(_, gaps)| gaps).cloned().collect();
+        verified
     }
 }
 
