@@ -157,7 +157,7 @@ impl Wire {
             }
             self.stream.shutdown().await?;
             loop {
-                self.readable().await?;
+                self.stream.discardable().await?;
                 match self.stream.discard() {
                     Ok(0) => return io::Result::Ok(()),
                     Ok(_) => {}

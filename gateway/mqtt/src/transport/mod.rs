@@ -35,6 +35,15 @@ impl Stream {
 
     /// Completes when there may be something to read. Safe to cancel.
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        // The socket says nothing of an end that TLS has told, or of an error that was had already.
+        if self.tls.as_ref().is_some_and(|tls| tls.is_done()) {
+            return Ok(());
+        }
+        self.tcp.readable().await
+    }
+
+    /// Completes when there may be something to discard. Safe to cancel.
+    pub(crate) async fn discardable(&self) -> io::Result<()> {
         self.tcp.readable().await
     }
 
@@ -73,7 +82,8 @@ impl Stream {
         self.tls.as_ref()?.certificate()
     }
 
-    /// Reads what is there, up to about `bytes_max`. `Ok(0)`: the peer is gone. `WouldBlock`: nothing is there.
+    /// Reads what is there, up to about `bytes_max`. `Ok(0)`: the peer is gone. `WouldBlock`: nothing is there. An error behind good bytes is
+    /// told by the next read.
     pub(crate) fn read(&mut self, into: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else {
             into.reserve(bytes_max);
@@ -84,8 +94,15 @@ impl Stream {
             match tls.read(&mut self.tcp) {
                 Ok(0) => break,
                 Ok(_) => count += tls.take_plain(into),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && count > 0 => break,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // What was good before it comes first: it may be a DISCONNECT.
+                    count += tls.take_plain(into);
+                    if count == 0 {
+                        return Err(error);
+                    }
+                    tls.keep(error);
+                    break;
+                }
             }
         }
         // What came with the peer's last word.

@@ -31,12 +31,14 @@ pub(super) struct Secured {
     ended: bool,
     /// We have said so, or that something was wrong. TLS is not asked for anything any more: it may not say so twice.
     over: bool,
+    /// Is told by the next read.
+    error: Option<io::Error>,
 }
 
 impl Secured {
     pub(super) fn new(tls: UnbufferedServerConnection) -> Self {
         let (incoming, plain, outgoing) = (BytesMut::new(), BytesMut::new(), BytesMut::new());
-        Self { tls, incoming, plain, outgoing, ended: false, over: false }
+        Self { tls, incoming, plain, outgoing, ended: false, over: false, error: None }
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -45,6 +47,18 @@ impl Secured {
 
     pub(super) fn certificate(&self) -> Option<&CertificateDer<'static>> {
         self.tls.peer_certificates()?.first()
+    }
+
+    /// Nothing more is to be had from the socket.
+    pub(super) fn is_done(&self) -> bool {
+        self.ended || self.over || self.error.is_some()
+    }
+
+    /// Keeps an error for the next read.
+    pub(super) fn keep(&mut self, error: io::Error) {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            self.error = Some(error);
+        }
     }
 
     pub(super) fn has_unsent(&self) -> bool {
@@ -60,6 +74,9 @@ impl Secured {
     /// Takes what the socket has, and decrypts it. `Ok(0)`: the peer is gone, or has said that this was all.
     pub(super) fn read(&mut self, tcp: &mut TcpStream) -> io::Result<usize> {
         let bytes_max = if self.is_handshaking() { HANDSHAKE_BYTES_MAX } else { RECORD_BYTES_MAX };
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
         if self.ended || self.over {
             return Ok(0);
         }

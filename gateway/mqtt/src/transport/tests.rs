@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
@@ -49,7 +51,7 @@ async fn what_the_socket_does_not_take_is_known_to_be_unsent_and_comes_later() {
         stream.writable().await.unwrap();
         stream.flush().unwrap();
     }
-    assert!(tokio::time::timeout(std::time::Duration::from_secs(10), reading).await.expect("not all came").unwrap());
+    assert!(tokio::time::timeout(Duration::from_secs(10), reading).await.expect("not all came").unwrap());
 }
 
 #[tokio::test]
@@ -62,6 +64,47 @@ async fn the_end_of_tls_is_the_end_of_the_stream() {
             Ok(count) => return assert_eq!(count, 0),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         }
+    }
+}
+
+/// Reads what came, all of it, once it is there.
+async fn read_once(stream: &mut Stream) -> io::Result<Vec<u8>> {
+    tokio::time::timeout(Duration::from_secs(5), stream.readable()).await.expect("it is not known to be readable")?;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut came = BytesMut::new();
+    let count = stream.read(&mut came, 100_000)?;
+    assert_eq!(count, came.len());
+    Ok(came.to_vec())
+}
+
+#[tokio::test]
+async fn what_came_before_the_end_or_an_error_is_read_and_then_that_is_told_without_waiting_for_more() {
+    for end in ["close_notify", "bad record", "reset"] {
+        let (mut stream, mut client) = pair().await;
+        client.write_all(b"last words").await.unwrap();
+        client.flush().await.unwrap();
+        let mut kept = None;
+        match end {
+            "close_notify" => {
+                client.get_mut().1.send_close_notify();
+                client.flush().await.unwrap();
+                kept = Some(client.into_inner().0);
+            }
+            "bad record" => {
+                let mut tcp = client.into_inner().0;
+                tcp.write_all(&[&[0x17, 3, 3, 0, 20][..], &[7; 20]].concat()).await.unwrap();
+                kept = Some(tcp);
+            }
+            _ => client.into_inner().0.set_zero_linger().unwrap(),
+        }
+        assert_eq!(read_once(&mut stream).await.unwrap(), b"last words", "{end}");
+        let expected = match end {
+            "close_notify" => Ok(vec![]),
+            "bad record" => Err(io::ErrorKind::InvalidData),
+            _ => Err(io::ErrorKind::ConnectionReset),
+        };
+        assert_eq!(read_once(&mut stream).await.map_err(|error| error.kind()), expected, "{end}");
+        drop(kept);
     }
 }
 
