@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::file::I2c;
 use super::problem::Problem;
+use super::serial::check_device;
 
 /// What stands at an address of a bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,7 @@ impl I2c {
 pub(super) fn check(chips: &[I2c], problems: &mut Vec<Problem>) {
     let mut places: BTreeMap<(&Path, i64), Vec<Behind>> = BTreeMap::new();
     for chip in chips {
+        check_device(&chip.name, problems);
         let mut problem = |span, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
         match (&chip.mux, &chip.channel) {
             (Some(mux), None) => {
@@ -84,6 +86,7 @@ mod tests {
             (chip("a", "") + &chip("b", ""), ":10:11: a second chip at 0x76 of /dev/i2c-1", "different addresses"),
             (chip("a", behind) + &chip("b", behind), ":12:11: a second chip at 0x76", "different channels"),
             (chip("a", behind) + &chip("b", ""), ":12:11: a second chip at 0x76", "different"),
+            (chip("a/b", ""), ":2:8: can't be part of an address", "without '/'"),
             (chip("a", "mux = 0x76\nchannel = 1\n"), ":5:11: a multiplexer is at 0x76", "another address"),
             (chip("a", "mux = 0x70\n"), ":6:7: a multiplexer without a channel", "0 to 7"),
             (chip("a", "channel = 1\n"), ":6:11: a channel of no multiplexer", "0x70 to 0x77"),

@@ -153,6 +153,13 @@ pub(super) fn check_name(name: &Spanned<String>, problems: &mut Vec<Problem>) {
     }
 }
 
+/// A device that is a part of addresses.
+pub(super) fn check_device(device: &Spanned<Text<DeviceId>>, problems: &mut Vec<Problem>) {
+    if device.get_ref().0.as_str().contains(['/', '+', '#']) {
+        problems.push(Problem::at(device.span(), "can't be part of an address", "without '/', '+' and '#'"));
+    }
+}
+
 pub(super) fn check_unit(unit: Option<&Spanned<String>>, problems: &mut Vec<Problem>) {
     if let Some(unit) = unit.filter(|unit| unit.get_ref().is_empty() || unit.get_ref().len() > 32) {
         problems.push(Problem::at(unit.span(), "not a unit", "1 to 32 bytes, as in \"ug/m3\", or remove this line"));
@@ -259,6 +266,7 @@ impl Written {
         {
             problem(line_max.span(), "lines too short or too long", "from 16B to 64KiB");
         }
+        check_device(self.device.as_ref().unwrap_or(&self.name), problems);
         if let Some(from) = &self.device_from {
             check_from(from, delimited, problems);
         }

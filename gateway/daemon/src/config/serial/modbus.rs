@@ -8,12 +8,15 @@ use lamppost_serial::{Order, REGISTERS_MAX, Register, SlaveOptions, Table, Value
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Scale, check_name, check_once, check_scale, check_unit};
+use super::{Scale, check_device, check_name, check_once, check_scale, check_unit};
 use crate::config::problem::Problem;
 use crate::config::value::{Span, Text, Whole};
 
 /// The most registers of one slave.
 const REGISTERS_OF_SLAVE_MAX: usize = 512;
+
+/// Meters of which a profile is known answer over so many addresses that hold nothing. Of others nobody knows.
+const PROFILE_GAP: u16 = 8;
 
 /// The table, as serde reads it.
 #[derive(Debug, Deserialize)]
@@ -114,9 +117,6 @@ impl Slave {
         if let Some(register) = self.register.get(REGISTERS_OF_SLAVE_MAX) {
             problem(register.name.span(), "too many registers".to_owned(), "at most 512");
         }
-        if self.device.get_ref().0.as_str().contains(['/', '+', '#']) {
-            problem(self.device.span(), "can't be part of an address".to_owned(), "without '/', '+' and '#'");
-        }
         if let Some(measures) = &self.measures {
             let known: Vec<_> = self.model().map(Register::of_sdm).unwrap_or_default();
             if self.profile.is_none() {
@@ -130,6 +130,7 @@ impl Slave {
                 }
             }
         }
+        check_device(&self.device, problems);
         for register in &self.register {
             register.check(problems);
         }
@@ -168,10 +169,11 @@ impl Slave {
     pub(super) fn convert(&self) -> SlaveOptions {
         let usual = SlaveOptions::new(self.id.get_ref().to(), self.device.get_ref().0.clone());
         let profile_max = if self.profile.is_some() { lamppost_sdm::REGISTERS_MAX } else { REGISTERS_MAX };
+        let profile_gap = if self.profile.is_some() { PROFILE_GAP } else { usual.gap };
         let own = self.register.iter().map(WrittenRegister::convert);
         SlaveOptions {
             every: self.every.as_ref().map_or(usual.every, |every| every.get_ref().0),
-            gap: self.gap.map_or(usual.gap, Whole::to),
+            gap: self.gap.map_or(profile_gap, Whole::to),
             registers_max: self.registers_max.map_or(profile_max, Whole::to),
             registers: self.of_profile().into_iter().chain(own).collect(),
             ..usual

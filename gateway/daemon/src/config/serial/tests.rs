@@ -52,6 +52,8 @@ fn each_mistake_of_lines_is_shown_where_it_stands() {
         (format!("{json}stop_bits = 3\n"), ":6:13: ", "from 1 to 2"),
         (format!("{json}parity = \"mark\"\n"), ":6:10: ", "`even`"),
         (format!("{json}slaves = 3\n"), ":6:1: unknown key `slaves`", "expected"),
+        (format!("{json}device = \"post/17\"\n"), ":6:10: can't be part of an address", "without '/'"),
+        (json.replace("\"pm\"", "\"pm#\""), ":2:8: can't be part of an address", "'#'"),
         (field("scale = 0\n"), ":9:9: not a scale", "0.1"),
         (field("scale = \"x\"\n"), ":9:9: not a number", "0.1"),
         (field("type = \"text\"\nscale = 2\n"), ":10:9: a text can't be scaled", "remove"),
@@ -84,12 +86,13 @@ fn slaves_with_registers_and_profiles_come_out_typed() {
         "{MODBUS}parity = \"even\"\ntimeout = \"200ms\"\nretries = 3\n{SLAVE}every = \"5s\"\ngap = 4\nregisters_max = 20\n\
          {REGISTER}kind = \"input\"\ntype = \"i32\"\nword_order = \"little\"\nscale = 0.001\nunit = \"W\"\n\
          [[serial.slave]]\nid = 2\ndevice = \"meter-2\"\nprofile = \"sdm630\"\n\
-         [[serial.slave]]\nid = 3\ndevice = \"meter-3\"\nprofile = \"sdm120\"\nmeasures = [\"voltage\", \"power\"]\n"
+         [[serial.slave]]\nid = 3\ndevice = \"meter-3\"\nprofile = \"sdm120\"\nmeasures = [\"voltage\", \"power\"]\n\
+         [[serial.slave]]\nid = 4\ndevice = \"box\"\n{REGISTER}type = \"u16\"\n"
     ));
     assert_eq!((serial.port.baud, serial.port.parity), (9_600, Parity::Even));
     let Spoken::Modbus(modbus) = serial.spoken else { panic!("no Modbus") };
     assert_eq!((modbus.timeout, modbus.retries), (Duration::from_millis(200), 3));
-    let [first, second, third] = &modbus.slaves[..] else { panic!("{:?}", modbus.slaves) };
+    let [first, second, third, _] = &modbus.slaves[..] else { panic!("{:?}", modbus.slaves) };
     assert_eq!((first.every, first.gap, first.registers_max), (Duration::from_secs(5), 4, 20));
     let register = &first.registers[0];
     assert_eq!((register.address, register.table), (16, lamppost_serial::Table::Input));
@@ -97,6 +100,7 @@ fn slaves_with_registers_and_profiles_come_out_typed() {
         (register.value_type, register.word_order),
         (lamppost_serial::ValueType::I32, lamppost_serial::Order::Little)
     );
+    assert_eq!((second.gap, modbus.slaves[3].gap), (8, 0), "only of a profile it is known what lies between");
     assert_eq!((second.registers.len(), second.registers_max), (lamppost_sdm::Model::Sdm630.quantities().len(), 80));
     assert_eq!(third.registers.iter().map(|register| register.address).collect::<Vec<_>>(), [0, 12]);
 }
