@@ -2,13 +2,37 @@
 
 use core::fmt;
 
-use lamppost_units::{Amperes, Microvolts, Milliwatts, Volts};
+use lamppost_units::{Amperes, Decimal, Microvolts, Milliwatts, Volts};
 
 /// What the shunt is, and what one step of the current register stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Calibration {
     pub(crate) register: u16,
     step_ua: i32,
+}
+
+/// A power, 0 to 107 kW, exact: through small shunts it is more than [`Milliwatts`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Power(i64);
+
+impl Power {
+    /// In microwatts.
+    #[must_use]
+    pub const fn microwatts(self) -> i64 {
+        self.0
+    }
+
+    /// In watts.
+    #[must_use]
+    pub const fn decimal(self) -> Decimal {
+        Decimal::new(self.0, -6)
+    }
+}
+
+impl fmt::Display for Power {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} mW", Decimal::new(self.0, -3))
+    }
 }
 
 /// Why there is no such calibration.
@@ -90,11 +114,10 @@ impl Calibration {
         Amperes::from_micro(i32::from(i16::from_be_bytes(register)) * self.step_ua)
     }
 
-    /// The power register, of which one step is 25 of the current's times 1 V; `None` beyond 2,147 W.
+    /// The power register, of which one step is 25 of the current's times 1 V.
     #[must_use]
-    pub fn power(self, register: [u8; 2]) -> Option<Milliwatts> {
-        let microwatts = i64::from(u16::from_be_bytes(register)) * 25 * i64::from(self.step_ua);
-        i32::try_from(microwatts).ok().map(Milliwatts::from_microwatts)
+    pub fn power(self, register: [u8; 2]) -> Power {
+        Power(i64::from(u16::from_be_bytes(register)) * 25 * i64::from(self.step_ua))
     }
 
     /// The power register that stands for at least `power`.
@@ -145,21 +168,22 @@ mod tests {
         assert_eq!(bus_voltage([0x25, 0x70]).to_string(), "11.98 V");
         assert_eq!(example().current([0x27, 0x10]).to_string(), "10 A");
         // 4792 steps of 25 mW are 119.8 W; the data sheet prints 119.82 W.
-        assert_eq!(example().power([0x12, 0xb8]), Some(Milliwatts::from_microwatts(119_800_000)));
+        assert_eq!(example().power([0x12, 0xb8]), Power(119_800_000));
         // What the chip itself computes (equations 3 and 4).
         assert_eq!(8_000 * i32::from(example().register()) / 2_048, 10_000);
         assert_eq!(10_000 * 9_584 / 20_000, 4_792);
     }
 
     #[test]
-    fn extremes_convert_exactly_and_what_does_not_fit_is_told() {
+    fn extremes_convert_exactly() {
         assert_eq!(bus_voltage([0xff, 0xff]), Volts::from_micro(40_958_750));
         assert_eq!(shunt_voltage([0x80, 0x00]), Microvolts::from_nanovolts(-81_920_000));
         assert_eq!(shunt_voltage([0xff, 0xff]), Microvolts::from_nanovolts(-2_500));
         let coarsest = Calibration::new(100, Amperes::from_micro(65_535)).unwrap();
         assert_eq!(coarsest.current([0x80, 0x00]), Amperes::from_micro(-2_147_450_880));
-        assert_eq!(coarsest.power([0xff, 0xff]), None);
-        assert!(example().power([0xff, 0xff]).is_some());
+        assert_eq!(coarsest.power([0xff, 0xff]), Power(107_370_905_625));
+        assert_eq!(coarsest.power([0xff, 0xff]).to_string(), "107370905.625 mW");
+        assert_eq!(coarsest.power([0xff, 0xff]).decimal().to_string(), "107370.905625");
     }
 
     #[test]
@@ -195,7 +219,8 @@ mod tests {
         for register in [0_u16, 1, 9_584, 0x7fff] {
             assert_eq!(bus_register(bus_voltage(register.to_be_bytes())), Some(register));
             assert_eq!(shunt_register(shunt_voltage(register.to_be_bytes())), Some(register));
-            assert_eq!(example().power_register(example().power(register.to_be_bytes()).unwrap()), Some(register));
+            let power = i32::try_from(example().power(register.to_be_bytes()).microwatts()).unwrap();
+            assert_eq!(example().power_register(Milliwatts::from_microwatts(power)), Some(register));
         }
         assert_eq!(shunt_register(Microvolts::from_nanovolts(-2_500)), Some(0xffff));
         assert_eq!(bus_register(Volts::from_micro(-2_000)), None);

@@ -40,7 +40,7 @@ pub enum Error<E> {
     },
     /// The chip says that current and power don't fit its registers (OVF).
     Overflow,
-    /// A value does not fit: a power beyond 2147 W, or a limit that the register can't hold, of which nothing was written.
+    /// A limit that the register can't hold. Nothing was written.
     Range {
         /// Which register's.
         register: Register,

@@ -30,7 +30,7 @@ use lamppost_both_ways::both_ways;
 use lamppost_units::{Amperes, Microvolts, Milliwatts, Volts};
 
 pub use blocking::Ina226;
-pub use calibration::{Calibration, CalibrationError, bus_voltage, shunt_voltage};
+pub use calibration::{Calibration, CalibrationError, Power, bus_voltage, shunt_voltage};
 pub use error::Error;
 pub use register::{Address, Averages, ConversionTime, Register, Settings};
 
@@ -54,7 +54,7 @@ pub struct Measurement {
     /// Through the shunt.
     pub current: Amperes,
     /// Bus times current; never negative, whatever the current's direction.
-    pub power: Milliwatts,
+    pub power: Power,
     /// Whether what is watched ([`Ina226::watch`]) went beyond its limit since the last measurement.
     pub alert: bool,
 }
@@ -144,8 +144,7 @@ pub mod asynchronous {
         ///
         /// # Errors
         /// [`Error::Busy`] if the measurement does not end, [`Error::CalibrationLost`] if the chip was without power,
-        /// [`Error::Overflow`] if it could not compute, [`Error::Range`] of the power register beyond 2,147 W, [`Error::Read`] and
-        /// [`Error::Write`] with the bus's error.
+        /// [`Error::Overflow`] if it could not compute, [`Error::Read`] and [`Error::Write`] with the bus's error.
         pub async fn measure(&mut self, delay: &mut impl DelayNs) -> Result<Measurement, Error<B::Error>> {
             self.write(Register::Configuration, self.settings.once()).await?;
             delay.delay_us(self.settings.measurement_us_max()).await;
@@ -159,10 +158,10 @@ pub mod asynchronous {
             }
             let power = self.calibration.power(self.read(Register::Power).await?);
             Ok(Measurement {
+                power,
                 bus: bus_voltage(self.read(Register::BusVoltage).await?),
                 shunt: shunt_voltage(self.read(Register::ShuntVoltage).await?),
                 current: self.calibration.current(self.read(Register::Current).await?),
-                power: power.ok_or(Error::Range { register: Register::Power })?,
                 alert: flags & ALERT != 0,
             })
         }

@@ -65,6 +65,26 @@ mod asynchronous {
     }
 
     #[test]
+    async fn four_kilowatts_through_a_small_shunt_are_measured() {
+        let coarse = Calibration::of_shunt(100).unwrap();
+        let mut transactions = vec![reads(0xfe, 0x5449), reads(0xff, 0x2260), writes(0x05, coarse.register())];
+        transactions.extend([
+            writes(0x00, 0x4123),
+            reads(0x06, 0x0008),
+            reads(0x05, coarse.register()),
+            reads(0x03, 0x1900),
+            reads(0x02, 0x4b00),
+            reads(0x01, 0x0f00),
+            reads(0x04, 0x1482),
+        ]);
+        let bus = Mock::new(&transactions);
+        let mut chip = Ina226::new(bus, Address::default(), Settings::default(), coarse).await.unwrap();
+        let found = chip.measure(&mut NoopDelay).await.unwrap();
+        assert_eq!((found.power.to_string().as_str(), found.bus.to_string().as_str()), ("4000000 mW", "24 V"));
+        chip.release().done();
+    }
+
+    #[test]
     async fn averages_and_times_are_set_and_waited_for() {
         let settings =
             Settings { averages: Averages::X1024, bus: ConversionTime::Us8244, shunt: ConversionTime::Us140 };

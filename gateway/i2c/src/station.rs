@@ -9,7 +9,7 @@ use lamppost_ina226::{Averages, Calibration, Ina226};
 use lamppost_scd41::{Interval, Scd41};
 use lamppost_sps30::Sps30;
 use lamppost_tmp105::{Resolution, Tmp105};
-use lamppost_units::Quantity;
+use lamppost_units::{Quantity, Unit};
 use linux_embedded_hal::Delay;
 use tokio::time::Instant;
 
@@ -184,7 +184,7 @@ impl Driver {
                 Ok(vec![
                     measured("voltage", found.bus),
                     measured("current", found.current),
-                    measured("power", found.power),
+                    Measured { measure: "power", value: found.power.decimal(), unit: Unit::Watt },
                 ])
             }
         }
