@@ -328,3 +328,29 @@ async fn what_waited_for_the_session_before_a_clean_start_does_not_come_back_wit
     assert!(present);
     device.expect_silence().await;
 }
+
+#[tokio::test]
+async fn refused_connects_leave_the_note_of_a_session_though_there_was_no_room_for_it_for_a_while() {
+    let journal = HandIntake::automatic();
+    let limits = Limits { connect_timeout: Duration::from_millis(200), ..Limits::default() };
+    let front = Running::start(Arc::clone(&journal), limits).await;
+    let connect = |expiry_s: u8| connect_v5("d", false, &[17, 0, 0, 0, expiry_s]);
+    let mut device = Raw::open(front.address).await;
+    device.send(&connect(60)).await;
+    device.receive().await;
+    drop(device);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    journal.by_hand_from_now();
+    for no_room in [true, false] {
+        let notes = journal.notes_put() as u64;
+        // For what the CONNECT changes, not for changing it back.
+        journal.set_notes_max(if no_room { notes + 1 } else { u64::MAX });
+        let mut refused = Raw::open(front.address).await;
+        refused.send(&connect(50)).await;
+        assert_eq!(refused.receive().await[3], 0x89);
+        refused.expect_end().await;
+    }
+    journal.release(u64::MAX);
+    let noted = journal.noted();
+    assert!(noted.get(&b"sd"[..]).is_some_and(|value| value.get(1) == Some(&60)), "{noted:?}");
+}

@@ -158,6 +158,11 @@ impl BookGuard<'_> {
     /// What was noted of a session is noted again. Where there is no room now it is with the next change: until then a restart finds the
     /// session as the refused CONNECT wanted it.
     fn write_back(&mut self, device: &DeviceId, record: Bytes) {
+        let record = match self.book.known.get(device) {
+            // What was to be noted before found no room either.
+            Some(known) if record.is_empty() => known.record(known.away),
+            _ => record,
+        };
         let written = self.put(&session_key(device), record.clone());
         let Some(known) = self.book.known.get_mut(device) else { return };
         let before = known.recorded.len();
