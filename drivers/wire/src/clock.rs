@@ -18,7 +18,7 @@ use crate::{Boot, Millis};
 pub const DRIFT_PPM_MAX: u32 = 250;
 
 /// After a welcome the gateway begins; one that doesn't is asked.
-const FIRST_MS: u32 = 1_000;
+pub(crate) const FIRST_MS: u32 = 1_000;
 /// Between two rounds.
 const INTERVAL_MS: u32 = 600_000;
 /// Before an unanswered question is asked again.

@@ -13,7 +13,7 @@
 //! Readings under way are always of one boot: the next boot's wait until the last one's are acknowledged. So the
 //! gateway receives them in order across resets too.
 
-use crate::clock::Timekeeper;
+use crate::clock::{FIRST_MS, Timekeeper};
 use crate::command::Obedience;
 use crate::frame::{FrameBuffer, FrameDecoder, LinkCounters};
 use crate::message::encode_hello;
@@ -103,6 +103,9 @@ pub struct NodeSession {
     /// How long to wait for the next acknowledgement: the gateway's wish, doubled with each time-out.
     patience_ms: u32,
     heartbeat_at: Millis,
+    /// After a welcome readings wait for the first exchange of times, or until then: only after it a gateway that was started
+    /// anew knows how old they are.
+    readings_at: Millis,
     timekeeper: Timekeeper,
     obedience: Obedience,
     counters: NodeCounters,
@@ -122,6 +125,7 @@ impl NodeSession {
             resend_at: None,
             patience_ms: PATIENCE_MS_MIN,
             heartbeat_at: now,
+            readings_at: now,
             timekeeper: Timekeeper::new(now),
             obedience: Obedience::default(),
             counters: NodeCounters::default(),
@@ -200,7 +204,7 @@ impl NodeSession {
                     return FromNode::Answer(answer).encode(out);
                 }
                 self.go_back_if_late(now);
-                match self.next_reading(window, store) {
+                match self.next_reading(window, store).filter(|_| self.readings_at <= now) {
                     Some((step, reading)) => self.send(step, reading, now, out),
                     None if self.heartbeat_at <= now => self.beat(now, store, out),
                     None => 0,
@@ -227,7 +231,10 @@ impl NodeSession {
             FromGateway::Ack(ack) if self.is_up() => self.be_acknowledged(ack, now, store),
             FromGateway::Resend(resend) if self.is_up() => self.go_back_to(resend),
             FromGateway::Introduce => self.begin_again(now),
-            FromGateway::Time(time) if self.is_up() && time.boot == self.hello.boot => self.timekeeper.hear(&time, now),
+            FromGateway::Time(time) if self.is_up() && time.boot == self.hello.boot => {
+                self.readings_at = now;
+                self.timekeeper.hear(&time, now);
+            }
             FromGateway::Order(order) if self.is_up() => self.obedience.hear(order, self.hello.boot),
             FromGateway::Ack(_) | FromGateway::Resend(_) | FromGateway::Time(_) | FromGateway::Order(_) => {
                 count(&mut self.counters.refused);
@@ -256,6 +263,7 @@ impl NodeSession {
         self.resend_at = None;
         self.patience_ms = welcome.patience_ms.clamp(PATIENCE_MS_MIN, PATIENCE_MS_MAX);
         self.heartbeat_at = now;
+        self.readings_at = now.plus_ms(FIRST_MS);
         self.timekeeper.welcomed(now);
         self.obedience.welcomed(welcome.nonce);
         self.be_acknowledged(Ack { boot: welcome.boot, sequence: welcome.resume_after }, now, store);

@@ -97,11 +97,18 @@ fn sequences(said: &[FromNode]) -> Vec<(u32, u64)> {
     said.iter().filter_map(sequence).collect()
 }
 
-/// A node of boot 5 that is up, with nothing kept of an earlier boot.
+/// What the gateway says after a welcome.
+fn time(boot: u32) -> FromGateway {
+    let (boot, wall) = (Boot(boot), Wall(0));
+    FromGateway::Time(Time { boot, number: 1, asked: None, wall, quality: Quality::Unset, epoch: 0 })
+}
+
+/// A node of boot 5 that is up and has been told the time, with nothing kept of an earlier boot.
 fn up(kept: &mut Kept) -> NodeSession {
     let mut node = NodeSession::new(hello(5, 0), Millis(0));
     said(&mut node, 0, kept);
     tell(&mut node, welcome(71, 5, 0), 1, kept);
+    tell(&mut node, time(5), 1, kept);
     assert!(node.is_up());
     node
 }
@@ -123,6 +130,7 @@ fn a_node_given_a_number_says_hello_again_under_it_before_it_sends_a_reading() {
     let hellos = said(&mut node, 1, &kept);
     assert!(matches!(&hellos[..], [FromNode::Hello(hello)] if hello.boot == Boot(99) && hello.nonce == 72));
     tell(&mut node, welcome(72, 99, 0), 2, &mut kept);
+    tell(&mut node, time(99), 2, &mut kept);
     assert_eq!(sequences(&said(&mut node, 2, &kept)), [(99, 1)]);
 }
 
@@ -148,6 +156,25 @@ fn a_node_takes_no_welcome_that_answers_another_hello() {
 
 fn unwelcome() -> Welcome {
     Welcome { version: 1, nonce: 71, boot: Boot(5), resume_after: Sequence(0), window: 3, patience_ms: 100 }
+}
+
+#[test]
+fn readings_wait_for_the_first_time_after_a_welcome_and_are_sent_behind_the_answer_to_it() {
+    for (told, at) in [(Some(40), 40), (None, 1_001)] {
+        let mut kept = Kept(vec![reading(5, 1)]);
+        let mut node = NodeSession::new(hello(5, 0), Millis(0));
+        said(&mut node, 0, &kept);
+        tell(&mut node, welcome(71, 5, 0), 1, &mut kept);
+        for now in 1..at {
+            assert_eq!(sequences(&said(&mut node, now, &kept)), [], "at {now} ms");
+        }
+        if told.is_some() {
+            tell(&mut node, time(5), at, &mut kept);
+        }
+        assert!(node.wake_at() <= Millis(at));
+        let said = said(&mut node, at, &kept);
+        assert!(matches!(&said[..], [FromNode::TimeAsked(_), FromNode::Reading(..)]), "{said:?}");
+    }
 }
 
 #[test]
