@@ -48,7 +48,7 @@ const BACK_WITHOUT_KEEP_ALIVE_S: u32 = 90;
 /// How often it is tried to note that a will is due, while there is no room for it.
 const NOTE_AGAIN: Duration = Duration::from_secs(1);
 
-/// The note of a will.
+/// The note of a will, on the disk or wanted there.
 pub(crate) struct NotedWill {
     pub(crate) number: u64,
     /// Of what all of them may hold.
@@ -161,8 +161,8 @@ pub(crate) struct DelayedWill {
     delay: Duration,
     /// `None`: it is due whoever comes.
     fate: Option<oneshot::Receiver<Fate>>,
-    number: u64,
-    _share: Share,
+    /// Where there was no room for the note, a number all the same.
+    noted: NotedWill,
 }
 
 impl DelayedWill {
@@ -184,13 +184,13 @@ impl DelayedWill {
             Ok((number, _)) => number,
             Err(refusal) => {
                 shared.sessions.tell_unnoted(device, &refusal.to_string());
-                before.unwrap_or(0)
+                before.unwrap_or_else(|| shared.sessions.number_will())
             }
         };
         let mut share = noted.map_or_else(|| Share::new(&shared.wills), |noted| noted.share);
         share.set(will.message.bytes());
         let fate = Some(shared.sessions.await_fate(device, number, false));
-        Self { testator, will, delay, fate, number, _share: share }
+        Self { testator, will, delay, fate, noted: NotedWill { number, share } }
     }
 
     /// Of an earlier life of the gateway.
@@ -206,7 +206,7 @@ impl DelayedWill {
         let will = Session::restored_will(message, delay_s, expiry_s);
         // The rules are looked at when it is published.
         let testator = Testator { device, permissions: Permissions::new(Arc::default(), user), login: None };
-        Self { testator, will, delay, fate, number, _share: share }
+        Self { testator, will, delay, fate, noted: NotedWill { number, share } }
     }
 
     async fn publish_or_withdraw(mut self, shared: &Shared) {
@@ -216,11 +216,16 @@ impl DelayedWill {
             None => false,
         };
         if withdrawn || !self.testator.may_publish(&self.will.message, shared) {
-            return shared.sessions.forget_will(&self.testator.device, self.number);
+            return shared.sessions.forget_will(&self.testator.device, self.noted.number);
         }
         let mut publication = Publication::of(self.will, shared);
-        let stored = publication.store(shared).await;
-        settle(stored, &self.testator.device, self.number, shared).await;
+        // Where there is room at once, nothing is noted of its being due.
+        if let Ok(stored) = timeout(Duration::ZERO, publication.store(shared)).await {
+            return settle(stored, &self.testator.device, self.noted.number, shared).await;
+        }
+        if let Some(due) = DueWill::of(&self.testator, publication, Some(self.noted)) {
+            due.publish(shared).await;
+        }
     }
 }
 

@@ -307,3 +307,40 @@ async fn a_will_that_was_due_is_published_after_a_kill_though_its_client_was_bac
     sleep(Duration::from_millis(200)).await;
     assert_eq!(told(&front), ["gone"], "the later one waits for its client");
 }
+
+#[tokio::test]
+async fn a_will_whose_delay_was_over_is_published_after_a_kill_though_its_client_was_back() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let device = Connect { delay_s: 1, ..DEVICE }.to(&front).await;
+    journal.set_capacity(0);
+    drop(device);
+    sleep(Duration::from_millis(1_300)).await;
+    let device = Connect { delay_s: 1, clean: false, ..DEVICE }.to(&front).await;
+    let journal = journal.after_a_crash(None);
+    drop((device, front));
+    let front = start(&journal).await;
+    let arrived = timeout(Duration::from_secs(5), front.intake.arrived(1)).await;
+    assert!(arrived.is_ok(), "that its client was back has withdrawn it");
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(told(&front), ["gone"], "the later one waits for its client");
+}
+
+#[tokio::test]
+async fn wills_that_could_not_be_noted_are_told_apart() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    drop(Connect { delay_s: 0, ..DEVICE }.to(&front).await);
+    front.intake.arrived(1).await;
+    sleep(Duration::from_millis(100)).await;
+    // From now on nothing can be noted of a will; and the first one that is due finds no room.
+    journal.set_notes_max(journal.notes_put() as u64);
+    journal.set_capacity(1);
+    drop(Connect { delay_s: 1, clean: false, ..DEVICE }.to(&front).await);
+    sleep(Duration::from_millis(1_200)).await;
+    drop(Connect { delay_s: 2, clean: false, ..DEVICE }.to(&front).await);
+    sleep(Duration::from_millis(100)).await;
+    journal.set_capacity(100);
+    let arrived = timeout(Duration::from_secs(6), front.intake.arrived(3)).await;
+    assert!(arrived.is_ok(), "{:?}", told(&front));
+}

@@ -36,7 +36,7 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Wills {
     waiting: HashMap<DeviceId, Waiting>,
-    /// The number of the last note.
+    /// The last number that was given.
     last: u64,
 }
 
@@ -91,6 +91,13 @@ impl Sessions {
         Ok((number, commit))
     }
 
+    /// A number for a will that could not be noted: what becomes of it has nothing to do with the client's next one either.
+    pub(crate) fn number_will(&self) -> u64 {
+        let wills = &mut self.lock().book.wills;
+        wills.last += 1;
+        wills.last
+    }
+
     /// The will was published, or is not to be. Written at once: what is found at the next start is published.
     pub(crate) fn forget_will(&self, device: &DeviceId, number: u64) {
         let mut book = self.lock();
@@ -103,7 +110,7 @@ impl Sessions {
         }
     }
 
-    /// What becomes of a will that waits is told by the receiver. `number`: of its note, or 0.
+    /// What becomes of a will that waits is told by the receiver. `number`: its own.
     pub(crate) fn await_fate(&self, device: &DeviceId, number: u64, was_here: bool) -> oneshot::Receiver<Fate> {
         let (fate, told) = oneshot::channel();
         self.lock().book.wills.waiting.insert(device.clone(), Waiting { number, fate, was_here });
