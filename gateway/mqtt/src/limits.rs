@@ -78,7 +78,7 @@ pub struct Limits {
     /// Bytes of them.
     pub queue_bytes_max: usize,
     /// Bytes of all messages that wait for sessions, or were sent to their clients and not acknowledged, retained ones among them. For more
-    /// the session with a queue that has been away longest ends.
+    /// the session with a queue that has been away longest ends; for a retained message none does.
     pub queues_bytes_max: usize,
     /// The longest keepalive of a v5 client, in whole seconds up to 65,535; one that asks for more, or for none, is told this (Server Keep
     /// Alive). 0: as the client says.

@@ -341,3 +341,24 @@ async fn what_is_live_and_waits_behind_what_is_retained_takes_no_room_from_it() 
     }
     assert_eq!(front.counters.queue_shed.load(Relaxed), 0);
 }
+
+#[tokio::test]
+async fn what_is_retained_ends_no_session_that_is_away() {
+    let limits = Limits { queues_bytes_max: 3_000, ..Limits::default() };
+    let front = Running::start(HandIntake::automatic(), limits).await;
+    retain(&front, 1, &[b'x'; 1_500]).await;
+    let (mut away, _) = stay(&front, "away").await;
+    subscribed(&mut away, "live").await;
+    drop(away);
+    let mut operator = Raw::v4(front.address, "operator").await;
+    tell(&mut operator, "live", &[b'x'; 2_000]).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "#").await;
+    device.expect_silence().await;
+    let (mut away, present) = stay(&front, "away").await;
+    assert!(present);
+    let delivered = away.receive().await;
+    away.send(&acknowledge(&delivered)).await;
+    // That makes room.
+    assert!(device.receive().await.ends_with(b"x\0"));
+}

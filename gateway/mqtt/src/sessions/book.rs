@@ -378,10 +378,9 @@ impl BookGuard<'_> {
         if handed_out > 0 && handed_out + bytes > share {
             return None;
         }
-        while self.book.queued_bytes + bytes > bytes_max {
-            if !self.end_longest_away(handed_out + bytes) {
-                return None;
-            }
+        // It can be had again: no session ends for it.
+        if self.book.queued_bytes + bytes > bytes_max {
+            return None;
         }
         self.book.last += 1;
         let number = self.book.last;
