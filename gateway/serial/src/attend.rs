@@ -9,9 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use lamppost_event::JournalStopped;
 use tokio::time::sleep;
-use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+use tokio_serial::SerialStream;
 use tracing::{info, warn};
 
+use crate::open::OpenPort;
 use crate::status::Count;
 use crate::tty::PortSettings;
 
@@ -68,19 +69,13 @@ impl PortStatus {
 pub(crate) trait Speech {
     /// Speaks, and returns only when it can't go on. The port is closed then: a descriptor still held would make the device
     /// come back under another name.
-    fn speak(&mut self, port: SerialStream) -> impl Future<Output = PortError> + Send;
+    fn speak(&mut self, port: OpenPort) -> impl Future<Output = PortError> + Send;
 
     /// Whether anything was understood since the port was opened.
     fn understood(&self) -> bool;
 
     /// The port has been closed.
     fn closed(&mut self) {}
-}
-
-/// Before a port that has failed is closed: Linux would wait up to 30 s there until a device that hangs has taken what is unsent.
-pub(crate) fn give_up_unsent(port: &SerialStream) {
-    // A device that is gone can't be told, and has nothing to wait for.
-    port.clear(ClearBuffer::Output).ok();
 }
 
 /// Opens the port on a thread of its own: a device that hangs blocks nothing else.
@@ -110,7 +105,8 @@ pub(crate) async fn attend(
                 status.open_errors.add(1);
                 error
             }
-            Ok(port) => {
+            Ok(stream) => {
+                let (port, closed) = OpenPort::new(stream);
                 status.opens.add(1);
                 info!(source = name, path = %settings.path.display(), baud = settings.baud, "the port is open");
                 let outcome = tokio::select! {
@@ -124,6 +120,11 @@ pub(crate) async fn attend(
                     Some(PortError::Stopped(stopped)) => return Err(stopped),
                     Some(error) => {
                         status.hang_ups.add(1);
+                        tokio::select! {
+                            // It ends by being dropped.
+                            _ = closed => {}
+                            () = &mut shutdown => return Ok(()),
+                        }
                         error
                     }
                 }

@@ -17,6 +17,7 @@ mod decimal;
 mod lines;
 mod modbus;
 mod number;
+mod open;
 mod orders;
 mod port;
 mod roster;

@@ -11,10 +11,10 @@ use lamppost_wire::FRAME_BYTES_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{sleep, timeout};
-use tokio_serial::SerialStream;
 
-use crate::attend::{PortError, Speech, attend, give_up_unsent};
+use crate::attend::{PortError, Speech, attend};
 use crate::conversation::{Conversation, ConversationError, Remembered};
+use crate::open::OpenPort;
 use crate::orders::Request;
 use crate::tty::PortSettings;
 use crate::watch::Unset;
@@ -145,7 +145,7 @@ impl LinkSource {
     /// Hears what was read, says what there is to say, then waits for whatever comes next.
     async fn step(
         &self,
-        port: &mut SerialStream,
+        port: &mut OpenPort,
         conversation: &mut Conversation,
         unread: &mut Vec<u8>,
         requests: &mut mpsc::Receiver<Request>,
@@ -180,7 +180,7 @@ impl LinkSource {
         Ok(())
     }
 
-    async fn send(&self, port: &mut SerialStream, conversation: &mut Conversation) -> Result<(), PortError> {
+    async fn send(&self, port: &mut OpenPort, conversation: &mut Conversation) -> Result<(), PortError> {
         let mut frame = [0; FRAME_BYTES_MAX];
         loop {
             let length = conversation.transmit(&mut frame);
@@ -201,7 +201,7 @@ struct Linking<'a> {
 }
 
 impl Speech for Linking<'_> {
-    async fn speak(&mut self, mut port: SerialStream) -> PortError {
+    async fn speak(&mut self, mut port: OpenPort) -> PortError {
         self.understood = false;
         let mut conversation = self.source.converse(std::mem::take(&mut self.remembered));
         let mut unread = Vec::with_capacity(READ_BYTES_MAX);
@@ -209,7 +209,6 @@ impl Speech for Linking<'_> {
             let step = self.source.step(&mut port, &mut conversation, &mut unread, self.requests).await;
             self.understood = conversation.has_understood();
             if let Err(error) = step {
-                give_up_unsent(&port);
                 self.remembered = conversation.into_remembered();
                 return error;
             }

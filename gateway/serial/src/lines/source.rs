@@ -10,7 +10,7 @@ use bytes::Bytes;
 use lamppost_event::{Address, Arrival, ContentType, DeviceId, Intake, JournalStopped, Origin, Refusal, SourceKind};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
-use tokio_serial::{SerialPort, SerialStream};
+use tokio_serial::SerialPort;
 use tracing::warn;
 
 use super::mapping::{Field, LineError, Parsed};
@@ -18,6 +18,7 @@ use super::splitter::{Piece, Splitter};
 use super::{LinesOptions, LinesStatus};
 use crate::PortSettings;
 use crate::attend::{PortError, Speech, attend};
+use crate::open::OpenPort;
 
 /// At most so much is read at once.
 const READ_BYTES_MAX: usize = 1024;
@@ -162,7 +163,7 @@ struct Reading<'a> {
 }
 
 impl Speech for Reading<'_> {
-    async fn speak(&mut self, mut port: SerialStream) -> PortError {
+    async fn speak(&mut self, mut port: OpenPort) -> PortError {
         self.understood = false;
         let opened = Instant::now();
         let mut splitter = Splitter::new(self.source.options.line_bytes_max);
@@ -183,7 +184,7 @@ impl Reading<'_> {
     /// Stores what waits, then takes the next line of what was read, or reads on.
     async fn step(
         &mut self,
-        port: &mut SerialStream,
+        port: &mut OpenPort,
         splitter: &mut Splitter,
         unread: &mut Vec<u8>,
         opened: Instant,
@@ -192,7 +193,7 @@ impl Reading<'_> {
         if self.store()? {
             self.source.status.stalls.add(1);
             self.wait_for_room().await?;
-            if port.bytes_to_read().is_ok_and(|held| held >= KERNEL_BYTES_MAX) {
+            if port.stream().is_ok_and(|stream| stream.bytes_to_read().is_ok_and(|held| held >= KERNEL_BYTES_MAX)) {
                 drain(port).await.map_err(|error| PortError::Read { path: path(), error })?;
                 self.source.status.overruns.add(1);
                 warn!(source = &*self.source.name, "the port's buffer ran full while the journal had no room");
@@ -267,12 +268,12 @@ impl Reading<'_> {
 }
 
 /// Reads until nothing more of what was held is there.
-async fn drain(port: &mut SerialStream) -> io::Result<()> {
+async fn drain(port: &mut OpenPort) -> io::Result<()> {
     let mut bytes = [0; READ_BYTES_MAX];
     for _ in 0..DRAINS_MAX {
         let mut drained = 0;
         loop {
-            match port.try_read(&mut bytes) {
+            match port.stream()?.try_read(&mut bytes) {
                 Ok(0) => return Ok(()),
                 Ok(length) => drained += length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

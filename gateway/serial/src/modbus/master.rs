@@ -18,12 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_modbus::client::{Client, Context, rtu};
 use tokio_modbus::{Error, ExceptionCode, ProtocolError, Request as Asked, Response, Slave, SlaveId};
-use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+use tokio_serial::{ClearBuffer, SerialPort};
 
 use super::ModbusOptions;
 use super::plan::Request;
 use super::register::Table;
-use crate::attend::give_up_unsent;
+use crate::open::OpenPort;
 
 /// How often a bus that does not fall silent is waited for before a request.
 const SILENCES_MAX: u32 = 100;
@@ -82,12 +82,12 @@ impl NoAnswer {
 struct Line(Arc<Shared>);
 
 struct Shared {
-    port: Mutex<SerialStream>,
+    port: Mutex<OpenPort>,
     received: AtomicUsize,
 }
 
 impl Line {
-    fn with<T>(&self, work: impl FnOnce(&mut SerialStream) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut OpenPort) -> T) -> T {
         work(&mut self.0.port.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -132,7 +132,7 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    pub(crate) fn new(port: SerialStream, character: Duration, options: &ModbusOptions) -> Self {
+    pub(crate) fn new(port: OpenPort, character: Duration, options: &ModbusOptions) -> Self {
         let line = Line(Arc::new(Shared { port: Mutex::new(port), received: AtomicUsize::new(0) }));
         let silence = (character * 7 / 2).max(SILENCE_MIN).max(options.turnaround);
         Self { line, context: None, silence, answer_max: options.timeout, character, late: BTreeMap::new() }
@@ -141,11 +141,6 @@ impl Master {
     /// How many bytes have come since the port was opened.
     pub(crate) fn received(&self) -> usize {
         self.line.received()
-    }
-
-    /// The bus has failed, and its port will be closed.
-    pub(crate) fn give_up_unsent(&self) {
-        self.line.with(|port| give_up_unsent(port));
     }
 
     /// Asks once.
@@ -205,9 +200,9 @@ impl Master {
     async fn fall_silent(&mut self) -> Result<(), NoAnswer> {
         let mut unasked = 0;
         for _ in 0..SILENCES_MAX {
-            self.line.with(|port| port.clear(ClearBuffer::Input)).map_err(|error| NoAnswer::Port(error.into()))?;
+            self.line.with(|port| Ok(port.stream()?.clear(ClearBuffer::Input)?)).map_err(NoAnswer::Port)?;
             sleep(self.silence).await;
-            let came = self.line.with(|port| port.bytes_to_read()).map_err(|error| NoAnswer::Port(error.into()))?;
+            let came = self.line.with(|port| Ok(port.stream()?.bytes_to_read()?)).map_err(NoAnswer::Port)?;
             if came == 0 {
                 return Ok(());
             }

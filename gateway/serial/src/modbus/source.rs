@@ -10,7 +10,6 @@ use lamppost_event::{
     Address, Arrival, ContentType, DeviceId, Intake, JournalStopped, NameError, Origin, Refusal, SourceKind,
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use tokio_serial::SerialStream;
 use tracing::{info, warn};
 
 use super::master::{Answer, Master, NoAnswer};
@@ -21,6 +20,7 @@ use super::turns::Turns;
 use super::{ModbusOptions, SlaveOptions};
 use crate::PortSettings;
 use crate::attend::{PortError, Speech, attend};
+use crate::open::OpenPort;
 
 /// How long a value waits for room at most: the others on the bus wait with it.
 const ROOM_MAX: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ enum Polled {
 }
 
 impl Speech for Polling<'_> {
-    async fn speak(&mut self, port: SerialStream) -> PortError {
+    async fn speak(&mut self, port: OpenPort) -> PortError {
         self.understood = false;
         let mut master = Master::new(port, self.source.settings.character(), &self.source.options);
         let mut counted = 0;
@@ -118,7 +118,6 @@ impl Speech for Polling<'_> {
             self.source.status.port.bytes.add((received - counted) as u64);
             counted = received;
             if let Err(error) = turn {
-                master.give_up_unsent();
                 return error;
             }
         }
