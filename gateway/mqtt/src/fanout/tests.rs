@@ -91,7 +91,14 @@ async fn what_was_published_before_a_subscription_is_not_for_it_and_what_nobody_
     }
     assert_eq!(&next(&mut early).await.message.payload[..], b"after");
     drop((early, late));
-    assert_eq!(fanout.shared.pool.free(), Limits::default().fanout_bytes_max);
+    // The router's thread lets go of the last one a moment after it has put it in.
+    for _ in 0..500 {
+        if fanout.shared.pool.free() == Limits::default().fanout_bytes_max {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} bytes are free", fanout.shared.pool.free());
 }
 
 #[tokio::test]
