@@ -24,7 +24,7 @@ pub(crate) struct Wire {
     input: BytesMut,
     pub(crate) output: BytesMut,
     counters: Arc<Counters>,
-    /// Since when a packet is there that is not whole.
+    /// Since when a packet, or a TLS record, is there that is not whole.
     begun: Option<Instant>,
 }
 
@@ -44,7 +44,10 @@ impl Wire {
             }
             // No room is made for what was only announced: it grows with what comes.
             Err(_) => {
-                if self.begun.is_none() && !self.input.is_empty() {
+                if self.held() == 0 {
+                    // A TLS record that has come to its end, with nothing of a packet's in it.
+                    self.begun = None;
+                } else if self.begun.is_none() {
                     self.begun = Some(Instant::now());
                 }
                 Ok(None)
@@ -52,7 +55,7 @@ impl Wire {
         }
     }
 
-    /// Since when a packet is there that is not whole.
+    /// Since when a packet, or a TLS record, is there that is not whole.
     pub(crate) fn begun(&self) -> Option<Instant> {
         self.begun
     }
@@ -64,9 +67,9 @@ impl Wire {
         }
     }
 
-    /// Bytes of a packet that is not whole.
+    /// Bytes of a packet that is not whole, those of a TLS record that is not whole either among them.
     pub(crate) fn held(&self) -> usize {
-        self.input.len()
+        self.input.len() + self.stream.held()
     }
 
     /// The first byte that was not looked at.

@@ -242,3 +242,38 @@ async fn files_that_do_not_fit_are_refused_with_the_reason_and_no_key_is_told() 
         assert!(!error.to_string().contains(secret) && !format!("{error:?}").contains(secret), "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn a_record_that_is_begun_and_not_finished_ends_its_connection_and_one_that_is_does_not() {
+    let authority = Authority::new();
+    let tls = server(&authority.issue("gateway", 1, Term::Now), None, None).unwrap();
+    let limits = Limits { packet_timeout: Duration::from_millis(300), ..Limits::default() };
+    let front = front(tls, Entry::OPEN, limits).await;
+    for finished in [true, false] {
+        let mut stream = dial(&client(&authority, None, &[&TLS13]), front.address).await.unwrap();
+        stream.write_all(&connect_as(4, "d", None, None, None)).await.unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).await.unwrap();
+        // A record without anything of a packet's in it: new keys.
+        let mut record = Vec::new();
+        let (tcp, tls) = stream.get_mut();
+        tls.refresh_traffic_keys().unwrap();
+        while tls.wants_write() {
+            tls.write_tls(&mut record).unwrap();
+        }
+        let (half, rest) = record.split_at(10);
+        tcp.write_all(half).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if finished {
+            tcp.write_all(rest).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            stream.write_all(&[0xC0, 0]).await.unwrap();
+            stream.read_exact(&mut answer[..2]).await.unwrap();
+            assert_eq!(answer[..2], [0xD0, 0]);
+        } else {
+            let ended = timeout(SOON, stream.read(&mut answer)).await.expect("it is borne for ever");
+            assert!(!matches!(ended, Ok(1..)), "{answer:?}");
+        }
+        assert_eq!(front.counters.refusals(Cause::PacketTimeout), u64::from(!finished));
+    }
+}

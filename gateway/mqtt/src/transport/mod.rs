@@ -125,6 +125,11 @@ impl Stream {
         self.tls.as_mut().map_or(Ok(true), |tls| tls.flush(&self.tcp))
     }
 
+    /// Bytes of a TLS record that is not whole.
+    pub(crate) fn held(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.held())
+    }
+
     /// Whether there is something that waits to be sent.
     pub(crate) fn has_unsent(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_unsent())

@@ -61,6 +61,11 @@ impl Secured {
         }
     }
 
+    /// Bytes that came and are not a whole record.
+    pub(super) fn held(&self) -> usize {
+        self.incoming.len()
+    }
+
     pub(super) fn has_unsent(&self) -> bool {
         !self.outgoing.is_empty()
     }
