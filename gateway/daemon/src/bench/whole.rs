@@ -107,7 +107,7 @@ async fn measure(args: &cli::WholeBench, dir: &Path) -> anyhow::Result<Figures> 
         connections: args.connections,
         window: args.window,
         event_bytes: args.event_bytes,
-        partitions: crate::gateway::topics(&config).first().map_or(0, |shape| shape.partitions),
+        partitions: partitions(&config),
         linger_ms: u64::try_from(config.journal.linger.as_millis()).unwrap_or(u64::MAX),
         disk: disk_of(dir),
     })
@@ -123,6 +123,15 @@ fn configuration(dir: &Path, mqtt: SocketAddr, http: SocketAddr, bootstrap: &str
     )
 }
 
+/// Of the topic that the load's events go to: no route is configured.
+fn partitions(config: &config::Config) -> u16 {
+    let shapes = crate::gateway::topics(config);
+    shapes
+        .iter()
+        .find(|shape| shape.topic.as_str() == lamppost_route::DEFAULT_TOPIC)
+        .map_or(0, |shape| shape.partitions)
+}
+
 /// Waits until the cluster has acknowledged everything.
 async fn drained(gateway: &Gateway, events: u64) -> anyhow::Result<(String, Instant)> {
     let deadline = Instant::now() + DRAIN_MAX;
@@ -130,7 +139,7 @@ async fn drained(gateway: &Gateway, events: u64) -> anyhow::Result<(String, Inst
         let metrics = gateway.metrics().await?;
         let delivered = scrape::sum(&metrics, "lamppost_forward_delivered_total");
         #[expect(clippy::cast_precision_loss, reason = "a count below 2^53")]
-        if delivered >= events as f64 {
+        if delivered >= events as f64 && scrape::sum(&metrics, "lamppost_forward_backlog_events") == 0.0 {
             return Ok((metrics, Instant::now()));
         }
         anyhow::ensure!(
