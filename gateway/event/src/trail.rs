@@ -4,7 +4,7 @@
 //! | notice | written | says |
 //! |---|---|---|
 //! | gap | before a cursor passes it | these offsets will never come, and why |
-//! | manifest | at each start, now and then, at the end | how far each partition of a topic had come |
+//! | manifest | at each start, and now and then | how far each partition of a topic had come, and what was forwarded |
 //!
 //! Without manifests nobody sees from outside that the last events of a partition never came; without gaps, what a policy has dropped
 //! looks like a loss.

@@ -195,26 +195,32 @@ impl Gateway {
         }
     }
 
-    /// Takes nothing more from any source. What was taken is on disk and acknowledged when this returns.
+    /// Takes nothing more from any source. What was taken is on disk and acknowledged when this returns, and a manifest says how far all
+    /// has come; it is forwarded if the gateway runs on for a moment.
     pub(crate) async fn stop_sources(&self) {
-        let stop = self.sources.stop();
-        let mut stop = std::pin::pin!(stop);
-        // They wait for what they have taken: it need not wait for company any more.
-        while timeout(STOP_COMMIT_INTERVAL, &mut stop).await.is_err() {
-            self.overview.journal().commit_now();
-        }
-        self.stop_trail.stop();
+        self.end_sources().await;
         if self.telling.is_some() {
-            // How far all has come: the last word on it, so that a lost tail shows.
             let told = self.trail.manifest();
             told.unwrap_or_else(|error| tracing::warn!(%error, "no last manifest"));
         }
         self.overview.journal().commit_now();
     }
 
+    async fn end_sources(&self) {
+        self.stop_trail.stop();
+        let stop = self.sources.stop();
+        let mut stop = std::pin::pin!(stop);
+        // They wait for what they have taken: it need not wait for company any more.
+        while timeout(STOP_COMMIT_INTERVAL, &mut stop).await.is_err() {
+            self.overview.journal().commit_now();
+        }
+        self.overview.journal().commit_now();
+    }
+
     /// Stops everything in the direction of the data: sources, forwarder, views, journal.
     pub(crate) async fn stop(mut self) -> anyhow::Result<Stopped> {
-        self.stop_sources().await;
+        // The next start says how far all has come: what is stored now would not be forwarded any more.
+        self.end_sources().await;
         let journal = self.overview.journal().clone();
         self.stop_forward.stop();
         if let Some(forward) = self.forward.take()
