@@ -73,6 +73,14 @@ def wait_until_forwarded(post, timeout_s: float = 60) -> None:
         time.sleep(0.1)
 
 
+def first_notice(post) -> dict:
+    replayed = run("journal", "replay", "--dir", post.state_dir / "journal", "--topic", "audit-trail", "--json")
+    assert replayed.returncode == 0, replayed.stderr
+    notice = json.loads(json.loads(replayed.stdout.splitlines()[0])["payload"])
+    assert notice["notice"] == "manifest", notice
+    return notice
+
+
 def audit(cluster, *more: str) -> tuple[int, dict, dict]:
     """Exit status, the report, and its partitions by topic, ours alone."""
     done = run("audit", "--bootstrap", cluster.bootstrap, "--topic", "trail-bulk", "--topic", "trail-small", "--json", *more)
@@ -102,6 +110,7 @@ def test_what_was_dropped_buried_or_skipped_is_told_from_what_was_lost(cluster, 
     post.start()
     sender = Post(post, seed)
     ending(sender.end)
+    assert first_notice(post)["partitions"] == [], "a start says whose epoch it is, before anything else"
     sender.publish("city/small", 5, 500)
     sender.publish("city/small", 1, 9_000)
     sender.publish("city/small", 5, 500)

@@ -130,6 +130,40 @@ fn a_run_that_is_read_along_is_judged_as_one_that_is_read_afterwards() {
 }
 
 /// The mock cluster keeps 5 MiB of a partition.
+/// A notice in the audit trail: so many events of a partition of `air` were forwarded. From the gateway itself, or from something else.
+fn claim(bootstrap: &str, source: &str, offset: u64, partition: u16, events: u64) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let id = format!("g/00000000000000aa/audit-trail/0/{offset}");
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: header::ID, value: Some(&id) })
+        .insert(Header { key: header::SOURCE, value: Some(source) });
+    let extent = format!("{{\"partition\":{partition},\"first\":0,\"next\":{events},\"done\":{events}}}");
+    let notice = format!("{{\"notice\":\"manifest\",\"journal\":\"1\",\"topic\":\"air\",\"partitions\":[{extent}]}}");
+    let record = BaseRecord::to("audit-trail").key("g").payload(&notice).partition(0).headers(headers);
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn what_a_gateway_itself_says_was_forwarded_and_is_not_there_is_lost_unless_the_cluster_has_dropped_something() {
+    let cluster = MockCluster::new(1).unwrap();
+    for (topic, partitions) in [("air", PARTITIONS), ("audit-trail", 1)] {
+        cluster.create_topic(topic, i32::from(partitions), 1).unwrap();
+    }
+    let bootstrap = cluster.bootstrap_servers();
+    produce(&bootstrap, "air", 0..10);
+    let mut without = (0..PARTITIONS).filter(|partition| *partition != partition_of(b"dev-3", PARTITIONS).0);
+    claim(&bootstrap, "/lamppost/g/gateway", 0, without.next().unwrap(), 9);
+    claim(&bootstrap, "/lamppost/g/mqtt", 1, without.next().unwrap(), 7);
+    let config = AuditConfig::new(&bootstrap);
+    let report = judged(&config);
+    assert_eq!((report.lost_tail, report.is_kept()), (9, false), "{report}");
+
+    // The mock cluster keeps 5 MiB of a partition.
+    produce_with(&bootstrap, "air", 10..1000, &[b'x'; 10_000]);
+    assert_eq!(judged(&config).lost_tail, 0);
+}
+
 #[test]
 fn what_the_cluster_no_longer_has_was_read_along() {
     let cluster = MockCluster::new(1).unwrap();

@@ -153,6 +153,22 @@ fn an_epoch_without_a_notice_is_the_gateways_only_journals_and_what_the_cluster_
 }
 
 #[test]
+fn an_epoch_without_a_notice_is_given_to_none_of_several_journals() {
+    let cluster = Cluster::new().events(1, 0..10).events(2, 20..30).events(3, 40..45);
+    let cluster = cluster.manifest(2, JOURNAL, 20, 30, 1).manifest(3, "00000000000000000000000000000002", 40, 45, 1);
+    let report = cluster.verdict();
+    assert_eq!((counts(&report), report.partitions.len()), ([0; 5], 3));
+}
+
+#[test]
+fn a_dead_letter_of_another_gateway_stands_for_nothing_of_ours() {
+    let mut cluster = Cluster::new().events(1, [0, 1, 3]);
+    let reason = buried(&"post/0000000000000001/air/0/2".parse().unwrap(), "too large");
+    cluster.observe("other/0000000000000001/dead-letters/0/0", None, Some(&reason), 0);
+    assert_eq!(counts(&cluster.verdict()), [1, 0, 0, 0, 0]);
+}
+
+#[test]
 fn of_topics_that_were_not_asked_for_manifests_count_for_nothing_and_of_those_that_were_they_do() {
     for (wanted, lost) in [("air", 9), ("noise", 0)] {
         let mut cluster = Cluster::new();
