@@ -118,6 +118,25 @@ async fn a_gap_that_was_told_while_an_event_before_it_is_in_flight_is_not_told_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gaps_that_are_being_told_count_in_the_window() {
+    let (cluster, journal, trail) = (cluster(&["air"]), Arc::new(Journal::default()), Trail::new(true));
+    let partition = partition_of(b"dev-0", PARTITIONS).0;
+    for _ in 0..500 {
+        journal.append_gap("air", partition, 1);
+    }
+    let mut config = config(&cluster);
+    config.in_flight_bytes_max = 64 << 10;
+    let running = start(config, &journal, &trail);
+    until("told", || !trail.told().is_empty()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(trail.told().len(), 64, "1 KiB each");
+    trail.leave.add_permits(500);
+    until("all done", || journal.is_done()).await;
+    running.stop().await;
+    assert_eq!(trail.told().len(), 500);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_there_is_no_room_to_tell_of_a_gap_it_is_passed_and_counted() {
     let (cluster, (journal, _), trail) = (cluster(&["air"]), with_a_gap(), Trail::new(false));
     trail.leave.add_permits(1);
