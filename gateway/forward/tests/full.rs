@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use journal::{Journal, PARTITIONS, Still, read_topic};
+use journal::{Grave, Journal, PARTITIONS, Still, read_topic};
 use lamppost_event::{
     Chunk, Clock, Cursor, EventTime, Group, JournalStopped, Outlet, Position, Resume, TopicShape, Waiting, partition_of,
 };
@@ -186,4 +186,23 @@ async fn a_burial_that_ends_between_two_producers_is_not_repeated() {
     running.stop().await;
     assert_eq!(bounded.asked.load(Relaxed), 1, "burials asked for");
     assert_eq!((counters.poison.load(Relaxed), count(&cluster, "dead-letters")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_buried_while_an_event_before_it_is_in_flight_is_not_buried_again_by_the_next_producer() {
+    let (cluster, journal, grave) = (cluster(&["air"]), Arc::new(Journal::default()), Arc::new(Grave::default()));
+    journal.fill("air", 1, 10);
+    journal.append("air", "dev-0", &POISON);
+    journal.fill("air", 1, 10);
+    cluster.broker_round_trip_time(-1, Duration::from_millis(120)).unwrap();
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 3]);
+    let config = ForwardConfig { message_bytes_max: 10_000, ..config(&cluster) };
+    let running = Running::start(config, &journal, Some(Arc::clone(&grave) as Arc<dyn DeadLetters>));
+    let counters = Arc::clone(&running.counters);
+    until("buried", || !grave.0.lock().unwrap().is_empty()).await;
+    assert_eq!(counters.delivered.load(Relaxed), 0, "a report came too early to show anything");
+    until("all done", || journal.is_done()).await;
+    running.stop().await;
+    assert!(counters.rebuilds.load(Relaxed) >= 1);
+    assert_eq!(grave.0.lock().unwrap().len(), 1);
 }
