@@ -373,6 +373,15 @@ impl Journal {
         self.shared().reset_cursors(group, cursors)
     }
 
+    /// Forgets a group that is not needed any more, durably with the next commit: it is not among [`Journal::groups`], and if the name is
+    /// used again it begins at the first event that is kept. False if there is no such group.
+    ///
+    /// # Errors
+    /// [`JournalStopped`].
+    pub fn forget_group(&self, group: &Group) -> Result<bool, JournalStopped> {
+        self.shared().forget_group(group)
+    }
+
     /// Of each partition the first offset that was stored at `time` or later; its end if there is none. By the rule of
     /// [`crate::Times`]; what was stored by a clock that was never set counts as of the latest time that it may be of. May lie a
     /// little before (in a cold segment: up to one run), never behind. Reads one segment, and those in which a clock may have become
@@ -446,9 +455,11 @@ impl Journal {
     pub fn groups(&self) -> Vec<(Group, Vec<Cursor>)> {
         let book = hold(&self.shared().book);
         let cursors = |table: &std::collections::BTreeMap<TopicPartition, crate::book::CursorEntry>| {
-            table.iter().map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect()
+            let known = table.iter().filter(|(_, entry)| !entry.reach.is_forgotten());
+            known.map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect::<Vec<_>>()
         };
-        book.cursors.iter().map(|(group, table)| (group.clone(), cursors(table))).collect()
+        let groups = book.cursors.iter().map(|(group, table)| (group.clone(), cursors(table)));
+        groups.filter(|(_, cursors)| !cursors.is_empty()).collect()
     }
 
     /// The end of what is durable.

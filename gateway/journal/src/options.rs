@@ -88,6 +88,9 @@ pub struct Options {
     pub policies: BTreeMap<Topic, Policy>,
     /// The groups without whose durable cursor no event is given up.
     pub required: Vec<Group>,
+    /// How long some of them hold events back at most: of a segment that was written longer ago than that, in elapsed time as far as the
+    /// gateway ran, their cursors count no more. What they have not had of it when its room is needed is a gap for them.
+    pub hold_max: BTreeMap<Group, Duration>,
     /// Cursors that found no commit to ride get one of their own after this long.
     pub cursor_deadline: Duration,
     /// A checkpoint is written when this much state has changed since the last.
@@ -120,6 +123,7 @@ impl Default for Options {
             topics: Vec::new(),
             policies: BTreeMap::new(),
             required: Vec::new(),
+            hold_max: BTreeMap::new(),
             cursor_deadline: Duration::from_secs(5),
             checkpoint_bytes: 1 << 20,
             boots_max: BOOTS_MAX,

@@ -169,8 +169,8 @@ impl Shared {
             };
             let start = book.segments.iter().find(undone).map(|segment| segment.lease.head.base);
             let before_all = Position(first.0.saturating_sub(1));
-            let cursors: Vec<Cursor> =
-                table.iter().map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect();
+            let known = table.iter().filter(|(_, entry)| !entry.reach.is_forgotten());
+            let cursors: Vec<Cursor> = known.map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect();
             let start = if lapped { Err(before_all) } else { start.ok_or(book.end) };
             (cursors, start)
         };
