@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use lamppost_event::Partition;
+use lamppost_event::{MAIN_SINK, Partition};
 use rdkafka::error::KafkaError;
 
 use crate::judge::{Judge, LedgerIndex};
@@ -23,6 +23,8 @@ pub struct AuditConfig {
     pub bootstrap: String,
     /// The cluster's topics; none: all but those that begin with `__`. The audit trail and the dead letters are read beside them.
     pub topics: Vec<String>,
+    /// The sink of the gateways whose cluster it is: what they tell of their others is no evidence here.
+    pub sink: String,
     /// The senders' ledgers.
     pub ledgers: Vec<PathBuf>,
     /// How long to wait for what is still on its way: reading goes on until all ledger entries are found, or the ends have not
@@ -44,6 +46,7 @@ impl AuditConfig {
         Self {
             bootstrap: bootstrap.to_owned(),
             topics: Vec::new(),
+            sink: MAIN_SINK.to_owned(),
             ledgers: Vec::new(),
             settle: Duration::ZERO,
             late_after: Duration::ZERO,
@@ -116,7 +119,7 @@ pub fn audit(config: &AuditConfig, progress: &mut dyn FnMut(Progress)) -> Result
     let reader = Reader::connect(config)?;
     let since_1970 = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let due = since_1970.saturating_sub(config.late_after);
-    let mut judge = Judge::new().with_topics(reader.wanted());
+    let mut judge = Judge::new().with_topics(reader.wanted()).of_sink(&config.sink);
     if !config.late_after.is_zero() {
         judge = judge.with_late_from(i64::try_from(due.as_millis()).unwrap_or(i64::MAX));
     }

@@ -179,6 +179,13 @@ impl Judge {
         self
     }
 
+    /// It is the cluster of that sink, and not of the one that `[kafka]` names.
+    #[must_use]
+    pub fn of_sink(mut self, sink: &str) -> Self {
+        sink.clone_into(&mut self.account.sink);
+        self
+    }
+
     /// The cluster has dropped something of that topic: what is not there may have been.
     pub fn note_trimmed(&mut self, topic: &str) {
         self.account.trimmed(topic);
@@ -238,7 +245,10 @@ impl Judge {
             }
         }
         // A dead letter answers for the event that it stands for.
-        let buried = record.reason.and_then(buried_id).filter(|buried| buried.gateway == id.gateway);
+        let buried = record
+            .reason
+            .and_then(|reason| buried_id(&self.account.sink, reason))
+            .filter(|buried| buried.gateway == id.gateway);
         let topic = buried.as_ref().map_or(&track.topic, |buried| &buried.topic).clone();
         if let Some(buried) = buried {
             self.account.bury(buried);

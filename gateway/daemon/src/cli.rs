@@ -9,7 +9,7 @@ mod journal;
 
 pub(crate) use bench::{Bench, BenchCommand, MqttBench, WholeBench};
 pub(crate) use journal::{
-    Dump, Export, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
+    Dump, Export, Forget, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
 };
 
 /// The box in the lamp post: reads sensors over MQTT, serial and I2C, keeps every event in a crash-safe log, and hands them
@@ -142,6 +142,9 @@ pub(crate) struct Audit {
     /// Only these topics. By default all that are not the cluster's own. The audit trail and the dead letters are read beside them.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
+    /// The sink whose cluster it is, by its name in the gateways' configuration; the one of [kafka] is called forward.
+    #[arg(long, value_name = "NAME", default_value = lamppost_event::MAIN_SINK)]
+    pub(crate) sink: lamppost_event::Group,
     /// What a gateway says it has delivered, and said so this long ago or less, may have come after it was looked for: late, not lost. What it
     /// has on disk and does not call delivered is late in any case.
     #[arg(long, value_name = "TIME", default_value = "10min")]

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamppost_event::{
-    Chunk, Clock, Gap, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic, TopicPartition,
+    Chunk, Clock, Gap, Interest, Item, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic,
+    TopicPartition,
 };
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::task::{AbortHandle, JoinSet};
@@ -71,6 +72,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(crate) trail: Option<Arc<dyn AuditTrail>>,
+    pub(crate) interest: Interest,
     pub(crate) burials: Burials,
     pub(crate) tellings: Tellings,
     pub(crate) counters: Arc<Counters>,
@@ -131,6 +133,7 @@ impl Engine {
             clock,
             dead_letters,
             trail: None,
+            interest: Interest::all(),
             burials: Burials::default(),
             tellings: Tellings::default(),
             counters,
@@ -181,6 +184,22 @@ impl Engine {
             self.counters.set_reached();
             self.counters.set_last_delivery(self.clock.now().monotonic);
         }
+    }
+
+    /// Passes what lies in a topic that this sink does not take: true then. Nothing of it is in flight, and nothing of it is missed.
+    pub(crate) fn pass_unwanted(&mut self, item: &Item) -> bool {
+        let (topic, partition, to) = match item {
+            Item::Event(stored) => (&stored.event.topic, stored.partition, stored.offset.next()),
+            Item::Gap(gap) => (&gap.at.topic, gap.at.partition, gap.to),
+        };
+        if self.interest.takes(topic) {
+            return false;
+        }
+        let track = self.window.track(topic, partition);
+        if let Admission::Jump { from } = self.window.admit(track, to) {
+            self.window.skip(track, from, to);
+        }
+        true
     }
 
     /// A gap of the journal: what of it was not met yet is passed over, once it has been told. A gap that lies below changes nothing.

@@ -41,7 +41,6 @@ mod outcome;
 mod reading;
 mod record;
 mod resolve;
-mod rfc3339;
 mod session;
 mod stamp;
 mod telling;

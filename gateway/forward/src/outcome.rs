@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lamppost_event::{EventTime, JournalStopped, Now, Offset, Stored, Topic, TopicPartition};
+use lamppost_event::{EventTime, JournalStopped, Now, Offset, Rfc3339, Stored, Topic, TopicPartition};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
@@ -17,7 +17,6 @@ use crate::engine::{Done, Engine, Target};
 use crate::failure::Class;
 use crate::lane::{Cause, Lane};
 use crate::resolve::{self, Resolution};
-use crate::rfc3339::Rfc3339;
 use crate::stamp::{ClockWait, Stamp, Timing};
 
 /// How often a topic apart asks again whether the clock is right.

@@ -157,6 +157,7 @@ impl Engine {
                 continue;
             };
             let offered = match &item {
+                Item::Gap(_) | Item::Event(_) if self.pass_unwanted(&item) => Offered::Taken,
                 Item::Gap(gap) if self.lanes.contains_key(&gap.at.topic) => Offered::Taken,
                 Item::Gap(gap) => self.offer_gap(gap),
                 Item::Event(stored) if self.lanes.contains_key(&stored.event.topic) => Offered::Taken,

@@ -55,7 +55,10 @@ impl Shared {
     }
 
     pub(crate) fn forget_group(&self, group: &Group) -> Result<bool, JournalStopped> {
-        let known = hold(&self.book).cursors.get(group).is_some_and(|table| table.values().any(|entry| !entry.reach.is_forgotten()));
+        let known = hold(&self.book)
+            .cursors
+            .get(group)
+            .is_some_and(|table| table.values().any(|entry| !entry.reach.is_forgotten()));
         self.change_cursors(&|book| book.forget_group(group))?;
         Ok(known)
     }

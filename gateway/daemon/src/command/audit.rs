@@ -11,6 +11,7 @@ use crate::cli;
 pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<bool> {
     let config = AuditConfig {
         topics: args.topic.clone(),
+        sink: args.sink.as_str().to_owned(),
         ledgers: args.ledger.clone(),
         late_after: args.late_after.0,
         ..AuditConfig::new(&args.bootstrap)

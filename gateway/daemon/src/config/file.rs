@@ -32,6 +32,8 @@ pub(super) struct File {
     pub(super) topics: BTreeMap<Spanned<String>, Topic>,
     pub(super) kafka: Option<Kafka>,
     #[serde(default)]
+    pub(super) sink: Vec<super::sink::Written>,
+    #[serde(default)]
     pub(super) http: Http,
 }
 
@@ -54,7 +56,7 @@ pub(super) struct Journal {
     pub(super) read_patience: Span,
 }
 
-fn unplaced<T>(value: T) -> Spanned<T> {
+pub(super) fn unplaced<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
 }
 
@@ -221,6 +223,7 @@ pub(super) struct Kafka {
     pub(super) clock_wait: Span,
     #[serde(default = "manifest_every")]
     pub(super) manifest_every: Span,
+    pub(super) topic_template: Option<Text<lamppost_forward::TopicTemplate>>,
 }
 
 fn replication() -> Whole<1, 32> {

@@ -8,6 +8,7 @@ mod i2c;
 mod mqtt;
 mod problem;
 mod serial;
+mod sink;
 mod topic;
 pub(crate) mod value;
 
@@ -18,13 +19,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lamppost_event::{DeviceId, GatewayId, Topic};
-use lamppost_forward::Compression;
+use lamppost_forward::{Compression, TopicTemplate};
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
 pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use serial::{Serial, Spoken};
+pub(crate) use sink::{Files, Packing as FilePacking, Sink, SinkTo, WhenFull as WhenFolderFull};
 use topic::policy;
 pub(crate) use topic::{Packing, Priority, TopicSettings, WhenFull};
 use value::Size;
@@ -42,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<Rule>,
     pub(crate) topics: BTreeMap<Topic, TopicSettings>,
     pub(crate) kafka: Option<Kafka>,
+    pub(crate) sinks: Vec<Sink>,
     pub(crate) http: SocketAddr,
 }
 
@@ -106,6 +109,7 @@ pub(crate) struct Kafka {
     pub(crate) in_flight: Size,
     pub(crate) clock_wait: Duration,
     pub(crate) manifest_every: Duration,
+    pub(crate) topic_template: TopicTemplate,
 }
 
 /// Where the configuration is looked for when none is named.
@@ -148,6 +152,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     broker::check(&file, &mut problems);
     i2c::check(&file.i2c, &mut problems);
     file.serial.iter().for_each(|serial| serial.check(&mut problems));
+    sink::check(&file.sink, &mut problems);
     let topics = topics(&file, &mut problems);
     if problems.is_empty() { Ok(convert(file, topics)) } else { Err(problems) }
 }
@@ -280,7 +285,7 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
             problem(span, error.to_string(), remedy);
         }
     }
-    if let Some(kafka) = &file.kafka {
+    for kafka in file.kafka.iter().chain(file.sink.iter().filter_map(|sink| sink.kafka.as_ref())) {
         if kafka.bootstrap.get_ref().is_empty() {
             problem(kafka.bootstrap.span(), "no broker".to_owned(), "name at least one, as in [\"kafka-1:9092\"]");
         }
@@ -336,6 +341,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
         routes: file.route.iter().map(rule).collect(),
         topics,
         kafka: file.kafka.map(convert_kafka),
+        sinks: file.sink.into_iter().filter_map(sink::Written::convert).collect(),
         http: file.http.listen.into_inner().0,
     }
 }
@@ -380,6 +386,7 @@ fn convert_kafka(kafka: file::Kafka) -> Kafka {
         in_flight: kafka.in_flight,
         clock_wait: kafka.clock_wait.0,
         manifest_every: kafka.manifest_every.0,
+        topic_template: kafka.topic_template.map(|template| template.0).unwrap_or_default(),
     }
 }
 

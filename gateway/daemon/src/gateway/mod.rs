@@ -1,7 +1,7 @@
 //! The gateway, assembled: the one place where sources, routes, journal, views and forwarder meet.
 //!
 //! ```text
-//! sources ──► JournalIntake ──► Journal ──► JournalOutlet ──► Forwarder
+//! sources ──► JournalIntake ──► Journal ──► JournalOutlet ──► sinks: clusters, folders
 //!                                  └──────► Devices (a view, in sled)
 //! ```
 
@@ -17,6 +17,8 @@ mod outlet;
 mod pages;
 mod serial_pages;
 mod setup;
+mod sink_pages;
+mod sinks;
 mod sources;
 mod subscriptions;
 mod supervise;
@@ -28,7 +30,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lamppost_event::{Clock, Commit, JournalStopped};
-use lamppost_forward::Forwarder;
 use lamppost_journal::{Directory, Journal, Recovery};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -45,7 +46,8 @@ pub(crate) use keys::warnings as key_warnings;
 use outlet::JournalOutlet;
 pub(crate) use outlet::item as event_item;
 use pages::Overview;
-pub(crate) use setup::{fits, journal_options, topics};
+pub(crate) use setup::{fits, journal_options, sink_names, topics};
+use sinks::Given;
 pub(crate) use sources::{Buses, MODEL_BUS};
 use sources::{Memory, Sources};
 use supervise::{Stop, supervise};
@@ -66,8 +68,8 @@ pub(crate) struct Gateway {
     mqtt_addresses: Vec<SocketAddr>,
     http_address: SocketAddr,
     sources: Sources,
-    stop_forward: Stop,
-    forward: Option<JoinHandle<Result<(), JournalStopped>>>,
+    stop_forward: Arc<Stop>,
+    sinks: Vec<JoinHandle<Result<(), JournalStopped>>>,
     trail: Arc<Trail>,
     stop_trail: Stop,
     telling: Option<JoinHandle<Result<(), JournalStopped>>>,
@@ -108,25 +110,27 @@ impl Gateway {
         let outlet = Arc::new(JournalOutlet::new(journal.clone(), shapes));
         let (fail, failed) = watch::channel(None);
 
-        let stop_forward = Stop::new();
-        let trail = Arc::new(Trail::new(journal.clone(), clock.clone(), config.gateway.clone()));
+        let stop_forward = Arc::new(Stop::new());
+        let trail = Trail::new(journal.clone(), clock.clone(), config.gateway.clone(), setup::audited(config));
+        let trail = Arc::new(trail);
         trail.identify()?;
-        let forwarder = setup::forwarder(config, outlet, &clock, &intake, &trail)?;
-        let forward_counters = forwarder.as_ref().map(Forwarder::counters);
+        let (intake_too, trail_too) = (intake.clone(), trail.clone());
+        let given =
+            Given { journal: journal.clone(), outlet, clock: clock.clone(), intake: intake_too, trail: trail_too };
+        let sinks = sinks::all(config, &given)?;
+        sinks::tell_stale(&journal, config);
+        let sinks_seen = sinks.iter().map(|sink| sink.seen.clone()).collect();
         let memory = Memory { journal: journal.clone(), clock: clock.clone() };
         let sources = Sources::start(config, buses, &intake, &memory, &fail).await?;
-        let overview = Overview::new(journal.clone(), intake, sources.seen(), forward_counters, clock);
+        let overview = Overview::new(journal.clone(), intake, sources.seen(), sinks_seen, clock);
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
 
-        let forward = forwarder.map(|forwarder| {
-            let stopped = stop_forward.stopped();
-            supervise("forward", &fail, async move { forwarder.run(stopped).await.map(drop).map_err(stopped_journal) })
-        });
+        let sinks = sinks.into_iter().map(|sink| sink.start(&fail, &stop_forward)).collect();
         let stop_trail = Stop::new();
-        let telling = config.kafka.as_ref().map(|kafka| {
-            let run = trail.clone().run(kafka.manifest_every, stop_trail.stopped());
+        let telling = setup::manifest_every(config).map(|every| {
+            let run = trail.clone().run(every, stop_trail.stopped());
             supervise("trail", &fail, run)
         });
         let stop_feed = Stop::new();
@@ -139,7 +143,7 @@ impl Gateway {
             http_address,
             sources,
             stop_forward,
-            forward,
+            sinks,
             trail,
             stop_trail,
             telling,
@@ -223,10 +227,13 @@ impl Gateway {
         self.end_sources().await;
         let journal = self.overview.journal().clone();
         self.stop_forward.stop();
-        if let Some(forward) = self.forward.take()
-            && timeout(STOP_MAX, forward).await.is_err()
-        {
-            tracing::warn!("the forwarder did not stop in time; what is in flight is sent again next time");
+        let stopped = async {
+            for sink in self.sinks.drain(..) {
+                drop(sink.await);
+            }
+        };
+        if timeout(STOP_MAX, stopped).await.is_err() {
+            tracing::warn!("a sink did not stop in time; what is in flight is sent again next time");
         }
         self.stop_feed.stop();
         if timeout(STOP_MAX, self.feed).await.is_err() {
@@ -241,12 +248,6 @@ impl Gateway {
         })
         .await??;
         Ok(Stopped { events: figures.events, backlog: figures.backlog })
-    }
-}
-
-fn stopped_journal(error: lamppost_forward::ForwardError) -> JournalStopped {
-    match error {
-        lamppost_forward::ForwardError::Stopped(stopped) => stopped,
     }
 }
 
