@@ -18,8 +18,8 @@ use crate::name::First;
 use crate::reading::{Admission, Reading, place};
 use crate::writer::{Writer, Written};
 
-/// Lines are written once so many bytes of them are made.
-const LINES_BYTES: usize = 1 << 20;
+/// Lines are written once so many bytes of them are made, or a quarter of what a file is finished at.
+const LINES_BYTES: u64 = 1 << 20;
 /// How long a full folder is left alone before it is looked at again.
 const FULL_PAUSE: Duration = Duration::from_secs(2);
 /// A file that nothing is written to is looked at so often: it may be old enough to be finished.
@@ -316,7 +316,7 @@ impl Worker {
                     Item::Event(_) => self.make(&item),
                 },
             }
-            if self.made_bytes >= LINES_BYTES && !self.write_made()? {
+            if self.made_bytes as u64 >= LINES_BYTES.min(self.config.rotate_bytes / 4) && !self.write_made()? {
                 return Ok(Rest::Full);
             }
         }

@@ -117,6 +117,10 @@ impl Writer {
                 None => break,
             }
         }
+        if when_full == WhenFull::Pause && !fits(self.folder()?) {
+            // What is written to can't be taken away.
+            self.finish_all()?;
+        }
         let in_folder = self.folder()?.bytes;
         self.counters.folder_bytes.store(in_folder, Relaxed);
         Ok(fits(self.folder()?))

@@ -40,7 +40,8 @@ impl Running {
         let sink = FileSink::new(config, shelf.clone(), clock.clone()).unwrap();
         let (stop, stopped) = oneshot::channel();
         let counters = sink.counters();
-        Self { counters, stop, task: tokio::spawn(sink.run(async move { drop(stopped.await) })) }
+        let stopped = async move { drop(stopped.await) };
+        Self { counters, stop, task: tokio::spawn(sink.run(stopped)) }
     }
 
     async fn end(self) {
@@ -79,7 +80,7 @@ async fn every_event_is_on_a_line_once_in_order_in_files_that_sort_and_no_part_i
 async fn what_was_written_and_not_committed_comes_again_and_first_occurrences_stay_in_order() {
     let (dir, shelf, clock) = (tempfile::tempdir().unwrap(), Arc::new(Shelf::default()), HandClock::new());
     fill(&shelf, &clock, "air", 0..30);
-    let running = Running::start(config(dir.path()), &shelf, &clock);
+    let running = Running::start(FilesConfig { rotate_bytes: 64 << 10, ..config(dir.path()) }, &shelf, &clock);
     until("all is committed", || shelf.cursor("air", 0) == 30).await;
     // As a crash leaves it: the task is gone, the part stays, the cursor is behind, and the last line is torn.
     running.task.abort();
@@ -89,7 +90,7 @@ async fn what_was_written_and_not_committed_comes_again_and_first_occurrences_st
     let path = dir.path().join(part);
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 7]).unwrap();
-    let running = Running::start(config(dir.path()), &shelf, &clock);
+    let running = Running::start(FilesConfig { rotate_bytes: 64 << 10, ..config(dir.path()) }, &shelf, &clock);
     until("all is committed again", || shelf.cursor("air", 0) == 30).await;
     assert!(running.counters.torn_bytes.load(Relaxed) > 0);
     running.end().await;
@@ -107,6 +108,7 @@ async fn a_full_folder_pauses_the_sink_until_somebody_takes_files_away() {
     let reason = running.counters.paused_reason().unwrap();
     assert!(reason.contains("take files away"), "{reason}");
     assert!(running.counters.folder_bytes.load(Relaxed) <= quota_bytes);
+    assert!(names(dir.path()).iter().all(|name| !name.ends_with(".part")), "all that is there can be taken away");
     let mut taken = lines(dir.path());
     for name in names(dir.path()).into_iter().filter(|name| !name.ends_with(".part")) {
         std::fs::remove_file(dir.path().join(name)).unwrap();

@@ -61,8 +61,9 @@ impl Outlet for Shelf {
     }
 
     fn resume(&self, _: &Group) -> Result<Resume, JournalStopped> {
-        let cursors = self.cursors.lock().unwrap().iter().map(|(at, next)| Cursor { at: at.clone(), next: *next });
-        Ok(Resume { position: Position(0), cursors: cursors.collect() })
+        let table = self.cursors.lock().unwrap();
+        let cursors = table.iter().map(|(at, next)| Cursor { at: at.clone(), next: *next }).collect();
+        Ok(Resume { position: Position(0), cursors })
     }
 
     fn read(&self, from: Position, bytes_max: usize) -> Result<Chunk, JournalStopped> {
