@@ -226,6 +226,16 @@ impl Book {
         set
     }
 
+    /// The cursors of all groups that are not forgotten.
+    pub(crate) fn groups(&self) -> Vec<(Group, Vec<Cursor>)> {
+        let cursors = |table: &BTreeMap<TopicPartition, CursorEntry>| {
+            let known = table.iter().filter(|(_, entry)| !entry.reach.is_forgotten());
+            known.map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect::<Vec<_>>()
+        };
+        let groups = self.cursors.iter().map(|(group, table)| (group.clone(), cursors(table)));
+        groups.filter(|(_, cursors)| !cursors.is_empty()).collect()
+    }
+
     /// Forgets a group: it holds nothing back any more, and where it is used again it begins at the first event. What is left of it is one
     /// small cursor for each partition, which says so. False if there is no such group.
     pub(crate) fn forget_group(&mut self, group: &Group) -> bool {

@@ -373,8 +373,7 @@ impl Journal {
         self.shared().reset_cursors(group, cursors)
     }
 
-    /// Forgets a group that is not needed any more, durably with the next commit: it is not among [`Journal::groups`], and if the name is
-    /// used again it begins at the first event that is kept. False if there is no such group.
+    /// Forgets a group, durably with the next commit: used again, it begins at the first kept event. False if there is none.
     ///
     /// # Errors
     /// [`JournalStopped`].
@@ -453,13 +452,7 @@ impl Journal {
     /// The cursors of all groups.
     #[must_use]
     pub fn groups(&self) -> Vec<(Group, Vec<Cursor>)> {
-        let book = hold(&self.shared().book);
-        let cursors = |table: &std::collections::BTreeMap<TopicPartition, crate::book::CursorEntry>| {
-            let known = table.iter().filter(|(_, entry)| !entry.reach.is_forgotten());
-            known.map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect::<Vec<_>>()
-        };
-        let groups = book.cursors.iter().map(|(group, table)| (group.clone(), cursors(table)));
-        groups.filter(|(_, cursors)| !cursors.is_empty()).collect()
+        hold(&self.shared().book).groups()
     }
 
     /// The end of what is durable.

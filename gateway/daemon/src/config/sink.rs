@@ -33,7 +33,6 @@ pub(crate) struct Sink {
 
 /// Where a sink leads.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "there are a few of them, and they live as long as the program")]
 pub(crate) enum SinkTo {
     Kafka(Kafka),
     Files(Files),

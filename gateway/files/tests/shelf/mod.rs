@@ -1,5 +1,12 @@
 //! An outlet in memory, and a folder that is read back.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc,
+    reason = "tests"
+)]
+#![allow(unreachable_pub, missing_docs, reason = "shared by the tests of this folder")]
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::collections::BTreeMap;
