@@ -306,6 +306,7 @@ impl Conversation {
             info!(link = &*self.name, device = %node.device, said = hello.boot.0, given = boot.0, used, "a life is numbered");
         }
         let durable = self.mark(&node.device, boot);
+        self.session.settle(boot.settled(|life| self.mark(&node.device, life)));
         self.session.welcome(boot, durable, self.options.window, self.options.patience_ms);
         self.tell_time(None);
     }
