@@ -6,11 +6,13 @@ use clap::{Args, Parser, Subcommand};
 
 mod bench;
 mod journal;
+mod node;
 
 pub(crate) use bench::{Bench, BenchCommand, MqttBench, WholeBench};
 pub(crate) use journal::{
     Dump, Export, Forget, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
 };
+pub(crate) use node::{Identify, Node, NodeAt, NodeCommand, SetInterval};
 
 /// The box in the lamp post: reads sensors over MQTT, serial and I2C, keeps every event in a crash-safe log, and hands them
 /// to Apache Kafka.
@@ -29,6 +31,7 @@ Examples:
   lamppost check --config lamppost.toml    is it right, and what does it cost the card?
   lamppost run --config lamppost.toml      the gateway
   lamppost clients                         who is connected to it
+  lamppost node ls                         the nodes at its serial ports
   lamppost journal ls --dir /var/lib/lamppost/journal
   lamppost publish --topic cmd/pump-7/valve --retain open
   lamppost audit --bootstrap kafka-1:9092 --ledger sender.jsonl
@@ -55,6 +58,8 @@ pub(crate) enum Command {
     /// Show who is connected to the running gateway's MQTT server: since when, how much, what is in flight, the last error.
     #[command(after_help = CLIENTS_EXAMPLES)]
     Clients(Clients),
+    /// Show the nodes at the running gateway's serial ports, and command them: another interval, identify, reset.
+    Node(Node),
     /// Make an entry of the MQTT password file. The password is asked for, or read as a line from standard input.
     Passwd(Passwd),
     /// Look into a journal, take events out of it, repair it.
@@ -65,7 +70,7 @@ impl Command {
     /// Whether the exit status is a verdict.
     pub(crate) fn judges(&self) -> bool {
         match self {
-            Self::Demo(_) | Self::Audit(_) => true,
+            Self::Demo(_) | Self::Audit(_) | Self::Node(_) => true,
             Self::Journal(journal) => matches!(journal.command, JournalCommand::Verify(_)),
             Self::Run(_) | Self::Check(_) | Self::Bench(_) | Self::Passwd(_) | Self::Publish(_) | Self::Clients(_) => {
                 false

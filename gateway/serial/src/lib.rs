@@ -26,7 +26,7 @@ mod tty;
 mod watch;
 
 pub use attend::PortStatus;
-pub use lamppost_wire::{Command, MeasureIndex, Refusal};
+pub use lamppost_wire::{Capabilities, Command, MeasureIndex, Refusal};
 pub use lines::{Field, FieldFrom, FieldKind, LineFormat, LinesOptions, LinesSource, LinesStatus, Pointer};
 pub use modbus::{
     ModbusOptions, ModbusSource, ModbusStatus, Order, REGISTERS_MAX, Register, SlaveOptions, SlaveStatus, Table,

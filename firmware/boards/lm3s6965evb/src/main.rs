@@ -9,7 +9,7 @@ use core::panic::PanicInfo;
 use cortex_m::peripheral::{NVIC, Peripherals, SCB};
 use cortex_m_rt::{entry, exception};
 use heapless::spsc::Queue;
-use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
+use lamppost_node::{Board, Boot, Capabilities, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
 use lamppost_units::{Celsius, Quantity};
 use lm3s6965evb::thermometer::Thermometer;
 use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
@@ -38,6 +38,10 @@ impl Board for Hands {
     fn send(&mut self, bytes: &[u8]) -> usize {
         self.uart.send(bytes)
     }
+
+    fn reset(&mut self) {
+        SCB::sys_reset()
+    }
 }
 
 #[entry]
@@ -61,7 +65,9 @@ fn main() -> ! {
         let node = Node::new(identity, &[temperature()], Millis(clock::now_ms()));
         node.expect("the name and the channel fit the hello")
     });
-    serve(brain.expect("made only here"), hands)
+    let brain = brain.expect("made only here");
+    brain.offer(Capabilities::RESET);
+    serve(brain, hands)
 }
 
 /// What this board measures.

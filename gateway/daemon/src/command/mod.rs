@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod journal;
+pub(crate) mod node;
 pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod run;

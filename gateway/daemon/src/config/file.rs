@@ -35,6 +35,8 @@ pub(super) struct File {
     pub(super) sink: Vec<super::sink::Written>,
     #[serde(default)]
     pub(super) http: Http,
+    #[serde(default)]
+    pub(super) control: super::control::Written,
 }
 
 #[derive(Debug, Default, Deserialize)]

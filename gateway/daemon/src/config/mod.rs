@@ -3,6 +3,7 @@
 //! [`parse`] either returns a [`Config`] or every mistake it found, each with its line and its remedy.
 
 mod broker;
+mod control;
 mod file;
 mod i2c;
 mod mqtt;
@@ -23,6 +24,7 @@ use lamppost_forward::{Compression, TopicTemplate};
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
+pub(crate) use control::ControlSocket;
 pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use serial::{Serial, Spoken};
@@ -46,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) kafka: Option<Kafka>,
     pub(crate) sinks: Vec<Sink>,
     pub(crate) http: SocketAddr,
+    pub(crate) control: ControlSocket,
 }
 
 /// The journal's bounds and its linger.
@@ -151,6 +154,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     }
     broker::check(&file, &mut problems);
     i2c::check(&file.i2c, &mut problems);
+    file.control.check(&mut problems);
     file.serial.iter().for_each(|serial| serial.check(&mut problems));
     sink::check(&file.sink, &mut problems);
     let topics = topics(&file, &mut problems);
@@ -343,6 +347,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
         kafka: file.kafka.map(convert_kafka),
         sinks: file.sink.into_iter().filter_map(sink::Written::convert).collect(),
         http: file.http.listen.into_inner().0,
+        control: file.control.convert(),
     }
 }
 

@@ -36,7 +36,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::clock::MachineClock;
-use crate::config::Config;
+use crate::config::{Config, ControlSocket};
+use crate::control::{Control, Nodes};
 use crate::health::Report;
 use crate::http;
 use devices::{Devices, Fed};
@@ -48,7 +49,7 @@ pub(crate) use outlet::item as event_item;
 use pages::Overview;
 pub(crate) use setup::{fits, journal_options, sink_names, topics};
 use sinks::Given;
-pub(crate) use sources::{Buses, MODEL_BUS};
+pub(crate) use sources::{Buses, LinkSeen, MODEL_BUS};
 use sources::{Memory, Sources};
 use supervise::{Stop, supervise};
 use trail::Trail;
@@ -76,6 +77,7 @@ pub(crate) struct Gateway {
     stop_feed: Stop,
     feed: JoinHandle<Result<(), JournalStopped>>,
     http: JoinHandle<std::io::Result<()>>,
+    control: Option<Control>,
     devices: Arc<Devices>,
     failed: watch::Receiver<Option<String>>,
 }
@@ -122,6 +124,7 @@ impl Gateway {
         let sinks_seen = sinks.iter().map(|sink| sink.seen.clone()).collect();
         let memory = Memory { journal: journal.clone(), clock: clock.clone() };
         let sources = Sources::start(config, buses, &intake, &memory, &fail).await?;
+        let control = control(config, Nodes { links: sources.seen().links(), clock: clock.clone() })?;
         let overview = Overview::new(journal.clone(), intake, sources.seen(), sinks_seen, clock);
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
@@ -150,6 +153,7 @@ impl Gateway {
             stop_feed,
             feed,
             http,
+            control,
             devices,
             failed,
         })
@@ -223,6 +227,8 @@ impl Gateway {
 
     /// Stops everything in the direction of the data: sources, forwarder, views, journal.
     pub(crate) async fn stop(mut self) -> anyhow::Result<Stopped> {
+        // No commands any more to nodes that will not be heard.
+        drop(self.control.take());
         // The next start says how far all has come: what is stored now would not be forwarded any more.
         self.end_sources().await;
         let journal = self.overview.journal().clone();
@@ -248,6 +254,25 @@ impl Gateway {
         })
         .await??;
         Ok(Stopped { events: figures.events, backlog: figures.backlog })
+    }
+}
+
+/// The control socket. One that was configured and can't be made is an error; without the usual one the gateway does its work all the same.
+fn control(config: &Config, nodes: Nodes) -> anyhow::Result<Option<Control>> {
+    let Some(path) = config.control.serve_at(&config.state_dir) else { return Ok(None) };
+    match Control::start(&path, nodes) {
+        Ok(control) => Ok(Some(control)),
+        Err(error) if config.control == ControlSocket::Usual => {
+            tracing::warn!(path = %path.display(), %error, "no control socket: nodes can't be commanded");
+            Ok(None)
+        }
+        Err(error) => {
+            let path = path.display();
+            let told = format!(
+                "the control socket {path} can't be made; does its folder exist, and may it be written ([control] socket)?"
+            );
+            Err(anyhow::Error::new(error).context(told))
+        }
     }
 }
 

@@ -13,9 +13,9 @@ const SLAVE_PATIENCE_MS: u64 = 90_000;
 
 pub(super) fn serial(out: &mut Exposition, name: &str, seen: &SerialSeen) {
     match seen {
-        SerialSeen::Link(status) => {
-            port(out, name, "link", &status.port);
-            link(out, name, status);
+        SerialSeen::Link(seen) => {
+            port(out, name, "link", &seen.status.port);
+            link(out, name, &seen.status);
         }
         SerialSeen::Lines(status) => {
             port(out, name, "lines", &status.port);
@@ -64,6 +64,51 @@ fn link(out: &mut Exposition, name: &str, status: &LinkStatus) {
         &[source],
         status.passed_over.get(),
     );
+    let hellos = "Hellos of nodes, by what they were: refused (no valid name), newer (of a later version of the link), or usual.";
+    let (refused, newer) = (status.hellos_refused.get(), status.hellos_newer.get());
+    let usual = status.hellos.get().saturating_sub(refused).saturating_sub(newer);
+    for (kind, count) in [("usual", usual), ("refused", refused), ("newer", newer)] {
+        out.counter("lamppost_link_hellos_total", hellos, &[source, ("kind", kind)], count);
+    }
+    let commands = "Operators' commands to the node, by what came of them.";
+    for (outcome, count) in [("done", &status.commands_done), ("failed", &status.commands_failed)] {
+        out.counter("lamppost_link_commands_total", commands, &[source, ("outcome", outcome)], count.get());
+    }
+    let counts = [
+        ("lamppost_link_boots_given_total", "Lives of nodes that were given a number.", &status.boots_given),
+        (
+            "lamppost_link_out_of_turn_total",
+            "Readings dropped, to be sent again: one before was lost.",
+            &status.out_of_turn,
+        ),
+        (
+            "lamppost_link_before_welcome_total",
+            "Readings and heartbeats dropped, to be sent again: of no welcomed life.",
+            &status.before_welcome,
+        ),
+        ("lamppost_link_acknowledgements_total", "Acknowledgements given.", &status.acknowledgements),
+        ("lamppost_link_jumps_told_total", "Times that the node was told of a jump of the clock.", &status.jumps_told),
+        ("lamppost_link_stalls_total", "Times that reading stopped for want of room.", &status.stalls),
+    ];
+    for (metric, help, count) in counts {
+        out.counter(metric, help, &[source], count.get());
+    }
+    let levels = [
+        ("lamppost_link_node_kept", "Readings that the node keeps, by its last heartbeat.", &status.node_kept),
+        (
+            "lamppost_link_node_dropped",
+            "Readings that it has dropped in this life, by its last heartbeat.",
+            &status.node_dropped,
+        ),
+        (
+            "lamppost_link_node_failed_measurements",
+            "Measurements that failed in this life, by its last heartbeat.",
+            &status.node_faults,
+        ),
+    ];
+    for (metric, help, count) in levels {
+        out.level(metric, help, &[source], count.get());
+    }
     out.level("lamppost_link_node_connected", "1 while a node speaks.", &[source], u64::from(status.node().is_some()));
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ use lamppost_journal::Journal;
 use lamppost_mqtt::{
     Broker, BrokerPauses, BrokerSource, BrokerStatus, Clients, Counters as MqttCounters, Front, Ground, Keys, Limits,
 };
-use lamppost_serial::{LinesSource, LinesStatus, LinkOptions, LinkSource, LinkStatus, ModbusSource, ModbusStatus};
+use lamppost_serial::{
+    LinesSource, LinesStatus, LinkOptions, LinkSource, LinkStatus, ModbusSource, ModbusStatus, NodeOrders,
+};
 use lamppost_units::Celsius;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -65,10 +67,30 @@ pub(crate) struct BrokerSeen {
 /// What a serial port's source counts, by what is spoken there.
 #[derive(Clone)]
 pub(crate) enum SerialSeen {
-    Link(Arc<LinkStatus>),
+    Link(LinkSeen),
     Lines(Arc<LinesStatus>),
     /// With how often each slave is polled.
     Modbus(Arc<ModbusStatus>, Vec<Duration>),
+}
+
+/// A port with a link: what its source counts, and how the node there is commanded.
+#[derive(Clone)]
+pub(crate) struct LinkSeen {
+    pub(crate) source: String,
+    pub(crate) port: PathBuf,
+    pub(crate) status: Arc<LinkStatus>,
+    pub(crate) orders: NodeOrders,
+}
+
+impl Seen {
+    /// The ports with a link.
+    pub(crate) fn links(&self) -> Vec<LinkSeen> {
+        let link = |(_, seen): &(String, SerialSeen)| match seen {
+            SerialSeen::Link(link) => Some(link.clone()),
+            SerialSeen::Lines(_) | SerialSeen::Modbus(..) => None,
+        };
+        self.serial.iter().filter_map(link).collect()
+    }
 }
 
 /// What a polled chip's source counts, and how often it should.
@@ -183,7 +205,9 @@ impl Sources {
             config::Spoken::Link => {
                 let options = LinkOptions::default();
                 let source = LinkSource::new(name, &port.path, port.baud, intake, options).with_clock(clock);
-                let seen = SerialSeen::Link(source.status());
+                let (source_name, port) = (name.clone(), source.path().to_owned());
+                let (status, orders) = (source.status(), source.orders());
+                let seen = SerialSeen::Link(LinkSeen { source: source_name, port, status, orders });
                 (seen, supervise("serial", fail, async move { source.run(stopped).await }))
             }
             config::Spoken::Lines(options) => {
