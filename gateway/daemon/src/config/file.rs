@@ -37,6 +37,7 @@ pub(super) struct File {
     pub(super) http: Http,
     #[serde(default)]
     pub(super) control: super::control::Written,
+    pub(super) clock: Option<super::clock::Written>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -179,6 +180,8 @@ pub(super) struct I2c {
     pub(super) device: Option<Text<DeviceId>>,
     /// An INA226's. What the shunt has to be for its calibration.
     pub(super) shunt_uohm: Option<Spanned<Whole<100, 2_500_000>>>,
+    /// An SCD41's: the source of the barometer that tells it the pressure.
+    pub(super) pressure_from: Option<Spanned<Text<DeviceId>>>,
     /// The multiplexer that the chip is behind.
     pub(super) mux: Option<Spanned<Whole<0x70, 0x77>>>,
     pub(super) channel: Option<Spanned<Whole<0, 7>>>,

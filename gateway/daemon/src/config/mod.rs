@@ -3,6 +3,7 @@
 //! [`parse`] either returns a [`Config`] or every mistake it found, each with its line and its remedy.
 
 mod broker;
+mod clock;
 mod control;
 mod file;
 mod i2c;
@@ -24,6 +25,7 @@ use lamppost_forward::{Compression, TopicTemplate};
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
+pub(crate) use clock::Battery;
 pub(crate) use control::ControlSocket;
 pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
@@ -49,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) sinks: Vec<Sink>,
     pub(crate) http: SocketAddr,
     pub(crate) control: ControlSocket,
+    pub(crate) battery: Option<Battery>,
 }
 
 /// The journal's bounds and its linger.
@@ -74,6 +77,8 @@ pub(crate) struct I2c {
     pub(crate) device: DeviceId,
     /// The multiplexer that it is behind, and its channel.
     pub(crate) mux: Option<(u8, u8)>,
+    /// The source of the barometer that tells it the pressure.
+    pub(crate) pressure_from: Option<String>,
 }
 
 /// The chips that there are drivers for.
@@ -155,6 +160,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     broker::check(&file, &mut problems);
     i2c::check(&file.i2c, &mut problems);
     file.control.check(&mut problems);
+    file.clock.iter().for_each(|clock| clock.check(&file.i2c, &mut problems));
     file.serial.iter().for_each(|serial| serial.check(&mut problems));
     sink::check(&file.sink, &mut problems);
     let topics = topics(&file, &mut problems);
@@ -348,6 +354,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
         sinks: file.sink.into_iter().filter_map(sink::Written::convert).collect(),
         http: file.http.listen.into_inner().0,
         control: file.control.convert(),
+        battery: file.clock.map(clock::Written::convert),
     }
 }
 
@@ -360,6 +367,7 @@ fn convert_i2c(i2c: file::I2c) -> I2c {
         address: i2c.address.into_inner().to(),
         every: i2c.every.into_inner().0,
         device: i2c.device.map_or(name, |device| device.0),
+        pressure_from: i2c.pressure_from.map(|name| name.into_inner().0.as_str().to_owned()),
         mux: i2c.mux.zip(i2c.channel).map(|(mux, channel)| (mux.into_inner().to(), channel.into_inner().to())),
     }
 }

@@ -5,6 +5,7 @@
 //!                                  └──────► Devices (a view, in sled)
 //! ```
 
+mod battery;
 mod broker_pages;
 mod client_pages;
 mod devices;
@@ -40,6 +41,7 @@ use crate::config::{Config, ControlSocket};
 use crate::control::{Control, Nodes};
 use crate::health::Report;
 use crate::http;
+use battery::Keeper;
 use devices::{Devices, Fed};
 pub(crate) use figures::Figures;
 use intake::JournalIntake;
@@ -50,7 +52,7 @@ use pages::Overview;
 pub(crate) use setup::{fits, journal_options, sink_names, topics};
 use sinks::Given;
 pub(crate) use sources::{Buses, LinkSeen, MODEL_BUS};
-use sources::{Memory, Sources};
+use sources::{Memory, Seen, Sources};
 use supervise::{Stop, supervise};
 use trail::Trail;
 
@@ -78,6 +80,7 @@ pub(crate) struct Gateway {
     feed: JoinHandle<Result<(), JournalStopped>>,
     http: JoinHandle<std::io::Result<()>>,
     control: Option<Control>,
+    keeper: Option<JoinHandle<()>>,
     devices: Arc<Devices>,
     failed: watch::Receiver<Option<String>>,
 }
@@ -97,7 +100,13 @@ impl Gateway {
         let listener = http::bind(config.http).await.with_context(|| {
             format!("http can't listen on {0}; if another program does (ss -ltnp), change [http] listen", config.http)
         })?;
-        let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
+        let machine = Arc::new(MachineClock::new());
+        let mut keeper = config.battery.as_ref().map(|battery| Keeper::new(battery, machine.clone()));
+        if let Some(keeper) = &mut keeper {
+            // Before the first event.
+            keeper.look().await;
+        }
+        let clock: Arc<dyn Clock> = machine;
         let (journal, devices, fed) = open(config, &clock).await?;
         let devices = Arc::new(devices);
         let routes = setup::routes(config)?;
@@ -125,7 +134,9 @@ impl Gateway {
         let memory = Memory { journal: journal.clone(), clock: clock.clone() };
         let sources = Sources::start(config, buses, &intake, &memory, &fail).await?;
         let control = control(config, Nodes { links: sources.seen().links(), clock: clock.clone() })?;
-        let overview = Overview::new(journal.clone(), intake, sources.seen(), sinks_seen, clock);
+        let seen = Seen { battery: keeper.as_ref().map(Keeper::status), ..sources.seen() };
+        let keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
+        let overview = Overview::new(journal.clone(), intake, seen, sinks_seen, clock);
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
@@ -154,6 +165,7 @@ impl Gateway {
             feed,
             http,
             control,
+            keeper,
             devices,
             failed,
         })
@@ -244,6 +256,9 @@ impl Gateway {
         self.stop_feed.stop();
         if timeout(STOP_MAX, self.feed).await.is_err() {
             tracing::warn!("the view of the devices was not brought up to date in time");
+        }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.abort();
         }
         self.http.abort();
         let figures = self.overview.figures();

@@ -97,6 +97,9 @@ impl Pages for Overview {
         for (name, seen) in &self.seen.serial {
             serial_pages::serial(&mut out, name, seen);
         }
+        if let Some(status) = &self.seen.battery {
+            super::battery::figures(&mut out, status);
+        }
         for seen in &self.seen.i2c {
             i2c(&mut out, seen);
         }

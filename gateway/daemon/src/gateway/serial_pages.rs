@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use lamppost_serial::{LinesStatus, LinkStatus, ModbusStatus, PortStatus};
+use lamppost_serial::{DustStatus, LinesStatus, LinkStatus, ModbusStatus, PortStatus};
 
 use super::sources::SerialSeen;
 use crate::exposition::Exposition;
 use crate::health::Progress;
 
-/// What a slave that does not answer is given beyond three of its intervals, ms: longer than the pauses between tries grow.
+/// What a slave or a sensor that does not answer is given beyond three of its intervals, ms: longer than the pauses between tries grow.
 const SLAVE_PATIENCE_MS: u64 = 90_000;
 
 pub(super) fn serial(out: &mut Exposition, name: &str, seen: &SerialSeen) {
@@ -24,6 +24,10 @@ pub(super) fn serial(out: &mut Exposition, name: &str, seen: &SerialSeen) {
         SerialSeen::Modbus(status, _) => {
             port(out, name, "modbus", &status.port);
             modbus(out, name, status);
+        }
+        SerialSeen::Dust(status, _) => {
+            port(out, name, "pms5003", &status.port);
+            dust(out, name, status);
         }
     }
 }
@@ -129,6 +133,27 @@ fn lines(out: &mut Exposition, name: &str, status: &LinesStatus) {
     }
 }
 
+fn dust(out: &mut Exposition, name: &str, status: &DustStatus) {
+    let source = [("source", name)];
+    let counts = [
+        ("lamppost_pms5003_readings_total", "Readings received.", &status.readings),
+        ("lamppost_pms5003_warming_total", "Readings passed over while the sensor was warming up.", &status.warming),
+        (
+            "lamppost_pms5003_faulty_total",
+            "Readings passed over because the sensor said it was faulty.",
+            &status.faulty,
+        ),
+        ("lamppost_pms5003_frames_bad_total", "Frames with a wrong length or checksum.", &status.frames_bad),
+        ("lamppost_pms5003_garbage_bytes_total", "Bytes that were part of no good frame.", &status.garbage_bytes),
+        ("lamppost_pms5003_empty_total", "Intervals without a reading that could be used.", &status.empty),
+        ("lamppost_pms5003_stored_total", "Means that the journal took.", &status.stored),
+        ("lamppost_pms5003_missed_total", "Means that found no room in time.", &status.missed),
+    ];
+    for (metric, help, count) in counts {
+        out.counter(metric, help, &source, count.get());
+    }
+}
+
 fn modbus(out: &mut Exposition, name: &str, status: &ModbusStatus) {
     let source = ("source", name);
     out.counter("lamppost_modbus_requests_total", "Requests sent.", &[source], status.requests.get());
@@ -153,18 +178,52 @@ fn modbus(out: &mut Exposition, name: &str, status: &ModbusStatus) {
     }
 }
 
-/// The slaves of a bus, each a part of its own: a bus with one dead slave still gets on.
+/// The slaves of a bus, each a part of its own: a bus with one dead slave still gets on. And a dust sensor.
 pub(super) fn health(name: &str, seen: &SerialSeen) -> Vec<(String, Progress)> {
-    let SerialSeen::Modbus(status, every) = seen else { return Vec::new() };
+    let (status, every) = match seen {
+        SerialSeen::Modbus(status, every) => (status, every),
+        SerialSeen::Dust(status, every) => {
+            let done = status.stored.get() + status.missed.get();
+            return vec![(format!("pms5003/{name}"), polled(done, *every))];
+        }
+        SerialSeen::Link(_) | SerialSeen::Lines(_) => return Vec::new(),
+    };
     let part = |(slave, every): (&lamppost_serial::SlaveStatus, &Duration)| {
-        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX / 4);
-        let progress = Progress {
-            done: slave.polls.get().saturating_sub(slave.errors.get()),
-            has_work: true,
-            patience_ms: SLAVE_PATIENCE_MS + 3 * every_ms,
-            elsewhere: true,
-        };
+        let progress = polled(slave.polls.get().saturating_sub(slave.errors.get()), *every);
         (format!("modbus/{name}/{}", slave.device), progress)
     };
     status.slaves.iter().zip(every).map(part).collect()
+}
+
+/// What is to bring something so often.
+fn polled(done: u64, every: Duration) -> Progress {
+    let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX / 4);
+    Progress { done, has_work: true, patience_ms: SLAVE_PATIENCE_MS + 3 * every_ms, elsewhere: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The first column of the reference's tables.
+    fn told() -> BTreeSet<&'static str> {
+        let rows = include_str!("../../../serial/README.md").lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.filter_map(|row| row.split('`').next()).collect()
+    }
+
+    #[test]
+    fn the_reference_has_every_figure_of_a_port_and_no_other() {
+        let mut out = Exposition::default();
+        port(&mut out, "a", "link", &PortStatus::default());
+        link(&mut out, "a", &LinkStatus::default());
+        lines(&mut out, "a", &LinesStatus::default());
+        dust(&mut out, "a", &DustStatus::default());
+        let text = out.encode().unwrap();
+        let shown: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        // A bus has its figures only with its slaves, which the crate makes.
+        let told: BTreeSet<&str> = told().into_iter().filter(|name| !name.starts_with("lamppost_modbus_")).collect();
+        assert_eq!(shown, told);
+    }
 }

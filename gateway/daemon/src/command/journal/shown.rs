@@ -5,7 +5,7 @@ use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lamppost_event::{Epoch, EventTime, Gap, Item, Now, Offset, Position, Stored, TopicPartition, WallTime};
+use lamppost_event::{Epoch, EventTime, Gap, Item, Now, Offset, Origin, Position, Stored, TopicPartition, WallTime};
 use lamppost_journal::{Inspect, PartitionFigures, ReadItem};
 use serde_json::{Map, Value, json};
 
@@ -162,6 +162,14 @@ pub(super) fn event_json(stored: &Stored, time: Option<WallTime>) -> Value {
         "clock": event.time.quality.as_str(), "source": event.source.as_str(), "reason": event.reason,
     });
     let mut line = if let Value::Object(line) = line { line } else { Map::new() };
+    match &event.origin {
+        Origin::Unmarked => {}
+        Origin::Sequence { boot, sequence } => {
+            line.insert("sender_boot".to_owned(), json!(boot));
+            line.insert("sender_sequence".to_owned(), json!(sequence));
+        }
+        Origin::Id(id) => drop(line.insert("sender_id".to_owned(), json!(id))),
+    }
     put_bytes(&mut line, "key", &event.key);
     put_bytes(&mut line, "payload", &event.payload);
     Value::Object(line)
