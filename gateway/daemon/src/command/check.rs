@@ -112,6 +112,7 @@ fn spoken(spoken: &config::Spoken) -> String {
             let slaves: Vec<_> = modbus.slaves.iter().map(slave).collect();
             format!("Modbus RTU ({})", slaves.join("; "))
         }
+        config::Spoken::Dust(dust) => format!("PMS5003 as {}: means of {:?}", dust.device, dust.every),
     }
 }
 

@@ -221,7 +221,8 @@ mod tests {
         lines(&mut out, "a", &LinesStatus::default());
         dust(&mut out, "a", &DustStatus::default());
         let text = out.encode().unwrap();
-        let shown: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let shown: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         // A bus has its figures only with its slaves, which the crate makes.
         let told: BTreeSet<&str> = told().into_iter().filter(|name| !name.starts_with("lamppost_modbus_")).collect();
         assert_eq!(shown, told);

@@ -4,9 +4,9 @@ use std::io::Write;
 
 use lamppost_event::{Gap, Offset, Position, Topic, TopicPartition, WallTime};
 
+use super::open;
 use super::progress::Progress;
 use super::shown::{Fresh, Seen, Times, each, event, gap};
-use super::open;
 use crate::cli::Replay;
 
 /// Goes through all that is kept: a clock may have jumped back, so no place in the log is surely before a time.
