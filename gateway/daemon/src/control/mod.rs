@@ -38,3 +38,6 @@ pub(crate) use words::{Answer, Measure, Node, Port, Question, State};
 
 /// The longest question, in bytes, with its end of line.
 const QUESTION_BYTES_MAX: u64 = 4 << 10;
+
+#[cfg(test)]
+mod tests;
