@@ -1,5 +1,9 @@
 //! The source of dust on a real pseudo-terminal, with the clock of the test.
-#![expect(clippy::unwrap_used, reason = "outside `#[test]` functions too, a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "outside `#[test]` functions too, a test fails by panicking"
+)]
 
 #[path = "link/intake.rs"]
 #[expect(dead_code, reason = "the link's tests use more of it")]

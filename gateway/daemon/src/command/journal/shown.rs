@@ -204,12 +204,38 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lamppost_event::{BootId, ClockQuality, Monotonic, Partition, Topic};
+    use lamppost_event::{Address, BootId, ClockQuality, DeviceId, Event, Monotonic, Partition, SourceKind, Topic};
 
     use super::*;
 
     fn at() -> TopicPartition {
         TopicPartition { topic: Topic::new("air").unwrap(), partition: Partition(0) }
+    }
+
+    #[test]
+    fn the_senders_own_mark_is_shown_where_there_is_one() {
+        let now = Now { wall: WallTime(5), monotonic: Monotonic(5), boot: BootId(1), quality: ClockQuality::Synced };
+        let marked = |origin| {
+            let device = DeviceId::new("node-7").unwrap();
+            let event = Event {
+                source: SourceKind::Serial,
+                address: Address::new("link/node-7/temperature").unwrap(),
+                topic: at().topic,
+                key: bytes::Bytes::new(),
+                device,
+                origin,
+                time: EventTime::received(now, None),
+                content_type: None,
+                reason: None,
+                payload: bytes::Bytes::new(),
+            };
+            let stored = Stored { partition: Partition(0), offset: Offset(0), epoch: Epoch(1), event };
+            let line = event_json(&stored, None);
+            (line["sender_boot"].clone(), line["sender_sequence"].clone(), line["sender_id"].clone())
+        };
+        assert_eq!(marked(Origin::Sequence { boot: 3, sequence: 17 }), (json!(3), json!(17), Value::Null));
+        assert_eq!(marked(Origin::Id("a-1".into())), (Value::Null, Value::Null, json!("a-1")));
+        assert_eq!(marked(Origin::Unmarked), (Value::Null, Value::Null, Value::Null));
     }
 
     #[test]
