@@ -5,6 +5,7 @@
 //! (section 3.3.4). What a remembered session has queued goes out once.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use lamppost_event::{Commit, DeviceId, Monotonic, NoteRefusal};
@@ -150,12 +151,9 @@ impl Outbound {
         self.link.is_some() && self.kept.lock().is_free(self.reception.window, limits)
     }
 
-    /// The next message from the router. Safe to cancel.
-    pub(crate) async fn next(&mut self) -> Result<Delivery, LinkEnded> {
-        match &mut self.link {
-            Some(link) => link.next().await,
-            None => std::future::pending().await,
-        }
+    /// The next message from the router, or the task is woken when there may be one.
+    pub(crate) fn poll_next(&self, context: &Context<'_>) -> Poll<Result<Delivery, LinkEnded>> {
+        self.link.as_ref().map_or(Poll::Pending, |link| link.poll_next(context))
     }
 
     /// Whether something waits that may be written.

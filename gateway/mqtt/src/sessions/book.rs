@@ -344,7 +344,7 @@ impl BookGuard<'_> {
         }
         for kept in waiting {
             self.place_anew(&kept.device);
-            kept.wake.notify_one();
+            kept.wake.ring();
         }
         self.book.queued_bytes += message.bytes();
         self.book.messages.insert(number, Waiting { sessions: waiting.len(), bytes: message.bytes(), noted: true });

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use lamppost_event::{Address, Commit, DeviceId, Monotonic};
-use tokio::sync::Notify;
 
 use super::backlog::Backlogs;
 use super::queue::{Entry, Queue};
+use crate::bell::Bell;
 use crate::codec::{self, Outgoing, Qos, Version};
 use crate::fanout::{Delivery, Held};
 use crate::message::Message;
@@ -31,7 +31,7 @@ pub(crate) struct Kept {
     /// It outlives its connection.
     pub(crate) durable: bool,
     /// Something was queued.
-    pub(crate) wake: Notify,
+    pub(crate) wake: Bell,
     subscriber: Mutex<Subscriber>,
 }
 
@@ -55,7 +55,7 @@ impl Kept {
             queue: Queue::default(),
             backlogs: Backlogs::default(),
         };
-        Arc::new(Self { device, durable, wake: Notify::new(), subscriber: Mutex::new(subscriber) })
+        Arc::new(Self { device, durable, wake: Bell::default(), subscriber: Mutex::new(subscriber) })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Subscriber> {
