@@ -16,7 +16,12 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicU64::new(0), bytes_max: bytes_max as u64, open: AtomicBool::new(true), waiting: Mutex::default() })
+        Arc::new(Self {
+            used: AtomicU64::new(0),
+            bytes_max: bytes_max as u64,
+            open: AtomicBool::new(true),
+            waiting: Mutex::default(),
+        })
     }
 
     pub(crate) fn used(&self) -> u64 {

@@ -167,8 +167,7 @@ pub(crate) async fn serve(
     let presence = shared.clients.enter(client.introduced(peer));
     let (inflight, begun) = (Share::new(&shared.inflight), Share::new(&shared.begun));
     let pace = Pace::new(&shared.limits, Instant::now());
-    let mut connection =
-        Connection { shared, wire, client, stalled: None, inflight, begun, pace, presence };
+    let mut connection = Connection { shared, wire, client, stalled: None, inflight, begun, pace, presence };
     let ending = connection.converse().await.err().unwrap_or(Ending::Lost);
     let Connection { shared, wire, client, stalled, inflight, begun, presence, .. } = connection;
     // A will may wait for a day; what this connection used of all is others' from now on.

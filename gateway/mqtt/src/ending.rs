@@ -22,12 +22,7 @@ pub(crate) struct Afterwards {
 
 /// Says why, waits for what is on its way to the disk, stores the will, leaves the session. When it returns, the client's
 /// place is free again.
-pub(crate) async fn end(
-    ending: Ending,
-    mut wire: Wire,
-    mut client: Client,
-    shared: &Shared,
-) -> Afterwards {
+pub(crate) async fn end(ending: Ending, mut wire: Wire, mut client: Client, shared: &Shared) -> Afterwards {
     let name = client.session.device.as_str();
     let mut with_will = true;
     let mut expiry = client.session_expiry;
@@ -135,12 +130,7 @@ enum Stored {
 }
 
 /// Stores the will and waits, for a limited time, until all that was offered is on disk. With a wire, PUBACKs are given.
-async fn drain(
-    client: &mut Client,
-    will: Option<LastWill>,
-    shared: &Shared,
-    mut wire: Option<&mut Wire>,
-) -> Stored {
+async fn drain(client: &mut Client, will: Option<LastWill>, shared: &Shared, mut wire: Option<&mut Wire>) -> Stored {
     let deadline = Instant::now() + shared.limits.drain_timeout;
     let mut stored = Stored::Settled;
     if let Some(will) = will {

@@ -122,7 +122,8 @@ impl Front {
         let (limits_too, counters_too) = (Arc::clone(&limits), Arc::clone(&counters));
         let retained = Retained::restore(limits_too, counters_too, Arc::clone(&notes), Arc::clone(&clock))?;
         let (limits_too, counters_too) = (Arc::clone(&limits), Arc::clone(&counters));
-        let Restored { sessions, wills } = Sessions::restore(limits_too, counters_too, notes, Arc::clone(&clock))?;
+        let Restored { sessions, wills } =
+            Sessions::restore(limits_too, counters_too, notes, Arc::clone(&clock), retained.now().0)?;
         let porch = Porch::new(Arc::clone(&limits));
         let (inflight, begun) = (Budget::new(limits.inflight_bytes_max), Budget::new(limits.begun_bytes_max));
         let waiting_wills = Budget::new(limits.wills_bytes_max);

@@ -73,7 +73,7 @@ impl Outbound {
     pub(crate) fn link_again(&mut self, fanout: &Fanout) {
         self.link = None;
         let subscriber = self.kept.lock();
-        for Subscription { number, wish } in &subscriber.subscriptions {
+        for Subscription { number, wish, .. } in &subscriber.subscriptions {
             self.link.get_or_insert_with(|| fanout.open()).subscribe(&wish.filter, *number);
         }
     }
@@ -235,9 +235,14 @@ struct News {
 impl News {
     /// A new subscription, or other options for a known one [MQTT-3.8.4-3]. Gives its code; `None`: it can't have it.
     fn add(&mut self, subscriber: &mut Subscriber, wish: &Wish, shared: &Shared) -> Option<u8> {
+        let durable = subscriber.is_durable();
         let known = subscriber.subscriptions.iter_mut().find(|it| it.wish.filter == wish.filter);
         let new = known.is_none();
+        let brings = wish.retain_handling == 0 || (wish.retain_handling == 1 && new);
+        let owes = brings && durable && shared.retained.has_under(&wish.filter);
         let number = if let Some(known) = known {
+            // Of one that is as it was nothing is written at once: should it take long, it is noted then.
+            known.owed |= owes && known.wish != *wish;
             known.wish = wish.clone();
             known.number
         } else {
@@ -247,12 +252,12 @@ impl News {
                 return None;
             }
             let number = subscriber.next_number();
-            subscriber.subscriptions.push(Subscription { number, wish: wish.clone() });
+            subscriber.subscriptions.push(Subscription { number, wish: wish.clone(), owed: owes });
             self.fresh_bytes += filter_bytes(&wish.filter);
             self.fresh.push((wish.filter.clone(), number));
             number
         };
-        if wish.retain_handling == 0 || (wish.retain_handling == 1 && new) {
+        if brings {
             self.retained.push(number);
         }
         Some(wish.qos as u8)

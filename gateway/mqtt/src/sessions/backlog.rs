@@ -69,6 +69,10 @@ impl Backlogs {
         self.waiting.is_empty()
     }
 
+    fn has(&self, number: usize) -> bool {
+        self.waiting.iter().any(|backlog| backlog.number == number)
+    }
+
     pub(super) fn first(&self) -> Option<&Backlog> {
         self.waiting.front()
     }
@@ -137,6 +141,22 @@ impl Subscriber {
     pub(crate) fn begin_backlog(&mut self, number: usize, not_before: Commit, upto: Upto) {
         let ahead = self.queue.unsent();
         self.backlogs.begin(number, not_before, upto, ahead);
+    }
+
+    /// Looks at which subscriptions still owe what is retained. Returns whether others do than before.
+    pub(super) fn look_at_what_is_owed(&mut self) -> bool {
+        let Self { subscriptions, backlogs, queue, .. } = self;
+        if backlogs.is_empty() && subscriptions.iter().all(|it| !it.owed) {
+            return false;
+        }
+        let unacknowledged = queue.has_retained();
+        let mut changed = false;
+        for subscription in subscriptions {
+            // Which one an unacknowledged message came for is not known: the note of each waits for it.
+            let owed = backlogs.has(subscription.number) || (subscription.owed && unacknowledged);
+            changed |= std::mem::replace(&mut subscription.owed, owed) != owed;
+        }
+        changed
     }
 
     /// The backlog whose turn it is, and what is subscribed to.

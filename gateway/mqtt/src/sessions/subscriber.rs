@@ -22,6 +22,8 @@ pub(crate) struct Subscription {
     /// The router's link's number of it, not 0.
     pub(crate) number: usize,
     pub(crate) wish: Wish,
+    /// As it is noted: what is retained under its filter is still to come, or to be acknowledged.
+    pub(crate) owed: bool,
 }
 
 /// A session, shared between its connection and those who have something for it.
@@ -142,6 +144,11 @@ impl Way<'_> {
 impl Subscriber {
     pub(crate) fn wishes(&self) -> impl Iterator<Item = &Wish> {
         self.subscriptions.iter().map(|subscription| &subscription.wish)
+    }
+
+    /// It outlives its connection.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable
     }
 
     pub(crate) fn next_number(&mut self) -> usize {
