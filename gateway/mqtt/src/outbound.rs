@@ -107,7 +107,7 @@ impl Outbound {
     }
 
     /// What is retained is sent behind the SUBACK.
-    fn begin_backlogs(&self, numbers: &[usize], commit: Option<Commit>, shared: &Shared) {
+    fn begin_backlogs(&self, numbers: &[(usize, bool)], commit: Option<Commit>, shared: &Shared) {
         if numbers.is_empty() {
             return;
         }
@@ -119,7 +119,7 @@ impl Outbound {
             (Upto::on_disk_with(shared.durable_now()), Commit(0))
         };
         let mut subscriber = self.kept.lock();
-        numbers.iter().for_each(|number| subscriber.begin_backlog(*number, answered.max(last), upto));
+        numbers.iter().for_each(|(number, owed)| subscriber.begin_backlog(*number, answered.max(last), upto, *owed));
     }
 
     /// Unsubscribes.
@@ -228,8 +228,8 @@ struct News {
     /// Filters that were not subscribed to before, with their numbers.
     fresh: Vec<(Box<str>, usize)>,
     fresh_bytes: usize,
-    /// The subscriptions that what is retained is to be sent for.
-    retained: Vec<usize>,
+    /// The subscriptions that what is retained is to be sent for, and whether a remembered session is owed some.
+    retained: Vec<(usize, bool)>,
 }
 
 impl News {
@@ -258,7 +258,7 @@ impl News {
             number
         };
         if brings {
-            self.retained.push(number);
+            self.retained.push((number, owes));
         }
         Some(wish.qos as u8)
     }

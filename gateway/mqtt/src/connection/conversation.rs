@@ -197,14 +197,17 @@ impl Connection {
         }
         ears.turn = !ears.turn;
         for delivers in [ears.turn, !ears.turn] {
-            if delivers && gates.deliver {
-                if let Poll::Ready(delivery) = self.client.outbound.poll_next(context) {
-                    return Poll::Ready(Ok(Happened::Delivery(delivery)));
-                }
-            } else if !delivers && gates.read {
-                if let Poll::Ready(readable) = self.wire.poll_readable(context) {
-                    return Poll::Ready(readable.map(|()| Happened::Readable));
-                }
+            if delivers
+                && gates.deliver
+                && let Poll::Ready(delivery) = self.client.outbound.poll_next(context)
+            {
+                return Poll::Ready(Ok(Happened::Delivery(delivery)));
+            }
+            if !delivers
+                && gates.read
+                && let Poll::Ready(readable) = self.wire.poll_readable(context)
+            {
+                return Poll::Ready(readable.map(|()| Happened::Readable));
             }
         }
         if self.wire.has_unsent()

@@ -93,7 +93,7 @@ fn read_sessions(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<(), Not
 fn owe(kept: &Kept, retained: Upto) {
     let mut subscriber = kept.lock();
     let owed: Vec<usize> = subscriber.subscriptions.iter().filter(|it| it.owed).map(|it| it.number).collect();
-    owed.into_iter().for_each(|number| subscriber.begin_backlog(number, Commit(0), retained));
+    owed.into_iter().for_each(|number| subscriber.begin_backlog(number, Commit(0), retained, true));
 }
 
 /// A session that was to end with its connection has ended with it.
