@@ -320,7 +320,7 @@ impl Journal {
 
     /// What changed durably after the commit `since`: for a view that has applied all up to there.
     ///
-    /// Marks that were forgotten ([`Journal::forget_mark`], or beyond [`Options::boots_max`]) are not told of: neither with their last
+    /// Marks that were forgotten ([`Journal::forget_mark`], or beyond [`Options::boots_max`] or [`Options::marks_bytes_max`]) are not told of: neither with their last
     /// sequence, once they are forgotten, nor that they are. What a view still holds of them was true, and may be used or
     /// dropped; a view made anew does not get them.
     ///

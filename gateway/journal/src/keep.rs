@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use lamppost_event::{Group, JournalStopped, Position};
 
 use crate::book::{Book, Delta, FreeFile, Segment};
-use crate::checkpoint::{File, Stack, WriteError, name_of, write};
+use crate::checkpoint::{Bounds, File, Stack, WriteError, name_of, write};
 use crate::disk::DiskError;
 use crate::format::checkpoint::CheckpointHead;
 use crate::format::segment::free_name;
@@ -293,8 +293,11 @@ impl Shared {
             let head = CheckpointHead { commit: book.durable, epoch: book.epoch, identity: self.identity };
             (head, book.checkpoint.clone(), frozen.clone(), book.overlay(&frozen), book.all_cursors())
         };
-        match write(&*self.disk, head, &old, &changes, self.options.boots_max.get()) {
+        let options = &self.options;
+        let bounds = Bounds { boots_max: options.boots_max.get(), marks_bytes_max: options.marks_bytes_max() };
+        match write(&*self.disk, head, &old, &changes, bounds) {
             Ok(written) => {
+                count(&self.counters.marks_crowded_out, written.crowded_out);
                 count(&self.counters.checkpoints, 1);
                 count(&self.counters.bytes_written, written.bytes);
                 count(&self.counters.flushes, 1);

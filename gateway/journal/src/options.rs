@@ -98,6 +98,10 @@ pub struct Options {
     /// Of each device, so many boots are remembered by their marks: those marked last. The others are forgotten at the next
     /// checkpoint; what such a boot sends again is stored again.
     pub boots_max: NonZeroUsize,
+    /// The marks of all devices may take about so many bytes in the checkpoint; `None`: a quarter of the quota. Where they would take more,
+    /// those that rose longest ago are forgotten whenever all of it is written anew, and counted ([`crate::Stats::marks_crowded_out`]):
+    /// what such a boot sends again is stored again. Between two such times there may be half as many again.
+    pub marks_bytes_max: Option<u64>,
     /// How long a disk that refuses to read is asked again, before what it keeps back is called a gap: at opening, and of each
     /// place that a reader comes to. What is called a gap may be sound, and consumers pass over it for good.
     pub read_patience: Duration,
@@ -127,6 +131,7 @@ impl Default for Options {
             cursor_deadline: Duration::from_secs(5),
             checkpoint_bytes: 1 << 20,
             boots_max: BOOTS_MAX,
+            marks_bytes_max: None,
             read_patience: Duration::from_secs(10),
             refusals_max: 5,
             compression: Compression::Zstd,
@@ -253,6 +258,11 @@ impl Options {
     /// written there.
     pub(crate) const fn working_room(&self) -> u64 {
         self.segment_bytes / 4
+    }
+
+    /// What the marks of all devices may take in the checkpoint, in bytes.
+    pub(crate) fn marks_bytes_max(&self) -> u64 {
+        self.marks_bytes_max.unwrap_or(self.quota_bytes / 4)
     }
 
     /// What may become of a topic's events.

@@ -57,6 +57,7 @@ pub(super) struct Journal {
     pub(super) event_max: Spanned<Size>,
     pub(super) compression: super::Packing,
     pub(super) read_patience: Span,
+    pub(super) marks_max: Option<Size>,
 }
 
 pub(super) fn unplaced<T>(value: T) -> Spanned<T> {
@@ -73,6 +74,7 @@ impl Default for Journal {
             event_max: unplaced(Size(256 << 10)),
             compression: super::Packing::default(),
             read_patience: Span(lamppost_journal::Options::default().read_patience),
+            marks_max: None,
         }
     }
 }

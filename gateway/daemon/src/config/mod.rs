@@ -64,6 +64,8 @@ pub(crate) struct Journal {
     pub(crate) event_max: Size,
     pub(crate) compression: Packing,
     pub(crate) read_patience: Duration,
+    /// What the marks of all devices may take; the journal's own bound if none is set.
+    pub(crate) marks_max: Option<Size>,
 }
 
 /// A chip on an I2C bus.
@@ -344,6 +346,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
             event_max: file.journal.event_max.into_inner(),
             compression: file.journal.compression,
             read_patience: file.journal.read_patience.0,
+            marks_max: file.journal.marks_max,
         },
         mqtt: file.mqtt.map(mqtt::convert),
         serial: file.serial.into_iter().map(serial::Written::convert).collect(),

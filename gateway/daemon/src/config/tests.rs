@@ -30,6 +30,7 @@ fn every_key_is_read() {
         event_max = "64KiB"
         compression = "zstd"
         read_patience = "3s"
+        marks_max = "5MiB"
         [mqtt]
         listen = "0.0.0.0:1884"
         anonymous = true
@@ -96,6 +97,7 @@ fn every_key_is_read() {
     );
     assert_eq!(config.i2c[0].device.as_str(), "post-17-air");
     assert_eq!((config.routes.len(), config.routes[0].decode), (1, lamppost_route::Decode::Json));
+    assert_eq!(config.journal.marks_max, Some(Size(5 << 20)));
     assert_eq!((config.journal.compression, config.journal.read_patience), (Packing::Zstd, Duration::from_secs(3)));
     let policy = lamppost_journal::Policy {
         priority: lamppost_journal::Priority::Bulk,

@@ -71,6 +71,7 @@ pub(crate) fn journal_options(config: &Config) -> Options {
         hold_max,
         compression: config.journal.compression.into(),
         read_patience: config.journal.read_patience,
+        marks_bytes_max: config.journal.marks_max.map(|max| max.0),
         ..defaults
     }
 }
