@@ -77,7 +77,8 @@ impl World<'_> {
             2 => faults.fail_next_dir_flush = true,
             3 => {
                 let room = self.random.below(100_000);
-                (faults.capacity_bytes, faults.others_take_room) = (Some(self.disk.bytes() + room), room % 2 == 0);
+                (faults.capacity_bytes, faults.others_take_room) =
+                    (Some(self.disk.bytes() + room), room.is_multiple_of(2));
             }
             _ => (faults.capacity_bytes, faults.others_take_room) = (None, false),
         }
