@@ -17,9 +17,10 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::bounds::Bounds;
 use crate::burial::{Burials, Place};
-use crate::config::ForwardConfig;
+use crate::config::{Delivery, ForwardConfig};
 use crate::counters::Counters;
 use crate::doubt::{Doubts, Reader};
+use crate::exactly_once::ExactlyOnce;
 use crate::failure::{Class, classify};
 use crate::kafka::Report;
 use crate::lane::{Cause, Lane};
@@ -27,7 +28,7 @@ use crate::reading::Reading;
 use crate::resolve::Resolution;
 use crate::stamp::ClockWait;
 use crate::telling::{Hole, Tellings};
-use crate::window::{Admission, Window};
+use crate::window::{Admission, Slot, Window};
 use crate::{AuditTrail, DeadLetters, Undelivered, alone, resolve};
 
 /// A cursor is committed after so many events, if not before by time.
@@ -91,6 +92,8 @@ pub(crate) struct Engine {
     pub(crate) resolving: Option<Topic>,
     pub(crate) hold_until: Option<Instant>,
     pub(crate) backoff: Backoff,
+    /// `None`: at least once.
+    pub(crate) exactly_once: Option<Box<ExactlyOnce>>,
     /// The largest batch, in bytes; halved whenever the cluster refuses one for its size.
     pub(crate) batch_bytes_max: usize,
     pub(crate) denied: Option<String>,
@@ -123,6 +126,7 @@ impl Engine {
             resolving: None,
             hold_until: None,
             backoff: Backoff::new(config.retry_delay_min, config.retry_delay_max, seed),
+            exactly_once: (config.delivery == Delivery::ExactlyOnce).then(|| Box::new(ExactlyOnce::new(&config))),
             batch_bytes_max: config.message_bytes_max,
             denied: None,
             session: 0,
@@ -171,9 +175,12 @@ impl Engine {
         let mut delivered = false;
         for report in reports {
             let Some(code) = report.error else {
-                delivered |= self.window.done(report.slot);
+                delivered |= self.acknowledge(report.slot);
                 continue;
             };
+            if report.slot == Slot::CURSOR && classify(code) != Class::Echo {
+                failures.client = Some((Class::Retry, format!("a cursor was refused: {code}")));
+            }
             if let Some((at, offset)) = self.window.place(report.slot) {
                 failures.refused.push((at.clone(), offset, code));
             }
@@ -272,7 +279,6 @@ impl Engine {
     /// The producer is gone: takes everything in flight back and decides how each topic goes on. Returns how long to wait
     /// before the next producer.
     pub(crate) fn settle(&mut self, failures: Failures) -> Duration {
-        self.counters.rebuilds.fetch_add(1, Relaxed);
         self.counters.retries.fetch_add(1, Relaxed);
         let undone = self.window.reset().unwrap_or_else(|| self.reading.place());
         self.rewind(undone);
@@ -326,7 +332,7 @@ impl Engine {
         self.lanes.entry(topic).or_insert_with(|| Lane::new(at, cause, backoff));
     }
 
-    fn suspect(&mut self, at: TopicPartition, offset: Offset, undone: Position) {
+    pub(crate) fn suspect(&mut self, at: TopicPartition, offset: Offset, undone: Position) {
         self.set_apart(at.topic.clone(), undone, Cause::Suspects(BTreeMap::new()));
         if let Some(Lane { cause: Cause::Suspects(suspects), .. }) = self.lanes.get_mut(&at.topic) {
             let last = suspects.entry(at.partition).or_insert(offset);

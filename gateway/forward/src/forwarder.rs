@@ -10,7 +10,7 @@ use crate::config::{ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
 use crate::doubt;
 use crate::engine::Engine;
-use crate::kafka::{self, Kafka};
+use crate::kafka;
 use crate::session::Ended;
 
 /// An event that the cluster can never accept.
@@ -136,18 +136,16 @@ impl Forwarder {
         engine.interest = interest;
         let mut shutdown = pin!(shutdown);
         loop {
-            let delay = match Kafka::connect(&config, engine.batch_bytes_max, &counters) {
+            let connected = tokio::select! {
+                () = &mut shutdown => return Ok(engine.undelivered()),
+                connected = engine.connect() => connected,
+            };
+            let delay = match connected {
                 Ok(kafka) => match engine.run_session(kafka, shutdown.as_mut()).await? {
                     Ended::Failed(delay) => delay,
                     Ended::Stopped => return Ok(engine.undelivered()),
                 },
-                Err(error) => {
-                    // Checked at the start; what can still fail is, for example, a certificate that is gone.
-                    tracing::error!(%error, "no producer");
-                    engine.denied = Some(error.to_string());
-                    engine.show();
-                    engine.backoff.next()
-                }
+                Err(delay) => delay,
             };
             tokio::select! {
                 () = &mut shutdown => return Ok(engine.undelivered()),

@@ -231,6 +231,20 @@ pub(super) struct Kafka {
     #[serde(default = "manifest_every")]
     pub(super) manifest_every: Span,
     pub(super) topic_template: Option<Text<lamppost_forward::TopicTemplate>>,
+    #[serde(default)]
+    pub(super) delivery: lamppost_forward::Delivery,
+    #[serde(default = "transaction_linger")]
+    pub(super) transaction_linger: Spanned<Span>,
+    #[serde(default = "cursors_topic")]
+    pub(super) cursors_topic: Spanned<String>,
+}
+
+fn transaction_linger() -> Spanned<Span> {
+    unplaced(Span(std::time::Duration::from_millis(150)))
+}
+
+fn cursors_topic() -> Spanned<String> {
+    unplaced("lamppost-cursors".to_owned())
 }
 
 fn replication() -> Whole<1, 32> {

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lamppost_event::{DeviceId, GatewayId, Topic};
-use lamppost_forward::{Compression, TopicTemplate};
+use lamppost_forward::{Compression, Delivery, TopicTemplate};
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
@@ -120,6 +120,9 @@ pub(crate) struct Kafka {
     pub(crate) clock_wait: Duration,
     pub(crate) manifest_every: Duration,
     pub(crate) topic_template: TopicTemplate,
+    pub(crate) delivery: Delivery,
+    pub(crate) transaction_linger: Duration,
+    pub(crate) cursors_topic: Topic,
 }
 
 /// Where the configuration is looked for when none is named.

@@ -13,6 +13,7 @@ use lamppost_event::{
 use lamppost_forward::{DeadLetters, Poison};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tokio::sync::Notify;
@@ -138,6 +139,11 @@ impl Journal {
         self.inner.lock().unwrap().cursors.get(&at).map_or(0, |cursor| cursor.0)
     }
 
+    /// As after a power cut that came before the cursors were on disk.
+    pub fn forget_cursors(&self) {
+        self.inner.lock().unwrap().cursors.clear();
+    }
+
     /// All ids `topic/partition/offset` of a topic that the cluster must have, by partition in order.
     pub fn expected(&self, topic: &str) -> HashMap<u16, Vec<u64>> {
         let mut expected: HashMap<u16, Vec<u64>> = HashMap::new();
@@ -260,6 +266,34 @@ pub fn read_topic(bootstrap: &str, topic: &str) -> Vec<Seen> {
         left -= 1;
     }
     seen
+}
+
+/// Keys and values of a topic whose records are no events, each partition in its order.
+pub fn read_plain(bootstrap: &str, topic: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "reader")
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap();
+    let wait = Duration::from_secs(10);
+    let partitions = consumer.fetch_metadata(Some(topic), wait).unwrap().topics()[0].partitions().len();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition as i32, KafkaOffset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let (mut records, mut open) = (Vec::new(), partitions);
+    while open > 0 {
+        match consumer.poll(wait).expect("a record or an end within 10 s") {
+            Err(KafkaError::PartitionEOF(_)) => open -= 1,
+            message => {
+                let message = message.unwrap();
+                records.push((message.key().unwrap().to_vec(), message.payload().unwrap().to_vec()));
+            }
+        }
+    }
+    records
 }
 
 /// The first occurrences of a topic's events, by the journal's partition, in the cluster's order.
