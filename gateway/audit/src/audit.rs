@@ -35,6 +35,11 @@ pub struct AuditConfig {
     pub late_after: Duration,
     /// How long a read may bring nothing before the audit is given up.
     pub idle_max: Duration,
+    /// Whether what was aborted, or is not committed yet, counts as delivered too. By default it does not: who reads the cluster for its
+    /// events never sees it.
+    pub uncommitted: bool,
+    /// Whether a record that is there twice breaks the promise: the gateways forward exactly once.
+    pub exactly_once: bool,
     /// Any property of librdkafka, for example for TLS and SASL.
     pub properties: BTreeMap<String, String>,
 }
@@ -51,6 +56,8 @@ impl AuditConfig {
             settle: Duration::ZERO,
             late_after: Duration::ZERO,
             idle_max: Duration::from_secs(30),
+            uncommitted: false,
+            exactly_once: false,
             properties: BTreeMap::new(),
         }
     }
@@ -124,6 +131,7 @@ pub fn audit(config: &AuditConfig, progress: &mut dyn FnMut(Progress)) -> Result
         judge = judge.with_late_from(i64::try_from(due.as_millis()).unwrap_or(i64::MAX));
     }
     let mut report = conclude(reader, judge, &config.ledgers, config.settle, progress)?;
+    report.exactly_once = config.exactly_once;
     report.seconds = began.elapsed().unwrap_or_default().as_secs_f64();
     Ok(report)
 }

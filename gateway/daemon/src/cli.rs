@@ -154,6 +154,13 @@ pub(crate) struct Audit {
     /// has on disk and does not call delivered is late in any case.
     #[arg(long, value_name = "TIME", default_value = "10min")]
     pub(crate) late_after: crate::config::value::Span,
+    /// The gateways forward exactly once: a record that is there twice breaks the promise.
+    #[arg(long, conflicts_with = "uncommitted")]
+    pub(crate) exactly_once: bool,
+    /// Count what transactions wrote and aborted, or have not committed yet. By default only committed records are read
+    /// (isolation.level=read_committed), as a consumer of an exactly-once gateway does; without transactions there is no difference.
+    #[arg(long)]
+    pub(crate) uncommitted: bool,
     /// Print the verdict as one line of JSON, the last on standard output.
     #[arg(long)]
     pub(crate) json: bool,

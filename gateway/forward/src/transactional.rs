@@ -12,9 +12,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lamppost_event::Topic;
+use lamppost_event::{Topic, header};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -133,7 +134,7 @@ impl Kafka {
             payload: Some(value),
             key: Some(key),
             timestamp: None,
-            headers: None,
+            headers: Some(OwnedHeaders::new().insert(Header { key: header::KIND, value: Some(header::CURSOR) })),
             delivery_opaque: Slot::CURSOR.0 as usize,
         };
         let sent = self.producer.send(record);

@@ -14,6 +14,8 @@ pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<boo
         sink: args.sink.as_str().to_owned(),
         ledgers: args.ledger.clone(),
         late_after: args.late_after.0,
+        uncommitted: args.uncommitted,
+        exactly_once: args.exactly_once,
         ..AuditConfig::new(&args.bootstrap)
     };
     let term = Term::stderr();

@@ -5,6 +5,7 @@
 mod broker;
 mod clock;
 mod control;
+mod delivery;
 mod file;
 mod i2c;
 mod mqtt;
@@ -312,6 +313,7 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
                 problem(broker.span(), what, "write host:port, as in \"kafka-1:9092\"");
             }
         }
+        delivery::check(kafka, file, problems);
     }
 }
 
@@ -406,6 +408,9 @@ fn convert_kafka(kafka: file::Kafka) -> Kafka {
         clock_wait: kafka.clock_wait.0,
         manifest_every: kafka.manifest_every.0,
         topic_template: kafka.topic_template.map(|template| template.0).unwrap_or_default(),
+        delivery: kafka.delivery,
+        transaction_linger: kafka.transaction_linger.into_inner().0,
+        cursors_topic: delivery::cursors_topic(kafka.cursors_topic.get_ref()),
     }
 }
 

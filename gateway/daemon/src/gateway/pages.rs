@@ -309,6 +309,26 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
         &[],
         read(&counters.poison),
     );
+    out.counter(
+        "lamppost_forward_transactions_total",
+        "Transactions committed, in exactly-once mode.",
+        &[],
+        read(&counters.transactions),
+    );
+    out.counter(
+        "lamppost_forward_transactions_aborted_total",
+        "Transactions given up; what was in them went again.",
+        &[],
+        read(&counters.transactions_aborted),
+    );
+    out.counter(
+        "lamppost_forward_already_there_total",
+        "Events not sent, since the cluster's own cursor covers them.",
+        &[],
+        read(&counters.already_there),
+    );
+    let fenced = u64::from(counters.fenced.load(Ordering::Relaxed));
+    out.level("lamppost_forward_fenced", "1 while another process forwards for this gateway.", &[], fenced);
     out.level("lamppost_forward_paused_topics", "Topics paused.", &[], read(&counters.paused_topics));
     let connected = counters.connected.load(Ordering::Relaxed);
     out.level("lamppost_forward_connected", "1 while a broker is connected.", &[], u64::from(connected));

@@ -149,6 +149,9 @@ pub(crate) fn forward_config(config: &Config, kafka: &Kafka, sink: Group) -> For
         clock_wait_max: kafka.clock_wait,
         commit_interval: CURSOR_INTERVAL,
         topic_template: kafka.topic_template.clone(),
+        delivery: kafka.delivery,
+        transaction_linger: kafka.transaction_linger,
+        cursors_topic: kafka.cursors_topic.clone(),
         ..usual
     }
 }
