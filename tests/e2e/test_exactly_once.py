@@ -80,8 +80,8 @@ class Judged:
 def audit(cluster, senders, story: str, *options: str) -> Judged:
     """Our own judge's verdict on the story's topics."""
     ledgers = [argument for sender in senders for argument in ("--ledger", sender.ledger_path)]
-    topics = [argument for topic in topics(story) for argument in ("--topic", topic)]
-    ended = run("audit", "--bootstrap", cluster.bootstrap, *topics, *ledgers, "--json", *options)
+    named = [argument for topic in topics(story) for argument in ("--topic", topic)]
+    ended = run("audit", "--bootstrap", cluster.bootstrap, *named, *ledgers, "--json", *options)
     assert ended.returncode in (0, 1), ended.stderr
     return Judged(ended.returncode, json.loads(ended.stdout.splitlines()[-1]))
 

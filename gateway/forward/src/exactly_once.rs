@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lamppost_event::{JournalStopped, Stored, TopicPartition};
+use lamppost_event::{JournalStopped, Offset, Stored, TopicPartition};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
@@ -32,6 +32,9 @@ use crate::solo::{Aftermath, Solo, panicked};
 use crate::transaction::Transaction;
 use crate::transactional::{Remedy, TransactionError};
 use crate::window::{Slot, TrackId, Window};
+
+/// How long a stop waits until what it gave up is aborted.
+const ABORT_AT_STOP_MAX: Duration = Duration::from_secs(2);
 
 /// What the engine keeps for it, between producers too.
 pub(crate) struct ExactlyOnce {
@@ -52,7 +55,11 @@ pub(crate) struct ExactlyOnce {
 impl ExactlyOnce {
     pub(crate) fn new(config: &ForwardConfig) -> Self {
         Self {
-            transaction: Transaction::new(config.transaction_linger, config.in_flight_bytes_max),
+            transaction: Transaction::new(
+                config.transaction_linger,
+                config.transaction_timeout,
+                config.in_flight_bytes_max,
+            ),
             acknowledged: Vec::new(),
             cluster: ClusterCursors::new(&config.gateway, &config.group),
             register: Register::default(),
@@ -68,6 +75,8 @@ impl ExactlyOnce {
 struct Broken {
     failures: Failures,
     remedy: Remedy,
+    /// What was said of the transaction as a whole.
+    code: Option<Code>,
 }
 
 impl Broken {
@@ -78,7 +87,12 @@ impl Broken {
             class => class,
         };
         let failures = Failures { refused: Vec::new(), client: Some((class, error.why)) };
-        Self { failures, remedy: error.remedy }
+        Self { failures, remedy: error.remedy, code: Some(error.code) }
+    }
+
+    /// Records failed, or the producer itself.
+    fn of(failures: Failures) -> Self {
+        Self { failures, remedy: Remedy::Abort, code: None }
     }
 }
 
@@ -157,7 +171,7 @@ impl Engine {
         let mut deadline = None;
         let broken = loop {
             if let Some(failures) = self.take_reports(&kafka, &mut reports) {
-                break Some(Broken { failures, remedy: Remedy::Abort });
+                break Some(Broken::of(failures));
             }
             self.commit(false)?;
             self.forget_bounds();
@@ -175,7 +189,7 @@ impl Engine {
             let more = match self.pump(&kafka) {
                 Pumped::More => true,
                 Pumped::Blocked => false,
-                Pumped::Failed(failures) => break Some(Broken { failures, remedy: Remedy::Abort }),
+                Pumped::Failed(failures) => break Some(Broken::of(failures)),
             };
             self.read_ahead();
             self.show();
@@ -191,24 +205,37 @@ impl Engine {
             }
         };
         match broken {
-            // Told to stop while it was failing: the next start asks the cluster how far it came.
-            Some(broken) if deadline.is_some() => {
-                self.give_up_transaction(kafka, broken).await?;
-                Ok(Ended::Stopped)
-            }
-            Some(broken) => Ok(Ended::Failed(self.give_up_transaction(kafka, broken).await?)),
-            None => {
-                let deadline = &mut Some(deadline.unwrap_or_else(|| Instant::now() + self.config.stop_deadline));
-                if let Err(broken) = self.end_transaction(&kafka, &mut stop, deadline).await? {
-                    self.give_up_transaction(kafka, broken).await?;
-                } else {
-                    drop(kafka.close().await);
-                }
-                self.commit(true)?;
-                self.show();
+            Some(broken) if deadline.is_none() => Ok(Ended::Failed(self.give_up_transaction(kafka, broken).await?)),
+            broken => {
+                self.stop_transactions(kafka, &mut stop, deadline, broken).await?;
                 Ok(Ended::Stopped)
             }
         }
+    }
+
+    /// Ends what is open, for a while, and closes. What does not get through in time is aborted: readers of committed records need not
+    /// wait until the cluster does so itself.
+    async fn stop_transactions(
+        &mut self,
+        kafka: Kafka,
+        stop: &mut Stop<'_>,
+        deadline: Option<Instant>,
+        broken: Option<Broken>,
+    ) -> Result<(), JournalStopped> {
+        let mut deadline = Some(deadline.unwrap_or_else(|| Instant::now() + self.config.stop_deadline));
+        let broken = match broken {
+            Some(broken) => Some(broken),
+            None => self.end_transaction(&kafka, stop, &mut deadline).await?.err(),
+        };
+        if let Some(Broken { remedy: Remedy::Abort | Remedy::Stopped, .. }) = broken
+            && let Err(error) = self.abort(&kafka, ABORT_AT_STOP_MAX).await
+        {
+            tracing::debug!(why = error.why, "a transaction could not be aborted");
+        }
+        drop(kafka.close().await);
+        self.commit(true)?;
+        self.show();
+        Ok(())
     }
 
     /// Whether a gap in front of the partition's next event is being told: a cursor can't cover what is behind it yet.
@@ -307,7 +334,7 @@ impl Engine {
 
     fn transaction_committed(&mut self, kafka: &Kafka, reached: Vec<(TopicPartition, crate::cursors::Reach)>) {
         let Some(exactly) = &mut self.exactly_once else { return };
-        exactly.transaction.committed();
+        exactly.transaction.committed(Instant::now());
         for (at, reach) in reached {
             exactly.cluster.reached(at, reach);
         }
@@ -330,7 +357,7 @@ impl Engine {
 
     /// Aborts; where that can't be, the producer goes. Returns how long to wait before the next transaction.
     async fn give_up_transaction(&mut self, kafka: Kafka, broken: Broken) -> Result<Duration, JournalStopped> {
-        let Broken { mut failures, mut remedy } = broken;
+        let Broken { mut failures, mut remedy, code } = broken;
         if let Some((code, why)) = kafka.fatal() {
             remedy = Remedy::Rebuild;
             failures.client = Some((classify(code), why));
@@ -338,7 +365,7 @@ impl Engine {
         let is_open = self.exactly_once.as_ref().is_some_and(|exactly| exactly.transaction.is_open());
         let mut kept = None;
         if is_open && matches!(remedy, Remedy::Abort | Remedy::Stopped) {
-            match self.abort(&kafka).await {
+            match self.abort(&kafka, self.config.transaction_timeout).await {
                 Ok(()) => kept = Some(kafka.clone()),
                 Err(error) => tracing::debug!(why = error.why, "a transaction could not be aborted"),
             }
@@ -350,6 +377,7 @@ impl Engine {
             self.apply(&last, &mut failures);
             self.counters.rebuilds.fetch_add(1, Relaxed);
         }
+        self.blame_all(code, &mut failures);
         let timed_out = |code: Code| matches!(code, Code::MessageTimedOut | Code::OperationTimedOut);
         let in_vain = failures.refused.iter().filter(|(_, _, code)| timed_out(*code));
         // A topic that was deleted meanwhile looks the same: it is asked for anew.
@@ -371,14 +399,26 @@ impl Engine {
         Ok(delay)
     }
 
-    /// Aborts what is open, however long the cluster takes, but no longer than it would take to abort by itself.
-    async fn abort(&self, kafka: &Kafka) -> Result<(), TransactionError> {
+    /// A topic of the transaction can't be written to, and librdkafka does not say which: all of them go apart. The right ones are back with
+    /// their next event.
+    fn blame_all(&self, code: Option<Code>, failures: &mut Failures) {
+        let is_of_topic = |code: Code| classify(code) == Class::Topic;
+        let Some(code) = code.filter(|code| is_of_topic(*code)) else { return };
+        let Some(exactly) = &self.exactly_once else { return };
+        if !failures.refused.iter().any(|(_, _, code)| is_of_topic(*code)) {
+            let all = exactly.transaction.reached().into_iter().map(|(at, _)| (at, Offset(0), code));
+            failures.refused.extend(all);
+        }
+    }
+
+    /// Aborts what is open.
+    async fn abort(&self, kafka: &Kafka, wait: Duration) -> Result<(), TransactionError> {
         let (patience, lent) = (Patience::new(), kafka.clone());
         let given_up = Arc::clone(&patience.0);
         let mut abort = tokio::task::spawn_blocking(move || lent.abort(&given_up));
         let aborted = tokio::select! {
             aborted = &mut abort => aborted,
-            () = sleep(self.config.transaction_timeout) => {
+            () = sleep(wait) => {
                 patience.0.store(true, Relaxed);
                 abort.await
             }

@@ -22,8 +22,10 @@ use crate::resolve::{self, Resolution};
 /// Partitions of a topic that we make.
 const PARTITIONS: u16 = 16;
 
-/// Its settings. The newest segment is never compacted: small ones keep what a start has to read small.
-const SETTINGS: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("segment.bytes", "16777216")];
+/// Its settings. The newest segment is never compacted: small ones keep what a start has to read small. The brokers stamp the records:
+/// a gateway's clock may be unset.
+const SETTINGS: [(&str, &str); 3] =
+    [("cleanup.policy", "compact"), ("segment.bytes", "16777216"), ("message.timestamp.type", "LogAppendTime")];
 
 /// How long an answer is waited for, and how long between two looks.
 const REQUEST_MAX: Duration = Duration::from_secs(10);

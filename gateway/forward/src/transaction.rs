@@ -25,6 +25,8 @@ const BYTES_FLOOR: usize = 4 << 10;
 #[derive(Debug)]
 pub(crate) struct Transaction {
     linger: Duration,
+    /// After so long the cluster gives it up.
+    timeout: Duration,
     /// The most bytes, as configured, and as the cluster has proved to take them in time.
     bytes_max: usize,
     bytes_now_max: usize,
@@ -42,8 +44,8 @@ struct Open {
 }
 
 impl Transaction {
-    pub(crate) fn new(linger: Duration, bytes_max: usize) -> Self {
-        Self { linger, bytes_max, bytes_now_max: bytes_max, open: None }
+    pub(crate) const fn new(linger: Duration, timeout: Duration, bytes_max: usize) -> Self {
+        Self { linger, timeout, bytes_max, bytes_now_max: bytes_max, open: None }
     }
 
     pub(crate) const fn is_open(&self) -> bool {
@@ -101,10 +103,12 @@ impl Transaction {
         reached
     }
 
-    /// It is committed: the next may be twice as large, up to what is configured.
-    pub(crate) fn committed(&mut self) {
-        self.open = None;
-        self.bytes_now_max = self.bytes_now_max.saturating_mul(2).min(self.bytes_max);
+    /// It is committed. If twice as much had taken no longer than half of the time, the next may be twice as large, up to what is configured.
+    pub(crate) fn committed(&mut self, now: Instant) {
+        let took = self.open.take().map_or(Duration::ZERO, |open| now.saturating_duration_since(open.since));
+        if took <= self.timeout / 4 {
+            self.bytes_now_max = self.bytes_now_max.saturating_mul(2).min(self.bytes_max);
+        }
     }
 
     /// It is given up.
@@ -123,6 +127,7 @@ mod tests {
     use crate::window::Window;
 
     const LINGER: Duration = Duration::from_millis(150);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     fn at() -> TopicPartition {
         TopicPartition { topic: Topic::new("air").unwrap(), partition: Partition(0) }
@@ -140,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn it_ends_after_its_linger_or_at_once_when_it_is_full() {
         let begun = Instant::now();
-        let mut transaction = Transaction::new(LINGER, 1000);
+        let mut transaction = Transaction::new(LINGER, TIMEOUT, 1000);
         assert_eq!(transaction.ends_at(), None);
         transaction.begin(begun);
         send(&mut transaction, 0, 400);
@@ -153,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_above_all_bounds_goes_alone() {
-        let mut transaction = Transaction::new(LINGER, 1000);
+        let mut transaction = Transaction::new(LINGER, TIMEOUT, 1000);
         transaction.begin(Instant::now());
         assert!(transaction.has_room(5000));
         send(&mut transaction, 0, 5000);
@@ -162,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_too_much_for_the_time_is_halved_until_it_goes_through_and_then_grows_again() {
-        let mut transaction = Transaction::new(LINGER, 1 << 20);
+        let mut transaction = Transaction::new(LINGER, TIMEOUT, 1 << 20);
         let mut sizes = Vec::new();
         for _ in 0..12 {
             transaction.begin(Instant::now());
@@ -176,16 +181,20 @@ mod tests {
         transaction.begin(Instant::now());
         transaction.given_up(false);
         assert_eq!(transaction.bytes_now_max, BYTES_FLOOR, "for another reason: as large as before");
+        let now = Instant::now();
+        transaction.begin(now);
+        transaction.committed(now + TIMEOUT / 2);
+        assert_eq!(transaction.bytes_now_max, BYTES_FLOOR, "it went through, and no more would have");
         for _ in 0..12 {
-            transaction.begin(Instant::now());
-            transaction.committed();
+            transaction.begin(now);
+            transaction.committed(now + LINGER);
         }
         assert_eq!(transaction.bytes_now_max, 1 << 20);
     }
 
     #[tokio::test]
     async fn its_cursor_covers_what_was_sent_through_a_change_of_epoch() {
-        let mut transaction = Transaction::new(LINGER, 1000);
+        let mut transaction = Transaction::new(LINGER, TIMEOUT, 1000);
         transaction.begin(Instant::now());
         let before = || {
             let mut reach = Reach::default();

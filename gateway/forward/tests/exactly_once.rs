@@ -221,3 +221,57 @@ async fn without_the_cursors_topic_nothing_goes_out_and_it_is_said_why() {
     running.stop().await;
     assert_eq!(read_topic(&cluster.bootstrap_servers(), "air").len(), 50);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_the_cluster_answers_all_arrives_in_order_and_the_cursors_end_where_the_events_do() {
+    use RDKafkaRespErr::*;
+    const ANSWERS: [RDKafkaRespErr; 12] = [
+        RD_KAFKA_RESP_ERR_NO_ERROR,
+        RD_KAFKA_RESP_ERR_NO_ERROR,
+        RD_KAFKA_RESP_ERR_NO_ERROR,
+        RD_KAFKA_RESP_ERR__TRANSPORT,
+        RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS,
+        RD_KAFKA_RESP_ERR_INVALID_TXN_STATE,
+        RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+        RD_KAFKA_RESP_ERR_PRODUCER_FENCED,
+        RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+    ];
+    let seed = std::env::var("LAMPPOST_SEED").ok().and_then(|seed| seed.parse::<u64>().ok()).unwrap_or(11);
+    println!("LAMPPOST_SEED={seed}");
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % bound as u64) as usize
+    };
+    let cluster = cluster(&["air", CURSORS]);
+    let journal = Arc::new(Journal::default());
+    for _ in 0..3 {
+        let running = Running::start(config(&cluster), &journal, None);
+        let counters = Arc::clone(&running.counters);
+        journal.fill("air", 20, 100);
+        until("it has begun", || counters.transactions.load(Relaxed) > 0).await;
+        for api in [RDKafkaApiKey::AddPartitionsToTxn, RDKafkaApiKey::EndTxn, RDKafkaApiKey::Produce] {
+            let answers: Vec<RDKafkaRespErr> = (0..4).map(|_| ANSWERS[next(ANSWERS.len())]).collect();
+            cluster.request_errors(api, &answers);
+        }
+        journal.fill("air", 20, 1000);
+        tokio::time::sleep(Duration::from_millis(200 + next(500) as u64)).await;
+        running.stop().await;
+    }
+    for api in [RDKafkaApiKey::AddPartitionsToTxn, RDKafkaApiKey::EndTxn, RDKafkaApiKey::Produce] {
+        cluster.clear_request_errors(api);
+    }
+    let running = Running::start(config(&cluster), &journal, None);
+    until("all delivered", || journal.is_done()).await;
+    running.stop().await;
+    let seen = read_topic(&cluster.bootstrap_servers(), "air");
+    assert_eq!(first_occurrences(&seen), journal.expected("air"));
+    for (partition, offsets) in journal.expected("air") {
+        assert_eq!(next_in_cluster(&cluster, "air", partition), offsets.last().unwrap() + 1);
+    }
+}

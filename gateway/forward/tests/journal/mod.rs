@@ -71,12 +71,28 @@ impl Journal {
         self.append_with(topic, device, payload, EventTime { quality, ..EventTime::received(Still.now(), None) });
     }
 
+    /// Without a word to who waits: see [`Self::wake`].
+    pub fn append_quietly(&self, topic: &str, device: &str, payload: &[u8]) {
+        let quality = ClockQuality::Synced;
+        self.put(topic, device, payload, EventTime { quality, ..EventTime::received(Still.now(), None) }, None);
+    }
+
+    /// Tells who waits that there is more.
+    pub fn wake(&self) {
+        self.grown.notify_waiters();
+    }
+
     pub fn append_with(&self, topic: &str, device: &str, payload: &[u8], time: EventTime) {
         self.append_because(topic, device, payload, time, None);
     }
 
     /// A dead letter, if there is a reason.
     pub fn append_because(&self, topic: &str, device: &str, payload: &[u8], time: EventTime, reason: Option<&str>) {
+        self.put(topic, device, payload, time, reason);
+        self.wake();
+    }
+
+    fn put(&self, topic: &str, device: &str, payload: &[u8], time: EventTime, reason: Option<&str>) {
         let mut inner = self.inner.lock().unwrap();
         let topic = Topic::new(topic).unwrap();
         let partition = partition_of(device.as_bytes(), PARTITIONS);
@@ -99,8 +115,6 @@ impl Journal {
             payload: Bytes::copy_from_slice(payload),
         };
         inner.items.push(Item::Event(Stored { partition, offset, epoch: Epoch(0xabc), event }));
-        drop(inner);
-        self.grown.notify_waiters();
     }
 
     pub fn append_gap(&self, topic: &str, partition: u16, length: u64) {
