@@ -60,7 +60,7 @@ def start_senders(home, port: int, name: str, story: str) -> list[Sender]:
     energy = connections(f"{name}-meter", 3, 0, "city/north/energy/{client}", f"{story}-energy")
     return [
         Sender("paho", home, f"{name}-air", port, air, rate=RATE),
-        Sender("paho", home, f"{name}-energy", port, energy, rate=RATE, protocol=4),
+        Sender("paho", home, f"{name}-energy", port, energy, rate=RATE),
     ]
 
 

@@ -17,11 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use journal::{Grave, Journal, first_occurrences, read_topic};
-use lamppost_event::{Topic, partition_of};
-use lamppost_forward::{DeadLetters, Delivery, ForwardConfig};
+use journal::{Grave, Journal, Still, first_occurrences, read_topic};
+use lamppost_event::{Gap, JournalStopped, Outlet, Topic, Waiting, partition_of};
+use lamppost_forward::{AuditTrail, DeadLetters, Delivery, ForwardConfig, Forwarder};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use running::{Cluster, Running, cluster, until};
+use tokio::sync::Semaphore;
 
 const CURSORS: &str = "lamppost-cursors";
 
@@ -37,7 +38,7 @@ fn config(cluster: &Cluster) -> ForwardConfig {
 fn next_in_cluster(cluster: &Cluster, topic: &str, partition: u16) -> u64 {
     let key = format!("post-17/forward/{topic}/{partition}").into_bytes();
     let records = journal::read_plain(&cluster.bootstrap_servers(), CURSORS);
-    let last = records.into_iter().filter(|(found, _)| *found == key).next_back();
+    let last = records.into_iter().rfind(|(found, _)| *found == key);
     let Some((_, value)) = last else { return 0 };
     let value: serde_json::Value = serde_json::from_slice(&value).unwrap();
     assert_eq!(value["reached"][0]["epoch"], "0000000000000abc");
@@ -152,6 +153,39 @@ async fn an_event_too_large_is_buried_and_no_cursor_covers_what_is_behind_it_bef
     let partition = partition_of(b"dev-1", journal::PARTITIONS).0;
     let last = *journal.expected("air")[&partition].last().unwrap();
     assert_eq!(next_in_cluster(&cluster, "air", partition), last + 1);
+}
+
+/// Tells of a gap once it may.
+struct Slow(Semaphore);
+
+impl AuditTrail for Slow {
+    fn tell(&self, _: Gap) -> Waiting<'_, Result<bool, JournalStopped>> {
+        Box::pin(async { Ok(self.0.acquire().await.is_ok()) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_sent_behind_a_gap_before_it_is_told_since_no_cursor_could_cover_it() {
+    let cluster = cluster(&["air", CURSORS]);
+    let journal = Arc::new(Journal::default());
+    let partition = partition_of(b"dev-0", journal::PARTITIONS).0;
+    journal.fill("air", 1, 50);
+    journal.append_gap("air", partition, 7);
+    journal.fill("air", 1, 50);
+    let trail = Arc::new(Slow(Semaphore::new(0)));
+    let outlet = Arc::clone(&journal) as Arc<dyn Outlet>;
+    let forwarder = Forwarder::new(config(&cluster), outlet, Arc::new(Still), None).unwrap();
+    let running = Running::launch(forwarder.with_trail(Arc::clone(&trail) as Arc<dyn AuditTrail>));
+    let counters = Arc::clone(&running.counters);
+    until("what is before it is through", || journal.cursor("air", partition) == 50).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(counters.sent.load(Relaxed), 50);
+    assert_eq!(next_in_cluster(&cluster, "air", partition), 50);
+    trail.0.add_permits(1);
+    until("all delivered", || journal.is_done()).await;
+    running.stop().await;
+    assert_eq!(counters.sent.load(Relaxed), 100);
+    assert_eq!(next_in_cluster(&cluster, "air", partition), 107);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
