@@ -1,4 +1,4 @@
-//! Events of one topic sent one at a time, by a producer of their own.
+//! Events of one topic sent one at a time, by a producer of their own (in exactly-once mode by the common one, [`crate::solo`]).
 //!
 //! Two uses. A paused topic is tried with its next event, so that its failure does not disturb the others. And where a batch was
 //! refused, this finds the record that was meant: brokers refuse batches (Kafka protocol, Produce), so "too large" says
