@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lamppost_event::WallTime;
+use lamppost_event::{Rfc3339, WallTime};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
 
@@ -27,7 +27,6 @@ use crate::exactly_once::Patience;
 use crate::failure::{Class, classify};
 use crate::kafka::Kafka;
 use crate::register::RegisterError;
-use crate::rfc3339::Rfc3339;
 use crate::transactional::TransactionError;
 
 /// How often one that stands by looks, at most.

@@ -210,6 +210,9 @@ fn nearest<'a>(what: &str, right: &'a str) -> Option<&'a str> {
 }
 
 fn check(file: &file::File, problems: &mut Vec<Problem>) {
+    if let Some(kafka) = &file.kafka {
+        delivery::check(kafka, file, problems);
+    }
     let mut problem = |span: Range<usize>, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
 
     let journal = &file.journal;
@@ -313,7 +316,6 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
                 problem(broker.span(), what, "write host:port, as in \"kafka-1:9092\"");
             }
         }
-        delivery::check(kafka, file, problems);
     }
 }
 
