@@ -8,6 +8,7 @@ use lamppost_event::{Clock, Gap, JournalStopped, Outlet, Stored, Waiting};
 
 use crate::config::{ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
+use crate::denial::Denial;
 use crate::doubt;
 use crate::engine::Engine;
 use crate::kafka::{self, Kafka};
@@ -114,6 +115,14 @@ impl Forwarder {
         engine.trail = trail;
         let mut shutdown = pin!(shutdown);
         loop {
+            if !engine.has_credentials() {
+                engine.show();
+                let delay = engine.delay_denied();
+                tokio::select! {
+                    () = &mut shutdown => return Ok(engine.undelivered()),
+                    () = engine.pause(delay) => continue,
+                }
+            }
             let delay = match Kafka::connect(&config, engine.batch_bytes_max, &counters) {
                 Ok(kafka) => match engine.run_session(kafka, shutdown.as_mut()).await? {
                     Ended::Failed(delay) => delay,
@@ -121,15 +130,14 @@ impl Forwarder {
                 },
                 Err(error) => {
                     // Checked at the start; what can still fail is, for example, a certificate that is gone.
-                    tracing::error!(%error, "no producer");
-                    engine.denied = Some(error.to_string());
+                    engine.deny(Denial::Files, &error.to_string());
                     engine.show();
-                    engine.backoff.next()
+                    engine.delay_denied()
                 }
             };
             tokio::select! {
                 () = &mut shutdown => return Ok(engine.undelivered()),
-                () = tokio::time::sleep(delay) => {}
+                () = engine.pause(delay) => {}
             }
         }
     }

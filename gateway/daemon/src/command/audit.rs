@@ -5,15 +5,18 @@ use std::io::Write;
 use console::Term;
 use lamppost_audit::{AuditConfig, audit};
 
+use super::connection;
 use crate::cli;
 
 /// Prints the report; true if the promise was kept.
 pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<bool> {
+    let (bootstrap, properties) = connection::resolve(&args.connection)?;
     let config = AuditConfig {
         topics: args.topic.clone(),
         ledgers: args.ledger.clone(),
         late_after: args.late_after.0,
-        ..AuditConfig::new(&args.bootstrap)
+        properties,
+        ..AuditConfig::new(&bootstrap)
     };
     let term = Term::stderr();
     let report = audit(&config, &mut |progress| {

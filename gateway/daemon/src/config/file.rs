@@ -221,6 +221,10 @@ pub(super) struct Kafka {
     pub(super) clock_wait: Span,
     #[serde(default = "manifest_every")]
     pub(super) manifest_every: Span,
+    pub(super) tls: Option<super::kafka::Tls>,
+    pub(super) sasl: Option<super::kafka::Sasl>,
+    #[serde(default)]
+    pub(super) properties: super::kafka::Properties,
 }
 
 fn replication() -> Whole<1, 32> {

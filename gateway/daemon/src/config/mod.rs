@@ -5,6 +5,7 @@
 mod broker;
 mod file;
 mod i2c;
+mod kafka;
 mod mqtt;
 mod problem;
 mod serial;
@@ -17,8 +18,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lamppost_event::{DeviceId, GatewayId, Topic};
-use lamppost_forward::Compression;
+use lamppost_event::{DeviceId, GatewayId, Topic, WallTime};
+use lamppost_forward::{Compression, Security};
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
@@ -106,6 +107,21 @@ pub(crate) struct Kafka {
     pub(crate) in_flight: Size,
     pub(crate) clock_wait: Duration,
     pub(crate) manifest_every: Duration,
+    pub(crate) security: Security,
+    /// librdkafka's own, none of which is a secret.
+    pub(crate) properties: BTreeMap<String, String>,
+}
+
+impl Kafka {
+    /// What of the files can be looked at from here.
+    pub(crate) fn security_in_sight(&self) -> Security {
+        without_credential(self.security.clone())
+    }
+}
+
+fn without_credential(mut security: Security) -> Security {
+    security.sasl = security.sasl.filter(|login| !kafka::is_out_of_sight(&login.password));
+    security
 }
 
 /// Where the configuration is looked for when none is named.
@@ -127,13 +143,14 @@ pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
     parse(&text).map_err(|list| Problems::new(path, &text, list))
 }
 
-/// Looks whether the files that a right configuration names for its brokers can be read. Not done by [`load`]: one that is
-/// missing keeps its broker waiting, and nothing else.
-pub(crate) fn look_at_files(path: &Path) -> Result<(), Problems> {
+/// Looks whether the files that a right configuration names for its brokers and its cluster can be used. Not done by [`load`]: one that
+/// is missing keeps its broker waiting, and nothing else. `now`: what certificates are compared with, if the time is known.
+pub(crate) fn look_at_files(path: &Path, now: Option<WallTime>) -> Result<(), Problems> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let Ok(file) = toml::from_str::<file::File>(&text) else { return Ok(()) };
     let mut problems = Vec::new();
     file.broker.iter().for_each(|broker| broker.look_at_files(&mut problems));
+    file.kafka.iter().for_each(|kafka| kafka::look_at_files(kafka, now, &mut problems));
     if problems.is_empty() { Ok(()) } else { Err(Problems::new(path, &text, problems)) }
 }
 
@@ -147,6 +164,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     }
     broker::check(&file, &mut problems);
     i2c::check(&file.i2c, &mut problems);
+    file.kafka.iter().for_each(|kafka| kafka::check(kafka, &mut problems));
     file.serial.iter().for_each(|serial| serial.check(&mut problems));
     let topics = topics(&file, &mut problems);
     if problems.is_empty() { Ok(convert(file, topics)) } else { Err(problems) }
@@ -373,6 +391,8 @@ fn field_span(route: &file::Route, field: &str) -> Range<usize> {
 
 fn convert_kafka(kafka: file::Kafka) -> Kafka {
     Kafka {
+        security: kafka::security(&kafka),
+        properties: kafka::properties(&kafka),
         bootstrap: kafka.bootstrap.into_inner().into_iter().map(toml::Spanned::into_inner).collect(),
         compression: kafka.compression,
         replication: kafka.replication.to(),

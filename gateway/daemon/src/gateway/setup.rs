@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lamppost_event::{Clock, Group, Outlet, Topic, TopicShape};
-use lamppost_forward::{ForwardConfig, Forwarder};
+use lamppost_forward::{ForwardConfig, Forwarder, Keyring};
 use lamppost_journal::{Journal, Options, Policy, Priority, TopicOptions};
 use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
 
@@ -149,6 +149,8 @@ pub(crate) fn forwarder(
         replication: u8::try_from(kafka.replication).ok().and_then(NonZeroU8::new),
         clock_wait_max: kafka.clock_wait,
         commit_interval: CURSOR_INTERVAL,
+        keyring: Arc::new(Keyring::new(kafka.security.clone())),
+        properties: kafka.properties.clone(),
         ..ForwardConfig::new(config.gateway.clone(), &kafka.bootstrap.join(","))
     };
     let forwarder = Forwarder::new(forward, outlet, clock.clone(), Some(intake.clone()));
