@@ -155,7 +155,8 @@ def test_mutual_tls_with_an_unknown_authority_and_an_expired_certificate_until_b
     post.judge([air])
     assert run("check", "--config", post.config).returncode == 0
 
-    rights.grant_reading("post-mtls", "mtls")
+    for topics in ("mtls", "audit-trail", "dead-letters"):
+        rights.grant_reading("post-mtls", topics)
     ledger = ["--ledger", air.ledger_path, "--topic", "mtls-air"]
     audited = run("audit", "--config", post.config, *ledger, "--json")
     assert audited.returncode == 0, audited

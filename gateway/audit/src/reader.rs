@@ -7,8 +7,8 @@ use lamppost_event::{AUDIT_TRAIL, Partition, header};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::metadata::Metadata;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::audit::{AuditConfig, AuditError, Progress};
@@ -120,7 +120,9 @@ impl Reader {
             left -= slice;
             match self.consumer.fetch_metadata(None, slice) {
                 Ok(metadata) => return Ok(metadata),
-                Err(error) if left.is_zero() || self.heard.is_denied() => return Err(self.heard.failed("metadata", error)),
+                Err(error) if left.is_zero() || self.heard.is_denied() => {
+                    return Err(self.heard.failed("metadata", error));
+                }
                 Err(_) => {}
             }
         }

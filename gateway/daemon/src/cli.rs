@@ -8,8 +8,8 @@ mod bench;
 mod connection;
 mod journal;
 
-pub(crate) use connection::Connection;
 pub(crate) use bench::{Bench, BenchCommand, MqttBench, WholeBench};
+pub(crate) use connection::Connection;
 pub(crate) use journal::{
     Dump, Export, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
 };

@@ -135,7 +135,9 @@ pub fn examine(security: &Security, now: Option<WallTime>) -> Examination {
                 Term::Over if all_of_roots => {}
                 Term::Over => found.faults.push(wrong(path, format!("expired on {}", one.not_after()))),
                 Term::NotYet => found.faults.push(wrong(path, format!("counts only from {} on", one.not_before()))),
-                Term::Soon if ca != Some(path) => found.warnings.push(wrong(path, format!("expires on {}", one.not_after()))),
+                Term::Soon if ca != Some(path) => {
+                    found.warnings.push(wrong(path, format!("expires on {}", one.not_after())))
+                }
                 Term::Soon | Term::Runs => {}
             }
         }

@@ -122,7 +122,14 @@ impl Denied {
         is_new
     }
 
-    /// We are in.
+    /// A broker has let us in. What we may do there is another question.
+    pub(crate) fn let_in(&mut self) {
+        if self.kind() != Some(Denial::Rights) {
+            self.now = None;
+        }
+    }
+
+    /// Something was delivered.
     pub(crate) fn clear(&mut self) {
         self.now = None;
         self.said.clear();
@@ -192,6 +199,18 @@ mod tests {
         assert!(denied.refine("it has expired".to_owned()));
         assert!(!denied.set(Denial::Tls, "verify failed") && !denied.refine("it has expired".to_owned()));
         assert_eq!(denied.reason(), Some("it has expired"));
+    }
+
+    #[test]
+    fn who_is_let_in_may_still_lack_rights_and_is_not_shouted_at_again_before_something_was_delivered() {
+        let mut denied = Denied::default();
+        denied.set(Denial::Rights, "no rights");
+        denied.let_in();
+        assert_eq!(denied.reason(), Some("no rights"));
+        denied.clear();
+        denied.set(Denial::Login, "no such user");
+        denied.let_in();
+        assert!(!denied.is_some() && !denied.set(Denial::Login, "no such user") && denied.is_some());
     }
 
     #[test]

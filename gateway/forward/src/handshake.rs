@@ -54,7 +54,7 @@ fn words(chain: &X509StoreContextRef) -> String {
     let what = chain.error().error_string();
     let Some(certificate) = chain.current_cert() else { return what.to_owned() };
     let name = |name: &openssl::x509::X509NameRef| {
-        let parts = name.entries().filter_map(|entry| entry.data().as_utf8().ok().map(|text| text.to_string()));
+        let parts = name.entries().filter_map(|entry| entry.data().to_string().ok());
         parts.collect::<Vec<_>>().join(", ")
     };
     let (subject, issuer) = (name(certificate.subject_name()), name(certificate.issuer_name()));

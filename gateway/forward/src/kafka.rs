@@ -164,7 +164,10 @@ impl Kafka {
         batch_bytes_max: usize,
         counters: &Arc<Counters>,
     ) -> KafkaResult<Self> {
-        Self::connect_with(producer_config(client_config(config), config).set("batch.size", batch_bytes_max.to_string()), counters)
+        Self::connect_with(
+            producer_config(client_config(config), config).set("batch.size", batch_bytes_max.to_string()),
+            counters,
+        )
     }
 
     /// A producer for one event at a time: nothing to wait for. Nothing can overtake what is alone, so an event that is refused need not end
@@ -173,7 +176,11 @@ impl Kafka {
         Self::connect_for_one_with(client_config(config), config, counters)
     }
 
-    fn connect_for_one_with(client: ClientConfig, config: &ForwardConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {
+    fn connect_for_one_with(
+        client: ClientConfig,
+        config: &ForwardConfig,
+        counters: &Arc<Counters>,
+    ) -> KafkaResult<Self> {
         let mut client = producer_config(client, config);
         client.set("linger.ms", "0").set("enable.gapless.guarantee", "false");
         Self::connect_with(&client, counters)

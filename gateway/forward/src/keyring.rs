@@ -5,7 +5,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -104,7 +104,7 @@ impl Keyring {
         let mut properties = vec![("security.protocol", self.security.protocol().to_owned())];
         if let Some(tls) = &self.security.tls {
             // By its path: of a text librdkafka takes the first certificate alone, and leaves the intermediate ones out.
-            properties.push(("ssl.ca.location", tls.ca.as_ref().map_or_else(|| "probe".to_owned(), shown)));
+            properties.push(("ssl.ca.location", tls.ca.as_deref().map_or_else(|| "probe".to_owned(), shown)));
             properties.push(("enable.ssl.certificate.verification", "true".to_owned()));
             let names = if tls.verify_host_name { "https" } else { "none" };
             properties.push(("ssl.endpoint.identification.algorithm", names.to_owned()));
@@ -135,7 +135,7 @@ impl Keyring {
     }
 }
 
-fn shown(path: &PathBuf) -> String {
+fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -146,6 +146,8 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::security::{Login, Mechanism};
 

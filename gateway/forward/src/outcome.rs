@@ -69,7 +69,7 @@ impl Engine {
             Resolution::Found { partitions } => {
                 self.counters.set_reached();
                 self.hold_until = None;
-                self.denied.clear();
+                self.denied.let_in();
                 let shapes = self.outlet.topics();
                 let ours = shapes.iter().find(|shape| shape.topic == topic).map(|shape| shape.partitions);
                 if ours.is_some_and(|ours| ours != partitions) {

@@ -26,6 +26,7 @@ impl Engine {
     /// The cluster, or our own files, keep us out: shouts, once per cause.
     pub(crate) fn deny(&mut self, denial: Denial, why: &str) {
         self.counters.denials.add(denial);
+        self.counters.connected.store(false, Relaxed);
         let ended = self.config.keyring.expires().is_some_and(|at| at < self.clock.now().wall);
         let why = match denial {
             Denial::Tls if ended => format!("{}; our own certificate has expired", plain(why)),
@@ -42,7 +43,8 @@ impl Engine {
             return;
         }
         let config = Arc::clone(&self.config);
-        let look = move || config.keyring.security().tls.as_ref().and_then(|tls| handshake::fault(&config.bootstrap, tls));
+        let look =
+            move || config.keyring.security().tls.as_ref().and_then(|tls| handshake::fault(&config.bootstrap, tls));
         if let Ok(Some(why)) = spawn_blocking(look).await
             && self.denied.refine(why.clone())
         {
@@ -88,6 +90,9 @@ impl Engine {
 
     /// Looks at the files, if it is time. True: other credentials are held now, and the next producer uses them.
     pub(crate) fn has_new_credentials(&mut self) -> bool {
+        if self.counters.connected.load(Relaxed) {
+            self.denied.let_in();
+        }
         let every = if self.denied.is_some() || self.has_refused_lane() { LOOK_DENIED } else { LOOK };
         if self.looked_at.elapsed() < every {
             return false;

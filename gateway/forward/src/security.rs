@@ -102,7 +102,10 @@ const OWNED: &[(&str, &str)] = &[
     ("sasl.mechanism", "write `mechanism` in [kafka.sasl]"),
     ("sasl.mechanisms", "write `mechanism` in [kafka.sasl]"),
     ("sasl.username", "write `user` in [kafka.sasl]"),
-    ("sasl.password", "write `password_file` or `credential` in [kafka.sasl]: a password does not belong into a configuration"),
+    (
+        "sasl.password",
+        "write `password_file` or `credential` in [kafka.sasl]: a password does not belong into a configuration",
+    ),
     ("sasl.", "PLAIN and SCRAM are what there is: [kafka.sasl]"),
     ("ssl.ca.", "write `ca` in [kafka.tls]"),
     ("ssl.certificate.", "write `certificate` in [kafka.tls]"),
@@ -131,7 +134,8 @@ mod tests {
 
     #[test]
     fn what_the_sections_say_can_not_be_said_by_a_property() {
-        for property in ["security.protocol", "sasl.username", "ssl.ca.location", "ssl.key.pem", "sasl.kerberos.keytab"] {
+        for property in ["security.protocol", "sasl.username", "ssl.ca.location", "ssl.key.pem", "sasl.kerberos.keytab"]
+        {
             assert!(said_otherwise(property).is_some(), "{property}");
         }
         for property in ["linger.ms", "ssl.cipher.suites", "ssl.crl.location", "ssl.curves.list", "socket.timeout.ms"] {

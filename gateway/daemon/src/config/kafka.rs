@@ -82,9 +82,11 @@ pub(super) fn check(kafka: &file::Kafka, problems: &mut Vec<Problem>) {
                 Problem::at(key.span(), format!("the property {property:?} has a place of its own"), remedy)
             }
             ForwardConfigError::Reserved(_) => Problem::at(key.span(), error.to_string(), "remove this line"),
-            ForwardConfigError::Property { why, .. } => {
-                Problem::at(key.span(), format!("librdkafka does not take it: {why}"), "see librdkafka's CONFIGURATION.md")
-            }
+            ForwardConfigError::Property { why, .. } => Problem::at(
+                key.span(),
+                format!("librdkafka does not take it: {why}"),
+                "see librdkafka's CONFIGURATION.md",
+            ),
             other => Problem::at(key.span(), other.to_string(), "see librdkafka's CONFIGURATION.md"),
         });
     }
@@ -126,7 +128,9 @@ impl Sasl {
         }
         let mut problem = |span, what: &str, remedy: &str| problems.push(Problem::at(span, what, remedy));
         match (&self.password_file, &self.credential) {
-            (None, None) => problem(self.user.span(), "a user without a password", "add `password_file` or `credential`"),
+            (None, None) => {
+                problem(self.user.span(), "a user without a password", "add `password_file` or `credential`")
+            }
             (Some(_), Some(second)) => {
                 problem(second.span(), "two places for one password", "keep one of `password_file` and `credential`");
             }
@@ -153,7 +157,8 @@ impl Sasl {
 
     fn password(&self) -> PathBuf {
         let credential = || {
-            let dir = std::env::var_os("CREDENTIALS_DIRECTORY").map_or_else(|| PathBuf::from(CREDENTIALS), PathBuf::from);
+            let dir =
+                std::env::var_os("CREDENTIALS_DIRECTORY").map_or_else(|| PathBuf::from(CREDENTIALS), PathBuf::from);
             self.credential.as_ref().map(|name| dir.join(name.get_ref()))
         };
         self.password_file.as_ref().map(|path| path.get_ref().clone()).or_else(credential).unwrap_or_default()

@@ -165,7 +165,9 @@ fn a_password_is_one_line_and_is_never_shown() {
     let path = files.dir.path().join("password");
     let login = Login { mechanism: Mechanism::ScramSha512, user: "post".into(), password: path };
     let security = Security { tls: None, sasl: Some(login) };
-    for (text, wanted) in [("s3cr3t\n", None), ("s3cr3t", None), ("", Some("is empty")), ("s3cr3t\nb\n", Some("more than one line"))] {
+    for (text, wanted) in
+        [("s3cr3t\n", None), ("s3cr3t", None), ("", Some("is empty")), ("s3cr3t\nb\n", Some("more than one line"))]
+    {
         files.write("password", text.as_bytes());
         let read = Credentials::read(&security);
         assert!(!format!("{read:?}").contains("s3cr3t"), "{read:?}");

@@ -96,7 +96,8 @@ fn a_property_that_contradicts_is_refused_with_what_to_write_instead() {
 
 #[test]
 fn a_credential_of_the_unit_lies_where_systemd_puts_it() {
-    let kafka = kafka("[kafka.tls]\n[kafka.sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"\ncredential = \"kafka-password\"\n");
+    let kafka =
+        kafka("[kafka.tls]\n[kafka.sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"\ncredential = \"kafka-password\"\n");
     let password = &kafka.security.sasl.as_ref().unwrap().password;
     assert_eq!(password, Path::new("/run/credentials/lamppost.service/kafka-password"));
     assert_eq!(kafka.security_in_sight().sasl, None, "and can't be read by who is not the unit");
