@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use lamppost_event::{AUDIT_TRAIL, Partition, header};
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -72,6 +72,8 @@ impl Reader {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
             .set("allow.auto.create.topics", "false");
+        // However little is logged: what is heard is in the errors.
+        client.set_log_level(RDKafkaLogLevel::Error);
         let heard = Heard::default();
         let consumer = client.create_with_context(heard.clone());
         let consumer = consumer.map_err(|source| heard.failed("the consumer", source))?;

@@ -71,21 +71,20 @@ impl Engine {
         self.backoff_denied.next()
     }
 
-    /// Reads the files for the next producer. False: without them there is none.
+    /// Reads the files for the next producer, if they have changed. False: without them there is none.
     pub(crate) fn has_credentials(&mut self) -> bool {
         self.looked_at = Instant::now();
-        let refreshed = self.config.keyring.refresh();
-        self.show_expiry();
-        match refreshed {
-            Ok(_) => {
-                self.files_refused = None;
-                true
-            }
-            Err(error) => {
-                self.refuse_files(&error.to_string());
-                !self.config.keyring.is_empty()
-            }
+        let before = self.config.keyring.generation();
+        // The files are small, and read only when they look other than before.
+        match self.config.keyring.refresh() {
+            Ok(_) => self.files_refused = None,
+            Err(error) => self.refuse_files(&error.to_string()),
         }
+        if before > 0 && self.config.keyring.generation() != before {
+            self.begin_anew();
+        }
+        self.show_expiry();
+        !self.config.keyring.is_empty()
     }
 
     /// Looks at the files, if it is time. True: other credentials are held now, and the next producer uses them.
@@ -98,20 +97,20 @@ impl Engine {
             return false;
         }
         let before = self.config.keyring.generation();
-        // The files are small, and read only when they look other than before.
         self.has_credentials();
-        let renewed = self.config.keyring.generation() != before;
-        if renewed {
-            tracing::info!("new credentials were read: the connections to the cluster are made anew");
-            self.backoff.reset();
-            self.backoff_denied.reset();
-            self.hold_until = None;
-            for lane in self.lanes.values_mut() {
-                lane.backoff.reset();
-                lane.retry_at = Instant::now();
-            }
+        self.config.keyring.generation() != before
+    }
+
+    /// With other credentials everything is worth a try at once.
+    fn begin_anew(&mut self) {
+        tracing::info!("new credentials were read: the connections to the cluster are made anew");
+        self.backoff.reset();
+        self.backoff_denied.reset();
+        self.hold_until = None;
+        for lane in self.lanes.values_mut() {
+            lane.backoff.reset();
+            lane.retry_at = Instant::now();
         }
-        renewed
     }
 
     /// Waits, or until there are new credentials.
