@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -11,7 +10,8 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use crate::audit::AuditError;
 
 /// The words of librdkafka's that mean it.
-const WORDS: [&str; 3] = ["SASL authentication error", "SSL handshake failed", "SASL mechanism handshake failed"];
+const WORDS: [&str; 4] =
+    ["SASL authentication error", "SSL handshake failed", "SASL mechanism handshake failed", "SSL alert number"];
 
 /// Listens to a client.
 #[derive(Debug, Clone, Default)]
@@ -30,12 +30,9 @@ impl Heard {
     /// A failed request as an error, with the reason if there is one.
     pub(crate) fn failed(&self, what: &str, source: KafkaError) -> AuditError {
         let what = what.to_owned();
-        let of_rights = source.rdkafka_error_code().filter(|code| {
-            matches!(
-                code,
-                Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed
-            )
-        });
+        let of_rights = source
+            .rdkafka_error_code()
+            .filter(|code| matches!(code, Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed));
         match (self.denial().clone(), of_rights) {
             (Some(why), _) => AuditError::Denied { what, why },
             (None, Some(code)) => {
@@ -54,19 +51,16 @@ impl Heard {
 }
 
 impl ClientContext for Heard {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if facility == "FAIL" && (level as i32) <= RDKafkaLogLevel::Error as i32 {
-            self.hear(message);
-        }
+    fn error(&self, _error: KafkaError, reason: &str) {
+        self.hear(reason);
     }
 }
 
 impl ConsumerContext for Heard {}
 
-/// Without the thread's name before and the duration behind.
+/// Without the duration behind.
 fn plain(message: &str) -> &str {
-    let words = message.split_once("]: ").map_or(message, |(_, words)| words);
-    words.find(" (after ").and_then(|at| words.get(..at)).unwrap_or(words)
+    message.find(" (after ").and_then(|at| message.get(..at)).unwrap_or(message)
 }
 
 #[cfg(test)]
@@ -77,10 +71,11 @@ mod tests {
     fn why_we_are_kept_out_is_in_the_error_and_a_passing_failure_is_not() {
         let heard = Heard::default();
         let failed = || heard.failed("metadata", KafkaError::MetadataFetch(Code::BrokerTransportFailure));
-        heard.log(RDKafkaLogLevel::Error, "FAIL", "[thrd:a]: a:9/1: Connect to ipv4#127.0.0.1:9 failed: refused");
+        let broken = KafkaError::Global(Code::BrokerTransportFailure);
+        heard.error(broken.clone(), "a:9/1: Connect to ipv4#127.0.0.1:9 failed: refused");
         assert!(matches!(failed(), AuditError::Cluster { .. }) && !heard.is_denied());
-        let told = "[thrd:sasl_ssl://a:9/bootstrap]: sasl_ssl://a:9/bootstrap: SASL authentication error: no such user (after 5ms in state AUTH_REQ)";
-        heard.log(RDKafkaLogLevel::Error, "FAIL", told);
+        let told = "sasl_ssl://a:9/bootstrap: SASL authentication error: no such user (after 5ms in state AUTH_REQ)";
+        heard.error(broken, told);
         let said = failed().to_string();
         let wanted = "metadata: the cluster does not let us in: sasl_ssl://a:9/bootstrap: SASL authentication error: no such user";
         assert_eq!(said, wanted);

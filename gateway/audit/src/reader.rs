@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use lamppost_event::{AUDIT_TRAIL, Partition, header};
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -23,6 +23,10 @@ const PROGRESS_RECORDS: u64 = 50_000;
 
 /// How long metadata is waited for between two looks at why it does not come.
 const METADATA_SLICE: Duration = Duration::from_secs(3);
+
+/// How long and how often librdkafka is listened to.
+const LISTEN: Duration = Duration::from_millis(10);
+const WORDS_MAX: usize = 100;
 
 /// How long to wait.
 #[derive(Debug, Clone, Copy)]
@@ -72,8 +76,6 @@ impl Reader {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
             .set("allow.auto.create.topics", "false");
-        // However little is logged: what is heard is in the errors.
-        client.set_log_level(RDKafkaLogLevel::Error);
         let heard = Heard::default();
         let consumer = client.create_with_context(heard.clone());
         let consumer = consumer.map_err(|source| heard.failed("the consumer", source))?;
@@ -114,13 +116,26 @@ impl Reader {
         Ok(wanted.chain(beside.map(|(name, count)| ((*name).to_owned(), *count))).collect())
     }
 
+    /// Takes in what librdkafka has said beside; nothing is assigned meanwhile, so no record is lost by it.
+    fn listen(&self) {
+        for _ in 0..WORDS_MAX {
+            if self.consumer.poll(LISTEN).is_none() {
+                return;
+            }
+        }
+    }
+
     /// Who is not let in is told so at once, and not after all the patience.
     fn metadata(&self) -> Result<Metadata, AuditError> {
         let mut left = self.patience.request;
         loop {
             let slice = left.min(METADATA_SLICE);
             left -= slice;
-            match self.consumer.fetch_metadata(None, slice) {
+            let fetched = self.consumer.fetch_metadata(None, slice);
+            if fetched.is_err() {
+                self.listen();
+            }
+            match fetched {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) if left.is_zero() || self.heard.is_denied() => {
                     return Err(self.heard.failed("metadata", error));
@@ -259,7 +274,14 @@ fn is_passing(error: &KafkaError) -> bool {
     use rdkafka::error::RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),
-        Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut | Code::Resolve)
+        // Of our group nothing is wanted: it need not be allowed.
+        Some(
+            Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::GroupAuthorizationFailed
+        )
     )
 }
 

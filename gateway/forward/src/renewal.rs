@@ -30,7 +30,7 @@ impl Engine {
         let ended = self.config.keyring.expires().is_some_and(|at| at < self.clock.now().wall);
         let why = match denial {
             Denial::Tls if ended => format!("{}; our own certificate has expired", plain(why)),
-            _ => why.to_owned(),
+            _ => plain(why).to_owned(),
         };
         if self.denied.set(denial, &why) {
             shout(denial, &why);
