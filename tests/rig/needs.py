@@ -42,7 +42,8 @@ def _debian_rust() -> bool:
 
 def _perl() -> bool:
     # OpenSSL's Configure wants more than the perl-base that every Debian has.
-    return _program("perl")() and subprocess.run(["perl", "-MIPC::Cmd", "-MFindBin", "-e1"], capture_output=True).returncode == 0
+    look = ["perl", "-MIPC::Cmd", "-MFindBin", "-e1"]
+    return _program("perl")() and subprocess.run(look, capture_output=True).returncode == 0
 
 
 def _venv() -> bool:
