@@ -21,6 +21,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from rig.child import Child, end_all
+from rig.guarded import DOORS, Guard
 from rig.places import RIG, ROOT, free_ports
 
 BROKERS = 3
@@ -62,6 +63,9 @@ class Brought:
             "or leave such stories out by name with LAMPPOST_WITHOUT=broker-kills"
         )
 
+    def door(self, name: str) -> str:
+        raise self._refuse(f"the door {name} of")
+
     def kill(self, broker: int) -> None:
         raise self._refuse("killing a broker of")
 
@@ -90,12 +94,18 @@ class Cluster:
         """Formats the storage of three brokers under `home`; nothing runs yet."""
         self.home = home
         self.libs = fetch_jars()
-        ports = free_ports(2 * BROKERS)
-        self.ports, self._controller_ports = ports[:BROKERS], ports[BROKERS:]
-        self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        ports = free_ports((2 + len(DOORS)) * BROKERS)
+        self.ports, self._controller_ports = ports[:BROKERS], ports[BROKERS : 2 * BROKERS]
+        self._doors = {door: ports[(2 + n) * BROKERS : (3 + n) * BROKERS] for n, door in enumerate(DOORS)}
+        self.bootstrap = _addresses(self.ports)
         self._brokers: list[Optional[Child]] = [None] * BROKERS
         shutil.rmtree(home, ignore_errors=True)
+        self.guard = Guard(home / "guard")
         self._format()
+
+    def door(self, name: str) -> str:
+        """The brokers' addresses at one of the guarded doors."""
+        return _addresses(self._doors[name])
 
     def _java(self, heap_mib: int, *args: object) -> list[object]:
         # A broker of the rig is small and short-lived: one garbage collector thread and the quick compiler alone.
@@ -129,14 +139,16 @@ class Cluster:
     def _configuration(self, broker: int) -> str:
         voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(self._controller_ports))
         listener, controller = f"127.0.0.1:{self.ports[broker]}", f"127.0.0.1:{self._controller_ports[broker]}"
+        doors = ",".join(f"{door}://127.0.0.1:{ports[broker]}" for door, ports in self._doors.items())
         return "\n".join(
             [
                 "process.roles=broker,controller",
                 f"node.id={broker}",
                 f"controller.quorum.voters={voters}",
-                f"listeners=BROKER://{listener},CONTROLLER://{controller}",
-                f"advertised.listeners=BROKER://{listener}",
-                "listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                f"listeners=BROKER://{listener},CONTROLLER://{controller},{doors}",
+                f"advertised.listeners=BROKER://{listener},{doors}",
+                "listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,MUTUAL:SSL,SASL:SASL_SSL,EXPIRED:SASL_SSL",
+                *self.guard.configuration(),
                 "inter.broker.listener.name=BROKER",
                 "controller.listener.names=CONTROLLER",
                 f"log.dirs={self.data(broker)}",
@@ -231,6 +243,10 @@ class Cluster:
         for broker in range(BROKERS):
             lines.append(f"  broker {broker}: data {self.data(broker)}, log {self.log(broker)}")
         return "\n".join(lines)
+
+
+def _addresses(ports: list[int]) -> str:
+    return ",".join(f"127.0.0.1:{port}" for port in ports)
 
 
 def _quiet(bootstrap: str) -> dict[str, object]:

@@ -40,13 +40,22 @@ def _debian_rust() -> bool:
     return programs and bool(glob.glob("/usr/src/rustc-*"))
 
 
+def _perl() -> bool:
+    # OpenSSL's Configure wants more than the perl-base that every Debian has.
+    look = ["perl", "-MIPC::Cmd", "-MFindBin", "-e1"]
+    return _program("perl")() and subprocess.run(look, capture_output=True).returncode == 0
+
+
 def _venv() -> bool:
     return subprocess.run(["python3", "-c", "import ensurepip, venv"], capture_output=True).returncode == 0
 
 
 _RUST = ("rustc-web", "cargo-web", "rust-web-src")
 NEEDS = {
-    "c": Need(("gcc", "g++", "make"), lambda: _program("cc")() and _program("c++")() and _program("make")()),
+    "c": Need(
+        ("gcc", "g++", "make", "perl"),
+        lambda: _program("cc")() and _program("c++")() and _program("make")() and _perl(),
+    ),
     "ext4": Need(
         ("e2fsprogs", "mount", "util-linux"),
         lambda: all(_program(name)() for name in ("mkfs.ext4", "e2fsck", "losetup", "mount", "umount", "unshare")),

@@ -174,7 +174,7 @@ STEPS = (
         "kills",
         "the story of the kills, with two hundred of them",
         ("cargo build --locked --release -p lamppost", f"{_PYTEST} e2e/test_sigkill.py"),
-        needs=("c", "python", "java", "maven", "mosquitto-clients"),
+        needs=("c", "python", "java", "maven", "openssl", "mosquitto-clients"),
         tier="all",
         environment={**_BUILT, "LAMPPOST_KILLS": "200"},
     ),

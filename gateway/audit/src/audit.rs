@@ -1,6 +1,7 @@
 //! The edge: ledgers and cluster in, the report out; at the end of a run, or along with it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -17,7 +18,7 @@ use crate::report::Report;
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What to audit.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AuditConfig {
     /// `host:port,…` of some of the cluster's brokers.
     pub bootstrap: String,
@@ -40,8 +41,17 @@ pub struct AuditConfig {
     pub uncommitted: bool,
     /// Whether a record that is there twice breaks the promise: the gateways forward exactly once.
     pub exactly_once: bool,
-    /// Any property of librdkafka, for example for TLS and SASL.
+    /// Any property of librdkafka, those of TLS and SASL too: passwords may be among them.
     pub properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for AuditConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.properties.keys().collect();
+        let mut shown = f.debug_struct("AuditConfig");
+        shown.field("bootstrap", &self.bootstrap).field("topics", &self.topics).field("ledgers", &self.ledgers);
+        shown.field("properties", &names).finish_non_exhaustive()
+    }
 }
 
 impl AuditConfig {
@@ -85,6 +95,14 @@ pub enum AuditError {
         what: String,
         /// What librdkafka said.
         source: KafkaError,
+    },
+    /// The cluster does not let us in, or not to what is to be read.
+    #[error("{what}: the cluster does not let us in: {why}")]
+    Denied {
+        /// What was being done.
+        what: String,
+        /// What the cluster, or TLS, said.
+        why: String,
     },
     /// A named topic is not there.
     #[error("the cluster has no topic {0:?}")]

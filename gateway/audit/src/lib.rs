@@ -7,6 +7,7 @@
 mod account;
 mod audit;
 mod follower;
+mod heard;
 mod intervals;
 mod judge;
 mod ledger;

@@ -8,9 +8,11 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::audit::{AuditConfig, AuditError, Progress};
+use crate::heard::Heard;
 use crate::judge::{Judge, MarkRef, Record};
 
 /// What the dead letters' topic is called, with whatever a cluster's template puts around it.
@@ -18,6 +20,13 @@ const DEAD_LETTERS: &str = "dead-letters";
 
 /// How often progress is told, in records.
 const PROGRESS_RECORDS: u64 = 50_000;
+
+/// How long metadata is waited for between two looks at why it does not come.
+const METADATA_SLICE: Duration = Duration::from_secs(3);
+
+/// How long and how often librdkafka is listened to.
+const LISTEN: Duration = Duration::from_millis(10);
+const WORDS_MAX: usize = 100;
 
 /// How long to wait.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +46,8 @@ impl Patience {
 
 /// A reader of the cluster, and where it is.
 pub(crate) struct Reader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Heard>,
+    heard: Heard,
     /// The topics that were asked for; none: all.
     wanted: Vec<String>,
     pub(crate) patience: Patience,
@@ -67,9 +77,11 @@ impl Reader {
             .set("auto.offset.reset", "error")
             .set("isolation.level", if config.uncommitted { "read_uncommitted" } else { "read_committed" })
             .set("allow.auto.create.topics", "false");
-        let consumer = client.create().map_err(|source| cluster("the consumer", source))?;
+        let heard = Heard::default();
+        let consumer = client.create_with_context(heard.clone());
+        let consumer = consumer.map_err(|source| heard.failed("the consumer", source))?;
         let (wanted, patience) = (config.topics.clone(), Patience::of(config));
-        Ok(Self { consumer, wanted, patience, begun: false, next: BTreeMap::new() })
+        Ok(Self { consumer, heard, wanted, patience, begun: false, next: BTreeMap::new() })
     }
 
     /// From now on all is to be read: what is there by now, and what is added to any topic.
@@ -88,7 +100,7 @@ impl Reader {
 
     /// The topics to read, with their numbers of partitions; 0: not there.
     pub(crate) fn topics(&self) -> Result<Vec<(String, usize)>, AuditError> {
-        let metadata = self.consumer.fetch_metadata(None, self.patience.request).map_err(|e| cluster("metadata", e))?;
+        let metadata = self.metadata()?;
         let there: BTreeMap<&str, usize> =
             metadata.topics().iter().map(|topic| (topic.name(), topic.partitions().len())).collect();
         if self.wanted.is_empty() {
@@ -105,6 +117,35 @@ impl Reader {
         Ok(wanted.chain(beside.map(|(name, count)| ((*name).to_owned(), *count))).collect())
     }
 
+    /// Takes in what librdkafka has said beside; nothing is assigned meanwhile, so no record is lost by it.
+    fn listen(&self) {
+        for _ in 0..WORDS_MAX {
+            if self.consumer.poll(LISTEN).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Who is not let in is told so at once, and not after all the patience.
+    fn metadata(&self) -> Result<Metadata, AuditError> {
+        let mut left = self.patience.request;
+        loop {
+            let slice = left.min(METADATA_SLICE);
+            left -= slice;
+            let fetched = self.consumer.fetch_metadata(None, slice);
+            if fetched.is_err() {
+                self.listen();
+            }
+            match fetched {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) if left.is_zero() || self.heard.is_denied() => {
+                    return Err(self.heard.failed("metadata", error));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     /// The topics that were asked for by name; none: all.
     pub(crate) fn wanted(&self) -> &[String] {
         &self.wanted
@@ -112,7 +153,7 @@ impl Reader {
 
     fn ends(&self, topic: &str, partition: i32) -> Result<(i64, i64), AuditError> {
         let ends = self.consumer.fetch_watermarks(topic, partition, self.patience.request);
-        ends.map_err(|e| cluster(&format!("the ends of {topic}/{partition}"), e))
+        ends.map_err(|e| self.heard.failed(&format!("the ends of {topic}/{partition}"), e))
     }
 
     /// Reads what has been added to all topics since the last call.
@@ -169,15 +210,15 @@ impl Reader {
             if next < high {
                 open.insert(partition, high);
                 let added = list.add_partition_offset(topic, partition, Offset::Offset(next));
-                added.map_err(|e| cluster(&format!("{topic}/{partition}"), e))?;
+                added.map_err(|e| self.heard.failed(&format!("{topic}/{partition}"), e))?;
             }
         }
         if open.is_empty() {
             return Ok(());
         }
-        self.consumer.assign(&list).map_err(|e| cluster(topic, e))?;
+        self.consumer.assign(&list).map_err(|e| self.heard.failed(topic, e))?;
         let drained = self.drain(topic, &mut open, next, judge, progress);
-        self.consumer.unassign().map_err(|e| cluster(topic, e))?;
+        self.consumer.unassign().map_err(|e| self.heard.failed(topic, e))?;
         drained
     }
 
@@ -207,7 +248,7 @@ impl Reader {
                     continue;
                 }
                 Some(Err(error)) if is_passing(&error) => continue,
-                Some(Err(error)) => return Err(cluster(topic, error)),
+                Some(Err(error)) => return Err(self.heard.failed(topic, error)),
                 Some(Ok(message)) => message,
             };
             let place = usize::try_from(message.partition()).ok().and_then(|at| next.get_mut(at));
@@ -234,16 +275,19 @@ fn is_passing(error: &KafkaError) -> bool {
     use rdkafka::error::RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),
-        Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut | Code::Resolve)
+        // Of our group nothing is wanted: it need not be allowed.
+        Some(
+            Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::GroupAuthorizationFailed
+        )
     )
 }
 
 fn numbered(partition: i32) -> Partition {
     Partition(u16::try_from(partition).unwrap_or(u16::MAX))
-}
-
-fn cluster(what: &str, source: KafkaError) -> AuditError {
-    AuditError::Cluster { what: what.to_owned(), source }
 }
 
 fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 mod bench;
+mod connection;
 mod journal;
 mod node;
 
 pub(crate) use bench::{Bench, BenchCommand, MqttBench, WholeBench};
+pub(crate) use connection::Connection;
 pub(crate) use journal::{
     Dump, Export, Forget, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
 };
@@ -137,9 +139,8 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Audit {
-    /// A broker of the cluster, host:port; several with commas.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) bootstrap: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
     /// A sender's ledger, may be given several times: JSON lines of what was acknowledged, in the order of sending, as
     /// {"topic":"air","key":"dev-3","id":"dev-3:17"} or {"topic":"air","device":"node-1","boot":3,"sequence":17}.
     #[arg(long, value_name = "FILE")]

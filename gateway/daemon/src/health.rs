@@ -34,6 +34,9 @@ pub(crate) struct Part {
     status: Verdict,
     /// Since when it has had work without getting on, ms.
     waiting_ms: u64,
+    /// What keeps it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     #[serde(skip)]
     elsewhere: bool,
 }
@@ -54,6 +57,15 @@ impl Report {
     /// No part *of the gateway itself* is stalled: what the watchdog is told.
     pub(crate) fn well_here(&self) -> bool {
         self.parts.values().all(|part| part.elsewhere || part.status == Verdict::Ok)
+    }
+
+    /// Says why a part waits. `for_somebody`: it waits for a person, so no patience helps.
+    pub(crate) fn explain(&mut self, name: &str, reason: String, for_somebody: bool) {
+        let Some(part) = self.parts.get_mut(name) else { return };
+        part.reason = Some(reason);
+        if for_somebody {
+            (part.status, self.status) = (Verdict::Stalled, Verdict::Stalled);
+        }
     }
 
     pub(crate) fn json(&self) -> String {
@@ -80,7 +92,7 @@ impl Health {
                 }
                 let waiting_ms = now.0.saturating_sub(last.1.0);
                 let status = if waiting_ms > progress.patience_ms { Verdict::Stalled } else { Verdict::Ok };
-                (name, Part { status, waiting_ms, elsewhere: progress.elsewhere })
+                (name, Part { status, waiting_ms, reason: None, elsewhere: progress.elsewhere })
             })
             .collect();
         let stalled = judged.values().any(|part| part.status == Verdict::Stalled);
@@ -112,6 +124,19 @@ mod tests {
         for at in [0, 10_000, 20_000] {
             assert!(judge(&health, at, 7, false).well());
         }
+    }
+
+    #[test]
+    fn a_part_that_waits_for_somebody_is_ill_at_once_and_says_why() {
+        let health = Health::default();
+        let forward = Progress { done: 1, has_work: true, patience_ms: 1_000, elsewhere: true };
+        let mut report = health.judge(Monotonic(0), [("forward".to_owned(), forward)]);
+        assert!(report.well());
+        report.explain("forward", "a topic waits".to_owned(), false);
+        assert!(report.well());
+        report.explain("forward", "wrong password".to_owned(), true);
+        assert!(!report.well() && report.well_here());
+        assert!(report.json().contains("\"reason\":\"wrong password\""), "{}", report.json());
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub(crate) struct Alone {
     ended: bool,
     /// The event whose own time was refused last.
     untimely: Option<(Partition, Offset)>,
-    kafka: Option<Kafka>,
+    /// The producer, and which credentials it was made with.
+    kafka: Option<(u64, Kafka)>,
     /// The common producer, lent for one step, in place of one of its own.
     solo: Option<Solo>,
 }
@@ -148,7 +149,15 @@ impl Alone {
         if let Some(solo) = &self.solo {
             return solo.send(config, out).await;
         }
-        let kafka = match self.kafka.take().map_or_else(|| Kafka::connect_for_one(config, counters), Ok) {
+        let generation = config.keyring.generation();
+        let kept = match self.kafka.take() {
+            Some((made_with, old)) if made_with != generation => {
+                drop(old.close().await);
+                None
+            }
+            kept => kept.map(|(_, kafka)| kafka),
+        };
+        let kafka = match kept.map_or_else(|| Kafka::connect_for_one(config, counters), Ok) {
             Ok(kafka) => kafka,
             Err(error) => return Outcome::Failed { class: Class::Retry, why: error.to_string() },
         };
@@ -159,14 +168,14 @@ impl Alone {
         };
         match result {
             Ok(()) => {
-                self.kafka = Some(kafka);
+                self.kafka = Some((generation, kafka));
                 Outcome::Delivered
             }
             Err(code) => {
                 let class = classify(code);
                 // Refused by the cluster's own word, it is nowhere. After any other failure that is not certain: the next one gets a new producer.
                 if matches!(class, Class::Untimely | Class::Poison) && kafka.fatal().is_none() {
-                    self.kafka = Some(kafka);
+                    self.kafka = Some((generation, kafka));
                 } else {
                     drop(kafka.close().await);
                 }
@@ -177,7 +186,7 @@ impl Alone {
 
     /// Closes the producer.
     pub(crate) async fn close(self) {
-        if let Some(kafka) = self.kafka {
+        if let Some((_, kafka)) = self.kafka {
             drop(kafka.close().await);
         }
     }
@@ -190,9 +199,11 @@ async fn report(kafka: &Kafka) -> Result<(), RDKafkaErrorCode> {
         if let Some(report) = reports.first() {
             return report.error.map_or(Ok(()), Err);
         }
-        if let Some((Class::Denied, why)) = kafka.reports.take_trouble() {
+        if let Some((code, why)) = kafka.reports.take_trouble()
+            && classify(code) == Class::Denied
+        {
             tracing::debug!(why, "the cluster does not let a single event in");
-            return Err(RDKafkaErrorCode::Authentication);
+            return Err(code);
         }
         kafka.reports.wait().await;
     }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::{NonZeroU8, NonZeroU16};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lamppost_event::{GatewayId, Group, NameError, Topic};
+
+use crate::keyring::Keyring;
 
 /// How batches are compressed on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -155,8 +158,10 @@ pub struct ForwardConfig {
     pub cursors_topic: Topic,
     /// A gateway that was fenced by another process of its name goes on once it has not heard of that one for so long. Default 1 h.
     pub fenced_wait: Duration,
-    /// Any property of librdkafka, for example for TLS and SASL. What the promise rests on can't be set: see
-    /// [`ForwardConfig::RESERVED`].
+    /// How the cluster is spoken to, and who we are. Default: in the clear, nobody.
+    pub keyring: Arc<Keyring>,
+    /// Any property of librdkafka, but for what the promise rests on ([`ForwardConfig::RESERVED`]) and what `keyring` is for
+    /// ([`said_otherwise`](crate::said_otherwise)).
     pub properties: BTreeMap<String, String>,
 }
 
@@ -208,6 +213,7 @@ impl ForwardConfig {
             transaction_timeout: Duration::from_secs(30),
             cursors_topic: default_cursors_topic(),
             fenced_wait: Duration::from_secs(3600),
+            keyring: Arc::default(),
             properties: BTreeMap::new(),
         }
     }
@@ -229,6 +235,14 @@ pub enum ForwardConfigError {
     /// A property that the promise rests on.
     #[error("the property {0:?} can't be set: order and delivery rest on it")]
     Reserved(String),
+    /// A property that has a place of its own in the configuration.
+    #[error("the property {property:?} is not for here: {remedy}")]
+    SaidOtherwise {
+        /// The property.
+        property: String,
+        /// What says the same.
+        remedy: &'static str,
+    },
     /// librdkafka does not take it.
     #[error("librdkafka refuses the property {key:?} = {value:?}: {why}")]
     Property {

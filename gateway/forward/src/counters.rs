@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use lamppost_event::Monotonic;
 
+use crate::denial::DenialCounts;
+
 /// What the forwarder counts since its start. Reading is cheap and never waits for the forwarder.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -46,6 +48,12 @@ pub struct Counters {
     pub cut: AtomicU64,
     /// Events sent with the time of sending, since theirs could not be known or the cluster refused it. Tries, each counted.
     pub unclocked: AtomicU64,
+    /// How often the cluster did not let us in, by kind.
+    pub denials: DenialCounts,
+    /// Whether it does not let us in now.
+    pub denied: AtomicBool,
+    /// When our own certificate for the cluster expires, in seconds since 1970. 0: there is none.
+    pub certificate_expires_s: AtomicU64,
     /// Topics paused now.
     pub paused_topics: AtomicU64,
     /// Whether a broker is connected.

@@ -19,6 +19,7 @@ use crate::bounds::Bounds;
 use crate::burial::{Burials, Place};
 use crate::config::{Delivery, ForwardConfig};
 use crate::counters::Counters;
+use crate::denial::{Denial, Denied};
 use crate::doubt::{Doubts, Reader};
 use crate::exactly_once::ExactlyOnce;
 use crate::failure::{Class, classify};
@@ -64,7 +65,7 @@ pub(crate) struct Failures {
     /// Events that the cluster refused, and why.
     pub(crate) refused: Vec<(TopicPartition, Offset, Code)>,
     /// What the producer itself said.
-    pub(crate) client: Option<(Class, String)>,
+    pub(crate) client: Option<(Code, String)>,
 }
 
 pub(crate) struct Engine {
@@ -96,7 +97,19 @@ pub(crate) struct Engine {
     pub(crate) exactly_once: Option<Box<ExactlyOnce>>,
     /// The largest batch, in bytes; halved whenever the cluster refuses one for its size.
     pub(crate) batch_bytes_max: usize,
-    pub(crate) denied: Option<String>,
+    /// What keeps us out.
+    pub(crate) denied: Denied,
+    /// What keeps it from forwarding though it is let in: another process in its place, or cursors that can't be read.
+    pub(crate) held_up: Option<String>,
+    pub(crate) backoff_denied: Backoff,
+    /// Why new files of the credentials are not used.
+    pub(crate) files_refused: Option<String>,
+    /// When the files were looked at.
+    pub(crate) looked_at: Instant,
+    /// When something was delivered.
+    pub(crate) delivered_at: Option<Instant>,
+    /// That one broker kept us out while others did not, and when.
+    pub(crate) kept_out: Option<(Instant, Code, String)>,
     pub(crate) session: u64,
     pub(crate) text: String,
     committed_at: Instant,
@@ -128,7 +141,13 @@ impl Engine {
             backoff: Backoff::new(config.retry_delay_min, config.retry_delay_max, seed),
             exactly_once: (config.delivery == Delivery::ExactlyOnce).then(|| Box::new(ExactlyOnce::new(&config))),
             batch_bytes_max: config.message_bytes_max,
-            denied: None,
+            denied: Denied::default(),
+            held_up: None,
+            backoff_denied: Backoff::new(pause_min(&config), config.retry_delay_max, seed),
+            files_refused: None,
+            looked_at: Instant::now(),
+            delivered_at: None,
+            kept_out: None,
             session: 0,
             text: String::new(),
             committed_at: Instant::now(),
@@ -179,18 +198,25 @@ impl Engine {
                 continue;
             };
             if report.slot == Slot::CURSOR && classify(code) != Class::Echo {
-                failures.client = Some((Class::Retry, format!("a cursor was refused: {code}")));
+                failures.client = Some((code, format!("a cursor was refused: {code}")));
             }
             if let Some((at, offset)) = self.window.place(report.slot) {
                 failures.refused.push((at.clone(), offset, code));
             }
         }
         if delivered {
-            self.backoff.reset();
-            self.denied = None;
-            self.counters.set_reached();
-            self.counters.set_last_delivery(self.clock.now().monotonic);
+            self.delivered();
         }
+    }
+
+    /// The cluster has taken something for good: nothing keeps us out.
+    pub(crate) fn delivered(&mut self) {
+        self.backoff.reset();
+        self.backoff_denied.reset();
+        self.denied.clear();
+        self.delivered_at = Some(Instant::now());
+        self.counters.set_reached();
+        self.counters.set_last_delivery(self.clock.now().monotonic);
     }
 
     /// Passes what lies in a topic that this sink does not take: true then. Nothing of it is in flight, and nothing of it is missed.
@@ -266,10 +292,13 @@ impl Engine {
         counters.paused_topics.store(paused().count() as u64, Relaxed);
         let idle = self.window.events() == 0 && self.reading.is_used_up() && self.lanes.is_empty();
         counters.caught_up.store(idle && self.reading.caught_up, Relaxed);
-        let reason =
-            self.denied.clone().or_else(|| paused().next().map(|(topic, why)| format!("topic {topic}: {why}")));
+        counters.denied.store(self.denied.is_some(), Relaxed);
+        let denied = self.denied.reason().map(str::to_owned).or_else(|| self.held_up.clone());
+        let reason = denied.or_else(|| paused().next().map(|(topic, why)| format!("topic {topic}: {why}")));
         if counters.set_paused(reason.clone()) {
             match reason {
+                // Said when it was met.
+                Some(_) if self.denied.is_some() => {}
                 Some(reason) => tracing::error!(reason, "forwarding is paused; nothing is dropped, it is tried again"),
                 None => tracing::info!("forwarding goes on"),
             }
@@ -288,7 +317,7 @@ impl Engine {
             lane.at = lane.at.min(undone);
         }
         let mut set_apart = false;
-        let mut denied = None;
+        let mut denied = false;
         if failures.refused.iter().any(|(_, _, code)| *code == Code::MessageSizeTooLarge) {
             // Perhaps no record was meant, but their sum.
             self.batch_bytes_max = (self.batch_bytes_max / 2).max(BATCH_BYTES_FLOOR);
@@ -301,7 +330,10 @@ impl Engine {
                     self.set_apart(at.topic, undone, Cause::Refused(code.to_string()));
                     set_apart = true;
                 }
-                Class::Denied => denied = Some(code.to_string()),
+                Class::Denied => {
+                    self.deny(Denial::of(code), &code.to_string());
+                    denied = true;
+                }
                 class @ (Class::Untimely | Class::Poison) => {
                     if class == Class::Untimely {
                         self.ask_bounds(&at.topic);
@@ -311,24 +343,27 @@ impl Engine {
                 }
             }
         }
-        if let Some((class, why)) = failures.client {
-            tracing::warn!(why, "the producer is built anew");
-            if class == Class::Denied {
-                denied = Some(why);
+        match failures.client {
+            Some((code, why)) if classify(code) == Class::Denied => {
+                self.deny(Denial::of(code), &why);
+                denied = true;
             }
+            Some((_, why)) => tracing::warn!(why, "the producer is built anew"),
+            None => {}
         }
-        let is_denied = denied.is_some();
-        self.denied = denied.or(self.denied.take());
-        // What failed is set apart: the others need not wait.
-        if set_apart && !is_denied { Duration::ZERO } else { self.backoff.next() }
+        match (denied, set_apart) {
+            (true, _) => self.delay_denied(),
+            // What failed is set apart: the others need not wait.
+            (false, true) => Duration::ZERO,
+            (false, false) => self.backoff.next(),
+        }
     }
 
     /// Takes a topic out of the common stream.
     pub(crate) fn set_apart(&mut self, topic: Topic, at: Position, cause: Cause) {
-        let pause_min = self.config.retry_delay_min.saturating_mul(10);
         let seed = seed_of(&self.config, &*self.clock);
         self.doubts.forget(&topic);
-        let backoff = Backoff::new(pause_min, self.config.retry_delay_max, seed);
+        let backoff = Backoff::new(pause_min(&self.config), self.config.retry_delay_max, seed);
         self.lanes.entry(topic).or_insert_with(|| Lane::new(at, cause, backoff));
     }
 
@@ -373,6 +408,11 @@ impl Engine {
     pub(crate) fn cursors_of(&self, topic: &Topic) -> HashMap<Partition, Offset> {
         self.window.cursors_of(topic).into_iter().collect()
     }
+}
+
+/// The first delay where somebody has to do something first.
+fn pause_min(config: &ForwardConfig) -> Duration {
+    config.retry_delay_min.saturating_mul(10)
 }
 
 fn seed_of(config: &ForwardConfig, clock: &dyn Clock) -> u64 {

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::config::ForwardConfig;
 use crate::cursors::{ClusterCursors, Incumbent};
+use crate::denial::Denial;
 use crate::engine::Engine;
 use crate::exactly_once::Patience;
 use crate::failure::{Class, classify};
@@ -80,7 +81,7 @@ impl Engine {
         let later = match self.try_enlist(kafka).await {
             Ok(()) => {
                 self.counters.fenced.store(false, Relaxed);
-                self.denied = None;
+                self.held_up = None;
                 return Ok(());
             }
             Err(later) => later,
@@ -89,10 +90,18 @@ impl Engine {
         match later {
             Later::Usurped => return Err(self.stand_by()),
             Later::Register(RegisterError::Unreachable(why)) => self.counters.set_unreached(&why),
-            Later::Register(error) => self.denied = Some(error.to_string()),
+            Later::Register(RegisterError::Denied { denial, why }) => {
+                self.deny(denial, &why);
+                return Err(self.delay_denied());
+            }
+            Later::Register(error) => self.held_up = Some(error.to_string()),
             Later::Transaction(TransactionError { code, why, .. }) => {
                 if code == Code::TransactionalIdAuthorizationFailed || classify(code) == Class::Denied {
-                    self.denied = Some(format!("the cluster does not let this gateway use transactions: {why}"));
+                    self.deny(
+                        Denial::of(code),
+                        &format!("the cluster does not let this gateway use transactions: {why}"),
+                    );
+                    return Err(self.delay_denied());
                 }
                 tracing::debug!(why, "the gateway's place in the cluster is not taken yet");
             }
@@ -172,7 +181,7 @@ impl Engine {
             return delay;
         }
         self.counters.fenced.store(true, Relaxed);
-        self.denied = Some(usurped(&self.config, exactly.cluster.incumbent.as_ref()));
+        self.held_up = Some(usurped(&self.config, exactly.cluster.incumbent.as_ref()));
         delay
     }
 }

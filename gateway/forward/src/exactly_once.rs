@@ -22,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::config::ForwardConfig;
 use crate::cursors::ClusterCursors;
+use crate::denial::Denial;
 use crate::engine::{Done, Engine, Failures};
 use crate::enlist::Standing;
 use crate::failure::{Class, classify};
@@ -45,8 +46,8 @@ pub(crate) struct ExactlyOnce {
     pub(crate) cluster: ClusterCursors,
     pub(crate) register: Register,
     pub(crate) standing: Standing,
-    /// A producer whose transaction was aborted and that goes on.
-    kept: Option<Kafka>,
+    /// A producer whose transaction was aborted and that goes on, and which credentials it was made with.
+    kept: Option<(u64, Kafka)>,
     /// The producer of this session, for topics apart.
     lent: Option<Kafka>,
     aftermath: Arc<Mutex<Aftermath>>,
@@ -81,12 +82,7 @@ struct Broken {
 
 impl Broken {
     fn new(error: TransactionError) -> Self {
-        let class = match classify(error.code) {
-            // Whose topic it was is not said; and no record is known to be meant.
-            Class::Topic | Class::Untimely | Class::Poison | Class::Echo => Class::Retry,
-            class => class,
-        };
-        let failures = Failures { refused: Vec::new(), client: Some((class, error.why)) };
+        let failures = Failures { refused: Vec::new(), client: Some((error.code, error.why)) };
         Self { failures, remedy: error.remedy, code: Some(error.code) }
     }
 
@@ -111,7 +107,7 @@ pub(crate) fn has_room(window: &Window, exactly: &mut Option<Box<ExactlyOnce>>, 
 pub(crate) fn begin_transaction(exactly: &mut Option<Box<ExactlyOnce>>, kafka: &Kafka) -> Result<(), Failures> {
     let Some(exactly) = exactly.as_mut().filter(|exactly| !exactly.transaction.is_open()) else { return Ok(()) };
     if let Err(error) = kafka.begin() {
-        return Err(Failures { refused: Vec::new(), client: Some((Class::Retry, error.why)) });
+        return Err(Failures { refused: Vec::new(), client: Some((error.code, error.why)) });
     }
     exactly.transaction.begin(Instant::now());
     Ok(())
@@ -135,17 +131,19 @@ impl Drop for Patience {
 impl Engine {
     /// The next producer: the one that was kept, or a new one that has taken its place in the cluster. Else how long to wait.
     pub(crate) async fn connect(&mut self) -> Result<Kafka, Duration> {
-        if let Some(kafka) = self.exactly_once.as_mut().and_then(|exactly| exactly.kept.take()) {
-            return Ok(kafka);
+        if let Some((made_with, kafka)) = self.exactly_once.as_mut().and_then(|exactly| exactly.kept.take()) {
+            if made_with == self.config.keyring.generation() {
+                return Ok(kafka);
+            }
+            drop(kafka.close().await);
         }
         let kafka = match Kafka::connect(&self.config, self.batch_bytes_max, &self.counters) {
             Ok(kafka) => kafka,
             Err(error) => {
                 // Checked at the start; what can still fail is, for example, a certificate that is gone.
-                tracing::error!(%error, "no producer");
-                self.denied = Some(error.to_string());
+                self.deny(Denial::Files, &error.to_string());
                 self.show();
-                return Err(self.backoff.next());
+                return Err(self.delay_denied());
             }
         };
         if self.exactly_once.is_none() {
@@ -175,6 +173,15 @@ impl Engine {
             }
             self.commit(false)?;
             self.forget_bounds();
+            if self.has_new_credentials() {
+                self.stop_transactions(kafka, &mut stop, None, None).await?;
+                if let Some(exactly) = self.exactly_once.as_mut().filter(|exactly| exactly.transaction.is_open()) {
+                    exactly.transaction.given_up(false);
+                    exactly.acknowledged.clear();
+                }
+                self.settle(Failures::default());
+                return Ok(Ended::Failed(Duration::ZERO));
+            }
             if self.exactly_once.as_ref().is_some_and(|exactly| exactly.transaction.is_due(Instant::now())) {
                 if let Err(broken) = self.end_transaction(&kafka, &mut stop, &mut deadline).await? {
                     break Some(broken);
@@ -349,10 +356,7 @@ impl Engine {
         self.counters.delivered.fetch_add(events, Relaxed);
         self.counters.delivered_bytes.fetch_add(bytes, Relaxed);
         self.counters.transactions.fetch_add(1, Relaxed);
-        self.backoff.reset();
-        self.denied = None;
-        self.counters.set_reached();
-        self.counters.set_last_delivery(self.clock.now().monotonic);
+        self.delivered();
     }
 
     /// Aborts; where that can't be, the producer goes. Returns how long to wait before the next transaction.
@@ -360,13 +364,13 @@ impl Engine {
         let Broken { mut failures, mut remedy, code } = broken;
         if let Some((code, why)) = kafka.fatal() {
             remedy = Remedy::Rebuild;
-            failures.client = Some((classify(code), why));
+            failures.client = Some((code, why));
         }
         let is_open = self.exactly_once.as_ref().is_some_and(|exactly| exactly.transaction.is_open());
         let mut kept = None;
         if is_open && matches!(remedy, Remedy::Abort | Remedy::Stopped) {
             match self.abort(&kafka, self.config.transaction_timeout).await {
-                Ok(()) => kept = Some(kafka.clone()),
+                Ok(()) => kept = Some((self.config.keyring.generation(), kafka.clone())),
                 Err(error) => tracing::debug!(why = error.why, "a transaction could not be aborted"),
             }
         }

@@ -37,6 +37,7 @@ pub(crate) const fn classify(code: Code) -> Class {
         | Code::UnsupportedSASLMechanism
         | Code::IllegalSASLState
         | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
         | Code::SecurityDisabled => Class::Denied,
         Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::InvalidRecord | Code::InvalidDifferentRecord => {
             Class::Poison

@@ -136,6 +136,14 @@ impl Forwarder {
         engine.interest = interest;
         let mut shutdown = pin!(shutdown);
         loop {
+            if !engine.has_credentials() {
+                engine.show();
+                let delay = engine.delay_denied();
+                tokio::select! {
+                    () = &mut shutdown => return Ok(engine.undelivered()),
+                    () = engine.pause(delay) => continue,
+                }
+            }
             let connected = tokio::select! {
                 () = &mut shutdown => return Ok(engine.undelivered()),
                 connected = engine.connect() => connected,
@@ -149,7 +157,7 @@ impl Forwarder {
             };
             tokio::select! {
                 () = &mut shutdown => return Ok(engine.undelivered()),
-                () = tokio::time::sleep(delay) => {}
+                () = engine.pause(delay) => {}
             }
         }
     }

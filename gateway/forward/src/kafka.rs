@@ -18,8 +18,10 @@ use tokio::sync::Notify;
 
 use crate::config::{Delivery, ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
+use crate::denial::meant;
 use crate::failure::{Class, classify};
 use crate::record;
+use crate::security::{is_secret, said_otherwise};
 use crate::stamp::Stamp;
 use crate::transactional;
 use crate::window::Slot;
@@ -36,7 +38,7 @@ pub(crate) struct Report {
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     queue: Mutex<Vec<Report>>,
-    trouble: Mutex<Option<(Class, String)>>,
+    trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// Of an open transaction: what the cluster has acknowledged and not committed, events and bytes.
     pub(crate) held: Mutex<[u64; 2]>,
     wake: Notify,
@@ -50,7 +52,7 @@ impl Reports {
     }
 
     /// What the client itself said: a fatal error, or that it may not connect.
-    pub(crate) fn take_trouble(&self) -> Option<(Class, String)> {
+    pub(crate) fn take_trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
         lock(&self.trouble).take()
     }
 
@@ -102,15 +104,16 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let KafkaError::Global(code) = error else { return };
+        let code = meant(code, reason);
         match classify(code) {
             _ if code == RDKafkaErrorCode::AllBrokersDown => self.counters.set_unreached(reason),
-            class @ Class::Denied => {
-                *lock(&self.reports.trouble) = Some((class, reason.to_owned()));
+            Class::Denied => {
+                *lock(&self.reports.trouble) = Some((code, reason.to_owned()));
                 self.reports.wake.notify_one();
             }
             Class::Echo if code == RDKafkaErrorCode::Fatal => {
                 // The gap-less guarantee failed, or the producer's id was refused: the reports say which.
-                lock(&self.reports.trouble).get_or_insert((Class::Echo, reason.to_owned()));
+                lock(&self.reports.trouble).get_or_insert((code, reason.to_owned()));
                 self.reports.wake.notify_one();
             }
             _ => tracing::debug!(target: "librdkafka", %code, reason, "client error"),
@@ -174,10 +177,19 @@ impl Kafka {
         batch_bytes_max: usize,
         counters: &Arc<Counters>,
     ) -> KafkaResult<Self> {
-        let mut client = if config.delivery == Delivery::ExactlyOnce {
-            transactional::producer_config(config)
-        } else {
-            producer_config(config)
+        Self::connect_as(client_config(config), config, batch_bytes_max, counters)
+    }
+
+    /// As the mode of delivery wants it.
+    fn connect_as(
+        client: ClientConfig,
+        config: &ForwardConfig,
+        batch_bytes_max: usize,
+        counters: &Arc<Counters>,
+    ) -> KafkaResult<Self> {
+        let mut client = match config.delivery {
+            Delivery::AtLeastOnce => producer_config(client, config),
+            Delivery::ExactlyOnce => transactional::producer_config(client, config),
         };
         Self::connect_with(client.set("batch.size", batch_bytes_max.to_string()), counters)
     }
@@ -185,7 +197,15 @@ impl Kafka {
     /// A producer for one event at a time: nothing to wait for. Nothing can overtake what is alone, so an event that is refused need not end
     /// the producer: it goes on with the next.
     pub(crate) fn connect_for_one(config: &ForwardConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {
-        let mut client = producer_config(config);
+        Self::connect_for_one_with(client_config(config), config, counters)
+    }
+
+    fn connect_for_one_with(
+        client: ClientConfig,
+        config: &ForwardConfig,
+        counters: &Arc<Counters>,
+    ) -> KafkaResult<Self> {
+        let mut client = producer_config(client, config);
         client.set("linger.ms", "0").set("enable.gapless.guarantee", "false");
         Self::connect_with(&client, counters)
     }
@@ -252,8 +272,15 @@ impl Kafka {
     }
 }
 
-/// What all clients of this gateway share.
+/// What all clients of this gateway share. Secrets are in it: it is never printed.
 pub(crate) fn client_config(config: &ForwardConfig) -> ClientConfig {
+    let mut client = plain_config(config);
+    config.keyring.apply(&mut client);
+    client
+}
+
+/// The same without credentials.
+fn plain_config(config: &ForwardConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     let reconnect_ms_max = config.retry_delay_max.as_millis().clamp(200, 5000);
     client.set("socket.keepalive.enable", "true").set("reconnect.backoff.max.ms", reconnect_ms_max.to_string());
@@ -269,8 +296,7 @@ pub(crate) fn client_config(config: &ForwardConfig) -> ClientConfig {
     client
 }
 
-pub(crate) fn producer_config(config: &ForwardConfig) -> ClientConfig {
-    let mut client = client_config(config);
+pub(crate) fn producer_config(mut client: ClientConfig, config: &ForwardConfig) -> ClientConfig {
     // Our own bound is met first; librdkafka's is the net below, and above one event of any size.
     let queue_kbytes = (config.in_flight_bytes_max + 2 * config.message_bytes_max) / 1024 + 1;
     let set_unless_given = [
@@ -294,22 +320,44 @@ pub(crate) fn producer_config(config: &ForwardConfig) -> ClientConfig {
     client
 }
 
-/// Whether librdkafka takes the configuration.
+/// Whether librdkafka takes the configuration. The credentials are not looked at: their files may be there later.
 pub(crate) fn check(config: &ForwardConfig) -> Result<(), ForwardConfigError> {
-    if let Some(key) = config.properties.keys().find(|key| ForwardConfig::RESERVED.contains(&key.as_str())) {
-        return Err(ForwardConfigError::Reserved(key.clone()));
+    for key in config.properties.keys() {
+        check_name(key)?;
     }
     let unheard = Arc::new(Counters::unheard());
+    let plain = plain_config(config);
     let whole = || match config.delivery {
-        Delivery::AtLeastOnce => Kafka::connect_for_one(config, &unheard).map(drop),
-        Delivery::ExactlyOnce => Kafka::connect(config, config.message_bytes_max, &unheard).map(drop),
+        Delivery::AtLeastOnce => Kafka::connect_for_one_with(plain.clone(), config, &unheard).map(drop),
+        Delivery::ExactlyOnce => Kafka::connect_as(plain.clone(), config, config.message_bytes_max, &unheard).map(drop),
     };
-    let checked = producer_config(config).create_native_config().map(drop).and_then(|()| whole());
-    checked.map_err(|error| match error {
+    let native = producer_config(plain.clone(), config).create_native_config();
+    native.map(drop).and_then(|()| whole()).map_err(refused)
+}
+
+/// Whether a property may be set to that value.
+///
+/// # Errors
+/// [`ForwardConfigError`] says why not.
+pub fn check_property(key: &str, value: &str) -> Result<(), ForwardConfigError> {
+    check_name(key)?;
+    ClientConfig::new().set(key, value).create_native_config().map(drop).map_err(refused)
+}
+
+fn check_name(key: &str) -> Result<(), ForwardConfigError> {
+    if ForwardConfig::RESERVED.contains(&key) {
+        return Err(ForwardConfigError::Reserved(key.to_owned()));
+    }
+    let owned = |remedy| ForwardConfigError::SaidOtherwise { property: key.to_owned(), remedy };
+    said_otherwise(key).map_or(Ok(()), |remedy| Err(owned(remedy)))
+}
+
+fn refused(error: KafkaError) -> ForwardConfigError {
+    match error {
         KafkaError::ClientConfig(_, why, key, value) => {
-            let secret = ["password", "secret", "pem", "token"].iter().any(|word| key.contains(word));
-            ForwardConfigError::Property { key, value: if secret { "(hidden)".into() } else { value }, why }
+            let value = if is_secret(&key) { "(hidden)".into() } else { value };
+            ForwardConfigError::Property { key, value, why }
         }
         other => ForwardConfigError::Refused(other.to_string()),
-    })
+    }
 }

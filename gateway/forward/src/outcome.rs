@@ -67,7 +67,8 @@ impl Engine {
         match resolution {
             Resolution::Found { partitions } => {
                 self.counters.set_reached();
-                (self.hold_until, self.denied) = (None, None);
+                self.hold_until = None;
+                self.denied.let_in();
                 let shapes = self.outlet.topics();
                 let ours = shapes.iter().find(|shape| shape.topic == topic).map(|shape| shape.partitions);
                 if ours.is_some_and(|ours| ours != partitions) {
@@ -89,9 +90,9 @@ impl Engine {
                 self.counters.set_unreached(&why);
                 self.hold_until = Some(Instant::now() + self.backoff.next());
             }
-            Resolution::Denied { why } => {
-                self.denied = Some(why);
-                self.hold_until = Some(Instant::now() + self.backoff.next());
+            Resolution::Denied { denial, why } => {
+                self.deny(denial, &why);
+                self.hold_until = Some(Instant::now() + self.delay_denied());
             }
         }
     }

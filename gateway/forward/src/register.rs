@@ -16,6 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::ForwardConfig;
 use crate::cursors::ClusterCursors;
+use crate::denial::Denial;
 use crate::kafka::client_config;
 use crate::resolve::{self, Resolution};
 
@@ -52,8 +53,13 @@ pub(crate) enum RegisterError {
     #[error("{0}")]
     Unreachable(String),
     /// Nobody lets us in.
-    #[error("{0}")]
-    Denied(String),
+    #[error("{why}")]
+    Denied {
+        /// What kind of proof was not enough.
+        denial: Denial,
+        /// The cluster's words.
+        why: String,
+    },
 }
 
 impl Register {
@@ -70,7 +76,7 @@ impl Register {
                 return Err(RegisterError::Topic { topic: topic.to_string(), why });
             }
             Resolution::Unreachable { why } => return Err(RegisterError::Unreachable(why)),
-            Resolution::Denied { why } => return Err(RegisterError::Denied(why)),
+            Resolution::Denied { denial, why } => return Err(RegisterError::Denied { denial, why }),
         };
         let partition = i32::from(partition_of(config.gateway.as_str().as_bytes(), partitions).0);
         self.partition = Some(partition);

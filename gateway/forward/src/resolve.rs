@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::bounds::Bounds;
 use crate::config::ForwardConfig;
+use crate::denial::Denial;
 use crate::failure::{Class, classify};
 use crate::kafka::{client_config, log};
 
@@ -30,12 +31,12 @@ pub(crate) enum Resolution {
     /// The cluster was not reached: all topics wait.
     Unreachable { why: String },
     /// The cluster does not let us in: all topics wait for somebody.
-    Denied { why: String },
+    Denied { denial: Denial, why: String },
 }
 
 #[derive(Default)]
 struct Notes {
-    denied: Mutex<Option<String>>,
+    denied: Mutex<Option<(Code, String)>>,
 }
 
 struct Context(Arc<Notes>);
@@ -46,8 +47,8 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code().is_some_and(|code| classify(code) == Class::Denied) {
-            *self.0.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        if let Some(code) = error.rdkafka_error_code().filter(|code| classify(*code) == Class::Denied) {
+            *self.0.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned()));
         }
     }
 }
@@ -76,7 +77,7 @@ pub(crate) fn resolve_with(
     }
     let denied = notes.denied.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (resolution, denied) {
-        (Resolution::Unreachable { .. }, Some(why)) => Resolution::Denied { why },
+        (Resolution::Unreachable { .. }, Some((code, why))) => Resolution::Denied { denial: Denial::of(code), why },
         (resolution, _) => resolution,
     }
 }
@@ -118,7 +119,7 @@ fn look(admin: &AdminClient<Context>, name: &Topic) -> Resolution {
         let why = code.to_string();
         return match classify(code) {
             Class::Topic => Resolution::Missing { why },
-            Class::Denied => Resolution::Denied { why },
+            Class::Denied => Resolution::Denied { denial: Denial::of(code), why },
             _ => Resolution::Unreachable { why },
         };
     }
@@ -163,8 +164,9 @@ fn create(
 
 fn of_error(error: &KafkaError) -> Resolution {
     let why = error.to_string();
-    match error.rdkafka_error_code().map_or(Class::Retry, classify) {
-        Class::Denied => Resolution::Denied { why },
+    let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+    match classify(code) {
+        Class::Denied => Resolution::Denied { denial: Denial::of(code), why },
         Class::Topic => Resolution::Missing { why },
         _ => Resolution::Unreachable { why },
     }

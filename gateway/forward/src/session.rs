@@ -71,6 +71,11 @@ impl Engine {
             if failures.is_some() {
                 break failures;
             }
+            if self.has_new_credentials() {
+                self.drain(kafka).await?;
+                self.settle(Failures::default());
+                return Ok(Ended::Failed(Duration::ZERO));
+            }
             let more = match self.pump(&kafka) {
                 Pumped::More => true,
                 Pumped::Blocked => false,
@@ -102,16 +107,18 @@ impl Engine {
         kafka.reports.take(reports);
         self.apply(reports, &mut failures);
         match kafka.reports.take_trouble() {
-            // librdkafka goes on trying to connect: nothing to tear down.
-            Some((Class::Denied, why)) => {
+            // Where others let us in, librdkafka goes on trying: nothing to tear down.
+            Some((code, why)) if classify(code) == Class::Denied => {
                 self.counters.retries.fetch_add(1, Relaxed);
-                self.denied = Some(why);
+                self.kept_out = Some((Instant::now(), code, why));
             }
-            Some((_, why)) => {
-                let fatal = kafka.fatal().map(|(code, why)| (classify(code), why));
-                failures.client = Some(fatal.unwrap_or((Class::Retry, why)));
+            Some((code, why)) => {
+                failures.client = Some(kafka.fatal().unwrap_or((code, why)));
             }
             None => {}
+        }
+        if failures.client.is_none() {
+            failures.client = self.take_denial();
         }
         (!failures.refused.is_empty() || failures.client.is_some()).then_some(failures)
     }
@@ -119,7 +126,7 @@ impl Engine {
     /// Tears the producer down. What it delivered till the end counts.
     async fn give_up(&mut self, kafka: Kafka, mut failures: Failures) -> Result<Duration, JournalStopped> {
         if failures.client.is_none() {
-            failures.client = kafka.fatal().map(|(code, why)| (classify(code), why));
+            failures.client = kafka.fatal();
         }
         let last = kafka.close().await;
         self.apply(&last, &mut failures);

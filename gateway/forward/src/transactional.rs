@@ -58,8 +58,8 @@ impl TransactionError {
 }
 
 /// The properties of a transactional producer.
-pub(crate) fn producer_config(config: &ForwardConfig) -> ClientConfig {
-    let mut client = crate::kafka::producer_config(config);
+pub(crate) fn producer_config(client: ClientConfig, config: &ForwardConfig) -> ClientConfig {
+    let mut client = crate::kafka::producer_config(client, config);
     // A message can't outlive its transaction (librdkafka refuses that). And where all or nothing counts, a batch that fails makes no
     // gap: the transaction fails with it.
     client.remove("message.timeout.ms");

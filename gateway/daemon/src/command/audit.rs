@@ -5,10 +5,12 @@ use std::io::Write;
 use console::Term;
 use lamppost_audit::{AuditConfig, audit};
 
+use super::connection;
 use crate::cli;
 
 /// Prints the report; true if the promise was kept.
 pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<bool> {
+    let (bootstrap, properties) = connection::resolve(&args.connection)?;
     let config = AuditConfig {
         topics: args.topic.clone(),
         sink: args.sink.as_str().to_owned(),
@@ -16,7 +18,8 @@ pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<boo
         late_after: args.late_after.0,
         uncommitted: args.uncommitted,
         exactly_once: args.exactly_once,
-        ..AuditConfig::new(&args.bootstrap)
+        properties,
+        ..AuditConfig::new(&bootstrap)
     };
     let term = Term::stderr();
     let report = audit(&config, &mut |progress| {

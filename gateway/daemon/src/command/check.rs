@@ -4,9 +4,11 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use lamppost_event::Topic;
+use lamppost_event::{Clock, ClockQuality, Topic};
+use lamppost_forward::{Security, examine};
 use lamppost_journal::{Directory, Inspect, Policy, Priority, WhenFull};
 
+use crate::clock::MachineClock;
 use crate::config::value::Size;
 use crate::config::{self, Config};
 use crate::wear::{self, Wear};
@@ -20,7 +22,7 @@ const EVENT_BYTES: f64 = 200.0;
 pub(crate) fn check(path: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let config = config::load(path)?;
     crate::gateway::fits(&config)?;
-    config::look_at_files(path)?;
+    config::look_at_files(path, now())?;
     writeln!(out, "{}: right", path.display())?;
     describe(&config, out)?;
     for warning in warnings(&config).into_iter().chain(stale_groups(&config)) {
@@ -53,7 +55,7 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "  route     {} -> {}", route.from.as_str(), route.topic)?;
     }
     if let Some(kafka) = &config.kafka {
-        writeln!(out, "  kafka     {}", kafka.bootstrap.join(", "))?;
+        writeln!(out, "  kafka     {}   {}", kafka.bootstrap.join(", "), let_in(&kafka.security))?;
     }
     for sink in &config.sinks {
         writeln!(out, "  sink      {}", leads(sink))?;
@@ -77,6 +79,41 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
         "  (an estimate: whole pages of 4 KiB a commit, compression as measured on JSON telemetry, a card of {} TB written;\n   your card's data sheet is better, and what really is written is in the metrics and in lamppost journal ls)",
         wear::ENDURANCE_TBW
     )
+}
+
+/// The time, where the clock has been set: certificates are compared with nothing else.
+fn now() -> Option<lamppost_event::WallTime> {
+    let now = MachineClock::new().now();
+    (now.quality != ClockQuality::Unset).then_some(now.wall)
+}
+
+/// How the cluster is spoken to, in words.
+fn let_in(security: &Security) -> String {
+    let how = match &security.tls {
+        None => "plain",
+        Some(tls) if tls.own.is_some() => "TLS with a certificate of our own",
+        Some(_) => "TLS",
+    };
+    match &security.sasl {
+        None => how.to_owned(),
+        Some(login) => format!("{how}, as user {:?} by {}", login.user, login.mechanism.as_str()),
+    }
+}
+
+/// What is right in the way to the cluster, and may still surprise.
+fn cluster_warnings(kafka: &config::Kafka) -> Vec<String> {
+    let mut warnings: Vec<_> =
+        examine(&kafka.security_in_sight(), now()).warnings.iter().map(ToString::to_string).collect();
+    if kafka.security.sasl.is_some() && kafka.security.tls.is_none() {
+        warnings.push("kafka is told who we are without TLS: it can be read on the way".to_owned());
+    }
+    if kafka.security.tls.as_ref().is_some_and(|tls| !tls.verify_host_name) {
+        warnings.push("kafka: who has any certificate of the ca can play a broker: verify_host_name is off".to_owned());
+    }
+    if kafka.security != kafka.security_in_sight() {
+        warnings.push("kafka: the credential can only be read by the unit itself, and was not looked at".to_owned());
+    }
+    warnings
 }
 
 /// Who comes in by a listener, in words.
@@ -243,6 +280,7 @@ fn warnings(config: &Config) -> Vec<String> {
                 .push(format!("broker {name} is read with QoS 0: what is under way when a connection ends is lost"));
         }
     }
+    warnings.extend(config.kafka.iter().flat_map(cluster_warnings));
     if !config.http.ip().is_loopback() {
         warnings.push(format!("http listens on {}: anyone who reaches it may read the metrics", config.http));
     }

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod clients;
+mod connection;
 pub(crate) mod journal;
 pub(crate) mod node;
 pub(crate) mod passwd;

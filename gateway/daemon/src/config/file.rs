@@ -40,6 +40,13 @@ pub(super) struct File {
     pub(super) clock: Option<super::clock::Written>,
 }
 
+impl File {
+    /// The cluster of `[kafka]`, and those of sinks.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = &Kafka> {
+        self.kafka.iter().chain(self.sink.iter().filter_map(|sink| sink.kafka.as_ref()))
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Gateway {
@@ -237,6 +244,10 @@ pub(super) struct Kafka {
     pub(super) transaction_linger: Spanned<Span>,
     #[serde(default = "cursors_topic")]
     pub(super) cursors_topic: Spanned<String>,
+    pub(super) tls: Option<super::kafka::Tls>,
+    pub(super) sasl: Option<super::kafka::Sasl>,
+    #[serde(default)]
+    pub(super) properties: super::kafka::Properties,
 }
 
 fn transaction_linger() -> Spanned<Span> {

@@ -8,6 +8,7 @@ mod control;
 mod delivery;
 mod file;
 mod i2c;
+mod kafka;
 mod mqtt;
 mod problem;
 mod serial;
@@ -21,8 +22,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lamppost_event::{DeviceId, GatewayId, Topic};
-use lamppost_forward::{Compression, Delivery, TopicTemplate};
+use lamppost_event::{DeviceId, GatewayId, Topic, WallTime};
+use lamppost_forward::{Compression, Delivery, Security, TopicTemplate};
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
@@ -124,6 +125,21 @@ pub(crate) struct Kafka {
     pub(crate) delivery: Delivery,
     pub(crate) transaction_linger: Duration,
     pub(crate) cursors_topic: Topic,
+    pub(crate) security: Security,
+    /// librdkafka's own, none of which is a secret.
+    pub(crate) properties: BTreeMap<String, String>,
+}
+
+impl Kafka {
+    /// What of the files can be looked at from here.
+    pub(crate) fn security_in_sight(&self) -> Security {
+        without_credential(self.security.clone())
+    }
+}
+
+fn without_credential(mut security: Security) -> Security {
+    security.sasl = security.sasl.filter(|login| !kafka::is_out_of_sight(&login.password));
+    security
 }
 
 /// Where the configuration is looked for when none is named.
@@ -145,13 +161,14 @@ pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
     parse(&text).map_err(|list| Problems::new(path, &text, list))
 }
 
-/// Looks whether the files that a right configuration names for its brokers can be read. Not done by [`load`]: one that is
-/// missing keeps its broker waiting, and nothing else.
-pub(crate) fn look_at_files(path: &Path) -> Result<(), Problems> {
+/// Looks whether the files that a right configuration names for its brokers and its cluster can be used. Not done by [`load`]: one that
+/// is missing keeps its broker waiting, and nothing else. `now`: what certificates are compared with, if the time is known.
+pub(crate) fn look_at_files(path: &Path, now: Option<WallTime>) -> Result<(), Problems> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let Ok(file) = toml::from_str::<file::File>(&text) else { return Ok(()) };
     let mut problems = Vec::new();
     file.broker.iter().for_each(|broker| broker.look_at_files(&mut problems));
+    file.clusters().for_each(|kafka| kafka::look_at_files(kafka, now, &mut problems));
     if problems.is_empty() { Ok(()) } else { Err(Problems::new(path, &text, problems)) }
 }
 
@@ -210,8 +227,9 @@ fn nearest<'a>(what: &str, right: &'a str) -> Option<&'a str> {
 }
 
 fn check(file: &file::File, problems: &mut Vec<Problem>) {
-    if let Some(kafka) = &file.kafka {
+    for kafka in file.clusters() {
         delivery::check(kafka, file, problems);
+        kafka::check(kafka, problems);
     }
     let mut problem = |span: Range<usize>, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
 
@@ -304,7 +322,7 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
             problem(span, error.to_string(), remedy);
         }
     }
-    for kafka in file.kafka.iter().chain(file.sink.iter().filter_map(|sink| sink.kafka.as_ref())) {
+    for kafka in file.clusters() {
         if kafka.bootstrap.get_ref().is_empty() {
             problem(kafka.bootstrap.span(), "no broker".to_owned(), "name at least one, as in [\"kafka-1:9092\"]");
         }
@@ -402,6 +420,8 @@ fn field_span(route: &file::Route, field: &str) -> Range<usize> {
 
 fn convert_kafka(kafka: file::Kafka) -> Kafka {
     Kafka {
+        security: kafka::security(&kafka),
+        properties: kafka::properties(&kafka),
         bootstrap: kafka.bootstrap.into_inner().into_iter().map(toml::Spanned::into_inner).collect(),
         compression: kafka.compression,
         replication: kafka.replication.to(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lamppost_event::{Clock, Monotonic};
-use lamppost_forward::Counters as ForwardCounters;
+use lamppost_forward::{Counters as ForwardCounters, Denial};
 use lamppost_journal::Journal;
 use lamppost_mqtt::{Cause, Counters as MqttCounters, Keys};
 
@@ -150,7 +150,13 @@ impl Pages for Overview {
             };
             parts.push((format!("i2c/{}", seen.name), progress));
         }
-        self.health.judge(now, parts)
+        let mut report = self.health.judge(now, parts);
+        if let Some(counters) = &self.forward
+            && let Some(reason) = counters.paused_reason()
+        {
+            report.explain("forward", reason, counters.denied.load(Ordering::Relaxed));
+        }
+        report
     }
 
     fn clients(&self) -> Answer {
@@ -329,6 +335,18 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
     );
     let fenced = u64::from(counters.fenced.load(Ordering::Relaxed));
     out.level("lamppost_forward_fenced", "1 while another process forwards for this gateway.", &[], fenced);
+    for denial in Denial::ALL {
+        let labels = [("cause", denial.as_str())];
+        let help = "Tries that the cluster did not let us in by, and files that could not be used.";
+        out.counter("lamppost_forward_denials_total", help, &labels, counters.denials.of(denial));
+    }
+    let denied = u64::from(counters.denied.load(Ordering::Relaxed));
+    out.level("lamppost_forward_denied", "1 while the cluster does not let us in.", &[], denied);
+    let expires = read(&counters.certificate_expires_s);
+    if expires > 0 {
+        let help = "When our certificate for the cluster expires, in seconds since 1970.";
+        out.level("lamppost_forward_certificate_expires_timestamp_seconds", help, &[], expires);
+    }
     out.level("lamppost_forward_paused_topics", "Topics paused.", &[], read(&counters.paused_topics));
     let connected = counters.connected.load(Ordering::Relaxed);
     out.level("lamppost_forward_connected", "1 while a broker is connected.", &[], u64::from(connected));

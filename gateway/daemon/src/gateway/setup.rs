@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use lamppost_event::{Group, Interest, MAIN_SINK, Topic, TopicShape};
 use lamppost_files::FilesConfig;
-use lamppost_forward::ForwardConfig;
+use lamppost_forward::{ForwardConfig, Keyring};
 use lamppost_journal::{Journal, Options, Policy, Priority, TopicOptions};
 use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
 
@@ -152,6 +153,8 @@ pub(crate) fn forward_config(config: &Config, kafka: &Kafka, sink: Group) -> For
         delivery: kafka.delivery,
         transaction_linger: kafka.transaction_linger,
         cursors_topic: kafka.cursors_topic.clone(),
+        keyring: Arc::new(Keyring::new(kafka.security.clone())),
+        properties: kafka.properties.clone(),
         ..usual
     }
 }

@@ -112,8 +112,8 @@ fn files_that_can_t_be_read_are_shown_by_a_look_and_do_not_keep_the_gateway_from
     std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
     file.persist(&path).unwrap();
     assert_eq!(brokers(&text).len(), 1);
-    let shown = look_at_files(&path).unwrap_err().to_string();
+    let shown = look_at_files(&path, None).unwrap_err().to_string();
     assert!(shown.contains("lamppost.toml:8:17: ") && shown.contains("can't be read: No such file"), "{shown}");
     tempfile::NamedTempFile::new_in(&folder).unwrap().persist(&password).unwrap();
-    look_at_files(&path).unwrap();
+    look_at_files(&path, None).unwrap();
 }
