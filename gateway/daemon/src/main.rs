@@ -26,8 +26,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log(&cli.command);
     match dispatch(&cli.command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(status) => ExitCode::from(status),
         // A reader that has gone (`| head`) is no mistake of ours.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -71,10 +70,19 @@ fn log(command: &Command) {
     if std::env::var_os("JOURNAL_STREAM").is_some() { lines.without_time().init() } else { lines.init() }
 }
 
-/// Runs the command; false is a verdict against what was looked at.
-fn dispatch(command: &Command) -> anyhow::Result<bool> {
+/// Runs the command, and says what to end with.
+fn dispatch(command: &Command) -> anyhow::Result<u8> {
+    if let Command::Doctor(args) = command {
+        return command::doctor::run(args, &mut std::io::stdout());
+    }
+    verdict(command).map(|well| u8::from(!well))
+}
+
+/// Runs a command that knows no degrees; false is a verdict against what was looked at.
+fn verdict(command: &Command) -> anyhow::Result<bool> {
     let mut out = std::io::stdout();
     match command {
+        Command::Doctor(args) => command::doctor::run(args, &mut out).map(|status| status == 0),
         Command::Run(args) => runtime()?.block_on(command::run::run(&args.config)).map(|()| true),
         Command::Check(args) => command::check::check(&args.config, &mut out).map(|()| true),
         Command::Demo(args) => {
@@ -93,6 +101,8 @@ fn dispatch(command: &Command) -> anyhow::Result<bool> {
         Command::Passwd(args) => command::passwd::run(args, &mut out).map(|()| true),
         Command::Publish(args) => runtime()?.block_on(command::publish::run(args, &mut out)).map(|()| true),
         Command::Journal(args) => command::journal::run(args, &mut out),
+        Command::Completions(args) => command::completions::print(args, &mut out).map(|()| true),
+        Command::Manpages(args) => command::manpages::write(args).map(|()| true),
     }
 }
 

@@ -161,7 +161,7 @@ fn estimate(config: &Config, events_per_s: f64) -> Wear {
 }
 
 /// What is right and may still surprise.
-fn warnings(config: &Config) -> Vec<String> {
+pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.mqtt.is_none() && config.brokers.is_empty() && config.serial.is_empty() && config.i2c.is_empty() {
         warnings.push("there is no source: add [mqtt], [[broker]], [[serial]] or [[i2c]]".to_owned());

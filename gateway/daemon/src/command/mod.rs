@@ -3,7 +3,10 @@
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod clients;
+pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod journal;
+pub(crate) mod manpages;
 pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod run;

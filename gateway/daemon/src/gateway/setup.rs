@@ -132,16 +132,10 @@ pub(crate) fn is_of_users(topic: &Topic) -> bool {
     !topic.as_str().starts_with("__")
 }
 
-/// The forwarder, if there is a cluster.
-pub(crate) fn forwarder(
-    config: &Config,
-    outlet: Arc<dyn Outlet>,
-    clock: &Arc<dyn Clock>,
-    intake: &Arc<JournalIntake>,
-    trail: &Arc<Trail>,
-) -> anyhow::Result<Option<Forwarder>> {
-    let Some(kafka) = &config.kafka else { return Ok(None) };
-    let forward = ForwardConfig {
+/// What the forwarder is told, if there is a cluster.
+pub(crate) fn forward_config(config: &Config) -> Option<ForwardConfig> {
+    let kafka = config.kafka.as_ref()?;
+    Some(ForwardConfig {
         group: forward_group(),
         compression: kafka.compression,
         in_flight_bytes_max: usize::try_from(kafka.in_flight.0).unwrap_or(usize::MAX),
@@ -150,7 +144,18 @@ pub(crate) fn forwarder(
         clock_wait_max: kafka.clock_wait,
         commit_interval: CURSOR_INTERVAL,
         ..ForwardConfig::new(config.gateway.clone(), &kafka.bootstrap.join(","))
-    };
+    })
+}
+
+/// The forwarder, if there is a cluster.
+pub(crate) fn forwarder(
+    config: &Config,
+    outlet: Arc<dyn Outlet>,
+    clock: &Arc<dyn Clock>,
+    intake: &Arc<JournalIntake>,
+    trail: &Arc<Trail>,
+) -> anyhow::Result<Option<Forwarder>> {
+    let Some(forward) = forward_config(config) else { return Ok(None) };
     let forwarder = Forwarder::new(forward, outlet, clock.clone(), Some(intake.clone()));
     Ok(Some(forwarder.context("the forwarder can't be set up")?.with_trail(trail.clone())))
 }
