@@ -38,7 +38,8 @@ Log lines go to standard error; RUST_LOG sets how much (for example RUST_LOG=lam
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the gateway until it is told to stop (SIGTERM, SIGINT). SIGHUP: read certificates, passwords and rules again.
+    /// Run the gateway until it is told to stop (SIGTERM, SIGINT). SIGHUP: read the configuration again: routes, certificates, passwords
+    /// and rules are exchanged, what needs a restart is named, and a wrong one is refused.
     Run(ConfigArg),
     /// Check a configuration and say what it means: wear of the card, hours offline.
     Check(ConfigArg),

@@ -15,6 +15,7 @@ mod keys;
 mod notes;
 mod outlet;
 mod pages;
+mod reload;
 mod serial_pages;
 mod setup;
 mod sources;
@@ -45,6 +46,7 @@ pub(crate) use keys::warnings as key_warnings;
 use outlet::JournalOutlet;
 pub(crate) use outlet::item as event_item;
 use pages::Overview;
+pub(crate) use reload::Started;
 pub(crate) use setup::{fits, forward_config, journal_options, topics};
 pub(crate) use sources::{Buses, MODEL_BUS};
 use sources::{Memory, Sources};
@@ -63,6 +65,7 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 /// A running gateway.
 pub(crate) struct Gateway {
     overview: Arc<Overview>,
+    intake: Arc<JournalIntake>,
     mqtt_addresses: Vec<SocketAddr>,
     http_address: SocketAddr,
     sources: Sources,
@@ -115,7 +118,7 @@ impl Gateway {
         let forward_counters = forwarder.as_ref().map(Forwarder::counters);
         let memory = Memory { journal: journal.clone(), clock: clock.clone() };
         let sources = Sources::start(config, buses, &intake, &memory, &fail).await?;
-        let overview = Overview::new(journal.clone(), intake, sources.seen(), forward_counters, clock);
+        let overview = Overview::new(journal.clone(), intake.clone(), sources.seen(), forward_counters, clock);
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
@@ -135,6 +138,7 @@ impl Gateway {
         let mqtt_addresses = sources.mqtt_addresses().to_vec();
         Ok(Self {
             overview,
+            intake,
             mqtt_addresses,
             http_address,
             sources,
@@ -159,11 +163,6 @@ impl Gateway {
     /// Where it listens, in the order of the listeners.
     pub(crate) fn mqtt_addresses(&self) -> &[SocketAddr] {
         &self.mqtt_addresses
-    }
-
-    /// Certificates, passwords and rules are read again.
-    pub(crate) fn read_keys_again(&self) {
-        self.sources.read_keys_again();
     }
 
     pub(crate) fn http_address(&self) -> SocketAddr {
