@@ -11,20 +11,20 @@ mod exposition;
 mod gateway;
 mod health;
 mod http;
+mod log;
 mod notify;
 mod scrape;
 mod wear;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(&cli.command);
+    begin_log(&cli.command);
     match dispatch(&cli.command) {
         Ok(status) => ExitCode::from(status),
         // A reader that has gone (`| head`) is no mistake of ours.
@@ -57,17 +57,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Log lines go to standard error; under a service manager without the time, which the log there has already.
-fn log(command: &Command) {
+fn begin_log(command: &Command) {
     // librdkafka reports the end of a partition, which an audit reads up to, as an error; what concerns the command is its own error.
     let default =
         if matches!(command, Command::Run(_)) { "info,rumqttd=warn" } else { "error,rdkafka=off,librdkafka=off" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    if std::env::var_os("JOURNAL_STREAM").is_some() { lines.without_time().init() } else { lines.init() }
+    log::begin(default);
 }
 
 /// Runs the command, and says what to end with.

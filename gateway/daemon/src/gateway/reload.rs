@@ -93,17 +93,23 @@ const OF_MQTT: [&str; 3] = ["acl", "acl_file", "passwords"];
 /// What is written differently and is not exchanged, as `section.key`.
 fn needs_restart(old: &Table, new: &Table) -> Vec<String> {
     let mut waits = Vec::new();
+    let none = Table::new();
     for section in keys(old, new).filter(|section| *section != "route") {
-        match (old.get(section), new.get(section)) {
-            (Some(Value::Table(old)), Some(Value::Table(new))) => {
-                let lives = |key: &str| section == "mqtt" && OF_MQTT.contains(&key);
-                let differ = keys(old, new)
-                    .filter(|key| !lives(key) && bare(section, old.get(*key)) != bare(section, new.get(*key)));
-                waits.extend(differ.map(|key| format!("{section}.{key}")));
+        let (old, new) = match (old.get(section), new.get(section)) {
+            (Some(Value::Table(old)), Some(Value::Table(new))) => (old, new),
+            // Its keys say more than its name, if it has any.
+            (Some(Value::Table(only)), None) if !only.is_empty() => (only, &none),
+            (None, Some(Value::Table(only))) if !only.is_empty() => (&none, only),
+            (old, new) if old == new => continue,
+            _ => {
+                waits.push(section.to_owned());
+                continue;
             }
-            (old, new) if old == new => {}
-            _ => waits.push(section.to_owned()),
-        }
+        };
+        let lives = |key: &str| section == "mqtt" && OF_MQTT.contains(&key);
+        let differs = |key: &str| bare(section, old.get(key)) != bare(section, new.get(key));
+        let differ = keys(old, new).filter(|key| !lives(key) && differs(key));
+        waits.extend(differ.map(|key| format!("{section}.{key}")));
     }
     waits
 }

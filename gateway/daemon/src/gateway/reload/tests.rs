@@ -85,7 +85,10 @@ fn what_needs_a_restart_is_named_by_section_and_key() {
     assert!(differs(old).is_empty());
     assert_eq!(differs(&old.replace("256MiB", "1GiB")), ["journal.quota"]);
     assert_eq!(differs(&old.replace("a:1", "b:1")), ["kafka.bootstrap"]);
-    assert_eq!(differs(&format!("{old}[http]\nlisten = \"127.0.0.1:9\"\n[[i2c]]\nname = \"x\"\n")), ["http", "i2c"]);
+    assert_eq!(
+        differs(&format!("{old}[http]\nlisten = \"127.0.0.1:9\"\n[[i2c]]\nname = \"x\"\n")),
+        ["http.listen", "i2c"]
+    );
     assert_eq!(differs(&old.replace("127.0.0.1:2", "127.0.0.1:3")), ["mqtt.listener"]);
     let renewed = old.replace("\"/a\"", "\"/c\"").replace("allow * both #", "deny * both #");
     assert!(differs(&renewed).is_empty(), "certificates and rules are exchanged");
