@@ -21,7 +21,7 @@ pub(crate) fn look(config: &Config) -> Vec<Finding> {
         return vec![];
     };
     let mut findings: Vec<_> =
-        kafka.bootstrap.iter().take(BROKERS_MAX).map(|broker| judge_reached(broker, reach(broker))).collect();
+        kafka.bootstrap.iter().take(BROKERS_MAX).map(|broker| judge_reached("kafka", broker, reach(broker))).collect();
     if findings.iter().all(|finding| finding.level == super::finding::Level::Fail) {
         return findings;
     }
@@ -38,6 +38,16 @@ pub(crate) fn look(config: &Config) -> Vec<Finding> {
         )),
     }
     findings
+}
+
+/// Looks at the MQTT brokers that are read: whether something listens there. Their certificates are looked at elsewhere.
+pub(crate) fn look_at_sources(config: &Config) -> Vec<Finding> {
+    let place = |broker: &lamppost_mqtt::Broker| match broker.host.contains(':') {
+        true => format!("[{}]:{}", broker.host, broker.port),
+        false => format!("{}:{}", broker.host, broker.port),
+    };
+    let brokers = config.brokers.iter().take(BROKERS_MAX).map(|broker| (broker.name.to_string(), place(broker)));
+    brokers.map(|(name, place)| judge_reached("broker", &format!("{name}, {place}"), reach(&place))).collect()
 }
 
 /// Why a broker can't be reached.
@@ -61,18 +71,18 @@ fn reach(broker: &str) -> Result<(), Unreached> {
     Err(last)
 }
 
-fn judge_reached(broker: &str, reached: Result<(), Unreached>) -> Finding {
+fn judge_reached(area: &'static str, broker: &str, reached: Result<(), Unreached>) -> Finding {
     match reached {
-        Ok(()) => Finding::ok("kafka", format!("{broker} can be reached")),
+        Ok(()) => Finding::ok(area, format!("{broker} can be reached")),
         Err(Unreached::Name(why)) => Finding::fail(
-            "kafka",
+            area,
             format!("{broker}: the name can't be resolved ({why})"),
             "is the name right, and is there a resolver? getent hosts NAME; resolvectl status; or an entry in /etc/hosts",
         ),
         Err(Unreached::Connection(why)) => Finding::fail(
-            "kafka",
+            area,
             format!("{broker} can't be reached ({why})"),
-            "does the broker run, and does the way lead there? ip route get ADDRESS; firewalls. Events stay on the card meanwhile",
+            "does the broker run, and does the way lead there? ip route get ADDRESS; firewalls. It is tried again without end: nothing is lost here meanwhile",
         ),
     }
 }
@@ -143,11 +153,11 @@ mod tests {
     fn a_broker_that_listens_is_reached_and_one_that_does_not_is_told_from_a_wrong_name() {
         let listens = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let broker = listens.local_addr().unwrap().to_string();
-        assert_eq!(judge_reached(&broker, reach(&broker)).level, Level::Ok);
+        assert_eq!(judge_reached("kafka", &broker, reach(&broker)).level, Level::Ok);
         drop(listens);
-        let refused = judge_reached(&broker, reach(&broker));
+        let refused = judge_reached("kafka", &broker, reach(&broker));
         assert!(refused.level == Level::Fail && refused.found.contains("refused"), "{refused:?}");
-        let unnamed = judge_reached("no-such-host.invalid:9092", reach("no-such-host.invalid:9092"));
+        let unnamed = judge_reached("kafka", "no-such-host.invalid:9092", reach("no-such-host.invalid:9092"));
         assert!(unnamed.level == Level::Fail && unnamed.found.contains("can't be resolved"), "{unnamed:?}");
     }
 
@@ -170,6 +180,21 @@ mod tests {
         assert_eq!(level("create_topics = false\n", new()), Level::Fail);
         assert_eq!(level("replication = 3\n", new()), Level::Fail);
         assert_eq!(level("replication = 1\n", new()), Level::Ok);
+    }
+
+    #[test]
+    fn an_mqtt_broker_that_is_read_is_looked_for_at_its_own_port() {
+        let listens = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listens.local_addr().unwrap().port();
+        let text = format!("[[broker]]\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{port}\"\nsubscribe = [\"#\"]\n");
+        let config = crate::config::parse(&text).unwrap();
+        assert_eq!(look_at_sources(&config)[0].level, Level::Ok);
+        drop(listens);
+        let told = &look_at_sources(&config)[0];
+        assert!(
+            told.level == Level::Fail && told.area == "broker" && told.found.starts_with("plant, 127.0.0.1"),
+            "{told:?}"
+        );
     }
 
     #[test]

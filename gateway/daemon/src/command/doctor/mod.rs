@@ -56,6 +56,7 @@ fn examine(machine: &Machine, args: &cli::Doctor, now: Now) -> Vec<Finding> {
             findings.extend(ports(machine, &config));
             findings.extend(certificates::look(machine, &config, now.wall.0 / 1_000));
             if !args.offline {
+                findings.extend(cluster::look_at_sources(&config));
                 findings.extend(cluster::look(&config));
             }
         }
