@@ -120,7 +120,7 @@ fn judge_device(machine: &Machine, mount: &Mount) -> Vec<Finding> {
     let read = |what: &str| places.iter().find_map(|place| machine.read(format!("{place}/{what}")));
     let queue = |what: &str| read(&format!("queue/{what}")).or_else(|| read(&format!("../queue/{what}")));
     if read("ro").as_deref() == Some("1") {
-        let remedy = "an SD card's lock, or a worn card that has shut itself: change it (systemd/README.md)";
+        let remedy = "an SD card's lock, or a worn card that has shut itself: change it (hardware/CARD.md)";
         findings.push(Finding::fail("card", format!("{name} lets nothing be written"), remedy));
     }
     match queue("write_cache").as_deref() {
@@ -135,16 +135,39 @@ fn judge_device(machine: &Machine, mount: &Mount) -> Vec<Finding> {
         )),
         _ => {}
     }
+    let lived = read("device/life_time").or_else(|| read("../device/life_time"));
+    findings.extend(lived.and_then(|text| judge_life(name, &text)));
     let short = name.rsplit('/').next().unwrap_or_default();
     let errors = machine.read(format!("/sys/fs/ext4/{short}/errors_count")).and_then(|text| text.parse::<u64>().ok());
     if let Some(errors) = errors.filter(|errors| *errors > 0) {
         findings.push(Finding::warn(
             "card",
             format!("ext4 has met {errors} errors on {name}"),
-            "check it, unmounted: e2fsck -f; if they come again, change the card (systemd/README.md)",
+            "check it, unmounted: e2fsck -f; if they come again, change the card (hardware/CARD.md)",
         ));
     }
     findings
+}
+
+/// What an eMMC says of its own wear: two numbers, for its two kinds of cells, in tenths of its life begun (DEVICE_LIFE_TIME_EST of JEDEC
+/// JESD84-B51, section 7.4.31 and 7.4.32; 0 is unknown, 11 is beyond). SD cards say nothing.
+fn judge_life(name: &str, text: &str) -> Option<Finding> {
+    let tenths = |word: &str| u8::from_str_radix(word.trim_start_matches("0x"), 16).ok();
+    let worst = text.split_whitespace().filter_map(tenths).max().filter(|tenths| *tenths > 0)?;
+    if worst >= 11 {
+        return Some(Finding::fail(
+            "card",
+            format!("{name} is beyond the life that its maker gave it"),
+            "change it (hardware/CARD.md)",
+        ));
+    }
+    let found = format!("{name} says that up to {} % of its life are used", u16::from(worst) * 10);
+    let soon = worst >= 9;
+    Some(if soon {
+        Finding::warn("card", found, "change it (hardware/CARD.md) before it ends")
+    } else {
+        Finding::ok("card", found)
+    })
 }
 
 /// What flushes took, μs.

@@ -46,7 +46,14 @@ fn examine(machine: &Machine, args: &cli::Doctor, now: Now) -> Vec<Finding> {
     match config::load(&args.config) {
         Err(problems) => {
             let found = problems.to_string().trim_end().to_owned();
-            let remedy = "lamppost check shows it too; until then ports, brokers and certificates can't be looked at";
+            // The package's folder is closed to others: its files can hold secrets.
+            let may_look =
+                rustix::fs::access(&args.config, rustix::fs::Access::READ_OK) != Err(rustix::io::Errno::ACCESS);
+            let remedy = if may_look {
+                "lamppost check shows it too; until then ports, brokers and certificates can't be looked at"
+            } else {
+                "run the doctor as root (sudo lamppost doctor), or as the user lamppost"
+            };
             findings.push(Finding::fail("configuration", found, remedy));
         }
         Ok(config) => {

@@ -102,7 +102,7 @@ pub(crate) fn judge(mount: &Mount) -> Vec<Finding> {
 /// Some kinds can't keep the promise, others keep it and wear the card.
 fn judge_kind(mount: &Mount) -> Finding {
     const A_PARTITION: &str =
-        "make a partition of its own for it, ext4, and mount it at the state folder (systemd/README.md)";
+        "make a partition of its own for it, ext4, and mount it at the state folder (hardware/CARD.md)";
     let (place, kind) = (mount.point.display(), mount.kind.as_str());
     let found = |why: &str| format!("{place} is {kind}: {why}");
     let fail = |why: &str| Finding::fail("card", found(why), A_PARTITION);

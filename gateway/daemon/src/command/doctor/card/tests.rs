@@ -50,6 +50,20 @@ fn a_device_that_shut_itself_fails_also_below_btrfs_which_has_no_number() {
 }
 
 #[test]
+fn an_emmc_tells_how_much_of_its_life_is_used() {
+    let level = |text: &str| judge_life("mmcblk0", text).map(|it| (it.level, it.found));
+    assert_eq!(level("0x00 0x00"), None);
+    assert_eq!(level("nonsense"), None);
+    let used = level("0x01 0x03").unwrap();
+    assert!(used.0 == Level::Ok && used.1.contains("up to 30 %"), "{used:?}");
+    assert_eq!(level("0x01 0x09").unwrap().0, Level::Warn);
+    assert_eq!(level("0x0b 0x01").unwrap().0, Level::Fail);
+    let modelled = Modelled::new(&[("/sys/class/block/mmcblk0/device/life_time", "0x0a 0x02\n")]);
+    let findings = judge_device(&modelled.machine(), &mount("ext4", "0:0", "/dev/mmcblk0"));
+    assert_eq!(findings.iter().map(|it| it.level).collect::<Vec<_>>(), [Level::Warn], "{findings:?}");
+}
+
+#[test]
 fn a_flush_is_really_made_and_measured() {
     let folder = tempfile::tempdir().unwrap();
     let measured = flush(folder.path()).unwrap();
