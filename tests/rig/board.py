@@ -115,6 +115,13 @@ class Board:
         """Presses the reset button."""
         self._qmp.ask("system_reset")
 
+    def pause(self) -> None:
+        """It stands still, with its line open, until told to go on."""
+        self._qmp.ask("stop")
+
+    def go_on(self) -> None:
+        self._qmp.ask("cont")
+
     def said(self, lines: int, timeout_s: float = 30) -> list[str]:
         """The first so many lines on its console, once they are there."""
         deadline = time.monotonic() + timeout_s

@@ -27,7 +27,10 @@ class Reader:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 100,
-                "enable.partition.eof": False,
+                # Behind the last record there can be marks of transactions, which nobody is shown: the end has to be told.
+                "enable.partition.eof": True,
+                # What was aborted was never delivered. It is librdkafka's default; here it is what is proved.
+                "isolation.level": "read_committed",
             }
         )
         self.partitions: dict[str, int] = {}
@@ -63,6 +66,9 @@ class Reader:
         for message in messages:
             error = message.error()
             if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    self._next[message.topic(), message.partition()] = message.offset()
+                    continue
                 if error.fatal() or error.code() == KafkaError.OFFSET_OUT_OF_RANGE:
                     raise KafkaException(error)
                 continue

@@ -57,7 +57,7 @@ pub struct GatewayCounters {
     pub out_of_turn: u32,
     /// Readings and heartbeats before a welcome: dropped, to be sent again.
     pub before_welcome: u32,
-    /// Readings of an earlier boot after the present one's first, and questions for the time of another boot, which no
+    /// Readings of an earlier boot after a later one's first, and questions for the time of another boot, which no
     /// node sends: dropped.
     pub bygone: u32,
 }
@@ -95,6 +95,8 @@ pub struct GatewaySession {
     decoder: FrameDecoder<MESSAGE_BYTES_MAX>,
     phase: Phase,
     lane: Option<Lane>,
+    /// The latest life that the node has counted of which a reading was taken: it keeps none of those before.
+    settled: Boot,
     /// The first reading of a boot that the caller has yet to open.
     held: Option<(Step, Reading)>,
     introduce: bool,
@@ -135,6 +137,7 @@ impl GatewaySession {
             decoder: FrameDecoder::new(),
             phase: Phase::Unknown,
             lane: None,
+            settled: Boot::UNNUMBERED,
             held: None,
             introduce: true,
             introduced_at: None,
@@ -204,6 +207,13 @@ impl GatewaySession {
         self.open(boot, durable);
         let version = version.min(VERSION);
         self.welcome = Some(Welcome { version, nonce, boot, resume_after: durable, window, patience_ms });
+    }
+
+    /// What lies before `boot` is settled, since a reading of `boot` is on disk ([`Boot::settled`]): a node sends a life's
+    /// readings only once it keeps none of an earlier one. Say so before a [`GatewaySession::welcome`], else only what is
+    /// taken after it is known.
+    pub fn settle(&mut self, boot: Boot) {
+        self.settled = boot;
     }
 
     /// Readings of `boot` go on after `durable`, which is the highest sequence of it on disk.
@@ -283,7 +293,8 @@ impl GatewaySession {
         match (message, self.phase) {
             (FromNode::Hello(hello), _) => self.meet(hello),
             (FromNode::Reading(step, reading), Phase::Welcomed { boot, begun }) => {
-                self.receive(step, reading, begun && reading.boot != boot)
+                let earlier = reading.boot.is_counted() && reading.boot < self.settled;
+                self.receive(step, reading, reading.boot != boot && (begun || earlier))
             }
             (FromNode::Heartbeat(heartbeat), Phase::Welcomed { .. }) => Some(GatewayEvent::Heartbeat(heartbeat)),
             (FromNode::TimeAsked(asked), Phase::Welcomed { boot, .. }) if asked.boot == boot => {
@@ -313,6 +324,8 @@ impl GatewaySession {
             return None;
         }
         self.phase = Phase::Introduced { version: hello.version, nonce: hello.nonce, sent: hello.sent };
+        // Perhaps of another node.
+        self.settled = Boot::UNNUMBERED;
         self.introduce = false;
         self.order = None;
         Some(GatewayEvent::Hello(hello))
@@ -364,6 +377,9 @@ impl GatewaySession {
         let passed_over = reading.sequence.0.saturating_sub(lane.taken.0).saturating_sub(1);
         lane.taken = reading.sequence;
         lane.out_of_turn = None;
+        if reading.boot.is_counted() {
+            self.settled = self.settled.max(reading.boot);
+        }
         if let Phase::Welcomed { boot, begun } = &mut self.phase {
             *begun |= *boot == reading.boot;
         }

@@ -24,6 +24,26 @@ impl Boot {
     pub const UNNUMBERED: Self = Self(0);
     /// The first of the numbers that gateways give. Nodes that count stay below.
     pub const GIVEN_MIN: Self = Self(1 << 24);
+    /// How many lives [`Boot::settled`] looks back.
+    const SETTLED_LOOKS_MAX: usize = 16;
+
+    /// Given by the node itself, which counts its resets: a later life has a higher one.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        self.0 > Self::UNNUMBERED.0 && self.0 < Self::GIVEN_MIN.0
+    }
+
+    /// The latest of a node's lives up to this one, which it says hello with, of which `durable` has a reading on disk; at most 16 are
+    /// asked for. [`Boot::UNNUMBERED`] if there is none. Not above this one: a node whose count was lost begins lower anew,
+    /// and what it keeps then must not be taken for the past.
+    #[must_use]
+    pub fn settled(self, mut durable: impl FnMut(Self) -> Sequence) -> Self {
+        if !self.is_counted() {
+            return Self::UNNUMBERED;
+        }
+        let mut lives = (1..=self.0).rev().take(Self::SETTLED_LOOKS_MAX).map(Self);
+        lives.find(|life| durable(*life) > Sequence::NONE).unwrap_or(Self::UNNUMBERED)
+    }
 }
 
 /// A reading's number within its boot. The first is 1; 0 is "before the first".

@@ -241,6 +241,50 @@ fn after_this_life_s_first_reading_one_of_an_earlier_life_is_not_taken() {
 }
 
 /// Sends the node a command of that session and number: what it obeys and what it answers.
+#[test]
+fn of_lives_that_a_node_counts_none_before_the_latest_taken_or_on_disk_is_taken_any_more() {
+    let mut gateway = GatewaySession::new();
+    let meet = |gateway: &mut GatewaySession, boot: u32, on_disk: &[u32]| {
+        assert!(event(gateway, &FromNode::Hello(hello(boot, 0))).is_some());
+        gateway.settle(Boot(boot).settled(|life| Sequence(u64::from(on_disk.contains(&life.0)))));
+        gateway.welcome(Boot(boot), Sequence::NONE, 8, 100);
+    };
+    let is_taken = |gateway: &mut GatewaySession, boot: u32| {
+        let mut came = event(gateway, &FromNode::Reading(Step::OLDEST, reading(boot, 1)));
+        if came == Some(GatewayEvent::Boot(Boot(boot))) {
+            gateway.open(Boot(boot), Sequence::NONE);
+            came = gateway.take(&mut &[][..]);
+        }
+        matches!(came, Some(GatewayEvent::Reading { .. }))
+    };
+    let given = Boot::GIVEN_MIN.0;
+    meet(&mut gateway, 9, &[3]);
+    let taken = [4, 7, 5, given, 7, 9, 3].map(|boot| is_taken(&mut gateway, boot));
+    assert_eq!(taken, [true, true, false, true, true, true, false], "the present life's are taken, and end all others");
+
+    // A gateway that was started anew knows by its disk.
+    meet(&mut gateway, 10, &[3, 7]);
+    assert_eq!([5, 8].map(|boot| is_taken(&mut gateway, boot)), [false, true]);
+    // What a node keeps that has lost its count, and begins below, is not of the past.
+    meet(&mut gateway, 2, &[3, 7]);
+    assert!(is_taken(&mut gateway, 1));
+    // The present life's are taken whatever is on disk.
+    meet(&mut gateway, 40, &[7, 39]);
+    assert_eq!([38, 40].map(|boot| is_taken(&mut gateway, boot)), [false, true]);
+}
+
+#[test]
+fn no_more_than_sixteen_lives_are_asked_for() {
+    let mut asked = 0;
+    let settled = Boot(1_000_000).settled(|_| {
+        asked += 1;
+        Sequence::NONE
+    });
+    assert_eq!((settled, asked), (Boot::UNNUMBERED, 16));
+    let any = |boot: Boot| boot.settled(|_| Sequence(1));
+    assert_eq!([Boot(1), Boot::UNNUMBERED, Boot::GIVEN_MIN].map(any), [Boot(1), Boot::UNNUMBERED, Boot::UNNUMBERED]);
+}
+
 fn command(node: &mut NodeSession, session: u32, id: u32, now: u64) -> (bool, Vec<Result<(), Refusal>>) {
     let mut kept = Kept::default();
     tell(node, FromGateway::Order(Command::Reset.order(Boot(5), session, id)), now, &mut kept);

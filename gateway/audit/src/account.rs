@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use lamppost_event::{Epoch, EventId, Extent, GatewayId, Notice, Partition, Topic};
+use lamppost_event::{Epoch, EventId, Extent, GatewayId, MAIN_SINK, Notice, Partition, Topic};
 
 use crate::intervals::Intervals;
 use crate::report::{Examples, PartitionReport, Report};
@@ -73,6 +73,8 @@ pub(crate) struct Account {
     pub(crate) late_from: i64,
     /// The cluster's topics that are read, if not all are: of others, manifests count for nothing.
     pub(crate) wanted: Vec<String>,
+    /// The sink whose cluster it is: what is told of others says nothing of it.
+    pub(crate) sink: String,
     /// The cluster's topics of which something has been dropped.
     trimmed: HashSet<String>,
 }
@@ -87,6 +89,7 @@ impl Default for Account {
             buried: HashMap::new(),
             late_from: i64::MAX,
             wanted: Vec::new(),
+            sink: MAIN_SINK.to_owned(),
             trimmed: HashSet::new(),
         }
     }
@@ -100,8 +103,14 @@ impl Account {
             let journal = Journal::Known(journal.to_owned());
             Series { gateway: gateway.clone(), topic, partition, journal }
         };
+        if !notice.is_of(&self.sink) {
+            // Of the epoch it speaks all the same.
+            let (Notice::Gap { journal, .. } | Notice::Manifest { journal, .. }) = notice;
+            self.journals.insert((gateway, epoch), journal);
+            return;
+        }
         match notice {
-            Notice::Gap { journal, topic, partition, from, to, reason } => {
+            Notice::Gap { journal, topic, partition, from, to, reason, .. } => {
                 let reason = self.reason(reason);
                 let gaps = self.gaps.entry(series(&journal, topic, partition)).or_default();
                 let at = gaps.iter().position(|(other, _)| *other == reason).unwrap_or_else(|| {
@@ -113,7 +122,7 @@ impl Account {
                 }
                 self.journals.insert((gateway.clone(), epoch), journal);
             }
-            Notice::Manifest { journal, topic, partitions } => {
+            Notice::Manifest { journal, topic, partitions, .. } => {
                 for Extent { partition, first, next, done } in partitions {
                     let claim = self.claims.entry(series(&journal, topic.clone(), partition));
                     let claim = claim.or_insert(Claim { epoch, first: first.0, next: 0, done: 0, due: 0 });

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use lamppost_event::Partition;
+use lamppost_event::{MAIN_SINK, Partition};
 use rdkafka::error::KafkaError;
 
 use crate::judge::{Judge, LedgerIndex};
@@ -23,6 +23,8 @@ pub struct AuditConfig {
     pub bootstrap: String,
     /// The cluster's topics; none: all but those that begin with `__`. The audit trail and the dead letters are read beside them.
     pub topics: Vec<String>,
+    /// The sink of the gateways whose cluster it is: what they tell of their others is no evidence here.
+    pub sink: String,
     /// The senders' ledgers.
     pub ledgers: Vec<PathBuf>,
     /// How long to wait for what is still on its way: reading goes on until all ledger entries are found, or the ends have not
@@ -33,6 +35,11 @@ pub struct AuditConfig {
     pub late_after: Duration,
     /// How long a read may bring nothing before the audit is given up.
     pub idle_max: Duration,
+    /// Whether what was aborted, or is not committed yet, counts as delivered too. By default it does not: who reads the cluster for its
+    /// events never sees it.
+    pub uncommitted: bool,
+    /// Whether a record that is there twice breaks the promise: the gateways forward exactly once.
+    pub exactly_once: bool,
     /// Any property of librdkafka, for example for TLS and SASL.
     pub properties: BTreeMap<String, String>,
 }
@@ -44,10 +51,13 @@ impl AuditConfig {
         Self {
             bootstrap: bootstrap.to_owned(),
             topics: Vec::new(),
+            sink: MAIN_SINK.to_owned(),
             ledgers: Vec::new(),
             settle: Duration::ZERO,
             late_after: Duration::ZERO,
             idle_max: Duration::from_secs(30),
+            uncommitted: false,
+            exactly_once: false,
             properties: BTreeMap::new(),
         }
     }
@@ -116,11 +126,12 @@ pub fn audit(config: &AuditConfig, progress: &mut dyn FnMut(Progress)) -> Result
     let reader = Reader::connect(config)?;
     let since_1970 = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let due = since_1970.saturating_sub(config.late_after);
-    let mut judge = Judge::new().with_topics(reader.wanted());
+    let mut judge = Judge::new().with_topics(reader.wanted()).of_sink(&config.sink);
     if !config.late_after.is_zero() {
         judge = judge.with_late_from(i64::try_from(due.as_millis()).unwrap_or(i64::MAX));
     }
     let mut report = conclude(reader, judge, &config.ledgers, config.settle, progress)?;
+    report.exactly_once = config.exactly_once;
     report.seconds = began.elapsed().unwrap_or_default().as_secs_f64();
     Ok(report)
 }

@@ -179,6 +179,13 @@ impl Judge {
         self
     }
 
+    /// It is the cluster of that sink, and not of the one that `[kafka]` names.
+    #[must_use]
+    pub fn of_sink(mut self, sink: &str) -> Self {
+        sink.clone_into(&mut self.account.sink);
+        self
+    }
+
     /// The cluster has dropped something of that topic: what is not there may have been.
     pub fn note_trimmed(&mut self, topic: &str) {
         self.account.trimmed(topic);
@@ -221,6 +228,11 @@ impl Judge {
         let place = |record: &Record<'_>| format!("{}/{}@{}", record.topic, record.partition, record.offset);
         let (offset, track) = (id.offset, Track::from(id.clone()));
         if !self.tracks.entry(track.clone()).or_default().insert(offset.0) {
+            // What stands beside the topics that were asked for is evidence, and not judged.
+            let wanted = &self.account.wanted;
+            if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == record.topic) {
+                return;
+            }
             self.report.delivered_twice += 1;
             let example = || format!("{} again at {}", record.id.unwrap_or_default(), place(record));
             add(&mut self.report.examples.delivered_twice, example);
@@ -238,7 +250,10 @@ impl Judge {
             }
         }
         // A dead letter answers for the event that it stands for.
-        let buried = record.reason.and_then(buried_id).filter(|buried| buried.gateway == id.gateway);
+        let buried = record
+            .reason
+            .and_then(|reason| buried_id(&self.account.sink, reason))
+            .filter(|buried| buried.gateway == id.gateway);
         let topic = buried.as_ref().map_or(&track.topic, |buried| &buried.topic).clone();
         if let Some(buried) = buried {
             self.account.bury(buried);

@@ -65,6 +65,7 @@ impl Reader {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
+            .set("isolation.level", if config.uncommitted { "read_uncommitted" } else { "read_committed" })
             .set("allow.auto.create.topics", "false");
         let consumer = client.create().map_err(|source| cluster("the consumer", source))?;
         let (wanted, patience) = (config.topics.clone(), Patience::of(config));
@@ -247,19 +248,23 @@ fn cluster(what: &str, source: KafkaError) -> AuditError {
 
 fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
     let (mut id, mut sender_id, mut device, mut boot, mut sequence) = (None, None, None, None, None);
-    let (mut source, mut reason) = (None, None);
+    let (mut source, mut reason, mut kind) = (None, None, None);
     for field in message.headers().into_iter().flat_map(|headers| headers.iter()) {
         let value = field.value.and_then(|value| std::str::from_utf8(value).ok());
         match field.key {
             header::ID => id = value,
             header::SOURCE => source = value,
             header::REASON => reason = value,
+            header::KIND => kind = value,
             header::SENDER_ID => sender_id = value,
             header::DEVICE => device = value,
             header::SENDER_BOOT => boot = value.and_then(|value| value.parse().ok()),
             header::SENDER_SEQUENCE => sequence = value.and_then(|value| value.parse().ok()),
             _ => {}
         }
+    }
+    if id.is_none() && kind == Some(header::CURSOR) {
+        return;
     }
     let counted = || Some(MarkRef::Sequence { device: device?, boot: boot?, sequence: sequence? });
     judge.observe(&Record {

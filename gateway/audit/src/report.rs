@@ -56,6 +56,8 @@ pub struct Report {
     pub ledger_repeats: u64,
     /// Ledgers that end in a broken line: their sender was killed while writing.
     pub ledger_broken_tails: u64,
+    /// Whether a record that is there twice breaks the promise.
+    pub exactly_once: bool,
     /// How long the audit took.
     pub seconds: f64,
     /// Each partition and epoch of the journals.
@@ -77,8 +79,8 @@ impl Report {
         self.delivered_twice + self.sent_twice
     }
 
-    /// Whether the promise was kept: nothing lost, nothing missing without a word, nothing out of order or out of place. Duplicates are allowed, and
-    /// what was dropped by policy or lost with the disk and said so.
+    /// Whether the promise was kept: nothing lost, nothing missing without a word, nothing out of order or out of place. Duplicates are allowed (but for
+    /// records delivered twice where [`Self::exactly_once`] is asked for), and what was dropped by policy or lost with the disk and said so.
     #[must_use]
     pub const fn is_kept(&self) -> bool {
         self.lost == 0
@@ -87,6 +89,7 @@ impl Report {
             && self.out_of_order() == 0
             && self.misplaced == 0
             && self.wrong_key == 0
+            && (!self.exactly_once || self.delivered_twice == 0)
     }
 }
 
@@ -211,8 +214,9 @@ impl fmt::Display for Report {
         let verdict = if self.is_kept() { "the promise was kept" } else { "THE PROMISE WAS BROKEN" };
         write!(
             f,
-            "{verdict} ({} records of {} partitions in {:.1} s)",
+            "{verdict} ({} records, {} of them delivered twice, of {} partitions in {:.1} s)",
             self.records,
+            self.delivered_twice,
             self.partitions.len(),
             self.seconds
         )

@@ -81,6 +81,50 @@ fn the_cluster_is_read_to_its_ends_and_judged_by_the_ledger() {
 }
 
 #[test]
+fn a_record_that_is_there_twice_breaks_the_promise_only_where_exactly_once_was_promised() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("air", i32::from(PARTITIONS), 1).unwrap();
+    let bootstrap = cluster.bootstrap_servers();
+    let mut config = AuditConfig::new(&bootstrap);
+    config.exactly_once = true;
+    produce(&bootstrap, "air", 0..50);
+    assert!(judged(&config).is_kept());
+    produce(&bootstrap, "air", 47..60);
+    let report = judged(&config);
+    assert_eq!((report.delivered, report.delivered_twice, report.is_kept()), (60, 3, false));
+    assert!(report.to_string().contains("BROKEN (63 records, 3 of them delivered twice"), "{report}");
+    config.exactly_once = false;
+    assert!(judged(&config).is_kept(), "at least once: allowed");
+
+    // Another gateway's notices, which are read beside the topic that is asked for, are another matter.
+    cluster.create_topic("audit-trail", i32::from(PARTITIONS), 1).unwrap();
+    cluster.create_topic("traffic", i32::from(PARTITIONS), 1).unwrap();
+    produce(&bootstrap, "audit-trail", [0, 0].into_iter());
+    produce(&bootstrap, "traffic", 0..5);
+    (config.exactly_once, config.topics) = (true, vec!["traffic".into()]);
+    let report = judged(&config);
+    assert_eq!((report.delivered_twice, report.is_kept()), (0, true), "{report}");
+}
+
+#[test]
+fn the_forwarders_cursors_are_no_deliveries_and_nobody_elses_records_either() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("lamppost-cursors", i32::from(PARTITIONS), 1).unwrap();
+    let bootstrap = cluster.bootstrap_servers();
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().unwrap();
+    for kind in [Some(header::CURSOR), None] {
+        let headers = kind.map_or_else(OwnedHeaders::new, |kind| {
+            OwnedHeaders::new().insert(Header { key: header::KIND, value: Some(kind) })
+        });
+        let record = BaseRecord::to("lamppost-cursors").key("g/forward/air/0").payload("{}").headers(headers);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(10)).unwrap();
+    let report = judged(&AuditConfig::new(&bootstrap));
+    assert_eq!((report.records, report.foreign), (1, 1), "only the one that is not marked");
+}
+
+#[test]
 fn what_is_still_on_its_way_is_waited_for() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("air", i32::from(PARTITIONS), 1).unwrap();

@@ -6,11 +6,13 @@ use clap::{Args, Parser, Subcommand};
 
 mod bench;
 mod journal;
+mod node;
 
 pub(crate) use bench::{Bench, BenchCommand, MqttBench, WholeBench};
 pub(crate) use journal::{
-    Dump, Export, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
+    Dump, Export, Forget, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
 };
+pub(crate) use node::{Identify, Node, NodeAt, NodeCommand, SetInterval};
 
 /// The box in the lamp post: reads sensors over MQTT, serial and I2C, keeps every event in a crash-safe log, and hands them
 /// to Apache Kafka.
@@ -30,6 +32,7 @@ Examples:
   lamppost doctor                          what is in its way on this machine?
   lamppost run --config lamppost.toml      the gateway
   lamppost clients                         who is connected to it
+  lamppost node ls                         the nodes at its serial ports
   lamppost journal ls --dir /var/lib/lamppost/journal
   lamppost publish --topic cmd/pump-7/valve --retain open
   lamppost audit --bootstrap kafka-1:9092 --ledger sender.jsonl
@@ -61,6 +64,8 @@ pub(crate) enum Command {
     /// Show who is connected to the running gateway's MQTT server: since when, how much, what is in flight, the last error.
     #[command(after_help = CLIENTS_EXAMPLES)]
     Clients(Clients),
+    /// Show the nodes at the running gateway's serial ports, and command them: another interval, identify, reset.
+    Node(Node),
     /// Make an entry of the MQTT password file. The password is asked for, or read as a line from standard input.
     Passwd(Passwd),
     /// Look into a journal, take events out of it, repair it.
@@ -76,7 +81,7 @@ impl Command {
     /// Whether the exit status is a verdict.
     pub(crate) fn judges(&self) -> bool {
         match self {
-            Self::Demo(_) | Self::Audit(_) | Self::Doctor(_) => true,
+            Self::Demo(_) | Self::Audit(_) | Self::Doctor(_) | Self::Node(_) => true,
             Self::Journal(journal) => matches!(journal.command, JournalCommand::Verify(_)),
             Self::Run(_) | Self::Check(_) | Self::Bench(_) | Self::Passwd(_) | Self::Publish(_) | Self::Clients(_) => {
                 false
@@ -184,10 +189,20 @@ pub(crate) struct Audit {
     /// Only these topics. By default all that are not the cluster's own. The audit trail and the dead letters are read beside them.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
+    /// The sink whose cluster it is, by its name in the gateways' configuration; the one of [kafka] is called forward.
+    #[arg(long, value_name = "NAME", default_value = lamppost_event::MAIN_SINK)]
+    pub(crate) sink: lamppost_event::Group,
     /// What a gateway says it has delivered, and said so this long ago or less, may have come after it was looked for: late, not lost. What it
     /// has on disk and does not call delivered is late in any case.
     #[arg(long, value_name = "TIME", default_value = "10min")]
     pub(crate) late_after: crate::config::value::Span,
+    /// The gateways forward exactly once: a record that is there twice breaks the promise.
+    #[arg(long, conflicts_with = "uncommitted")]
+    pub(crate) exactly_once: bool,
+    /// Count what transactions wrote and aborted, or have not committed yet. By default only committed records are read
+    /// (isolation.level=read_committed), as a consumer of an exactly-once gateway does; without transactions there is no difference.
+    #[arg(long)]
+    pub(crate) uncommitted: bool,
     /// Print the verdict as one line of JSON, the last on standard output.
     #[arg(long)]
     pub(crate) json: bool,

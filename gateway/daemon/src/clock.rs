@@ -1,12 +1,12 @@
 //! The machine's clocks: the one place that reads them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lamppost_event::{BootId, Clock, ClockQuality, Monotonic, Now, WallTime};
 
 /// 2026-01-01 00:00 UTC, ms: a clock that says less has not been set, since this program is younger.
-const EPOCH_OF_THIS_PROGRAM_MS: i64 = 1_767_225_600_000;
+pub(crate) const EPOCH_OF_THIS_PROGRAM_MS: i64 = 1_767_225_600_000;
 
 /// How long a reading of the kernel's clock discipline serves, ms.
 const QUALITY_AGE_MS_MAX: u64 = 1_000;
@@ -17,6 +17,8 @@ pub(crate) struct MachineClock {
     boot: BootId,
     /// When the clock discipline was last asked (ms, shifted left by one) and whether it was synchronised (bit 0).
     asked: AtomicU64,
+    /// What a clock with a battery says that it was when the monotonic clock began, ms; 0 while there is none to go by.
+    held: AtomicI64,
 }
 
 impl MachineClock {
@@ -26,7 +28,29 @@ impl MachineClock {
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let hex: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
         let boot = u64::from_str_radix(&hex, 16).unwrap_or_else(|_| random_u64());
-        Self { boot: BootId(boot), asked: AtomicU64::new(0) }
+        Self { boot: BootId(boot), asked: AtomicU64::new(0), held: AtomicI64::new(0) }
+    }
+
+    /// The machine's own clocks, whatever is held.
+    pub(crate) fn machine(&self) -> (WallTime, ClockQuality, Monotonic) {
+        #[expect(clippy::disallowed_methods, reason = "this is the adapter that everyone else is handed")]
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let wall = WallTime(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX));
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(since_boot.tv_sec).unwrap_or(0);
+        let millis = u64::try_from(since_boot.tv_nsec / 1_000_000).unwrap_or(0);
+        let monotonic = Monotonic(seconds * 1_000 + millis);
+        (wall, self.quality(wall, monotonic), monotonic)
+    }
+
+    /// A clock with a battery said `wall` at `monotonic`: it is gone by while the machine's is behind it and not synchronised.
+    pub(crate) fn hold(&self, wall: WallTime, monotonic: Monotonic) {
+        self.held.store(wall.0.saturating_sub_unsigned(monotonic.0), Ordering::Relaxed);
+    }
+
+    /// The machine's clock is gone by alone.
+    pub(crate) fn let_go(&self) {
+        self.held.store(0, Ordering::Relaxed);
     }
 
     fn quality(&self, wall: WallTime, monotonic: Monotonic) -> ClockQuality {
@@ -47,14 +71,19 @@ impl MachineClock {
 
 impl Clock for MachineClock {
     fn now(&self) -> Now {
-        #[expect(clippy::disallowed_methods, reason = "this is the adapter that everyone else is handed")]
-        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let wall = WallTime(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX));
-        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let seconds = u64::try_from(since_boot.tv_sec).unwrap_or(0);
-        let millis = u64::try_from(since_boot.tv_nsec / 1_000_000).unwrap_or(0);
-        let monotonic = Monotonic(seconds * 1_000 + millis);
-        Now { wall, monotonic, boot: self.boot, quality: self.quality(wall, monotonic) }
+        let (wall, quality, monotonic) = self.machine();
+        let held = Some(self.held.load(Ordering::Relaxed)).filter(|held| *held != 0);
+        let (wall, quality) =
+            chosen(wall, quality, held.map(|held| WallTime(held.saturating_add_unsigned(monotonic.0))));
+        Now { wall, monotonic, boot: self.boot, quality }
+    }
+}
+
+/// The machine's time, or the held one, which is as good as a clock that nothing keeps right.
+fn chosen(wall: WallTime, quality: ClockQuality, held: Option<WallTime>) -> (WallTime, ClockQuality) {
+    match held {
+        Some(held) if quality != ClockQuality::Synced && held > wall => (held, ClockQuality::Holdover),
+        _ => (wall, quality),
     }
 }
 
@@ -107,6 +136,23 @@ mod tests {
         let (first, second) = (clock.now(), clock.now());
         assert!(second.monotonic >= first.monotonic && first.monotonic.0 > 0);
         assert_eq!(first.boot, MachineClock::new().now().boot);
+    }
+
+    #[test]
+    fn a_held_time_is_gone_by_while_the_machine_is_behind_it_and_not_synchronised() {
+        let (early, late) = (WallTime(5_000), WallTime(1_800_000_000_000));
+        let (unset, holdover, synced) = (ClockQuality::Unset, ClockQuality::Holdover, ClockQuality::Synced);
+        assert_eq!(chosen(early, unset, None), (early, unset));
+        assert_eq!(chosen(early, unset, Some(late)), (late, holdover));
+        assert_eq!(chosen(early, synced, Some(late)), (early, synced));
+        assert_eq!(chosen(late, holdover, Some(early)), (late, holdover));
+        let clock = MachineClock::new();
+        let (wall, quality, monotonic) = clock.machine();
+        clock.hold(WallTime(wall.0 + 86_400_000), monotonic);
+        let ahead = clock.now().wall.0 - wall.0;
+        assert_eq!(ahead >= 86_400_000, quality != synced, "{ahead} ms, {quality:?}");
+        clock.let_go();
+        assert!(clock.now().wall.0 - wall.0 < 60_000);
     }
 
     #[test]

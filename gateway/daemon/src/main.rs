@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod command;
 mod config;
+mod control;
 mod demo;
 mod descriptors;
 mod exposition;
@@ -37,7 +38,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a command that judges (`demo`, `audit`, `journal verify`) ends with when it could not come to a verdict: 1 is a bad verdict.
+/// What a command that judges (`demo`, `audit`, `journal verify`) ends with when it could not come to a verdict: 1 is a bad verdict. Of
+/// `node`, 1 is a command that was not done, and this one of which nobody knows.
 const COULD_NOT_JUDGE: u8 = 2;
 
 /// The error and its causes, each said once.
@@ -92,6 +94,7 @@ fn verdict(command: &Command) -> anyhow::Result<bool> {
         Command::Audit(args) => command::audit::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out).map(|()| true),
         Command::Clients(args) => runtime()?.block_on(command::clients::run(args, &mut out)).map(|()| true),
+        Command::Node(args) => runtime()?.block_on(command::node::run(args, &mut out)),
         Command::Passwd(args) => command::passwd::run(args, &mut out).map(|()| true),
         Command::Publish(args) => runtime()?.block_on(command::publish::run(args, &mut out)).map(|()| true),
         Command::Journal(args) => command::journal::run(args, &mut out),

@@ -214,10 +214,17 @@ fn replay_by_time_is_right_across_a_clock_that_was_set_later() {
 }
 
 #[test]
+fn a_topic_without_an_event_is_no_mistake_and_said_to_have_none() {
+    let done = over_a_clock_that_becomes_right().run(&["replay", "--topic", "water", "--json"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && done.stdout.is_empty(), "{done:?}");
+    assert!(said.contains("there is no event of the topic water; there are: air"), "{said}");
+}
+
+#[test]
 fn mistakes_say_what_would_be_right() {
     let world = over_a_clock_that_becomes_right();
     for (args, remedy) in [
-        (vec!["replay", "--topic", "water"], "there are: air"),
         (vec!["replay", "--from-offset", "air/0:99"], "offsets 0 up to 4"),
         (vec!["replay", "--from-offset", "air:99"], "air-quality/0:1700"),
         (vec!["replay", "--from-time", "noon"], "RFC 3339"),

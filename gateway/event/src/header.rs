@@ -34,5 +34,10 @@ pub const REASON: &str = "ce_reason";
 /// Extension: the payload's whole length in bytes, on a dead letter that was cut to what the cluster takes. The journal keeps the whole.
 pub const PAYLOAD_BYTES: &str = "ce_payloadbytes";
 
+/// What a record of our own beside the events is; no event has it. Only [`CURSOR`] so far.
+pub const KIND: &str = "lamppost_kind";
+/// A cursor of the forwarder's, in exactly-once mode.
+pub const CURSOR: &str = "cursor";
+
 /// The CloudEvents type of every event.
 pub const EVENT_TYPE: &str = "lamppost.event.v1";

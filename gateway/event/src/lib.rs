@@ -21,11 +21,13 @@ mod arrival;
 mod flow;
 pub mod header;
 mod id;
+mod interest;
 mod murmur2;
 mod names;
 mod notes;
 mod place;
 mod record;
+mod rfc3339;
 mod time;
 mod trail;
 mod varint;
@@ -35,10 +37,12 @@ pub use flow::{
     Chunk, Cursor, Gap, Intake, Item, JournalStopped, Outlet, Refusal, Resume, Stored, TopicShape, Waiting,
 };
 pub use id::{EventId, ParseEventIdError};
+pub use interest::{Interest, InterestError};
 pub use murmur2::{murmur2, partition_of};
 pub use names::{Address, ContentType, DeviceId, GatewayId, Group, NameError, Topic};
 pub use notes::{NoteRefusal, Notes, NotesUnreadable};
 pub use place::{Commit, Epoch, Offset, Partition, Position, TopicPartition};
 pub use record::{RecordError, StoredRecord, decode_event, device_of, encode_event, into_record};
+pub use rfc3339::Rfc3339;
 pub use time::{BootId, Clock, ClockQuality, EventTime, Monotonic, Now, WallTime};
-pub use trail::{AUDIT_TRAIL, Extent, Notice, buried, buried_id};
+pub use trail::{AUDIT_TRAIL, Extent, MAIN_SINK, Notice, buried, buried_id};

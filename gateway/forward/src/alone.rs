@@ -1,4 +1,4 @@
-//! Events of one topic sent one at a time, by a producer of their own.
+//! Events of one topic sent one at a time, by a producer of their own (in exactly-once mode by the common one, [`crate::solo`]).
 //!
 //! Two uses. A paused topic is tried with its next event, so that its failure does not disturb the others. And where a batch was
 //! refused, this finds the record that was meant: brokers refuse batches (Kafka protocol, Produce), so "too large" says
@@ -20,6 +20,7 @@ use crate::doubt::{Jump, place};
 use crate::engine::Target;
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
+use crate::solo::Solo;
 use crate::stamp::{Stamp, Timing};
 use crate::window::Slot;
 
@@ -38,6 +39,8 @@ pub(crate) struct Alone {
     /// The event whose own time was refused last.
     untimely: Option<(Partition, Offset)>,
     kafka: Option<Kafka>,
+    /// The common producer, lent for one step, in place of one of its own.
+    solo: Option<Solo>,
 }
 
 /// What became of one event.
@@ -49,7 +52,7 @@ pub(crate) enum Outcome {
 
 impl Alone {
     pub(crate) const fn new(topic: Topic, at: Position) -> Self {
-        Self { topic, at, next: at, items: VecDeque::new(), ended: false, untimely: None, kafka: None }
+        Self { topic, at, next: at, items: VecDeque::new(), ended: false, untimely: None, kafka: None, solo: None }
     }
 
     /// The first event or gap of the topic that is not done; `None` where the journal ends. Reads the disk.
@@ -142,6 +145,9 @@ impl Alone {
 
     /// Sends one event and waits for its report.
     async fn send(&mut self, config: &ForwardConfig, counters: &Arc<Counters>, out: &Outgoing<'_>) -> Outcome {
+        if let Some(solo) = &self.solo {
+            return solo.send(config, out).await;
+        }
         let kafka = match self.kafka.take().map_or_else(|| Kafka::connect_for_one(config, counters), Ok) {
             Ok(kafka) => kafka,
             Err(error) => return Outcome::Failed { class: Class::Retry, why: error.to_string() },
@@ -209,6 +215,7 @@ pub(crate) struct StepInput {
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) cursors: HashMap<Partition, Offset>,
     pub(crate) target: Target,
+    pub(crate) solo: Option<Solo>,
 }
 
 /// The offsets that are missing before `item`, if nothing of its topic is in flight.
@@ -224,7 +231,7 @@ pub(crate) async fn step(
     input: StepInput,
     stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
 ) -> (Box<Alone>, Result<Step, JournalStopped>) {
-    let StepInput { config, counters, outlet, cursors, target } = input;
+    let StepInput { config, counters, outlet, cursors, target, solo } = input;
     let read_bytes = config.read_bytes;
     let topic = alone.topic.clone();
     let at = alone.at;
@@ -251,7 +258,9 @@ pub(crate) async fn step(
         Ok(None) => return (alone, Ok(Step::End)),
         Err(stopped) => return (alone, Err(stopped)),
     };
+    alone.solo = solo;
     let outcome = alone.deliver(&config, &counters, &target, &stored, stamp).await;
+    alone.solo = None;
     if outcome != Some(Outcome::Delivered) {
         alone.put_back(Item::Event(stored.clone()));
     }

@@ -61,7 +61,7 @@ impl Engine {
         let (gateway, topic) = (gateway.clone(), topic.clone());
         let id = EventId { gateway, epoch: stored.epoch, topic, partition: stored.partition, offset: stored.offset };
         tracing::warn!(%id, why, "an event goes to dead letters");
-        let poison = Poison { stored: stored.clone(), reason: buried(&id, why) };
+        let poison = Poison { stored: stored.clone(), reason: buried(&self.config.group, &id, why) };
         let buried = async move { Done::Buried { place, first: true, result: dead_letters.bury(poison).await } };
         self.work.spawn(buried);
         true

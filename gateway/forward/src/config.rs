@@ -33,6 +33,17 @@ impl Compression {
     }
 }
 
+/// What a consumer of the cluster may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// After a crash the last events may come again, with the same `ce_id`.
+    #[default]
+    AtLeastOnce,
+    /// Kafka transactions with the cursors in them: who reads with `isolation.level=read_committed` sees each event once.
+    ExactlyOnce,
+}
+
 /// A pattern for the names of the cluster's topics: `{topic}` stands for the journal's topic and must occur, `{gateway}`
 /// for the gateway's name. The rest is taken as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +144,17 @@ pub struct ForwardConfig {
     pub retry_delay_max: Duration,
     /// How long a stop waits for what is in flight. Default 5 s.
     pub stop_deadline: Duration,
+    /// Default [`Delivery::AtLeastOnce`]. What follows only matters for [`Delivery::ExactlyOnce`].
+    pub delivery: Delivery,
+    /// How long a transaction gathers events. Default 150 ms; each adds about as much to the way of an event.
+    pub transaction_linger: Duration,
+    /// After so long the cluster aborts a transaction that nobody ends (`transaction.timeout.ms`, at least 1 s; the brokers' `transaction.max.timeout.ms` bounds
+    /// it). Until then consumers that read committed records wait behind a gateway that has died in the middle. Default 30 s.
+    pub transaction_timeout: Duration,
+    /// The cluster's compacted topic that holds the cursors. Default `lamppost-cursors`.
+    pub cursors_topic: Topic,
+    /// A gateway that was fenced by another process of its name goes on once it has not heard of that one for so long. Default 1 h.
+    pub fenced_wait: Duration,
     /// Any property of librdkafka, for example for TLS and SASL. What the promise rests on can't be set: see
     /// [`ForwardConfig::RESERVED`].
     pub properties: BTreeMap<String, String>,
@@ -155,6 +177,7 @@ impl ForwardConfig {
         "partitioner",
         "request.required.acks",
         "retries",
+        "transaction.timeout.ms",
         "transactional.id",
     ];
 
@@ -180,6 +203,11 @@ impl ForwardConfig {
             retry_delay_min: Duration::from_millis(100),
             retry_delay_max: Duration::from_secs(30),
             stop_deadline: Duration::from_secs(5),
+            delivery: Delivery::default(),
+            transaction_linger: Duration::from_millis(150),
+            transaction_timeout: Duration::from_secs(30),
+            cursors_topic: default_cursors_topic(),
+            fenced_wait: Duration::from_secs(3600),
             properties: BTreeMap::new(),
         }
     }
@@ -188,6 +216,11 @@ impl ForwardConfig {
 #[expect(clippy::expect_used, reason = "a literal that the test of this module parses too")]
 fn default_group() -> Group {
     Group::new("forward").expect("a valid group name")
+}
+
+#[expect(clippy::expect_used, reason = "a literal that the test of this module parses too")]
+fn default_cursors_topic() -> Topic {
+    Topic::new("lamppost-cursors").expect("a valid topic name")
 }
 
 /// What is wrong with a [`ForwardConfig`].

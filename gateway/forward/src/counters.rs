@@ -20,6 +20,14 @@ pub struct Counters {
     pub retries: AtomicU64,
     /// Producers torn down and built anew.
     pub rebuilds: AtomicU64,
+    /// Transactions committed.
+    pub transactions: AtomicU64,
+    /// Transactions given up: what was in them went again.
+    pub transactions_aborted: AtomicU64,
+    /// Events that were not sent, since the cluster's own cursor said that it has them.
+    pub already_there: AtomicU64,
+    /// Whether another process of this gateway's name has taken over, and this one stands by.
+    pub fenced: AtomicBool,
     /// Bytes in flight now.
     pub in_flight_bytes: AtomicU64,
     /// Events in flight now.

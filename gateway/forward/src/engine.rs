@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamppost_event::{
-    Chunk, Clock, Gap, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic, TopicPartition,
+    Chunk, Clock, Gap, Interest, Item, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic,
+    TopicPartition,
 };
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::task::{AbortHandle, JoinSet};
@@ -16,9 +17,10 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::bounds::Bounds;
 use crate::burial::{Burials, Place};
-use crate::config::ForwardConfig;
+use crate::config::{Delivery, ForwardConfig};
 use crate::counters::Counters;
 use crate::doubt::{Doubts, Reader};
+use crate::exactly_once::ExactlyOnce;
 use crate::failure::{Class, classify};
 use crate::kafka::Report;
 use crate::lane::{Cause, Lane};
@@ -26,7 +28,7 @@ use crate::reading::Reading;
 use crate::resolve::Resolution;
 use crate::stamp::ClockWait;
 use crate::telling::{Hole, Tellings};
-use crate::window::{Admission, Window};
+use crate::window::{Admission, Slot, Window};
 use crate::{AuditTrail, DeadLetters, Undelivered, alone, resolve};
 
 /// A cursor is committed after so many events, if not before by time.
@@ -71,6 +73,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(crate) trail: Option<Arc<dyn AuditTrail>>,
+    pub(crate) interest: Interest,
     pub(crate) burials: Burials,
     pub(crate) tellings: Tellings,
     pub(crate) counters: Arc<Counters>,
@@ -89,6 +92,8 @@ pub(crate) struct Engine {
     pub(crate) resolving: Option<Topic>,
     pub(crate) hold_until: Option<Instant>,
     pub(crate) backoff: Backoff,
+    /// `None`: at least once.
+    pub(crate) exactly_once: Option<Box<ExactlyOnce>>,
     /// The largest batch, in bytes; halved whenever the cluster refuses one for its size.
     pub(crate) batch_bytes_max: usize,
     pub(crate) denied: Option<String>,
@@ -121,6 +126,7 @@ impl Engine {
             resolving: None,
             hold_until: None,
             backoff: Backoff::new(config.retry_delay_min, config.retry_delay_max, seed),
+            exactly_once: (config.delivery == Delivery::ExactlyOnce).then(|| Box::new(ExactlyOnce::new(&config))),
             batch_bytes_max: config.message_bytes_max,
             denied: None,
             session: 0,
@@ -131,6 +137,7 @@ impl Engine {
             clock,
             dead_letters,
             trail: None,
+            interest: Interest::all(),
             burials: Burials::default(),
             tellings: Tellings::default(),
             counters,
@@ -168,9 +175,12 @@ impl Engine {
         let mut delivered = false;
         for report in reports {
             let Some(code) = report.error else {
-                delivered |= self.window.done(report.slot);
+                delivered |= self.acknowledge(report.slot);
                 continue;
             };
+            if report.slot == Slot::CURSOR && classify(code) != Class::Echo {
+                failures.client = Some((Class::Retry, format!("a cursor was refused: {code}")));
+            }
             if let Some((at, offset)) = self.window.place(report.slot) {
                 failures.refused.push((at.clone(), offset, code));
             }
@@ -181,6 +191,22 @@ impl Engine {
             self.counters.set_reached();
             self.counters.set_last_delivery(self.clock.now().monotonic);
         }
+    }
+
+    /// Passes what lies in a topic that this sink does not take: true then. Nothing of it is in flight, and nothing of it is missed.
+    pub(crate) fn pass_unwanted(&mut self, item: &Item) -> bool {
+        let (topic, partition, to) = match item {
+            Item::Event(stored) => (&stored.event.topic, stored.partition, stored.offset.next()),
+            Item::Gap(gap) => (&gap.at.topic, gap.at.partition, gap.to),
+        };
+        if self.interest.takes(topic) {
+            return false;
+        }
+        let track = self.window.track(topic, partition);
+        if let Admission::Jump { from } = self.window.admit(track, to) {
+            self.window.skip(track, from, to);
+        }
+        true
     }
 
     /// A gap of the journal: what of it was not met yet is passed over, once it has been told. A gap that lies below changes nothing.
@@ -253,7 +279,6 @@ impl Engine {
     /// The producer is gone: takes everything in flight back and decides how each topic goes on. Returns how long to wait
     /// before the next producer.
     pub(crate) fn settle(&mut self, failures: Failures) -> Duration {
-        self.counters.rebuilds.fetch_add(1, Relaxed);
         self.counters.retries.fetch_add(1, Relaxed);
         let undone = self.window.reset().unwrap_or_else(|| self.reading.place());
         self.rewind(undone);
@@ -307,7 +332,7 @@ impl Engine {
         self.lanes.entry(topic).or_insert_with(|| Lane::new(at, cause, backoff));
     }
 
-    fn suspect(&mut self, at: TopicPartition, offset: Offset, undone: Position) {
+    pub(crate) fn suspect(&mut self, at: TopicPartition, offset: Offset, undone: Position) {
         self.set_apart(at.topic.clone(), undone, Cause::Suspects(BTreeMap::new()));
         if let Some(Lane { cause: Cause::Suspects(suspects), .. }) = self.lanes.get_mut(&at.topic) {
             let last = suspects.entry(at.partition).or_insert(offset);

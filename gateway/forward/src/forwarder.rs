@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use lamppost_event::{Clock, Gap, JournalStopped, Outlet, Stored, Waiting};
+use lamppost_event::{Clock, Gap, Interest, JournalStopped, Outlet, Stored, Waiting};
 
 use crate::config::{ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
 use crate::doubt;
 use crate::engine::Engine;
-use crate::kafka::{self, Kafka};
+use crate::kafka;
 use crate::session::Ended;
 
 /// An event that the cluster can never accept.
@@ -72,6 +72,7 @@ pub struct Forwarder {
     clock: Arc<dyn Clock>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
     trail: Option<Arc<dyn AuditTrail>>,
+    interest: Interest,
     counters: Arc<Counters>,
 }
 
@@ -88,13 +89,33 @@ impl Forwarder {
         dead_letters: Option<Arc<dyn DeadLetters>>,
     ) -> Result<Self, ForwardConfigError> {
         kafka::check(&config)?;
-        Ok(Self { config: Arc::new(config), outlet, clock, dead_letters, trail: None, counters: Arc::default() })
+        Ok(Self {
+            config: Arc::new(config),
+            outlet,
+            clock,
+            dead_letters,
+            trail: None,
+            interest: Interest::all(),
+            counters: Arc::default(),
+        })
     }
 
     /// Gaps are told there before they are passed. Without it they are only counted.
     #[must_use]
     pub fn with_trail(self, trail: Arc<dyn AuditTrail>) -> Self {
         Self { trail: Some(trail), ..self }
+    }
+
+    /// Only these topics are forwarded. The cursors pass the others as they are met, gaps included: a topic that is taken later begins there.
+    #[must_use]
+    pub fn with_interest(self, interest: Interest) -> Self {
+        Self { interest, ..self }
+    }
+
+    /// It counts on there, where one before it has counted.
+    #[must_use]
+    pub fn with_counters(self, counters: Arc<Counters>) -> Self {
+        Self { counters, ..self }
     }
 
     /// What it counts.
@@ -108,24 +129,23 @@ impl Forwarder {
     /// # Errors
     /// [`ForwardError`]: only the journal can end it. Whatever the cluster does is tried again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Undelivered, ForwardError> {
-        let Self { config, outlet, clock, dead_letters, trail, counters } = self;
+        let Self { config, outlet, clock, dead_letters, trail, interest, counters } = self;
         let resume = doubt::resume(Arc::clone(&outlet), config.group.clone()).await?;
         let mut engine = Engine::new(Arc::clone(&config), outlet, clock, dead_letters, Arc::clone(&counters), resume);
         engine.trail = trail;
+        engine.interest = interest;
         let mut shutdown = pin!(shutdown);
         loop {
-            let delay = match Kafka::connect(&config, engine.batch_bytes_max, &counters) {
+            let connected = tokio::select! {
+                () = &mut shutdown => return Ok(engine.undelivered()),
+                connected = engine.connect() => connected,
+            };
+            let delay = match connected {
                 Ok(kafka) => match engine.run_session(kafka, shutdown.as_mut()).await? {
                     Ended::Failed(delay) => delay,
                     Ended::Stopped => return Ok(engine.undelivered()),
                 },
-                Err(error) => {
-                    // Checked at the start; what can still fail is, for example, a certificate that is gone.
-                    tracing::error!(%error, "no producer");
-                    engine.denied = Some(error.to_string());
-                    engine.show();
-                    engine.backoff.next()
-                }
+                Err(delay) => delay,
             };
             tokio::select! {
                 () = &mut shutdown => return Ok(engine.undelivered()),

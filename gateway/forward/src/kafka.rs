@@ -16,11 +16,12 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
-use crate::config::{ForwardConfig, ForwardConfigError};
+use crate::config::{Delivery, ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
 use crate::failure::{Class, classify};
 use crate::record;
 use crate::stamp::Stamp;
+use crate::transactional;
 use crate::window::Slot;
 
 /// The fate of one event in flight.
@@ -36,6 +37,8 @@ pub(crate) struct Report {
 pub(crate) struct Reports {
     queue: Mutex<Vec<Report>>,
     trouble: Mutex<Option<(Class, String)>>,
+    /// Of an open transaction: what the cluster has acknowledged and not committed, events and bytes.
+    pub(crate) held: Mutex<[u64; 2]>,
     wake: Notify,
 }
 
@@ -67,7 +70,7 @@ impl Reports {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -76,6 +79,8 @@ pub(crate) struct Context {
     reports: Arc<Reports>,
     counters: Arc<Counters>,
     wire_bytes_before: u64,
+    /// What is acknowledged counts as delivered only once its transaction is committed.
+    transactional: bool,
 }
 
 impl ClientContext for Context {
@@ -128,6 +133,13 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, slot: usize) {
         let error = match result {
+            Ok(_) if Slot::CURSOR.0 as usize == slot => None,
+            Ok(message) if self.transactional => {
+                let [events, bytes] = &mut *lock(&self.reports.held);
+                *events += 1;
+                *bytes += (message.payload_len() + message.key_len()) as u64;
+                None
+            }
             Ok(message) => {
                 let bytes = message.payload_len() + message.key_len();
                 self.counters.delivered.fetch_add(1, Relaxed);
@@ -149,8 +161,9 @@ pub(crate) struct Outgoing<'a> {
 }
 
 /// A producer with its reports.
+#[derive(Clone)]
 pub(crate) struct Kafka {
-    producer: ThreadedProducer<Context>,
+    pub(crate) producer: Arc<ThreadedProducer<Context>>,
     pub(crate) reports: Arc<Reports>,
 }
 
@@ -161,7 +174,12 @@ impl Kafka {
         batch_bytes_max: usize,
         counters: &Arc<Counters>,
     ) -> KafkaResult<Self> {
-        Self::connect_with(producer_config(config).set("batch.size", batch_bytes_max.to_string()), counters)
+        let mut client = if config.delivery == Delivery::ExactlyOnce {
+            transactional::producer_config(config)
+        } else {
+            producer_config(config)
+        };
+        Self::connect_with(client.set("batch.size", batch_bytes_max.to_string()), counters)
     }
 
     /// A producer for one event at a time: nothing to wait for. Nothing can overtake what is alone, so an event that is refused need not end
@@ -175,9 +193,11 @@ impl Kafka {
     fn connect_with(client: &ClientConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {
         let reports = Arc::new(Reports::default());
         let wire_bytes_before = counters.wire_bytes.load(Relaxed);
-        let context = Context { reports: Arc::clone(&reports), counters: Arc::clone(counters), wire_bytes_before };
+        let transactional = client.get(transactional::ID).is_some();
+        let counters = Arc::clone(counters);
+        let context = Context { reports: Arc::clone(&reports), counters, wire_bytes_before, transactional };
         let producer = ThreadedProducer::from_config_and_context(client, context)?;
-        Ok(Self { producer, reports })
+        Ok(Self { producer: Arc::new(producer), reports })
     }
 
     /// Hands an event over. Never blocks.
@@ -249,7 +269,7 @@ pub(crate) fn client_config(config: &ForwardConfig) -> ClientConfig {
     client
 }
 
-fn producer_config(config: &ForwardConfig) -> ClientConfig {
+pub(crate) fn producer_config(config: &ForwardConfig) -> ClientConfig {
     let mut client = client_config(config);
     // Our own bound is met first; librdkafka's is the net below, and above one event of any size.
     let queue_kbytes = (config.in_flight_bytes_max + 2 * config.message_bytes_max) / 1024 + 1;
@@ -279,7 +299,11 @@ pub(crate) fn check(config: &ForwardConfig) -> Result<(), ForwardConfigError> {
     if let Some(key) = config.properties.keys().find(|key| ForwardConfig::RESERVED.contains(&key.as_str())) {
         return Err(ForwardConfigError::Reserved(key.clone()));
     }
-    let whole = || Kafka::connect_for_one(config, &Arc::new(Counters::unheard())).map(drop);
+    let unheard = Arc::new(Counters::unheard());
+    let whole = || match config.delivery {
+        Delivery::AtLeastOnce => Kafka::connect_for_one(config, &unheard).map(drop),
+        Delivery::ExactlyOnce => Kafka::connect(config, config.message_bytes_max, &unheard).map(drop),
+    };
     let checked = producer_config(config).create_native_config().map(drop).and_then(|()| whole());
     checked.map_err(|error| match error {
         KafkaError::ClientConfig(_, why, key, value) => {

@@ -1,4 +1,4 @@
-//! From the journal to Kafka: at least once, in order per key, without end.
+//! From the journal to Kafka: at least once, or exactly once, in order per key, without end. How, and what it costs: `README.md` beside this.
 //!
 //! ```text
 //! Outlet ── read ──► Reading ──► Window ── send ──► librdkafka ──► cluster
@@ -12,6 +12,7 @@
 //!   times from the cursors on, before they are passed and counted as one. A gap is passed once it is told ([`AuditTrail`]), durably.
 //! - When anything fails for good, the producer is purged and closed, and a new one goes on at the cursors. So in every
 //!   partition of the cluster the *first* occurrences of events are in order; later ones carry the same `ce_id`.
+//! - Exactly once ([`Delivery::ExactlyOnce`]) means transactions: a cursor passes what is committed, and lies in the cluster too.
 //! - A topic that can't be written to is set apart and tried with one event at a time; the others go on. Where a batch was
 //!   refused, its events go one at a time until the one that was meant is found and buried.
 //! - What the cluster refuses for its time (`message.timestamp.before.max.ms`, `message.timestamp.after.max.ms`) is sent once more
@@ -31,8 +32,11 @@ mod bounds;
 mod burial;
 mod config;
 mod counters;
+mod cursors;
 mod doubt;
 mod engine;
+mod enlist;
+mod exactly_once;
 mod failure;
 mod forwarder;
 mod kafka;
@@ -41,14 +45,17 @@ mod outcome;
 mod probe;
 mod reading;
 mod record;
+mod register;
 mod resolve;
-mod rfc3339;
 mod session;
+mod solo;
 mod stamp;
 mod telling;
+mod transaction;
+mod transactional;
 mod window;
 
-pub use config::{Compression, ForwardConfig, ForwardConfigError, TopicTemplate, TopicTemplateError};
+pub use config::{Compression, Delivery, ForwardConfig, ForwardConfigError, TopicTemplate, TopicTemplateError};
 pub use counters::Counters;
 pub use forwarder::{AuditTrail, DeadLetters, ForwardError, Forwarder, Poison, Undelivered};
 pub use probe::{ClusterSeen, probe};

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lamppost_event::{EventTime, JournalStopped, Now, Offset, Stored, Topic, TopicPartition};
+use lamppost_event::{EventTime, JournalStopped, Now, Offset, Rfc3339, Stored, Topic, TopicPartition};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
@@ -17,7 +17,6 @@ use crate::engine::{Done, Engine, Target};
 use crate::failure::Class;
 use crate::lane::{Cause, Lane};
 use crate::resolve::{self, Resolution};
-use crate::rfc3339::Rfc3339;
 use crate::stamp::{ClockWait, Stamp, Timing};
 
 /// How often a topic apart asks again whether the clock is right.
@@ -137,6 +136,13 @@ impl Engine {
 
     /// Lets each topic apart take its next step, if it is time and nothing of it is in flight.
     pub(crate) fn step_lanes(&mut self) {
+        while let Some((topic, target)) = self.lane_that_is_due() {
+            self.step_lane(topic, target);
+        }
+    }
+
+    /// A topic apart whose next step may be taken. One whose place in the cluster is not known is asked for.
+    pub(crate) fn lane_that_is_due(&mut self) -> Option<(Topic, Target)> {
         let now = Instant::now();
         let due = |(topic, lane): (&Topic, &crate::lane::Lane)| {
             (!lane.busy && lane.retry_at <= now && self.window.is_idle(topic)).then(|| topic.clone())
@@ -144,14 +150,15 @@ impl Engine {
         let due: Vec<Topic> = self.lanes.iter().filter_map(due).collect();
         for topic in due {
             match self.targets.get(&topic).cloned() {
-                Some(target) => self.step_lane(topic, target),
+                Some(target) => return Some((topic, target)),
                 None => self.resolve(&topic),
             }
         }
+        None
     }
 
-    fn step_lane(&mut self, topic: Topic, target: Target) {
-        let cursors = self.cursors_of(&topic);
+    pub(crate) fn step_lane(&mut self, topic: Topic, target: Target) {
+        let (cursors, solo) = (self.cursors_of(&topic), self.solo(&topic));
         let Some(lane) = self.lanes.get_mut(&topic) else { return };
         lane.busy = true;
         let at = lane.at;
@@ -162,6 +169,7 @@ impl Engine {
             outlet: Arc::clone(&self.outlet),
             cursors,
             target,
+            solo,
         };
         let (clock, wait, counters) =
             (Arc::clone(&self.clock), Arc::clone(&self.clock_wait), Arc::clone(&self.counters));

@@ -9,9 +9,8 @@
 
 use std::fmt::Write as _;
 
-use lamppost_event::{GatewayId, Origin, Stored, header};
+use lamppost_event::{GatewayId, Origin, Rfc3339, Stored, header};
 
-use crate::rfc3339::Rfc3339;
 use crate::stamp::Stamp;
 
 /// What an event in flight costs besides its bytes: librdkafka's message and header structures, its allocations' overhead and

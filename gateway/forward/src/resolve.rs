@@ -54,6 +54,17 @@ impl ClientContext for Context {
 
 /// Asks the cluster for `name`. Blocks for up to half a minute: call it where blocking is allowed.
 pub(crate) fn resolve(config: &ForwardConfig, name: &Topic, partitions: u16) -> Resolution {
+    let partitions = config.partitions.map_or(partitions.max(1), Into::into);
+    resolve_with(config, name, partitions, &[])
+}
+
+/// The same for a topic of our own: if it is created, with exactly so many partitions and those settings.
+pub(crate) fn resolve_with(
+    config: &ForwardConfig,
+    name: &Topic,
+    partitions: u16,
+    settings: &[(&str, &str)],
+) -> Resolution {
     let notes = Arc::new(Notes::default());
     let admin = match AdminClient::from_config_and_context(&client_config(config), Context(Arc::clone(&notes))) {
         Ok(admin) => admin,
@@ -61,7 +72,7 @@ pub(crate) fn resolve(config: &ForwardConfig, name: &Topic, partitions: u16) -> 
     };
     let mut resolution = look(&admin, name);
     if matches!(resolution, Resolution::Missing { .. }) && config.create_topics {
-        resolution = create(&admin, config, name, partitions);
+        resolution = create(&admin, config, name, partitions, settings);
     }
     let denied = notes.denied.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (resolution, denied) {
@@ -117,10 +128,16 @@ fn look(admin: &AdminClient<Context>, name: &Topic) -> Resolution {
     }
 }
 
-fn create(admin: &AdminClient<Context>, config: &ForwardConfig, name: &Topic, partitions: u16) -> Resolution {
-    let partitions = config.partitions.map_or(partitions.max(1), Into::into);
+fn create(
+    admin: &AdminClient<Context>,
+    config: &ForwardConfig,
+    name: &Topic,
+    partitions: u16,
+    settings: &[(&str, &str)],
+) -> Resolution {
     let replication = TopicReplication::Fixed(config.replication.map_or(-1, |replicas| i32::from(replicas.get())));
     let topic = NewTopic::new(name.as_str(), i32::from(partitions), replication);
+    let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
     let options = AdminOptions::new().request_timeout(Some(REQUEST_MAX)).operation_timeout(Some(REQUEST_MAX));
     let created = tokio::runtime::Handle::current().block_on(admin.create_topics([&topic], &options));
     match created.map(|results| results.into_iter().next()) {

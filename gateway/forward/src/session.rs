@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::burial::Mourner;
 use crate::doubt::{Jump, Reader};
 use crate::engine::{Engine, Failures};
+use crate::exactly_once::{begin_transaction, has_room};
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
 use crate::lane::Cause;
@@ -25,8 +26,8 @@ use crate::window::{Admission, Slot};
 const PUMP_EVENTS: usize = 512;
 
 /// How often the loop looks around when nothing else wakes it.
-const TICK_MIN: Duration = Duration::from_millis(10);
-const TICK_MAX: Duration = Duration::from_millis(500);
+pub(crate) const TICK_MIN: Duration = Duration::from_millis(10);
+pub(crate) const TICK_MAX: Duration = Duration::from_millis(500);
 
 /// How a session ended.
 pub(crate) enum Ended {
@@ -37,7 +38,7 @@ pub(crate) enum Ended {
 }
 
 /// Why handing over stopped for now.
-enum Pumped {
+pub(crate) enum Pumped {
     More,
     Blocked,
     Failed(Failures),
@@ -51,11 +52,14 @@ enum Offered {
     Failed(Failures),
 }
 
-type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+pub(crate) type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
 
 impl Engine {
     /// Runs one producer until it fails or `stop` completes.
     pub(crate) async fn run_session(&mut self, kafka: Kafka, mut stop: Stop<'_>) -> Result<Ended, JournalStopped> {
+        if self.exactly_once.is_some() {
+            return self.run_transactions(kafka, stop).await;
+        }
         self.session += 1;
         let mut tick = interval(self.config.commit_interval.clamp(TICK_MIN, TICK_MAX));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -93,7 +97,7 @@ impl Engine {
         }
     }
 
-    fn take_reports(&mut self, kafka: &Kafka, reports: &mut Vec<Report>) -> Option<Failures> {
+    pub(crate) fn take_reports(&mut self, kafka: &Kafka, reports: &mut Vec<Report>) -> Option<Failures> {
         let mut failures = Failures::default();
         kafka.reports.take(reports);
         self.apply(reports, &mut failures);
@@ -119,6 +123,7 @@ impl Engine {
         }
         let last = kafka.close().await;
         self.apply(&last, &mut failures);
+        self.counters.rebuilds.fetch_add(1, Relaxed);
         let delay = self.settle(failures);
         self.commit(true)?;
         self.show();
@@ -144,7 +149,7 @@ impl Engine {
     }
 
     /// Hands events over until the window is full, nothing is in hand, or it is time to look at reports.
-    fn pump(&mut self, kafka: &Kafka) -> Pumped {
+    pub(crate) fn pump(&mut self, kafka: &Kafka) -> Pumped {
         if self.rereading {
             return Pumped::Blocked;
         }
@@ -157,6 +162,7 @@ impl Engine {
                 continue;
             };
             let offered = match &item {
+                Item::Gap(_) | Item::Event(_) if self.pass_unwanted(&item) => Offered::Taken,
                 Item::Gap(gap) if self.lanes.contains_key(&gap.at.topic) => Offered::Taken,
                 Item::Gap(gap) => self.offer_gap(gap),
                 Item::Event(stored) if self.lanes.contains_key(&stored.event.topic) => Offered::Taken,
@@ -182,7 +188,7 @@ impl Engine {
         if let Admission::Jump { from } = self.window.admit(track, gap.from) {
             return Offered::Jumped(from);
         }
-        if self.trail.is_some() && !self.window.has_room(TELLING_BYTES) {
+        if self.trail.is_some() && !self.window.has_room(TELLING_BYTES) || self.waits_for_telling(track) {
             return Offered::Blocked;
         }
         self.pass_gap(gap, &Reader::Common);
@@ -195,6 +201,11 @@ impl Engine {
         match self.window.admit(track, stored.offset) {
             Admission::Seen => return Offered::Taken,
             Admission::Jump { from } => return Offered::Jumped(from),
+            Admission::Next if self.waits_for_telling(track) => return Offered::Blocked,
+            Admission::Next if self.is_there_already(stored) => {
+                self.window.skip(track, stored.offset, stored.offset.next());
+                return Offered::Taken;
+            }
             Admission::Next => {}
         }
         let Some(target) = self.targets.get(topic) else {
@@ -202,7 +213,7 @@ impl Engine {
             return Offered::Blocked;
         };
         let bytes = record::bytes_in_flight(stored);
-        if !self.window.has_room(bytes) {
+        if !has_room(&self.window, &mut self.exactly_once, bytes) {
             return Offered::Blocked;
         }
         let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own(target.bounds), now, &self.counters) else {
@@ -210,11 +221,15 @@ impl Engine {
         };
         let partition = partition_of(&stored.event.key, target.partitions);
         let out = Outgoing { name: &target.name, partition, stored, stamp };
+        if let Err(failures) = begin_transaction(&mut self.exactly_once, kafka) {
+            return Offered::Failed(failures);
+        }
         let slot = self.window.sent(track, stored.offset, bytes);
         let sent = kafka.send(&self.config, &out, slot, &mut self.text);
         match sent {
             Ok(()) => {
                 self.counters.sent.fetch_add(1, Relaxed);
+                self.entered_transaction(track, stored, bytes);
                 if record::cut(stored, self.config.message_bytes_max).is_some() {
                     self.counters.cut.fetch_add(1, Relaxed);
                 }
@@ -222,6 +237,7 @@ impl Engine {
             }
             Err(Code::QueueFull) => {
                 self.window.take_back(slot);
+                self.fill_transaction();
                 Offered::Blocked
             }
             Err(Code::MessageSizeTooLarge) => self.too_large(stored, slot),
@@ -235,6 +251,13 @@ impl Engine {
 
     /// librdkafka itself refused an event for its size: it alone is meant.
     fn too_large(&mut self, stored: &Stored, slot: Slot) -> Offered {
+        if self.exactly_once.is_some() {
+            // What is sent behind it could not be covered by a cursor before it is buried: its topic waits for that alone.
+            self.window.take_back(slot);
+            let at = TopicPartition { topic: stored.event.topic.clone(), partition: stored.partition };
+            self.suspect(at, stored.offset, self.reading.chunk_start());
+            return Offered::Taken;
+        }
         let why = format!("larger than the cluster takes ({} bytes)", self.config.message_bytes_max);
         let mourner = Mourner::Flight { session: self.session, slot };
         if self.bury(stored, &why, mourner) {

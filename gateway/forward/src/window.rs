@@ -16,8 +16,13 @@ use lamppost_event::{Cursor, Offset, Partition, Position, Topic, TopicPartition}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(pub(crate) u32);
 
+impl Slot {
+    /// No event: a record of our own beside them.
+    pub(crate) const CURSOR: Self = Self(u32::MAX);
+}
+
 /// A handle on a partition of the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TrackId(usize);
 
 /// What to do with an event or a gap that was read.
@@ -316,6 +321,17 @@ impl Window {
     pub(crate) fn cursors_of(&self, topic: &Topic) -> Vec<(Partition, Offset)> {
         let of_topic = self.tracks.iter().filter(|track| track.at.topic == *topic);
         of_topic.filter_map(|track| Some((track.at.partition, track.cursor()?))).collect()
+    }
+
+    /// Whether any partition has come anywhere.
+    pub(crate) fn has_cursors(&self) -> bool {
+        self.tracks.iter().any(|track| track.cursor().is_some())
+    }
+
+    /// Whether a gap of the partition is being told. Whatever is sent behind it can't be covered by a cursor yet.
+    pub(crate) fn is_telling(&self, id: TrackId) -> bool {
+        let last = self.tracks.get(id.0).and_then(|track| track.waiting.back());
+        last.is_some_and(|waiting| waiting.lost && !waiting.done)
     }
 
     /// Whether nothing of the topic is in flight.

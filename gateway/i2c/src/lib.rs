@@ -15,6 +15,8 @@
 //! | [`Chip::Sps30`] | `pm1`, `pm2_5`, `pm4`, `pm10` | `ug/m3` |
 //! | [`Chip::Ina226`] | `voltage`, `current`, `power` | `V`, `A`, `W` |
 //!
+//! An SCD41 can be told the pressure by a barometer beside it ([`Air`]). A clock with a battery is no source, but read and set by hand ([`Rtc`]).
+//!
 //! Invariants:
 //! - A source has one thread at most for its bus: one that hangs holds nothing else up, and no second one is started while
 //!   the first hangs.
@@ -28,19 +30,23 @@
 //! frees a data line that a chip holds low by nine clocks where its driver has been told the pins (`scl-gpios` and
 //! `sda-gpios` in the device tree). While a thread hangs in it, chips on other buses go on; those on the same bus fail, each in its time.
 
+mod air;
 mod bus;
 mod chip;
 mod counters;
 pub mod model;
 mod mux;
 mod payload;
+mod rtc;
 mod schedule;
 mod source;
 mod station;
 mod worker;
 
+pub use air::Air;
 pub use bus::BusOpener;
 pub use chip::{BusAddress, Chip, PollError};
 pub use counters::{I2cCounters, I2cReport};
 pub use mux::{Gate, MuxChannel};
+pub use rtc::{Rtc, RtcChip};
 pub use source::{I2cSource, SetupError};

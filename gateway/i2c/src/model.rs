@@ -4,6 +4,7 @@
 mod bme280;
 mod dps310;
 mod ina226;
+mod rtc;
 mod scd41;
 mod sps30;
 mod tmp105;
@@ -38,6 +39,7 @@ enum ModelChip {
     Scd41(scd41::Scd41Model),
     Sps30(sps30::Sps30Model),
     Ina226(ina226::Ina226Model),
+    Rtc(rtc::RtcModel),
 }
 
 /// What a chip does with what is written to it, and what it gives to be read.
@@ -55,6 +57,7 @@ impl ModelChip {
             Self::Scd41(chip) => chip,
             Self::Sps30(chip) => chip,
             Self::Ina226(chip) => chip,
+            Self::Rtc(chip) => chip,
         }
     }
 }
@@ -122,6 +125,20 @@ impl ModelBus {
         match state.chips.get_mut(&address) {
             Some(ModelChip::Ina226(chip)) => chip.set(bus, shunt),
             _ => drop(state.chips.insert(address, ModelChip::Ina226(ina226::Ina226Model::new(bus, shunt)))),
+        }
+    }
+
+    /// Puts a clock there, DS1338 and DS3231 in one, that was never set.
+    pub fn set_rtc(&self) {
+        self.lock().chips.insert(crate::Rtc::ADDRESS, ModelChip::Rtc(rtc::RtcModel::new()));
+    }
+
+    /// What the SCD41 was last told of the pressure since it was started, in Pa.
+    #[must_use]
+    pub fn scd41_pressure_pa(&self) -> Option<u32> {
+        match self.lock().chips.get(&BusAddress(lamppost_scd41::ADDRESS)) {
+            Some(ModelChip::Scd41(chip)) => chip.pressure_pa(),
+            _ => None,
         }
     }
 

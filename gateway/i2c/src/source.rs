@@ -11,6 +11,7 @@ use lamppost_event::{
 };
 use tokio::time::Instant;
 
+use crate::air::{Air, AirUse};
 use crate::bus::BusOpener;
 use crate::chip::{BusAddress, Chip, PollError};
 use crate::counters::I2cCounters;
@@ -60,6 +61,7 @@ pub struct I2cSource {
     name: String,
     opener: BusOpener,
     place: Place,
+    air: AirUse,
     every: Duration,
     device: DeviceId,
     addresses: Vec<(&'static str, Address)>,
@@ -93,7 +95,29 @@ impl I2cSource {
         let address_of = |measure: &&'static str| Ok((*measure, Address::new(&format!("i2c/{name}/{measure}"))?));
         let addresses = chip.measures().iter().map(address_of).collect::<Result<_, NameError>>()?;
         let counters = Arc::new(I2cCounters::default());
-        Ok(Self { name: name.to_owned(), opener: bus, place, every, device, addresses, intake, counters })
+        Ok(Self {
+            name: name.to_owned(),
+            opener: bus,
+            place,
+            air: AirUse::Nothing,
+            every,
+            device,
+            addresses,
+            intake,
+            counters,
+        })
+    }
+
+    /// The same, a barometer that tells its pressure to who needs it. Of a chip that is none, nothing is told.
+    #[must_use]
+    pub fn telling(self, air: Air) -> Self {
+        Self { air: AirUse::Tells(air), ..self }
+    }
+
+    /// The same, an SCD41 that is told the pressure, on which its CO2 depends. Other chips do without.
+    #[must_use]
+    pub fn told_by(self, air: Air) -> Self {
+        Self { air: AirUse::IsTold(air), ..self }
     }
 
     /// What it has done.
@@ -154,7 +178,8 @@ impl I2cSource {
         let running = match worker {
             Some(running) => running,
             None => {
-                let started = Worker::start(&self.name, Station::new(self.opener.clone(), self.place));
+                let started =
+                    Worker::start(&self.name, Station::new(self.opener.clone(), self.place, self.air.clone()));
                 worker.insert(started.map_err(|source| PollError::Open { bus: bus(), source })?)
             }
         };

@@ -9,10 +9,11 @@ use lamppost_ina226::{Averages, Calibration, Ina226};
 use lamppost_scd41::{Interval, Scd41};
 use lamppost_sps30::Sps30;
 use lamppost_tmp105::{Resolution, Tmp105};
-use lamppost_units::{Quantity, Unit};
+use lamppost_units::{Pascals, Quantity, Unit};
 use linux_embedded_hal::Delay;
 use tokio::time::Instant;
 
+use crate::air::AirUse;
 use crate::bus::{Bus, BusError, BusOpener};
 use crate::chip::{BusAddress, Chip, PollError};
 use crate::payload::Measured;
@@ -30,6 +31,8 @@ const INA226: lamppost_ina226::Settings = lamppost_ina226::Settings {
 };
 /// How long an SCD41 may be without a new measurement: three of its intervals.
 const SCD41_SILENT_MS_MAX: u32 = 3 * Interval::FiveSeconds.ms();
+/// In what steps an SCD41 is told the pressure: 1 hPa, in mPa.
+const SCD41_PRESSURE_STEP_MPA: u32 = 100_000;
 /// How long an SPS30 may be: it blows its dust out for ten seconds, once a week, and has nothing new meanwhile.
 const SPS30_SILENT_MS_MAX: u32 = 10_000 + 5 * lamppost_sps30::INTERVAL_MS;
 
@@ -86,9 +89,9 @@ enum Driver {
     Tmp105(Tmp105<Bus>),
     Bme280(Box<Bme280<Bus>>),
     Dps310(Box<Dps310<Bus>>),
-    /// And when it measured last, as far as is known, or was started.
-    Scd41(Scd41<Bus>, Instant),
-    /// Likewise.
+    /// When it measured last, as far as is known, or was started; and the pressure that it was told.
+    Scd41(Scd41<Bus>, Instant, Option<Pascals>),
+    /// And when it measured last, likewise.
     Sps30(Sps30<Bus>, Instant),
     Ina226(Ina226<Bus>),
 }
@@ -98,12 +101,13 @@ enum Driver {
 pub(crate) struct Station {
     opener: BusOpener,
     place: Place,
+    air: AirUse,
     driver: Option<Driver>,
 }
 
 impl Station {
-    pub(crate) const fn new(opener: BusOpener, place: Place) -> Self {
-        Self { opener, place, driver: None }
+    pub(crate) const fn new(opener: BusOpener, place: Place, air: AirUse) -> Self {
+        Self { opener, place, air, driver: None }
     }
 
     /// Measures once. Blocks for as long as bus and chip take.
@@ -112,7 +116,7 @@ impl Station {
             Some(driver) => driver,
             None => self.begin()?,
         };
-        let measured = driver.measure().map_err(|reason| self.failed(reason))?;
+        let measured = driver.measure(&self.air).map_err(|reason| self.failed(reason))?;
         self.driver = Some(driver);
         Ok(measured)
     }
@@ -149,7 +153,7 @@ impl Driver {
             Place::Scd41 => {
                 let mut chip = Scd41::new(bus, &mut Delay).map_err(said)?;
                 chip.start_periodic(Interval::FiveSeconds).map_err(said)?;
-                Ok(Self::Scd41(chip, Instant::now()))
+                Ok(Self::Scd41(chip, Instant::now(), None))
             }
             Place::Sps30 => {
                 let mut chip = Sps30::new(bus, &mut Delay).map_err(said)?;
@@ -162,11 +166,12 @@ impl Driver {
         }
     }
 
-    fn measure(&mut self) -> Result<Vec<Measured>, String> {
+    fn measure(&mut self, air: &AirUse) -> Result<Vec<Measured>, String> {
         match self {
             Self::Tmp105(chip) => Ok(vec![measured("temperature", chip.read().map_err(said)?)]),
             Self::Bme280(chip) => {
                 let found = chip.measure(&mut Delay).map_err(said)?;
+                tell(air, found.pressure);
                 Ok(vec![
                     measured("temperature", found.temperature),
                     measured("pressure", found.pressure),
@@ -175,9 +180,13 @@ impl Driver {
             }
             Self::Dps310(chip) => {
                 let found = chip.measure(&mut Delay).map_err(said)?;
+                tell(air, found.pressure);
                 Ok(vec![measured("pressure", found.pressure), measured("temperature", found.temperature)])
             }
-            Self::Scd41(chip, last) => take_air(chip, last),
+            Self::Scd41(chip, last, told) => {
+                hear(chip, air, told)?;
+                take_air(chip, last)
+            }
             Self::Sps30(chip, last) => take_dust(chip, last),
             Self::Ina226(chip) => {
                 let found = chip.measure(&mut Delay).map_err(said)?;
@@ -189,6 +198,27 @@ impl Driver {
             }
         }
     }
+}
+
+fn tell(air: &AirUse, pressure: Pascals) {
+    if let AirUse::Tells(air) = air {
+        air.tell(pressure, Instant::now());
+    }
+}
+
+/// Tells the SCD41 the pressure, where it has changed by what it can be told. What it can't be told, it is not: a barometer may be wrong.
+fn hear(chip: &mut Scd41<Bus>, air: &AirUse, told: &mut Option<Pascals>) -> Result<(), String> {
+    let AirUse::IsTold(air) = air else { return Ok(()) };
+    let Some(pressure) = air.pressure(Instant::now()) else { return Ok(()) };
+    if told.is_some_and(|told| told.mantissa().abs_diff(pressure.mantissa()) < SCD41_PRESSURE_STEP_MPA) {
+        return Ok(());
+    }
+    match chip.set_ambient_pressure(pressure) {
+        Ok(()) => *told = Some(pressure),
+        Err(lamppost_scd41::Error::Range { .. }) => {}
+        Err(error) => return Err(said(error)),
+    }
+    Ok(())
 }
 
 /// What the SCD41 has measured since it was asked last. Nothing is no failure while it may be silent.
@@ -261,12 +291,55 @@ mod tests {
             humidity: RelativeHumidity::from_milli(40_000),
         });
         let mut driver = Driver::begin(Place::Scd41, Bus::Model(bus)).unwrap();
-        assert_eq!(driver.measure().unwrap().len(), 3);
-        assert_eq!(driver.measure().unwrap().len(), 0);
-        let Driver::Scd41(chip, last) = &mut driver else { panic!("another driver") };
+        assert_eq!(driver.measure(&AirUse::Nothing).unwrap().len(), 3);
+        assert_eq!(driver.measure(&AirUse::Nothing).unwrap().len(), 0);
+        let Driver::Scd41(chip, last, _) = &mut driver else { panic!("another driver") };
         *last = Instant::now().checked_sub(Duration::from_millis(15_001)).unwrap();
         let said = take_air(chip, last).unwrap_err();
         assert_eq!(said, "SCD41 command get_data_ready_status (0xe4b8) told of no measurement within 15000 ms");
+    }
+
+    #[test]
+    fn an_scd41_is_told_the_pressure_that_a_barometer_measures_in_steps_of_a_hectopascal_and_anew_after_a_failure() {
+        let (bus, air) = (ModelBus::new(), crate::Air::new());
+        bus.set_scd41(lamppost_scd41::Measurement {
+            co2: PartsPerMillion::from_milli(500_000),
+            temperature: Celsius::from_milli(20_000),
+            humidity: RelativeHumidity::from_milli(40_000),
+        });
+        let address = BusAddress(0x77);
+        let weather = |pascals: i32| {
+            let pressure = Pascals::from_milli(pascals * 1_000);
+            bus.set_dps310(
+                address,
+                lamppost_dps310::Measurement { pressure, temperature: Celsius::from_milli(20_000) },
+            );
+        };
+        weather(98_740);
+        let opener = BusOpener::Model(bus.clone());
+        let at = |chip, address, air| Station::new(opener.clone(), Place::new(chip, address).unwrap(), air);
+        let mut barometer = at(Chip::Dps310, address, AirUse::Tells(air.clone()));
+        let mut gas = at(Chip::Scd41, BusAddress(lamppost_scd41::ADDRESS), AirUse::IsTold(air.clone()));
+        gas.poll().unwrap();
+        assert_eq!(bus.scd41_pressure_pa(), None, "it is not known yet");
+        for (pascals, told) in [(98_740, 98_700), (98_820, 98_700), (98_880, 98_900), (60_000, 98_900)] {
+            weather(pascals);
+            barometer.poll().unwrap();
+            gas.poll().unwrap();
+            assert_eq!(bus.scd41_pressure_pa(), Some(told), "{pascals} Pa");
+        }
+        // A chip that was away has forgotten it.
+        weather(98_820);
+        barometer.poll().unwrap();
+        bus.unplug(BusAddress(lamppost_scd41::ADDRESS));
+        gas.poll().unwrap_err();
+        bus.set_scd41(lamppost_scd41::Measurement {
+            co2: PartsPerMillion::from_milli(500_000),
+            temperature: Celsius::from_milli(20_000),
+            humidity: RelativeHumidity::from_milli(40_000),
+        });
+        gas.poll().unwrap();
+        assert_eq!(bus.scd41_pressure_pa(), Some(98_800));
     }
 
     #[test]
@@ -274,7 +347,7 @@ mod tests {
         let bus = ModelBus::new();
         bus.set_sps30(lamppost_sps30::convert([1, 2, 3, 4, 0, 0, 0, 0, 0, 0]));
         let mut driver = Driver::begin(Place::Sps30, Bus::Model(bus)).unwrap();
-        assert_eq!(driver.measure().unwrap().len(), 4);
+        assert_eq!(driver.measure(&AirUse::Nothing).unwrap().len(), 4);
         let Driver::Sps30(chip, last) = &mut driver else { panic!("another driver") };
         *last = Instant::now().checked_sub(Duration::from_millis(14_000)).unwrap();
         assert_eq!(take_dust(chip, last).unwrap().len(), 0);

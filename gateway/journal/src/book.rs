@@ -78,6 +78,13 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
+    /// The group is forgotten here: as if it had never come anywhere. No offset is that high.
+    const FORGOTTEN: Offset = Offset(u64::MAX);
+
+    pub(crate) fn is_forgotten(self) -> bool {
+        self.next == Self::FORGOTTEN
+    }
+
     /// As a cursor's value.
     pub(crate) fn encode(self) -> Vec<u8> {
         if self.resets == 0 { numbers([self.next.0]) } else { numbers([self.next.0, self.resets]) }
@@ -99,8 +106,13 @@ pub(crate) struct CursorEntry {
 
 impl CursorEntry {
     /// The first offset that the group has not done with.
-    pub(crate) const fn next(&self) -> Offset {
-        self.reach.next
+    pub(crate) fn next(&self) -> Offset {
+        if self.reach.is_forgotten() { Offset(0) } else { self.reach.next }
+    }
+
+    /// The same, of what is durable.
+    pub(crate) fn durable_next(&self) -> Offset {
+        if self.durable.is_forgotten() { Offset(0) } else { self.durable.next }
     }
 
     fn is_dirty(&self) -> bool {
@@ -190,7 +202,10 @@ impl Book {
             }
             let Some(table) = self.cursors.get_mut(group) else { continue };
             let entry = table.entry(cursor.at.clone()).or_default();
-            if next > entry.reach.next {
+            if entry.reach.is_forgotten() {
+                entry.reach = Reach { resets: entry.reach.resets + 1, next };
+                moved = true;
+            } else if next > entry.reach.next {
                 entry.reach.next = next;
                 moved = true;
             }
@@ -209,6 +224,28 @@ impl Book {
             set = true;
         }
         set
+    }
+
+    /// The cursors of all groups that are not forgotten.
+    pub(crate) fn groups(&self) -> Vec<(Group, Vec<Cursor>)> {
+        let cursors = |table: &BTreeMap<TopicPartition, CursorEntry>| {
+            let known = table.iter().filter(|(_, entry)| !entry.reach.is_forgotten());
+            known.map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect::<Vec<_>>()
+        };
+        let groups = self.cursors.iter().map(|(group, table)| (group.clone(), cursors(table)));
+        groups.filter(|(_, cursors)| !cursors.is_empty()).collect()
+    }
+
+    /// Forgets a group: it holds nothing back any more, and where it is used again it begins at the first event. What is left of it is one
+    /// small cursor for each partition, which says so. False if there is no such group.
+    pub(crate) fn forget_group(&mut self, group: &Group) -> bool {
+        let Some(table) = self.cursors.get_mut(group) else { return false };
+        let mut forgot = false;
+        for entry in table.values_mut().filter(|entry| !entry.reach.is_forgotten()) {
+            entry.reach = Reach { resets: entry.reach.resets + 1, next: Reach::FORGOTTEN };
+            forgot = true;
+        }
+        forgot
     }
 
     /// A layer that opening was refused may have been replaced by name: it is not set aside any more.

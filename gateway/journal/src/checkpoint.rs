@@ -2,6 +2,7 @@
 //! beneath it, so that a checkpoint costs what changed and not what there is. Layers are put together as they become many.
 
 mod find;
+mod horizon;
 mod stack;
 mod write;
 
@@ -12,7 +13,7 @@ use lamppost_event::Commit;
 
 pub(crate) use self::find::{Find, find};
 pub(crate) use self::stack::{File, Merged, Stack};
-pub(crate) use self::write::{WriteError, write};
+pub(crate) use self::write::{Bounds, WriteError, write};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::checkpoint::{BLOCK_HEAD, CheckpointHead, CheckpointTail, HEAD, TAIL, UNDER, Under, take_change};
 use crate::format::fields::Fields;

@@ -211,7 +211,7 @@ pub(crate) fn victim(
 }
 
 /// How long ago the last frame of each segment was written, at least: the time that passed while the gateway was off is not known.
-fn ages(book: &Book, now: Now) -> Vec<Duration> {
+pub(crate) fn ages(book: &Book, now: Now) -> Vec<Duration> {
     let mut ages = Vec::new();
     // Of the boots behind, the time that is known to have passed in them.
     let (mut behind_ms, mut boot, mut latest_ms) = (0, now.boot, now.monotonic.0);

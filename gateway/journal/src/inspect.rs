@@ -336,12 +336,17 @@ impl Inspect {
     fn groups(&self) -> Vec<GroupFigures> {
         let partitions = self.partitions();
         let figures = |(group, table): (&Group, &BTreeMap<TopicPartition, Reach>)| {
-            let done = |at: &TopicPartition| table.get(at).copied().unwrap_or_default().next;
+            let known = |reach: &&Reach| !reach.is_forgotten();
+            let done = |at: &TopicPartition| table.get(at).filter(known).copied().unwrap_or_default().next;
             let lag = partitions.iter().map(|p| p.next.0.saturating_sub(done(&p.at).max(p.first).0)).sum();
-            let cursors = table.iter().map(|(at, reach)| Cursor { at: at.clone(), next: reach.next }).collect();
+            let cursors = table
+                .iter()
+                .filter(|(_, reach)| known(reach))
+                .map(|(at, reach)| Cursor { at: at.clone(), next: reach.next })
+                .collect();
             GroupFigures { group: group.clone(), cursors, lag }
         };
-        self.cursors.iter().map(figures).collect()
+        self.cursors.iter().map(figures).filter(|figures| !figures.cursors.is_empty()).collect()
     }
 
     /// Where the first kept frame may be.

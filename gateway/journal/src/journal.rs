@@ -320,7 +320,7 @@ impl Journal {
 
     /// What changed durably after the commit `since`: for a view that has applied all up to there.
     ///
-    /// Marks that were forgotten ([`Journal::forget_mark`], or beyond [`Options::boots_max`]) are not told of: neither with their last
+    /// Marks that were forgotten ([`Journal::forget_mark`], or beyond [`Options::boots_max`] or [`Options::marks_bytes_max`]) are not told of: neither with their last
     /// sequence, once they are forgotten, nor that they are. What a view still holds of them was true, and may be used or
     /// dropped; a view made anew does not get them.
     ///
@@ -371,6 +371,14 @@ impl Journal {
     /// [`JournalStopped`].
     pub fn reset_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
         self.shared().reset_cursors(group, cursors)
+    }
+
+    /// Forgets a group, durably with the next commit: used again, it begins at the first kept event. False if there is none.
+    ///
+    /// # Errors
+    /// [`JournalStopped`].
+    pub fn forget_group(&self, group: &Group) -> Result<bool, JournalStopped> {
+        self.shared().forget_group(group)
     }
 
     /// Of each partition the first offset that was stored at `time` or later; its end if there is none. By the rule of
@@ -444,11 +452,7 @@ impl Journal {
     /// The cursors of all groups.
     #[must_use]
     pub fn groups(&self) -> Vec<(Group, Vec<Cursor>)> {
-        let book = hold(&self.shared().book);
-        let cursors = |table: &std::collections::BTreeMap<TopicPartition, crate::book::CursorEntry>| {
-            table.iter().map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect()
-        };
-        book.cursors.iter().map(|(group, table)| (group.clone(), cursors(table))).collect()
+        hold(&self.shared().book).groups()
     }
 
     /// The end of what is durable.

@@ -7,13 +7,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lamppost_event::{JournalStopped, Position};
+use lamppost_event::{Group, JournalStopped, Position};
 
 use crate::book::{Book, Delta, FreeFile, Segment};
-use crate::checkpoint::{File, Stack, WriteError, name_of, write};
+use crate::checkpoint::{Bounds, File, Stack, WriteError, name_of, write};
 use crate::disk::DiskError;
 use crate::format::checkpoint::CheckpointHead;
 use crate::format::segment::free_name;
+use crate::give_up::ages;
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
@@ -251,12 +252,13 @@ impl Shared {
         if Arc::strong_count(&segment.lease) > 1 || has_original(book, segment) {
             return Oldest::Held;
         }
+        let patient = self.patient(book);
         let (mut passed, mut durable) = (true, true);
         for (at, (_, to)) in segment.ranges.iter().filter(|(at, _)| !at.topic.as_str().starts_with("__")) {
-            for group in &self.options.required {
+            for group in patient.iter().copied() {
                 let entry = book.cursors.get(group).and_then(|table| table.get(at)).copied().unwrap_or_default();
                 passed &= entry.next() >= *to;
-                durable &= entry.durable.next >= *to;
+                durable &= entry.durable_next() >= *to;
             }
         }
         let covered = book.checkpoint.commit().is_some_and(|covered| covered >= segment.last_commit);
@@ -265,6 +267,16 @@ impl Shared {
             (true, true) => Oldest::Ready,
             (true, false) => Oldest::NeedsCheckpoint,
         }
+    }
+
+    /// The required groups that the oldest segment is still kept for.
+    fn patient(&self, book: &Book) -> Vec<&Group> {
+        if self.options.hold_max.is_empty() {
+            return self.options.required.iter().collect();
+        }
+        let age = ages(book, self.clock.now()).first().copied().unwrap_or_default();
+        let waits = |group: &&Group| self.options.hold_max.get(*group).is_none_or(|hold_max| age <= *hold_max);
+        self.options.required.iter().filter(waits).collect()
     }
 
     /// Writes a checkpoint of the durable state. False if there is no room for it.
@@ -281,8 +293,11 @@ impl Shared {
             let head = CheckpointHead { commit: book.durable, epoch: book.epoch, identity: self.identity };
             (head, book.checkpoint.clone(), frozen.clone(), book.overlay(&frozen), book.all_cursors())
         };
-        match write(&*self.disk, head, &old, &changes, self.options.boots_max.get()) {
+        let options = &self.options;
+        let bounds = Bounds { boots_max: options.boots_max.get(), marks_bytes_max: options.marks_bytes_max() };
+        match write(&*self.disk, head, &old, &changes, bounds) {
             Ok(written) => {
+                count(&self.counters.marks_crowded_out, written.crowded_out);
                 count(&self.counters.checkpoints, 1);
                 count(&self.counters.bytes_written, written.bytes);
                 count(&self.counters.flushes, 1);

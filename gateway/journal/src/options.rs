@@ -88,6 +88,9 @@ pub struct Options {
     pub policies: BTreeMap<Topic, Policy>,
     /// The groups without whose durable cursor no event is given up.
     pub required: Vec<Group>,
+    /// How long some of them hold events back at most: of a segment that was written longer ago than that, in elapsed time as far as the
+    /// gateway ran, their cursors count no more. What they have not had of it when its room is needed is a gap for them.
+    pub hold_max: BTreeMap<Group, Duration>,
     /// Cursors that found no commit to ride get one of their own after this long.
     pub cursor_deadline: Duration,
     /// A checkpoint is written when this much state has changed since the last.
@@ -95,6 +98,10 @@ pub struct Options {
     /// Of each device, so many boots are remembered by their marks: those marked last. The others are forgotten at the next
     /// checkpoint; what such a boot sends again is stored again.
     pub boots_max: NonZeroUsize,
+    /// The marks of all devices may take about so many bytes in the checkpoint; `None`: a quarter of the quota. Where they would take more,
+    /// those that rose longest ago are forgotten whenever all of it is written anew, and counted ([`crate::Stats::marks_crowded_out`]):
+    /// what such a boot sends again is stored again. Between two such times there may be half as many again.
+    pub marks_bytes_max: Option<u64>,
     /// How long a disk that refuses to read is asked again, before what it keeps back is called a gap: at opening, and of each
     /// place that a reader comes to. What is called a gap may be sound, and consumers pass over it for good.
     pub read_patience: Duration,
@@ -120,9 +127,11 @@ impl Default for Options {
             topics: Vec::new(),
             policies: BTreeMap::new(),
             required: Vec::new(),
+            hold_max: BTreeMap::new(),
             cursor_deadline: Duration::from_secs(5),
             checkpoint_bytes: 1 << 20,
             boots_max: BOOTS_MAX,
+            marks_bytes_max: None,
             read_patience: Duration::from_secs(10),
             refusals_max: 5,
             compression: Compression::Zstd,
@@ -249,6 +258,11 @@ impl Options {
     /// written there.
     pub(crate) const fn working_room(&self) -> u64 {
         self.segment_bytes / 4
+    }
+
+    /// What the marks of all devices may take in the checkpoint, in bytes.
+    pub(crate) fn marks_bytes_max(&self) -> u64 {
+        self.marks_bytes_max.unwrap_or(self.quota_bytes / 4)
     }
 
     /// What may become of a topic's events.

@@ -54,6 +54,15 @@ impl Shared {
         self.change_cursors(&|book| book.reset_cursors(group, cursors))
     }
 
+    pub(crate) fn forget_group(&self, group: &Group) -> Result<bool, JournalStopped> {
+        let known = hold(&self.book)
+            .cursors
+            .get(group)
+            .is_some_and(|table| table.values().any(|entry| !entry.reach.is_forgotten()));
+        self.change_cursors(&|book| book.forget_group(group))?;
+        Ok(known)
+    }
+
     fn change_cursors(&self, change: &dyn Fn(&mut Book) -> bool) -> Result<(), JournalStopped> {
         let now_ms = self.now_ms();
         let first = {

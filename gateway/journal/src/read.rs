@@ -96,12 +96,19 @@ impl Shared {
         bytes_max: usize,
     ) -> Result<PartitionChunk, JournalStopped> {
         self.running()?;
+        let stopped = self.stops.find_partition(at, from);
         let (start, kept) = {
             let book = hold(&self.book);
             let kept = book.partitions.get(at).copied().unwrap_or_default();
             let wanted = from.max(kept.first);
             let holds = |segment: &&Segment| segment.ranges.get(at).is_some_and(|(_, to)| *to > wanted);
-            (book.segments.iter().find(holds).map(|segment| segment.lease.head.base), kept)
+            let base = book.segments.iter().find(holds).map(|segment| segment.lease.head.base);
+            // What is told only since then stands at its segment's beginning, or anywhere in it.
+            let told = |base, stop| {
+                book.gaps.range(base..stop).flat_map(|(_, gaps)| gaps).any(|gap| gap.at == *at && gap.to > from)
+            };
+            let stop = |base| stopped.filter(|stop| *stop > base && from >= kept.first && !told(base, *stop));
+            (base.map(|base| stop(base).unwrap_or(base)), kept)
         };
         let mut items = Vec::new();
         let mut next = from.max(kept.first);
@@ -139,6 +146,7 @@ impl Shared {
                 bytes < bytes_max
             });
             if bytes >= bytes_max {
+                self.stops.note_partition(at, next, behind);
                 return Ok(PartitionChunk { items, next, caught_up: next >= kept.next });
             }
             place = Some(behind);
@@ -169,8 +177,8 @@ impl Shared {
             };
             let start = book.segments.iter().find(undone).map(|segment| segment.lease.head.base);
             let before_all = Position(first.0.saturating_sub(1));
-            let cursors: Vec<Cursor> =
-                table.iter().map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect();
+            let known = table.iter().filter(|(_, entry)| !entry.reach.is_forgotten());
+            let cursors: Vec<Cursor> = known.map(|(at, entry)| Cursor { at: at.clone(), next: entry.next() }).collect();
             let start = if lapped { Err(before_all) } else { start.ok_or(book.end) };
             (cursors, start)
         };

@@ -63,6 +63,8 @@ pub struct Stats {
     pub given_up: BTreeMap<Topic, u64>,
     /// Frames that could not be read back since opening.
     pub unreadable: u64,
+    /// Marks of devices forgotten since opening, because all together took more than [`crate::Options::marks_bytes_max`].
+    pub marks_crowded_out: u64,
 }
 
 #[derive(Default)]
@@ -76,6 +78,7 @@ pub(crate) struct Counters {
     pub(crate) checkpoints: AtomicU64,
     pub(crate) recycled: AtomicU64,
     pub(crate) unreadable: AtomicU64,
+    pub(crate) marks_crowded_out: AtomicU64,
     pub(crate) given_up: Mutex<BTreeMap<Topic, u64>>,
     pub(crate) cooled: AtomicU64,
     pub(crate) cold_bytes: AtomicU64,
@@ -123,6 +126,7 @@ impl Shared {
             cold_bytes: cold().map(|segment| segment.lease.head.bytes).sum(),
             given_up: hold(&counters.given_up).clone(),
             unreadable: load(&counters.unreadable),
+            marks_crowded_out: load(&counters.marks_crowded_out),
         }
     }
 }

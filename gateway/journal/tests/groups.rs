@@ -130,3 +130,69 @@ fn a_time_is_found_right_across_a_clock_that_woke_up_in_the_past() {
     assert_eq!(later.iter().find(|cursor| cursor.at == at(0)).unwrap().next, Offset(240), "the end");
     assert_eq!(journal.offsets_at(WallTime(0)).unwrap()[0].next, Offset(0));
 }
+
+#[test]
+fn a_forgotten_group_is_gone_over_a_crash_and_a_checkpoint_and_begins_anew_if_it_is_used_again() {
+    let disk = SimDisk::new(4);
+    let options = small_options(1);
+    let (gone, kept) = (group(), Group::new("kept").unwrap());
+    let (journal, hand, _) = open(&disk, &options);
+    for n in 0..10 {
+        append(&journal, 0, &n.to_string());
+    }
+    hand.commit().unwrap();
+    journal.commit_cursors(&gone, &cursor(8)).unwrap();
+    journal.commit_cursors(&kept, &cursor(7)).unwrap();
+    hand.commit().unwrap();
+    assert!(journal.forget_group(&gone).unwrap());
+    assert!(!journal.forget_group(&gone).unwrap(), "it is not there any more");
+    hand.commit().unwrap();
+    disk.power_cut();
+    drop((journal, hand));
+    let names = |journal: &Journal| journal.groups().into_iter().map(|(group, _)| group).collect::<Vec<_>>();
+    let (journal, hand, _) = open(&disk, &Options { entropy: lamppost_journal::Entropy::Seed(2), ..options.clone() });
+    assert_eq!(names(&journal), std::slice::from_ref(&kept));
+    assert!(journal.resume(&gone).unwrap().cursors.is_empty());
+    hand.checkpoint().unwrap();
+    journal.close().unwrap();
+    drop((journal, hand));
+    assert_eq!(Inspect::open(Arc::new(disk.clone())).unwrap().figures().groups.len(), 1);
+    let (journal, hand, _) = open(&disk, &Options { entropy: lamppost_journal::Entropy::Seed(3), ..options });
+    assert_eq!(names(&journal), [kept]);
+    journal.commit_cursors(&gone, &cursor(2)).unwrap();
+    hand.commit().unwrap();
+    assert_eq!(next_of(&journal, &gone), Offset(2), "far below where it had been");
+}
+
+/// How much is kept, and how many offsets a reader from the beginning on is told it has missed.
+fn held(hold_max: Option<std::time::Duration>) -> (u64, u64) {
+    let disk = SimDisk::new(5);
+    let mut options = small_options(1);
+    options.quota_bytes = 40 * options.segment_bytes;
+    let away = group();
+    options.required = vec![away.clone()];
+    options.hold_max = hold_max.map(|hold_max| (away.clone(), hold_max)).into_iter().collect();
+    let clock = Arc::new(Set(Mutex::new(now(1, 0, NOON, ClockQuality::Synced))));
+    let (journal, hand, _) = Journal::open_by_hand(Arc::new(disk), options, clock.clone()).unwrap();
+    for minute in 0..400_i64 {
+        *clock.0.lock().unwrap() = now(1, minute, NOON + minute * MINUTE, ClockQuality::Synced);
+        journal.append(&topic(), Partition(0), record(&format!("{minute} {}", "x".repeat(700))), None).unwrap();
+        hand.commit().unwrap();
+        // By the checkpoint's cover the oldest segment may go.
+        if minute % 20 == 0 {
+            hand.checkpoint().unwrap();
+        }
+        hand.keep().unwrap();
+    }
+    let items = journal.read(journal.resume(&away).unwrap().position, 1 << 30).unwrap().items;
+    let missed = items.iter().map(|item| if let ReadItem::Gap(gap) = item { gap.to.0 - gap.from.0 } else { 0 }).sum();
+    (400 - journal.partitions()[0].first.0, missed)
+}
+
+#[test]
+fn a_required_group_that_stays_away_holds_events_back_for_as_long_as_it_may_and_is_told_what_it_missed() {
+    assert_eq!(held(None), (400, 0), "without a bound for ever");
+    let (kept, missed) = held(Some(std::time::Duration::from_secs(120 * 60)));
+    assert_eq!(kept + missed, 400, "all that is gone is told");
+    assert!((120..300).contains(&kept), "two hours and what shares a segment with them: {kept}");
+}

@@ -3,7 +3,7 @@
 
 mod world;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamppost_event::*;
@@ -45,6 +45,43 @@ fn verification_names_the_file_and_the_byte() {
     let there = |problem: &&lamppost_journal::Problem| problem.name == name && problem.byte == FRAMES_AT as u64 + 4096;
     assert!(verified.problems.iter().any(|problem| there(&problem)), "{verified:?}");
     assert_eq!(verified.gaps.len(), 1);
+}
+
+#[test]
+fn a_partition_read_in_small_steps_is_read_once() {
+    let disk = SimDisk::new(1);
+    let (hooked, hooks) = hooked::Hooked::new(&disk);
+    let mut options = small_options(1);
+    (options.segment_bytes, options.quota_bytes) = (4 << 20, 64 << 20);
+    let (journal, hand, _) = Journal::open_by_hand(hooked, options, HandClock::new()).unwrap();
+    hand.keep().unwrap();
+    for number in 0..400 {
+        append(&journal, 0, &format!("{number} {}", "-".repeat(3000)));
+        append(&journal, 1, "of another partition");
+        hand.commit().unwrap();
+    }
+    let read = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&read);
+    *hooks.on_read.lock().unwrap() = Some(Box::new(move |_, _, bytes| {
+        *counted.lock().unwrap() += bytes;
+        Ok(())
+    }));
+    let whole = journal.read_partition(&topic(), Partition(0), Offset(0), usize::MAX).unwrap().items;
+    let once = std::mem::take(&mut *read.lock().unwrap());
+    let (mut items, mut from) = (Vec::new(), Offset(0));
+    loop {
+        let before = from;
+        let chunk = journal.read_partition(&topic(), Partition(0), from, 300_000).unwrap();
+        items.extend(chunk.items);
+        from = chunk.next;
+        if chunk.caught_up {
+            break;
+        }
+        assert!(from > before);
+    }
+    assert_eq!((items.len(), &items), (400, &whole));
+    let steps = *read.lock().unwrap();
+    assert!(steps < 2 * once, "{steps} bytes were read in steps, {once} at once");
 }
 
 #[test]

@@ -153,6 +153,62 @@ fn only_the_boots_marked_last_are_kept_of_a_device() {
 }
 
 #[test]
+fn marks_of_devices_never_heard_of_again_do_not_grow_without_a_bound() {
+    const DEVICES: u64 = 6000;
+    const BYTES_MAX: u64 = 16 << 10;
+    let disk = SimDisk::new(1);
+    let options = Options { quota_bytes: 4 << 20, marks_bytes_max: Some(BYTES_MAX), ..small_options(1) };
+    let (journal, hand, _) = open(&disk, &options);
+    let name = |number: u64| DeviceId::new(&format!("device-{number:06}")).unwrap();
+    let count = |journal: &Journal| {
+        let mut count = 0;
+        journal.marks(&mut |_| count += 1).unwrap();
+        count
+    };
+    let (mut most, mut told) = (0, 0);
+    for number in 1..DEVICES {
+        // One goes on sending among all those that are made up.
+        for (device, sequence) in [(name(0), number), (name(number), 1)] {
+            let mark = Mark { device, boot: 1, sequence };
+            while journal.append(&topic(), Partition(0), record("x"), Some(&mark)).is_err() {
+                hand.commit().unwrap();
+                hand.keep().unwrap();
+            }
+        }
+        if number % 5 == 4 {
+            hand.commit().unwrap();
+            hand.keep().unwrap();
+        }
+        if number % 500 == 499 {
+            (most, told) = (most.max(count(&journal)), told.max(journal.stats().marks_crowded_out));
+        }
+    }
+    hand.commit().unwrap();
+    hand.checkpoint().unwrap();
+    // A mark takes 48 bytes: half as many again between two whole layers, and those since the last checkpoint.
+    let bound = BYTES_MAX * 3 / 2 / 48 + options.checkpoint_bytes as u64 / 48;
+    assert!(most < bound, "{most} marks were kept at once, more than {bound}");
+    assert!(told > DEVICES / 2 && told < DEVICES, "{told} are told of");
+    let check = |journal: &Journal| {
+        assert_eq!(journal.mark(&name(0), 1), Ok(Some(DEVICES - 1)), "the one that goes on");
+        let kept: Vec<u64> = (1..DEVICES).filter(|number| journal.mark(&name(*number), 1) != Ok(None)).collect();
+        assert!(kept.len() as u64 > BYTES_MAX / 2 / 48, "only {} are kept", kept.len());
+        assert_eq!(kept.last(), Some(&(DEVICES - 1)));
+        // Commits are of five devices; of those as old as the last that is forgotten, any may be.
+        let gaps = kept.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
+        assert!(gaps <= 1, "those heard of last are kept: {kept:?}");
+        for number in [1, DEVICES / 2] {
+            assert_eq!(journal.marked(&name(number), 1), Ok(None));
+            assert_eq!(journal.marked_recently(&name(number), 1), None);
+        }
+    };
+    check(&journal);
+    drop((journal, hand));
+    disk.power_cut();
+    check(&open(&disk, &options).0);
+}
+
+#[test]
 fn a_journal_that_is_full_goes_on_while_its_state_grows() {
     let disk = SimDisk::new(1);
     let options = small_options(1);

@@ -1,20 +1,27 @@
 //! Bytes that all connections together may hold.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use tokio::sync::watch;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// A bound that connections have a share in. It closes when it is used up and opens again when a quarter is free.
 pub(crate) struct Budget {
     used: AtomicU64,
     bytes_max: u64,
-    open: watch::Sender<bool>,
+    /// Changed under the lock of `waiting`.
+    open: AtomicBool,
+    /// Who waits for it to open. Each task is woken once, so it is bounded by the tasks that wait.
+    waiting: Mutex<Vec<Waker>>,
 }
 
 impl Budget {
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicU64::new(0), bytes_max: bytes_max as u64, open: watch::Sender::new(true) })
+        Arc::new(Self {
+            used: AtomicU64::new(0),
+            bytes_max: bytes_max as u64,
+            open: AtomicBool::new(true),
+            waiting: Mutex::default(),
+        })
     }
 
     pub(crate) fn used(&self) -> u64 {
@@ -27,14 +34,25 @@ impl Budget {
     }
 
     fn update(&self) {
-        let open = *self.open.borrow();
-        if self.wants_open(open) != open {
-            // Looked at again under the lock, so that the last to change `used` is the last to decide.
-            self.open.send_if_modified(|open| {
-                let wanted = self.wants_open(*open);
-                std::mem::replace(open, wanted) != wanted
-            });
+        let open = self.is_open();
+        if self.wants_open(open) == open {
+            return;
         }
+        // Looked at again under the lock, so that the last to change `used` is the last to decide.
+        let mut waiting = self.waiting();
+        let open = self.wants_open(self.is_open());
+        self.open.store(open, Ordering::SeqCst);
+        let woken = if open { std::mem::take(&mut *waiting) } else { Vec::new() };
+        drop(waiting);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -42,12 +60,11 @@ impl Budget {
 pub(crate) struct Share {
     budget: Arc<Budget>,
     bytes: u64,
-    open: watch::Receiver<bool>,
 }
 
 impl Share {
     pub(crate) fn new(budget: &Arc<Budget>) -> Self {
-        Self { budget: Arc::clone(budget), bytes: 0, open: budget.open.subscribe() }
+        Self { budget: Arc::clone(budget), bytes: 0 }
     }
 
     /// So many are held now.
@@ -67,14 +84,19 @@ impl Share {
 
     /// Whether there is room for more.
     pub(crate) fn is_open(&self) -> bool {
-        *self.open.borrow()
+        self.budget.is_open()
     }
 
-    /// Completes when there is room again. Safe to cancel.
-    pub(crate) async fn opened(&mut self) {
-        if self.open.wait_for(|open| *open).await.is_err() {
-            std::future::pending::<()>().await;
+    /// Whether there is room again. Else the task is woken when there is.
+    pub(crate) fn poll_opened(&self, context: &Context<'_>) -> Poll<()> {
+        let mut waiting = self.budget.waiting();
+        if self.is_open() {
+            return Poll::Ready(());
         }
+        if !waiting.iter().any(|left| left.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+        Poll::Pending
     }
 }
 

@@ -5,12 +5,14 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lamppost_event::DeviceId;
 use tokio::time::Instant;
 
 use crate::Cause;
+use crate::bell::Bell;
 use crate::cause::Close;
 
 /// How many refusals and endings are remembered.
@@ -84,6 +86,7 @@ struct Tally {
     events: AtomicU64,
     in_flight: AtomicU64,
     stalled: AtomicBool,
+    bell: Bell,
 }
 
 #[derive(Debug)]
@@ -137,10 +140,17 @@ impl Clients {
             events: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
+            bell: Bell::default(),
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         lock(&self.connected).insert(number, Arc::clone(&tally));
         Presence { clients: Arc::clone(self), number, tally }
+    }
+
+    /// Has all connections look at what concerns all of them.
+    pub(crate) fn ring(&self) {
+        let tallies: Vec<Arc<Tally>> = lock(&self.connected).values().map(Arc::clone).collect();
+        tallies.iter().for_each(|tally| tally.bell.ring());
     }
 
     /// A connection was refused or ended.
@@ -162,6 +172,13 @@ impl Presence {
         self.tally.events.store(events, Ordering::Relaxed);
         self.tally.in_flight.store(in_flight as u64, Ordering::Relaxed);
         self.tally.stalled.store(stalled, Ordering::Relaxed);
+    }
+}
+
+impl Presence {
+    /// Whether all connections were told to look since this was last so. Else the task is woken when they are.
+    pub(crate) fn poll_rung(&self, context: &Context<'_>) -> Poll<()> {
+        self.tally.bell.poll(context)
     }
 }
 

@@ -39,7 +39,7 @@ use crate::sessions::Sessions;
 use crate::storing::{Done, Patience, Storing};
 use crate::transport::Stream;
 use crate::waiters::Waiters;
-use crate::wire::Wire;
+use crate::wire::{Framed, Wire};
 use crate::{Cause, Clients, Limits};
 
 /// A full journal is asked again at least this often, should its sign of room be missed.
@@ -90,7 +90,7 @@ impl Shared {
 
     /// How far the journal is on disk, as far as is known here.
     pub(crate) fn durable_now(&self) -> Commit {
-        match *self.durability.borrow() {
+        match self.waiters.durability() {
             Durability::Reached(commit) => commit,
             Durability::Stopped => Commit(0),
         }
@@ -165,20 +165,18 @@ pub(crate) async fn serve(
     drop(door);
     visit.let_in();
     let presence = shared.clients.enter(client.introduced(peer));
-    let durability = shared.durability.clone();
     let (inflight, begun) = (Share::new(&shared.inflight), Share::new(&shared.begun));
     let pace = Pace::new(&shared.limits, Instant::now());
-    let mut connection =
-        Connection { shared, wire, client, durability, stalled: None, inflight, begun, pace, presence };
+    let mut connection = Connection { shared, wire, client, stalled: None, inflight, begun, pace, presence };
     let ending = connection.converse().await.err().unwrap_or(Ending::Lost);
-    let Connection { shared, wire, client, durability, stalled, inflight, begun, presence, .. } = connection;
+    let Connection { shared, wire, client, stalled, inflight, begun, presence, .. } = connection;
     // A will may wait for a day; what this connection used of all is others' from now on.
     drop((stalled, begun));
     if let Ending::Refused(close) = &ending {
         shared.clients.ended(client.session.device.as_str(), Some(peer), close);
     }
     drop(presence);
-    let delayed_will = end(ending, wire, client, durability, &shared).await.close().await;
+    let delayed_will = end(ending, wire, client, &shared).await.close().await;
     drop((open, visit, inflight));
     if let Some(delayed) = delayed_will {
         delayed.publish(&shared).await;
@@ -200,7 +198,6 @@ struct Connection {
     shared: Arc<Shared>,
     wire: Wire,
     client: Client,
-    durability: watch::Receiver<Durability>,
     stalled: Option<Stalled>,
     inflight: Share,
     begun: Share,
@@ -216,14 +213,14 @@ impl Connection {
             if !self.inflight.is_open() || self.pace.as_mut().is_some_and(|pace| pace.wait(Instant::now()).is_some()) {
                 return Ok(true);
             }
-            let Some((frame, body)) = self.wire.frame(self.shared.limits.packet_bytes_max).map_err(Close::from)? else {
-                return Ok(false);
-            };
-            let packet = decode(self.client.session.version, frame, &body).map_err(Close::from)?;
-            self.charge(&packet, body.len());
-            let wanted = self.shared.is_anybody_listening();
-            let now = || self.shared.clock.now().monotonic;
-            let effect = self.client.session.receive(packet, wanted, now, &mut self.wire.output);
+            let Self { shared, wire, client, pace, .. } = self;
+            let framed = wire.frame(shared.limits.packet_bytes_max).map_err(Close::from)?;
+            let Some(Framed { frame, body, output }) = framed else { return Ok(false) };
+            let packet = decode(client.session.version, frame, body).map_err(Close::from)?;
+            charge(pace, &packet, body.len(), &shared.limits);
+            let now = || shared.clock.now().monotonic;
+            let effect = client.session.receive(packet, shared.is_anybody_listening(), now, output);
+            wire.pass(frame);
             if let Some(denied) = self.client.session.take_denied() {
                 self.shared.counters.deny(&denied, self.client.session.device.as_str());
             }
@@ -231,18 +228,6 @@ impl Connection {
             self.act(effect)?;
         }
         Ok(false)
-    }
-
-    fn charge(&mut self, packet: &Packet<'_>, bytes: usize) {
-        let filters = match packet {
-            Packet::Publish(_) => {
-                return self.pace.iter_mut().for_each(|pace| pace.charge(bytes, Instant::now()));
-            }
-            Packet::Subscribe(subscribe) => subscribe.filters.len(),
-            Packet::Unsubscribe(unsubscribe) => unsubscribe.filters.len(),
-            _ => return,
-        };
-        Pace::charge_filters(&mut self.pace, filters, &self.shared.limits, Instant::now());
     }
 
     fn act(&mut self, effect: Effect) -> Result<(), Ending> {
@@ -341,8 +326,7 @@ impl Connection {
 
     /// Acknowledges what is on disk, and lets it go to subscribers. Returns whether there was any.
     fn on_disk(&mut self) -> Result<bool, Close> {
-        let durability = *self.durability.borrow_and_update();
-        acknowledge(durability, &mut self.client, &self.shared, &mut self.wire.output)
+        acknowledge(self.shared.waiters.durability(), &mut self.client, &self.shared, &mut self.wire.output)
     }
 
     /// Sends what is queued for the session.
@@ -366,6 +350,16 @@ impl Connection {
         self.client.outbound.link_again(&self.shared.fanout);
         Ok(())
     }
+}
+
+fn charge(pace: &mut Option<Box<Pace>>, packet: &Packet<'_>, bytes: usize, limits: &Limits) {
+    let filters = match packet {
+        Packet::Publish(_) => return pace.iter_mut().for_each(|pace| pace.charge(bytes, Instant::now())),
+        Packet::Subscribe(subscribe) => subscribe.filters.len(),
+        Packet::Unsubscribe(unsubscribe) => unsubscribe.filters.len(),
+        _ => return,
+    };
+    Pace::charge_filters(pace, filters, limits, Instant::now());
 }
 
 /// Writes the PUBACKs of what is on disk, and lets it go to subscribers. Returns whether there was any.

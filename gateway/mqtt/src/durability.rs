@@ -40,7 +40,7 @@ pub(crate) async fn follow(intake: Arc<dyn Intake>, watched: watch::Sender<Durab
                 now(&*intake)
             }
         };
+        waiters.reach(after);
         watched.send_if_modified(|value| std::mem::replace(value, after) != after);
-        waiters.wake(after);
     }
 }

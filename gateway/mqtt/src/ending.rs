@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Cause;
@@ -10,7 +9,6 @@ use crate::budget::Share;
 use crate::codec;
 use crate::connection::{Ending, Shared, acknowledge};
 use crate::counters::add;
-use crate::durability::Durability;
 use crate::handshake::Client;
 use crate::session::LastWill;
 use crate::wills::{DelayedWill, DueWill, Later, NotedWill, Publication, Testator};
@@ -24,13 +22,7 @@ pub(crate) struct Afterwards {
 
 /// Says why, waits for what is on its way to the disk, stores the will, leaves the session. When it returns, the client's
 /// place is free again.
-pub(crate) async fn end(
-    ending: Ending,
-    mut wire: Wire,
-    mut client: Client,
-    mut durability: watch::Receiver<Durability>,
-    shared: &Shared,
-) -> Afterwards {
+pub(crate) async fn end(ending: Ending, mut wire: Wire, mut client: Client, shared: &Shared) -> Afterwards {
     let name = client.session.device.as_str();
     let mut with_will = true;
     let mut expiry = client.session_expiry;
@@ -64,11 +56,11 @@ pub(crate) async fn end(
     let stored;
     if let Some(close) = stop {
         // First the acknowledgements that become due, then the last word.
-        stored = drain(&mut client, at_once, &mut durability, shared, Some(&mut wire)).await;
+        stored = drain(&mut client, at_once, shared, Some(&mut wire)).await;
         codec::disconnect(client.session.version, &close, client.explain, &mut wire.output);
     } else {
         wire.end_our_side().await;
-        stored = drain(&mut client, at_once, &mut durability, shared, None).await;
+        stored = drain(&mut client, at_once, shared, None).await;
     }
     let later = match (stored, delayed) {
         (Stored::Stopped, _) => None,
@@ -138,13 +130,7 @@ enum Stored {
 }
 
 /// Stores the will and waits, for a limited time, until all that was offered is on disk. With a wire, PUBACKs are given.
-async fn drain(
-    client: &mut Client,
-    will: Option<LastWill>,
-    durability: &mut watch::Receiver<Durability>,
-    shared: &Shared,
-    mut wire: Option<&mut Wire>,
-) -> Stored {
+async fn drain(client: &mut Client, will: Option<LastWill>, shared: &Shared, mut wire: Option<&mut Wire>) -> Stored {
     let deadline = Instant::now() + shared.limits.drain_timeout;
     let mut stored = Stored::Settled;
     if let Some(will) = will {
@@ -161,6 +147,7 @@ async fn drain(
         client.session.acks.forget_packet_ids();
     }
     let mut unheard = bytes::BytesMut::new();
+    let mut durability = shared.durability.clone();
     let drained = async {
         // What became durable in between is seen first.
         durability.mark_changed();

@@ -24,6 +24,7 @@ use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::sessions::{Restored, Sessions};
 use crate::transport::Stream;
+use crate::waiters::Waiters;
 use crate::wills::{DelayedWill, Later};
 use crate::{Cause, Clients, Counters, Keys, Limits, Listener, Rules, cause::Close, durability};
 
@@ -121,12 +122,14 @@ impl Front {
         let (limits_too, counters_too) = (Arc::clone(&limits), Arc::clone(&counters));
         let retained = Retained::restore(limits_too, counters_too, Arc::clone(&notes), Arc::clone(&clock))?;
         let (limits_too, counters_too) = (Arc::clone(&limits), Arc::clone(&counters));
-        let Restored { sessions, wills } = Sessions::restore(limits_too, counters_too, notes, Arc::clone(&clock))?;
+        let Restored { sessions, wills } =
+            Sessions::restore(limits_too, counters_too, notes, Arc::clone(&clock), retained.now().0)?;
         let porch = Porch::new(Arc::clone(&limits));
         let (inflight, begun) = (Budget::new(limits.inflight_bytes_max), Budget::new(limits.begun_bytes_max));
         let waiting_wills = Budget::new(limits.wills_bytes_max);
         let (stop, stopping) = watch::channel(false);
-        let (durable, watched) = watch::channel(durability::now(&*intake));
+        let reached = durability::now(&*intake);
+        let (durable, watched) = watch::channel(reached);
         let registry = Arc::new(Registry::default());
         let (changed, watched_rules) = watch::channel(Arc::new(rules));
         let keys = Keys { doors: bound.iter().map(|(_, door)| Arc::clone(door)).collect(), rules: changed };
@@ -141,7 +144,7 @@ impl Front {
             retained,
             registry,
             clients: Arc::default(),
-            waiters: Arc::default(),
+            waiters: Arc::new(Waiters::new(reached)),
             durability: watched,
             stopping,
             assigned: AtomicU64::new(0),
@@ -194,6 +197,7 @@ impl Front {
             connections.spawn(async move { Later::Delayed(Box::new(will)).publish(&shared).await });
         }
         let mut tidy = interval(TIDY_INTERVAL);
+        let mut rules = shared.rules.clone();
         let mut shutdown = std::pin::pin!(shutdown);
         let per_s = shared.limits.connects_per_s;
         let mut connects = Bucket::new(per_s, per_s, Instant::now());
@@ -216,10 +220,12 @@ impl Front {
                 },
                 Some(_) = connections.join_next() => {}
                 _ = tidy.tick() => shared.tidy(),
+                Ok(()) = rules.changed() => shared.clients.ring(),
             }
         }
         drop(listeners);
         stop.send_replace(true);
+        shared.clients.ring();
         let deadline = Instant::now() + shared.limits.drain_timeout + STOP_GRACE;
         while let Ok(Some(_)) = timeout_at(deadline, connections.join_next()).await {}
         connections.shutdown().await;

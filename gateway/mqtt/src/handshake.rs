@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use lamppost_event::{Commit, DeviceId, NoteRefusal};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -21,7 +21,7 @@ use crate::registry::Claim;
 use crate::session::{LastWill, Session};
 use crate::sessions::{Aliases, Opened};
 use crate::wills::{NotedWill, Noting};
-use crate::wire::Wire;
+use crate::wire::{Framed, Wire};
 use crate::{Cause, Limits};
 
 /// The smallest Maximum Packet Size of a client with which it is told reasons in words.
@@ -117,14 +117,17 @@ pub(crate) async fn shake_hands(
     introduced.inspect_err(|close| refuse(&connect, close, wire))
 }
 
-async fn first_packet(wire: &mut Wire, shared: &Shared) -> Result<(codec::Frame, BytesMut), Close> {
+async fn first_packet(wire: &mut Wire, shared: &Shared) -> Result<(codec::Frame, Bytes), Close> {
     loop {
         // What speaks another protocol is not waited for.
         if wire.peek().is_some_and(|header| header != 0x10) {
             return Err(Close::new(Cause::Malformed, "the first byte is not that of a CONNECT"));
         }
-        if let Some(packet) = wire.frame(shared.limits.packet_bytes_max.min(shared.limits.connect_bytes_max))? {
-            return Ok(packet);
+        let bytes_max = shared.limits.packet_bytes_max.min(shared.limits.connect_bytes_max);
+        if let Some(Framed { frame, body, .. }) = wire.frame(bytes_max)? {
+            let body = Bytes::copy_from_slice(body);
+            wire.pass(frame);
+            return Ok((frame, body));
         }
         let gone = || Close::new(Cause::Protocol, "gone before its CONNECT was whole");
         wire.readable().await.map_err(|_| gone())?;

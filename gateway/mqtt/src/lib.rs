@@ -23,6 +23,7 @@ extern crate self as lamppost_mqtt;
 mod access;
 mod acks;
 mod admission;
+mod bell;
 mod budget;
 mod cause;
 mod clients;

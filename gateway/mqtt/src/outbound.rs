@@ -5,6 +5,7 @@
 //! (section 3.3.4). What a remembered session has queued goes out once.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use lamppost_event::{Commit, DeviceId, Monotonic, NoteRefusal};
@@ -72,7 +73,7 @@ impl Outbound {
     pub(crate) fn link_again(&mut self, fanout: &Fanout) {
         self.link = None;
         let subscriber = self.kept.lock();
-        for Subscription { number, wish } in &subscriber.subscriptions {
+        for Subscription { number, wish, .. } in &subscriber.subscriptions {
             self.link.get_or_insert_with(|| fanout.open()).subscribe(&wish.filter, *number);
         }
     }
@@ -106,7 +107,7 @@ impl Outbound {
     }
 
     /// What is retained is sent behind the SUBACK.
-    fn begin_backlogs(&self, numbers: &[usize], commit: Option<Commit>, shared: &Shared) {
+    fn begin_backlogs(&self, numbers: &[(usize, bool)], commit: Option<Commit>, shared: &Shared) {
         if numbers.is_empty() {
             return;
         }
@@ -118,7 +119,7 @@ impl Outbound {
             (Upto::on_disk_with(shared.durable_now()), Commit(0))
         };
         let mut subscriber = self.kept.lock();
-        numbers.iter().for_each(|number| subscriber.begin_backlog(*number, answered.max(last), upto));
+        numbers.iter().for_each(|(number, owed)| subscriber.begin_backlog(*number, answered.max(last), upto, *owed));
     }
 
     /// Unsubscribes.
@@ -150,12 +151,9 @@ impl Outbound {
         self.link.is_some() && self.kept.lock().is_free(self.reception.window, limits)
     }
 
-    /// The next message from the router. Safe to cancel.
-    pub(crate) async fn next(&mut self) -> Result<Delivery, LinkEnded> {
-        match &mut self.link {
-            Some(link) => link.next().await,
-            None => std::future::pending().await,
-        }
+    /// The next message from the router, or the task is woken when there may be one.
+    pub(crate) fn poll_next(&self, context: &Context<'_>) -> Poll<Result<Delivery, LinkEnded>> {
+        self.link.as_ref().map_or(Poll::Pending, |link| link.poll_next(context))
     }
 
     /// Whether something waits that may be written.
@@ -230,16 +228,21 @@ struct News {
     /// Filters that were not subscribed to before, with their numbers.
     fresh: Vec<(Box<str>, usize)>,
     fresh_bytes: usize,
-    /// The subscriptions that what is retained is to be sent for.
-    retained: Vec<usize>,
+    /// The subscriptions that what is retained is to be sent for, and whether a remembered session is owed some.
+    retained: Vec<(usize, bool)>,
 }
 
 impl News {
     /// A new subscription, or other options for a known one [MQTT-3.8.4-3]. Gives its code; `None`: it can't have it.
     fn add(&mut self, subscriber: &mut Subscriber, wish: &Wish, shared: &Shared) -> Option<u8> {
+        let durable = subscriber.is_durable();
         let known = subscriber.subscriptions.iter_mut().find(|it| it.wish.filter == wish.filter);
         let new = known.is_none();
+        let brings = wish.retain_handling == 0 || (wish.retain_handling == 1 && new);
+        let owes = brings && durable && shared.retained.has_under(&wish.filter);
         let number = if let Some(known) = known {
+            // Of one that is as it was nothing is written at once: should it take long, it is noted then.
+            known.owed |= owes && known.wish != *wish;
             known.wish = wish.clone();
             known.number
         } else {
@@ -249,13 +252,13 @@ impl News {
                 return None;
             }
             let number = subscriber.next_number();
-            subscriber.subscriptions.push(Subscription { number, wish: wish.clone() });
+            subscriber.subscriptions.push(Subscription { number, wish: wish.clone(), owed: owes });
             self.fresh_bytes += filter_bytes(&wish.filter);
             self.fresh.push((wish.filter.clone(), number));
             number
         };
-        if wish.retain_handling == 0 || (wish.retain_handling == 1 && new) {
-            self.retained.push(number);
+        if brings {
+            self.retained.push((number, owes));
         }
         Some(wish.qos as u8)
     }

@@ -2,10 +2,12 @@
 //! has.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use lamppost_event::DeviceId;
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Cause;
@@ -14,7 +16,9 @@ use crate::cause::Close;
 #[derive(Debug)]
 struct Entry {
     /// The ticket of the latest connection.
-    latest: watch::Sender<u64>,
+    latest: AtomicU64,
+    /// Who has one and waits for a later one. At most one for each ticket.
+    waiting: Mutex<Vec<Waker>>,
     /// Held by the connection that is served.
     place: Arc<tokio::sync::Mutex<()>>,
 }
@@ -49,7 +53,7 @@ impl Registry {
     }
 
     fn entry(&self, device: &DeviceId) -> Arc<Entry> {
-        let fresh = || Arc::new(Entry { latest: watch::Sender::new(0), place: Arc::default() });
+        let fresh = || Arc::new(Entry { latest: AtomicU64::new(0), waiting: Mutex::default(), place: Arc::default() });
         Arc::clone(self.lock().entry(device.clone()).or_insert_with(fresh))
     }
 
@@ -58,36 +62,63 @@ impl Registry {
     }
 }
 
-/// A place in the order of a client's connections.
-#[derive(Debug, Clone)]
+impl Entry {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the order of a client's connections. It keeps the order from beginning anew.
+#[derive(Debug)]
 pub(crate) struct Ticket {
     ticket: u64,
-    latest: watch::Receiver<u64>,
-    /// Keeps the order from beginning anew.
-    _entry: Arc<Entry>,
+    entry: Arc<Entry>,
+    /// What was left to be woken by.
+    left: Option<Waker>,
 }
 
 impl Ticket {
     /// The next one. Its number is taken where it is counted up: two that come at once have two numbers.
     fn next(entry: &Arc<Entry>) -> Self {
-        let mut ticket = 0;
-        entry.latest.send_modify(|latest| {
-            *latest += 1;
-            ticket = *latest;
-        });
-        Self { ticket, latest: entry.latest.subscribe(), _entry: Arc::clone(entry) }
+        let ticket = entry.latest.fetch_add(1, Ordering::SeqCst) + 1;
+        let waiting = std::mem::take(&mut *entry.waiting());
+        waiting.into_iter().for_each(Waker::wake);
+        Self { ticket, entry: Arc::clone(entry), left: None }
     }
 
     fn is_superseded(&self) -> bool {
-        *self.latest.borrow() > self.ticket
+        self.entry.latest.load(Ordering::SeqCst) > self.ticket
     }
 
-    /// Completes when the client has connected again. Safe to cancel.
-    pub(crate) async fn superseded(&mut self) {
-        let ticket = self.ticket;
-        if self.latest.wait_for(|latest| *latest > ticket).await.is_err() {
-            std::future::pending::<()>().await;
+    /// Whether the client has connected again. Else the task is woken when it does. Cheap to ask again.
+    pub(crate) fn poll_superseded(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.is_superseded() {
+            return Poll::Ready(());
         }
+        if self.left.as_ref().is_some_and(|left| left.will_wake(context.waker())) {
+            return Poll::Pending;
+        }
+        self.forget();
+        let mut waiting = self.entry.waiting();
+        // Most clients have one connection: a list that grows in larger steps would cost each of them some.
+        waiting.reserve_exact(1);
+        waiting.push(context.waker().clone());
+        drop(waiting);
+        self.left = Some(context.waker().clone());
+        // It may have connected in between, before the waker was there.
+        if self.is_superseded() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn forget(&mut self) {
+        if let Some(left) = self.left.take() {
+            self.entry.waiting().retain(|waiting| !waiting.will_wake(&left));
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.forget();
     }
 }
 
@@ -123,6 +154,10 @@ mod tests {
     async fn claim(registry: &Arc<Registry>, device: &DeviceId) -> Claim {
         let deadline = Instant::now() + Duration::from_secs(60);
         registry.claim(device, deadline).await.unwrap_or_else(|close| panic!("{close}"))
+    }
+
+    async fn superseded(claim: &mut Claim) {
+        std::future::poll_fn(|context| claim.ticket.poll_superseded(context)).await;
     }
 
     #[test]
@@ -163,22 +198,27 @@ mod tests {
             let (registry, device) = (Arc::clone(&registry), device.clone());
             async move { claim(&registry, &device).await }
         });
-        timeout(Duration::from_secs(5), first.ticket.superseded()).await.expect("the first was not told");
+        timeout(Duration::from_secs(5), superseded(&mut first)).await.expect("the first was not told");
         assert!(!second.is_finished());
         drop(first);
         let mut second = timeout(Duration::from_secs(5), second).await.expect("the second was not let in").unwrap();
-        assert!(timeout(Duration::from_millis(20), second.ticket.superseded()).await.is_err());
+        assert!(timeout(Duration::from_millis(20), superseded(&mut second)).await.is_err());
         drop(second);
         assert!(registry.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn a_ticket_outlives_its_connection_and_hears_of_the_next() {
+    async fn who_has_left_is_not_woken_and_keeps_nothing() {
         let (registry, device) = (Arc::new(Registry::default()), DeviceId::new("d").unwrap());
-        let mut kept = claim(&registry, &device).await.ticket.clone();
-        drop(claim(&registry, &device).await);
-        timeout(Duration::from_secs(5), kept.superseded()).await.expect("was not told");
-        drop(kept);
+        let entry = registry.entry(&device);
+        let mut first = claim(&registry, &device).await;
+        for _ in 0..3 {
+            assert!(timeout(Duration::from_millis(1), superseded(&mut first)).await.is_err());
+        }
+        assert_eq!(entry.waiting().len(), 1);
+        drop(first);
+        assert!(entry.waiting().is_empty());
+        drop(entry);
         registry.tidy();
         assert!(registry.lock().is_empty());
     }

@@ -159,6 +159,11 @@ impl Retained {
         (Upto { number, commit: Commit(u64::MAX) }, commit)
     }
 
+    /// Whether there may be something that is retained under the filter, or on its way to be.
+    pub(crate) fn has_under(&self, filter: &str) -> bool {
+        self.next(filter, None, Upto::on_disk_with(Commit(u64::MAX)), Commit(u64::MAX)) != Step::End
+    }
+
     /// The next that is retained under a topic that the filter covers, behind the topic `after`. Looks at a few hundred topics at the most,
     /// and at none that begins otherwise than the filter does.
     pub(crate) fn next(&self, filter: &str, after: Option<&Address>, upto: Upto, durable: Commit) -> Step {

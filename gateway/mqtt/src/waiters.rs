@@ -2,17 +2,22 @@
 //! waits for, once, and by no other.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use lamppost_event::Commit;
-use tokio::sync::watch;
 
 use crate::durability::Durability;
 
+/// A journal that stopped, in place of the commit that it has reached.
+const STOPPED: u64 = u64::MAX;
+
 /// The wakers of all connections, by commit. What is in it goes with its commit, so it is bounded by what is on its way to the disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Waiters {
+    /// What connections ask several times for each event: to read it disturbs no other processor.
+    reached: AtomicU64,
     /// In rising order of the commits.
     by_commit: Mutex<VecDeque<(Commit, Vec<Waker>)>>,
 }
@@ -25,8 +30,21 @@ pub(crate) struct Wait {
 }
 
 impl Waiters {
-    /// Wakes who waits for what is on disk now. The watched value says so already.
-    pub(crate) fn wake(&self, durability: Durability) {
+    pub(crate) fn new(durability: Durability) -> Self {
+        Self { reached: AtomicU64::new(packed(durability)), by_commit: Mutex::default() }
+    }
+
+    /// How far the journal is on disk.
+    pub(crate) fn durability(&self) -> Durability {
+        match self.reached.load(Ordering::SeqCst) {
+            STOPPED => Durability::Stopped,
+            reached => Durability::Reached(Commit(reached)),
+        }
+    }
+
+    /// From now on so much is on disk. Wakes who waits for it.
+    pub(crate) fn reach(&self, durability: Durability) {
+        self.reached.store(packed(durability), Ordering::SeqCst);
         let mut by_commit = self.by_commit.lock().unwrap_or_else(PoisonError::into_inner);
         let due: Vec<(Commit, Vec<Waker>)> = match durability {
             Durability::Reached(durable) => {
@@ -51,25 +69,18 @@ impl Waiters {
     }
 }
 
-impl Wait {
-    /// Completes once `commit` is on disk or the journal has stopped. Safe to cancel, and cheap to poll again for the same commit.
-    pub(crate) async fn reached(
-        &mut self,
-        commit: Commit,
-        durability: &watch::Receiver<Durability>,
-        waiters: &Waiters,
-    ) {
-        std::future::poll_fn(|context| self.poll(commit, durability, waiters, context)).await;
+fn packed(durability: Durability) -> u64 {
+    match durability {
+        // No journal comes to so many.
+        Durability::Reached(commit) => commit.0.min(STOPPED - 1),
+        Durability::Stopped => STOPPED,
     }
+}
 
-    fn poll(
-        &mut self,
-        commit: Commit,
-        durability: &watch::Receiver<Durability>,
-        waiters: &Waiters,
-        context: &Context<'_>,
-    ) -> Poll<()> {
-        let due = || !matches!(*durability.borrow(), Durability::Reached(durable) if durable < commit);
+impl Wait {
+    /// Whether `commit` is on disk or the journal has stopped. Else the task is woken when it is so. Cheap to poll again for the same commit.
+    pub(crate) fn poll(&mut self, commit: Commit, waiters: &Waiters, context: &Context<'_>) -> Poll<()> {
+        let due = || !matches!(waiters.durability(), Durability::Reached(durable) if durable < commit);
         if due() {
             return Poll::Ready(());
         }
@@ -86,7 +97,7 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     use std::task::Wake;
 
     use super::*;
@@ -110,9 +121,9 @@ mod tests {
             Self { wait: Wait::default(), woken: Arc::default() }
         }
 
-        fn polled(&mut self, commit: u64, of: &watch::Receiver<Durability>, waiters: &Waiters) -> bool {
+        fn polled(&mut self, commit: u64, waiters: &Waiters) -> bool {
             let waker = Waker::from(Arc::clone(&self.woken));
-            self.wait.poll(Commit(commit), of, waiters, &Context::from_waker(&waker)).is_ready()
+            self.wait.poll(Commit(commit), waiters, &Context::from_waker(&waker)).is_ready()
         }
 
         fn woken(&self) -> u32 {
@@ -122,29 +133,22 @@ mod tests {
 
     #[test]
     fn each_is_woken_once_by_its_own_commit_and_all_by_the_end_of_the_journal() {
-        let (durable, of) = watch::channel(Durability::Reached(Commit(3)));
-        let reach = |now: Durability, waiters: &Waiters| {
-            durable.send_replace(now);
-            waiters.wake(now);
-        };
-        let waiters = Waiters::default();
+        let waiters = Waiters::new(Durability::Reached(Commit(3)));
         let (mut late, mut early, mut stuck) = (Client::new(), Client::new(), Client::new());
-        assert!(early.polled(3, &of, &waiters), "what is on disk is not waited for");
+        assert!(early.polled(3, &waiters), "what is on disk is not waited for");
         for _ in 0..3 {
-            assert!(
-                !late.polled(6, &of, &waiters) && !early.polled(4, &of, &waiters) && !stuck.polled(9, &of, &waiters)
-            );
+            assert!(!late.polled(6, &waiters) && !early.polled(4, &waiters) && !stuck.polled(9, &waiters));
         }
-        reach(Durability::Reached(Commit(5)), &waiters);
+        waiters.reach(Durability::Reached(Commit(5)));
         assert_eq!((early.woken(), late.woken()), (1, 0));
-        assert!(early.polled(4, &of, &waiters) && !late.polled(6, &of, &waiters));
-        reach(Durability::Reached(Commit(6)), &waiters);
+        assert!(early.polled(4, &waiters) && !late.polled(6, &waiters));
+        waiters.reach(Durability::Reached(Commit(6)));
         assert_eq!((early.woken(), late.woken(), stuck.woken()), (1, 1, 0));
         // It waits for the next one.
-        assert!(!early.polled(7, &of, &waiters));
-        reach(Durability::Stopped, &waiters);
+        assert!(!early.polled(7, &waiters));
+        waiters.reach(Durability::Stopped);
         assert_eq!((early.woken(), stuck.woken()), (2, 1));
-        reach(Durability::Reached(Commit(9)), &waiters);
+        waiters.reach(Durability::Reached(Commit(9)));
         assert!(waiters.by_commit.lock().unwrap().is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -28,19 +29,26 @@ pub(crate) struct Wire {
     begun: Option<Instant>,
 }
 
+/// A whole packet.
+pub(crate) struct Framed<'a> {
+    pub(crate) frame: Frame,
+    pub(crate) body: &'a [u8],
+    /// For the answer.
+    pub(crate) output: &'a mut BytesMut,
+}
+
 impl Wire {
     pub(crate) fn new(stream: Stream, counters: Arc<Counters>) -> Self {
         Self { stream, input: BytesMut::new(), output: BytesMut::new(), counters, begun: None }
     }
 
-    /// A whole packet at the front of what was read.
-    pub(crate) fn frame(&mut self, packet_bytes_max: usize) -> Result<Option<(Frame, BytesMut)>, DecodeError> {
+    /// A whole packet at the front of what was read, and where it is answered. It stays there until it is [passed](Self::pass).
+    pub(crate) fn frame(&mut self, packet_bytes_max: usize) -> Result<Option<Framed<'_>>, DecodeError> {
         match frame(&self.input, packet_bytes_max)? {
             Ok(frame) => {
-                let mut packet = self.input.split_to(frame.end);
-                packet.advance(frame.body);
                 self.begun = None;
-                Ok(Some((frame, packet)))
+                let body = self.input.get(frame.body..frame.end).unwrap_or_default();
+                Ok(Some(Framed { frame, body, output: &mut self.output }))
             }
             // No room is made for what was only announced: it grows with what comes.
             Err(_) => {
@@ -53,6 +61,11 @@ impl Wire {
                 Ok(None)
             }
         }
+    }
+
+    /// The packet at the front was looked at.
+    pub(crate) fn pass(&mut self, frame: Frame) {
+        self.input.advance(frame.end);
     }
 
     /// Since when a packet, or a TLS record, is there that is not whole.
@@ -90,6 +103,16 @@ impl Wire {
     /// Completes when there may be something to read. Safe to cancel.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
+    }
+
+    /// Whether there may be something to read. Else the task is woken when there may be.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_readable(context)
+    }
+
+    /// Whether something may be written. Else the task is woken when it may.
+    pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_writable(context)
     }
 
     /// Completes when something may be written. Safe to cancel.

@@ -4,12 +4,15 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use lamppost_mqtt::Limits;
 use support::raw::{Raw, connect_v5, publish_v4, publish_v5, subscribe_v4, subscribe_v5};
 use support::sessions::{again, retained, start, stay, subscribed, tell};
 use support::{HandIntake, Running};
+use tokio::time::{sleep, timeout};
 
 #[tokio::test]
 async fn retained_messages_survive_the_gateway_and_their_removal_does_too() {
@@ -221,6 +224,57 @@ async fn what_is_retained_goes_on_where_it_was_when_its_client_comes_back() {
         assert_eq!(delivered[0] & 8 != 0, number == 0, "only the first had been sent before");
         device.send(&acknowledge(&delivered)).await;
     }
+    device.expect_silence().await;
+}
+
+#[tokio::test]
+async fn what_a_remembered_session_had_not_got_of_what_is_retained_comes_after_a_restart_behind_what_is_older() {
+    let journal = HandIntake::automatic();
+    let front = Running::start(Arc::clone(&journal), Limits { window: 1, ..Limits::default() }).await;
+    retain(&front, 2, b"old").await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "#").await;
+    let delivered = device.receive().await;
+    device.send(&acknowledge(&delivered)).await;
+    assert!(device.receive().await.ends_with(b"old\x01"));
+    let mut operator = Raw::v4(front.address, "operator").await;
+    tell(&mut operator, "b", b"live").await;
+    // The second is not acknowledged, and what is live waits behind it.
+    let front = start(&journal.after_a_crash(None)).await;
+    let (mut device, present) = stay(&front, "pump").await;
+    assert!(present);
+    for expected in [&b"live"[..], b"old\0", b"old\x01"] {
+        let delivered = device.receive().await;
+        assert!(delivered.ends_with(expected), "{delivered:?} where {expected:?} was next");
+        device.send(&acknowledge(&delivered)).await;
+    }
+    device.expect_silence().await;
+}
+
+#[tokio::test]
+async fn what_a_remembered_session_has_got_of_what_is_retained_does_not_come_again_after_a_restart() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    retain(&front, 1, b"old").await;
+    let (mut device, _) = stay(&front, "pump").await;
+    let (mut other, _) = stay(&front, "fan").await;
+    subscribed(&mut device, "#").await;
+    subscribed(&mut other, "nothing/#").await;
+    let delivered = device.receive().await;
+    let written = journal.notes_put();
+    device.send(&acknowledge(&delivered)).await;
+    // It is noted with what is tidied every few seconds, once; nothing of who was owed nothing.
+    timeout(Duration::from_secs(30), async {
+        while journal.notes_put() == written {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("it is never noted");
+    assert_eq!(journal.notes_put(), written + 1);
+    let front = start(&journal.after_a_crash(None)).await;
+    let (mut device, present) = stay(&front, "pump").await;
+    assert!(present);
     device.expect_silence().await;
 }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lamppost_event::{Clock, Commit, DeviceId, Intake, JournalStopped, Refusal};
+use lamppost_event::{Clock, Commit, DeviceId, Intake, JournalStopped, Monotonic, Refusal};
 use lamppost_wire::{
     Boot, Command, FrameBuffer, GatewayCounters, GatewayEvent, GatewaySession, Hello, LinkCounters, Millis, Reading,
     Sequence, TimeAsked, VERSION,
@@ -130,6 +130,9 @@ impl Conversation {
         let now = (self.session.link_counters(), self.session.counters());
         self.status.add_link(self.counted.0, now.0);
         self.status.add_session(self.counted.1, now.1);
+        if now.0.frames_ok != self.counted.0.frames_ok {
+            self.status.set_heard(Monotonic(self.watch.monotonic().0));
+        }
         self.counted = now;
         outcome
     }
@@ -300,12 +303,13 @@ impl Conversation {
                 link = &*self.name, device = %node.device, boot = boot.0, resume_after = mark.0,
                 firmware = hello.firmware.as_str(), version = hello.version, "a node is welcome"
             );
-            self.status.set_node(Some(shown(hello)));
+            self.status.welcome(shown(hello));
         } else {
             self.status.boots_given.add(1);
             info!(link = &*self.name, device = %node.device, said = hello.boot.0, given = boot.0, used, "a life is numbered");
         }
         let durable = self.mark(&node.device, boot);
+        self.session.settle(boot.settled(|life| self.mark(&node.device, life)));
         self.session.welcome(boot, durable, self.options.window, self.options.patience_ms);
         self.tell_time(None);
     }

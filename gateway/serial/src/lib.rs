@@ -1,5 +1,5 @@
 //! Serial sources: nodes that speak the link (`lamppost-wire`) over a serial port, devices that write [lines](LinesSource), meters
-//! that are polled by [Modbus](ModbusSource).
+//! that are polled by [Modbus](ModbusSource), [dust sensors](DustSource) that send frames of their own.
 //!
 //! ```text
 //! port ── bytes ──► GatewaySession ── reading ──► Intake::offer ──► journal
@@ -19,6 +19,7 @@ mod modbus;
 mod number;
 mod open;
 mod orders;
+mod pms5003;
 mod port;
 mod roster;
 mod status;
@@ -26,7 +27,7 @@ mod tty;
 mod watch;
 
 pub use attend::PortStatus;
-pub use lamppost_wire::{Command, MeasureIndex, Refusal};
+pub use lamppost_wire::{Capabilities, Command, MeasureIndex, Refusal};
 pub use lines::{Field, FieldFrom, FieldKind, LineFormat, LinesOptions, LinesSource, LinesStatus, Pointer};
 pub use modbus::{
     ModbusOptions, ModbusSource, ModbusStatus, Order, REGISTERS_MAX, Register, SlaveOptions, SlaveStatus, Table,
@@ -34,6 +35,7 @@ pub use modbus::{
 };
 pub use number::{Factor, NumberError};
 pub use orders::{CommandError, NodeOrders};
+pub use pms5003::{DustOptions, DustSource, DustStatus};
 pub use port::{LinkOptions, LinkSource};
 pub use status::{ConnectedNode, Count, LinkStatus};
 pub use tty::{Parity, PortSettings};

@@ -220,7 +220,7 @@ impl Speech for Linking<'_> {
     }
 
     fn closed(&mut self) {
-        self.source.status.set_node(None);
+        self.source.status.leave();
     }
 }
 

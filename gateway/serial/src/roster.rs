@@ -110,6 +110,8 @@ pub(crate) fn shown(hello: &Hello) -> ConnectedNode {
         device: hello.device.as_str().to_owned(),
         boot: hello.boot.0,
         firmware: hello.firmware.as_str().to_owned(),
+        version: hello.version,
+        capabilities: hello.capabilities,
         measures: hello
             .measures
             .iter()

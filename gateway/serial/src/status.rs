@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use lamppost_wire::{GatewayCounters, LinkCounters};
+use lamppost_event::Monotonic;
+use lamppost_wire::{Capabilities, GatewayCounters, LinkCounters};
 
 use crate::PortStatus;
 
@@ -36,6 +37,10 @@ pub struct ConnectedNode {
     pub boot: u32,
     /// Its firmware.
     pub firmware: String,
+    /// The version of the link that it speaks.
+    pub version: u8,
+    /// What it can be told to do.
+    pub capabilities: Capabilities,
     /// What it measures, with the units.
     pub measures: Vec<(String, String)>,
 }
@@ -93,7 +98,16 @@ pub struct LinkStatus {
     pub node_dropped: Count,
     /// By the node's last heartbeat: measurements that failed in this life.
     pub node_faults: Count,
-    node: Mutex<Option<ConnectedNode>>,
+    /// When the last good frame came, by the gateway's monotonic clock in ms; 0 before the first.
+    heard_ms: Count,
+    node: Mutex<Met>,
+}
+
+/// The node that said hello last, and whether the port has been open since.
+#[derive(Debug, Default)]
+struct Met {
+    node: Option<ConnectedNode>,
+    is_connected: bool,
 }
 
 impl LinkStatus {
@@ -106,11 +120,32 @@ impl LinkStatus {
     /// The node that speaks now; none until it has said hello since the port was opened.
     #[must_use]
     pub fn node(&self) -> Option<ConnectedNode> {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let met = self.node.lock().unwrap_or_else(PoisonError::into_inner);
+        met.node.clone().filter(|_| met.is_connected)
     }
 
-    pub(crate) fn set_node(&self, node: Option<ConnectedNode>) {
-        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+    /// The node that was welcomed last, though the port may have been closed since.
+    #[must_use]
+    pub fn last_node(&self) -> Option<ConnectedNode> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).node.clone()
+    }
+
+    /// When the last good frame came.
+    #[must_use]
+    pub fn heard_at(&self) -> Option<Monotonic> {
+        Some(self.heard_ms.get()).filter(|ms| *ms > 0).map(Monotonic)
+    }
+
+    pub(crate) fn set_heard(&self, at: Monotonic) {
+        self.heard_ms.set(at.0);
+    }
+
+    pub(crate) fn welcome(&self, node: ConnectedNode) {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = Met { node: Some(node), is_connected: true };
+    }
+
+    pub(crate) fn leave(&self) {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).is_connected = false;
     }
 
     /// Remembers an error, and says whether it is another one than the last.

@@ -372,6 +372,7 @@ impl World {
                 } else {
                     hello.boot
                 };
+                self.gateway.settle(boot.settled(|boot| self.journal.mark(boot)));
                 self.gateway.welcome(boot, self.journal.mark(boot), 16, 300);
                 self.clockwork.welcomed(&mut self.gateway, self.now);
             }

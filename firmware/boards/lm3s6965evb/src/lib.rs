@@ -9,6 +9,7 @@ pub mod i2c;
 pub mod magnetometer;
 pub mod mmio;
 pub mod power;
+pub mod sought;
 pub mod start;
 pub mod thermometer;
 pub mod uart;

@@ -9,7 +9,10 @@ use core::panic::PanicInfo;
 use cortex_m::peripheral::{NVIC, Peripherals, SCB};
 use cortex_m_rt::{entry, exception};
 use heapless::spsc::Queue;
-use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
+use lamppost_node::{
+    Board, Boot, Capabilities, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value,
+};
+use lamppost_tmp105::Tmp105;
 use lamppost_units::{Celsius, Quantity};
 use lm3s6965evb::thermometer::Thermometer;
 use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
@@ -31,12 +34,16 @@ struct Hands {
 
 impl Board for Hands {
     fn sample(&mut self, _only: MeasureIndex) -> Result<Value, SensorFault> {
-        let temperature = self.thermometer.read(&mut self.console).ok_or(SensorFault)?;
+        let temperature = self.thermometer.read(&mut self.console, Tmp105::read).ok_or(SensorFault)?;
         Ok(Value(i64::from(temperature.mantissa())))
     }
 
     fn send(&mut self, bytes: &[u8]) -> usize {
         self.uart.send(bytes)
+    }
+
+    fn reset(&mut self) {
+        SCB::sys_reset()
     }
 }
 
@@ -55,13 +62,15 @@ fn main() -> ! {
     hands.console.say(format_args!("{name}: firmware {FIRMWARE}"));
     description::say(&[temperature()], &mut hands.console);
     // Finding the chip takes its first conversion: better now than within the first reading.
-    hands.thermometer.read(&mut hands.console);
+    hands.thermometer.read(&mut hands.console, Tmp105::read);
     let identity = Identity { device: &name, firmware: FIRMWARE, boot: Boot::UNNUMBERED, nonce: start::nonce() };
     let brain = cortex_m::singleton!(BRAIN: Node<READINGS_KEPT> = {
         let node = Node::new(identity, &[temperature()], Millis(clock::now_ms()));
         node.expect("the name and the channel fit the hello")
     });
-    serve(brain.expect("made only here"), hands)
+    let brain = brain.expect("made only here");
+    brain.offer(Capabilities::RESET);
+    serve(brain, hands)
 }
 
 /// What this board measures.

@@ -1,8 +1,11 @@
-use lamppost_event::{AUDIT_TRAIL, Offset, buried};
-
-use crate::{Judge, Record};
+use lamppost_event::{AUDIT_TRAIL, Group, Offset, buried};
 
 use super::*;
+use crate::{Judge, Record};
+
+fn forward() -> Group {
+    Group::new(MAIN_SINK).unwrap()
+}
 
 /// What a cluster holds, record by record.
 struct Cluster {
@@ -50,7 +53,7 @@ impl Cluster {
     fn gap(self, epoch: u64, from: u64, to: u64, reason: &str) -> Self {
         let (journal, topic, partition) = (JOURNAL.to_owned(), Topic::new("air").unwrap(), Partition(0));
         let (from, to, reason) = (Offset(from), Offset(to), reason.to_owned());
-        self.notice(epoch, &Notice::Gap { journal, topic, partition, from, to, reason }, 0)
+        self.notice(epoch, &Notice::Gap { journal, topic, partition, from, to, reason, sink: None }, 0)
     }
 
     /// All of what it tells of was delivered.
@@ -61,12 +64,13 @@ impl Cluster {
     fn manifest_with(self, epoch: u64, journal: &str, [first, next, done]: [u64; 3], time_ms: i64) -> Self {
         let (first, next, done) = (Offset(first), Offset(next), Offset(done));
         let partitions = vec![Extent { partition: Partition(0), first, next, done }];
-        let notice = Notice::Manifest { journal: journal.to_owned(), topic: Topic::new("air").unwrap(), partitions };
+        let notice =
+            Notice::Manifest { journal: journal.to_owned(), topic: Topic::new("air").unwrap(), partitions, sink: None };
         self.notice(epoch, &notice, time_ms)
     }
 
     fn dead_letter(mut self, epoch: u64, of: u64, at: u64) -> Self {
-        let reason = buried(&format!("post/{epoch:016x}/air/0/{of}").parse().unwrap(), "too large");
+        let reason = buried(&forward(), &format!("post/{epoch:016x}/air/0/{of}").parse().unwrap(), "too large");
         self.observe(&format!("post/{epoch:016x}/dead-letters/0/{at}"), None, Some(&reason), 0);
         self
     }
@@ -163,7 +167,7 @@ fn an_epoch_without_a_notice_is_given_to_none_of_several_journals() {
 #[test]
 fn a_dead_letter_of_another_gateway_stands_for_nothing_of_ours() {
     let mut cluster = Cluster::new().events(1, [0, 1, 3]);
-    let reason = buried(&"post/0000000000000001/air/0/2".parse().unwrap(), "too large");
+    let reason = buried(&forward(), &"post/0000000000000001/air/0/2".parse().unwrap(), "too large");
     cluster.observe("other/0000000000000001/dead-letters/0/0", None, Some(&reason), 0);
     assert_eq!(counts(&cluster.verdict()), [1, 0, 0, 0, 0]);
 }
@@ -216,4 +220,27 @@ fn reasons_beyond_a_bound_are_counted_together_and_a_notice_that_is_not_understo
     let report = cluster.verdict();
     assert_eq!((report.dropped, report.dropped_for.len(), report.unread_notices), (100, REASONS_MAX + 1, 1));
     assert_eq!(report.dropped_for[OTHER_REASONS], 100 - REASONS_MAX as u64);
+}
+
+#[test]
+fn what_another_sink_has_lost_had_or_buried_says_nothing_of_this_one() {
+    let other = || Some(Group::new("analytics").unwrap());
+    let (journal, topic, partition) = (JOURNAL.to_owned(), Topic::new("air").unwrap(), Partition(0));
+    let (from, to, reason) = (Offset(2), Offset(4), "lapped".to_owned());
+    let extent = Extent { partition, first: Offset(0), next: Offset(9), done: Offset(9) };
+    let of_another = [
+        Notice::Gap { journal: journal.clone(), topic: topic.clone(), partition, from, to, reason, sink: other() },
+        Notice::Manifest { journal, topic, partitions: vec![extent], sink: other() },
+    ];
+    let told = |sink: &str| {
+        let mut cluster = Cluster::new();
+        cluster.judge = cluster.judge.of_sink(sink);
+        cluster = of_another.iter().fold(cluster.events(1, [0, 1, 4]), |cluster, notice| cluster.notice(1, notice, 0));
+        let reason = buried(&other().unwrap(), &"post/0000000000000001/air/0/2".parse().unwrap(), "too large");
+        cluster.observe("post/0000000000000001/dead-letters/0/0", None, Some(&reason), 0);
+        cluster.verdict()
+    };
+    let (ours, theirs) = (told(MAIN_SINK), told("analytics"));
+    assert_eq!((ours.missing_offsets, ours.dropped, ours.buried, ours.lost_tail), (2, 0, 0, 0));
+    assert_eq!((theirs.missing_offsets, theirs.dropped, theirs.buried, theirs.lost_tail), (0, 1, 1, 4));
 }

@@ -25,7 +25,7 @@ Examples:
   lamppost journal verify                                    is every byte as it should be?
   lamppost journal export --to /mnt/usb/export               as Kafka's own segment files
 
-ls, tail, replay, verify, dump and export change nothing and work while the gateway runs; reset and repair --yes need it stopped.";
+ls, tail, replay, verify, dump and export change nothing and work while the gateway runs; reset, forget and repair --yes need it stopped.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JournalCommand {
@@ -70,6 +70,9 @@ pub(crate) enum JournalCommand {
   lamppost journal reset --group forward --to 2026-03-02T06:00:00Z --topic air-quality
   lamppost journal reset --group forward --to 1700 --topic air-quality/0")]
     Reset(Reset),
+    /// Forget a group: how far a sink has come that is not in the configuration any more. The gateway must be stopped.
+    #[command(after_help = "Example:\n  lamppost journal forget --group analytics")]
+    Forget(Forget),
 }
 
 #[derive(Debug, Args)]
@@ -184,10 +187,19 @@ pub(crate) struct Repair {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Forget {
+    #[command(flatten)]
+    pub(crate) of: JournalOf,
+    /// The group: the name that the sink had.
+    #[arg(long)]
+    pub(crate) group: Group,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Reset {
     #[command(flatten)]
     pub(crate) of: JournalOf,
-    /// The group; the one that delivers to the cluster is called forward.
+    /// The group: a sink's name. The one of [kafka] is called forward.
     #[arg(long)]
     pub(crate) group: Group,
     /// Where it goes on: start, end, an offset, or a time (RFC 3339).

@@ -11,8 +11,11 @@ use crate::cli;
 pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<bool> {
     let config = AuditConfig {
         topics: args.topic.clone(),
+        sink: args.sink.as_str().to_owned(),
         ledgers: args.ledger.clone(),
         late_after: args.late_after.0,
+        uncommitted: args.uncommitted,
+        exactly_once: args.exactly_once,
         ..AuditConfig::new(&args.bootstrap)
     };
     let term = Term::stderr();

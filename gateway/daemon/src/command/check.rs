@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lamppost_event::Topic;
-use lamppost_journal::{Policy, Priority, WhenFull};
+use lamppost_journal::{Directory, Inspect, Policy, Priority, WhenFull};
 
 use crate::config::value::Size;
 use crate::config::{self, Config};
@@ -23,7 +23,7 @@ pub(crate) fn check(path: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     config::look_at_files(path)?;
     writeln!(out, "{}: right", path.display())?;
     describe(&config, out)?;
-    for warning in warnings(&config) {
+    for warning in warnings(&config).into_iter().chain(stale_groups(&config)) {
         writeln!(out, "note: {warning}")?;
     }
     Ok(())
@@ -54,6 +54,9 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     }
     if let Some(kafka) = &config.kafka {
         writeln!(out, "  kafka     {}", kafka.bootstrap.join(", "))?;
+    }
+    for sink in &config.sinks {
+        writeln!(out, "  sink      {}", leads(sink))?;
     }
     let (linger, topic) = shortest_linger(config);
     let whose = topic.map_or_else(String::new, |topic| format!(" (the shortest, of {topic})"));
@@ -109,6 +112,7 @@ fn spoken(spoken: &config::Spoken) -> String {
             let slaves: Vec<_> = modbus.slaves.iter().map(slave).collect();
             format!("Modbus RTU ({})", slaves.join("; "))
         }
+        config::Spoken::Dust(dust) => format!("PMS5003 as {}: means of {:?}", dust.device, dust.every),
     }
 }
 
@@ -119,6 +123,41 @@ fn reads(broker: &lamppost_mqtt::Broker) -> String {
     let filters: Vec<_> = broker.filters.iter().map(lamppost_mqtt::BrokerFilter::as_str).collect();
     let (host, port, id) = (&broker.host, broker.port, &broker.client_id);
     format!("{host}:{port}, {how}, MQTT {version}, as {id:?}; reads {}", filters.join(", "))
+}
+
+/// Where a sink leads, in words.
+fn leads(sink: &config::Sink) -> String {
+    let (name, topics) = (&sink.name, &sink.topics);
+    let to = match &sink.to {
+        config::SinkTo::Kafka(kafka) => format!("kafka {}", kafka.bootstrap.join(", ")),
+        config::SinkTo::Files(files) => {
+            let full = match files.when_full {
+                config::WhenFolderFull::Pause => "then it waits",
+                config::WhenFolderFull::DeleteOldest => "then the oldest files are deleted",
+            };
+            format!("files in {}, up to {}, {full}", files.folder.display(), files.quota)
+        }
+    };
+    let holds = match (sink.required, sink.hold_max) {
+        (false, _) => "holds nothing back".to_owned(),
+        (true, None) => "holds events back until it has them".to_owned(),
+        (true, Some(hold_max)) => format!("holds events back for {} h at most", hold_max.as_secs_f64() / 3600.0),
+    };
+    format!("{name}   {topics}; to {to}; {holds}")
+}
+
+/// Groups that the gateway's journal remembers, if it can be looked into, and that are no sinks: what was removed from the configuration.
+fn stale_groups(config: &Config) -> Vec<String> {
+    let known = crate::gateway::sink_names(config);
+    let dir = config.state_dir.join("journal");
+    let inspect = Directory::existing(&dir).ok().and_then(|disk| Inspect::open(std::sync::Arc::new(disk)).ok());
+    let groups = inspect.map(|inspect| inspect.figures().groups).unwrap_or_default();
+    let stale = groups.into_iter().filter(|figures| !known.contains(&figures.group));
+    let told = stale.map(|figures| {
+        let (group, lag) = (figures.group, figures.lag);
+        format!("the journal remembers how far {group} has come, {lag} events back, which is no sink: it holds nothing back; lamppost journal forget --group {group} removes it")
+    });
+    told.collect()
 }
 
 /// What may become of the topics' events for want of room or for their age, where that is not the usual.
@@ -166,9 +205,16 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if config.mqtt.is_none() && config.brokers.is_empty() && config.serial.is_empty() && config.i2c.is_empty() {
         warnings.push("there is no source: add [mqtt], [[broker]], [[serial]] or [[i2c]]".to_owned());
     }
-    if config.kafka.is_none() {
-        warnings
-            .push("there is no [kafka]: events stay in the journal, and the oldest make room for new ones".to_owned());
+    if config.kafka.is_none() && !config.sinks.iter().any(|sink| sink.required) {
+        let but = if config.sinks.is_empty() { "there is no [kafka]" } else { "no sink is required" };
+        warnings.push(format!("{but}: events stay in the journal, and the oldest make room for new ones"));
+    }
+    let dead_letters = Topic::new(lamppost_route::DEAD_LETTERS).ok();
+    let takes_none = |sink: &&config::Sink| dead_letters.as_ref().is_some_and(|topic| !sink.topics.takes(topic));
+    let clusters = config.sinks.iter().filter(|sink| matches!(sink.to, config::SinkTo::Kafka(_)));
+    for sink in clusters.filter(takes_none) {
+        let name = &sink.name;
+        warnings.push(format!("sink {name} does not take dead-letters: what its cluster can't accept will look like a loss to an audit of it"));
     }
     if let Some(mqtt) = &config.mqtt {
         warnings.extend(crate::gateway::key_warnings(mqtt));

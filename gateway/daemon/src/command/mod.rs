@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod journal;
 pub(crate) mod manpages;
+pub(crate) mod node;
 pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod run;

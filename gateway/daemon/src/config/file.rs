@@ -32,7 +32,12 @@ pub(super) struct File {
     pub(super) topics: BTreeMap<Spanned<String>, Topic>,
     pub(super) kafka: Option<Kafka>,
     #[serde(default)]
+    pub(super) sink: Vec<super::sink::Written>,
+    #[serde(default)]
     pub(super) http: Http,
+    #[serde(default)]
+    pub(super) control: super::control::Written,
+    pub(super) clock: Option<super::clock::Written>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,9 +57,10 @@ pub(super) struct Journal {
     pub(super) event_max: Spanned<Size>,
     pub(super) compression: super::Packing,
     pub(super) read_patience: Span,
+    pub(super) marks_max: Option<Size>,
 }
 
-fn unplaced<T>(value: T) -> Spanned<T> {
+pub(super) fn unplaced<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
 }
 
@@ -68,6 +74,7 @@ impl Default for Journal {
             event_max: unplaced(Size(256 << 10)),
             compression: super::Packing::default(),
             read_patience: Span(lamppost_journal::Options::default().read_patience),
+            marks_max: None,
         }
     }
 }
@@ -175,6 +182,8 @@ pub(super) struct I2c {
     pub(super) device: Option<Text<DeviceId>>,
     /// An INA226's. What the shunt has to be for its calibration.
     pub(super) shunt_uohm: Option<Spanned<Whole<100, 2_500_000>>>,
+    /// An SCD41's: the source of the barometer that tells it the pressure.
+    pub(super) pressure_from: Option<Spanned<Text<DeviceId>>>,
     /// The multiplexer that the chip is behind.
     pub(super) mux: Option<Spanned<Whole<0x70, 0x77>>>,
     pub(super) channel: Option<Spanned<Whole<0, 7>>>,
@@ -221,6 +230,21 @@ pub(super) struct Kafka {
     pub(super) clock_wait: Span,
     #[serde(default = "manifest_every")]
     pub(super) manifest_every: Span,
+    pub(super) topic_template: Option<Text<lamppost_forward::TopicTemplate>>,
+    #[serde(default)]
+    pub(super) delivery: lamppost_forward::Delivery,
+    #[serde(default = "transaction_linger")]
+    pub(super) transaction_linger: Spanned<Span>,
+    #[serde(default = "cursors_topic")]
+    pub(super) cursors_topic: Spanned<String>,
+}
+
+fn transaction_linger() -> Spanned<Span> {
+    unplaced(Span(std::time::Duration::from_millis(150)))
+}
+
+fn cursors_topic() -> Spanned<String> {
+    unplaced("lamppost-cursors".to_owned())
 }
 
 fn replication() -> Whole<1, 32> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::Chip;
 use super::file::I2c;
 use super::problem::Problem;
 use super::serial::check_device;
@@ -40,6 +41,8 @@ pub(super) fn check(chips: &[I2c], problems: &mut Vec<Problem>) {
             }
             _ => {}
         }
+        check_pressure(chip, chips, problems);
+        let mut problem = |span, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
         let (address, bus) = (chip.address.get_ref().0, chip.bus.as_path());
         let others = places.entry((bus, address)).or_default();
         let behind = chip.behind();
@@ -56,6 +59,19 @@ pub(super) fn check(chips: &[I2c], problems: &mut Vec<Problem>) {
             let what = format!("a multiplexer is at 0x{address:02x} of {}", bus.display());
             problem(chip.address.span(), what, "give one of them another address");
         }
+    }
+}
+
+/// Only an SCD41 is told the pressure, and only by a barometer.
+fn check_pressure(chip: &I2c, chips: &[I2c], problems: &mut Vec<Problem>) {
+    let Some(from) = &chip.pressure_from else { return };
+    let name = from.get_ref().0.as_str();
+    let of = chips.iter().find(|other| other.name.get_ref().0.as_str() == name).map(|other| *other.chip.get_ref());
+    if *chip.chip.get_ref() != Chip::Scd41 {
+        problems.push(Problem::at(from.span(), "only an scd41 is told the pressure", "remove it"));
+    } else if !matches!(of, Some(Chip::Bme280 | Chip::Dps310)) {
+        let what = format!("{name:?} is no barometer of [[i2c]]");
+        problems.push(Problem::at(from.span(), what, "write the `name` of a bme280 or dps310 of this file"));
     }
 }
 
@@ -77,6 +93,27 @@ mod tests {
             + &chip("c", "mux = 0x71\nchannel = 3\n");
         let muxes: Vec<_> = parse(&text).unwrap().i2c.into_iter().map(|i2c| i2c.mux).collect();
         assert_eq!(muxes, [Some((0x70, 0)), Some((0x70, 3)), Some((0x71, 3))]);
+    }
+
+    #[test]
+    fn an_scd41_is_told_the_pressure_by_a_barometer_of_this_file() {
+        let gas = "[[i2c]]\nname = \"gas\"\nbus = \"/dev/i2c-1\"\nchip = \"scd41\"\naddress = 0x62\n";
+        let told = format!("{gas}pressure_from = \"roof\"\n");
+        let config = parse(&(told.clone() + &chip("roof", ""))).unwrap();
+        assert_eq!(config.i2c[0].pressure_from.as_deref(), Some("roof"));
+        let cases = [
+            (told.clone(), ":6:17: \"roof\" is no barometer", "dps310"),
+            (told.replace("roof", "gas"), ":6:17: \"gas\" is no barometer", "bme280"),
+            (
+                chip("roof", "") + &chip("b", "pressure_from = \"roof\"\n").replace("0x76", "0x77"),
+                ":11:17: only an scd41",
+                "remove",
+            ),
+        ];
+        for (text, place, remedy) in cases {
+            let shown = Problems::new(Path::new("x.toml"), &text, parse(&text).unwrap_err()).to_string();
+            assert!(shown.contains(&format!("x.toml{place}")) && shown.contains(remedy), "{text}\n{shown}");
+        }
     }
 
     #[test]

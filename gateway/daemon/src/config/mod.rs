@@ -3,11 +3,15 @@
 //! [`parse`] either returns a [`Config`] or every mistake it found, each with its line and its remedy.
 
 mod broker;
+mod clock;
+mod control;
+mod delivery;
 mod file;
 mod i2c;
 mod mqtt;
 mod problem;
 mod serial;
+mod sink;
 mod topic;
 pub(crate) mod value;
 
@@ -18,13 +22,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lamppost_event::{DeviceId, GatewayId, Topic};
-use lamppost_forward::Compression;
+use lamppost_forward::{Compression, Delivery, TopicTemplate};
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
+pub(crate) use clock::Battery;
+pub(crate) use control::ControlSocket;
 pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use serial::{Serial, Spoken};
+pub(crate) use sink::{Files, Packing as FilePacking, Sink, SinkTo, WhenFull as WhenFolderFull};
 use topic::policy;
 pub(crate) use topic::{Packing, Priority, TopicSettings, WhenFull};
 use value::Size;
@@ -42,7 +49,10 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<Rule>,
     pub(crate) topics: BTreeMap<Topic, TopicSettings>,
     pub(crate) kafka: Option<Kafka>,
+    pub(crate) sinks: Vec<Sink>,
     pub(crate) http: SocketAddr,
+    pub(crate) control: ControlSocket,
+    pub(crate) battery: Option<Battery>,
 }
 
 /// The journal's bounds and its linger.
@@ -55,6 +65,8 @@ pub(crate) struct Journal {
     pub(crate) event_max: Size,
     pub(crate) compression: Packing,
     pub(crate) read_patience: Duration,
+    /// What the marks of all devices may take; the journal's own bound if none is set.
+    pub(crate) marks_max: Option<Size>,
 }
 
 /// A chip on an I2C bus.
@@ -68,6 +80,8 @@ pub(crate) struct I2c {
     pub(crate) device: DeviceId,
     /// The multiplexer that it is behind, and its channel.
     pub(crate) mux: Option<(u8, u8)>,
+    /// The source of the barometer that tells it the pressure.
+    pub(crate) pressure_from: Option<String>,
 }
 
 /// The chips that there are drivers for.
@@ -106,6 +120,10 @@ pub(crate) struct Kafka {
     pub(crate) in_flight: Size,
     pub(crate) clock_wait: Duration,
     pub(crate) manifest_every: Duration,
+    pub(crate) topic_template: TopicTemplate,
+    pub(crate) delivery: Delivery,
+    pub(crate) transaction_linger: Duration,
+    pub(crate) cursors_topic: Topic,
 }
 
 /// Where the configuration is looked for when none is named.
@@ -147,7 +165,10 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     }
     broker::check(&file, &mut problems);
     i2c::check(&file.i2c, &mut problems);
+    file.control.check(&mut problems);
+    file.clock.iter().for_each(|clock| clock.check(&file.i2c, &mut problems));
     file.serial.iter().for_each(|serial| serial.check(&mut problems));
+    sink::check(&file.sink, &mut problems);
     let topics = topics(&file, &mut problems);
     if problems.is_empty() { Ok(convert(file, topics)) } else { Err(problems) }
 }
@@ -189,6 +210,9 @@ fn nearest<'a>(what: &str, right: &'a str) -> Option<&'a str> {
 }
 
 fn check(file: &file::File, problems: &mut Vec<Problem>) {
+    if let Some(kafka) = &file.kafka {
+        delivery::check(kafka, file, problems);
+    }
     let mut problem = |span: Range<usize>, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
 
     let journal = &file.journal;
@@ -280,7 +304,7 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
             problem(span, error.to_string(), remedy);
         }
     }
-    if let Some(kafka) = &file.kafka {
+    for kafka in file.kafka.iter().chain(file.sink.iter().filter_map(|sink| sink.kafka.as_ref())) {
         if kafka.bootstrap.get_ref().is_empty() {
             problem(kafka.bootstrap.span(), "no broker".to_owned(), "name at least one, as in [\"kafka-1:9092\"]");
         }
@@ -329,6 +353,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
             event_max: file.journal.event_max.into_inner(),
             compression: file.journal.compression,
             read_patience: file.journal.read_patience.0,
+            marks_max: file.journal.marks_max,
         },
         mqtt: file.mqtt.map(mqtt::convert),
         serial: file.serial.into_iter().map(serial::Written::convert).collect(),
@@ -336,7 +361,10 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
         routes: file.route.iter().map(rule).collect(),
         topics,
         kafka: file.kafka.map(convert_kafka),
+        sinks: file.sink.into_iter().filter_map(sink::Written::convert).collect(),
         http: file.http.listen.into_inner().0,
+        control: file.control.convert(),
+        battery: file.clock.map(clock::Written::convert),
     }
 }
 
@@ -349,6 +377,7 @@ fn convert_i2c(i2c: file::I2c) -> I2c {
         address: i2c.address.into_inner().to(),
         every: i2c.every.into_inner().0,
         device: i2c.device.map_or(name, |device| device.0),
+        pressure_from: i2c.pressure_from.map(|name| name.into_inner().0.as_str().to_owned()),
         mux: i2c.mux.zip(i2c.channel).map(|(mux, channel)| (mux.into_inner().to(), channel.into_inner().to())),
     }
 }
@@ -380,6 +409,10 @@ fn convert_kafka(kafka: file::Kafka) -> Kafka {
         in_flight: kafka.in_flight,
         clock_wait: kafka.clock_wait.0,
         manifest_every: kafka.manifest_every.0,
+        topic_template: kafka.topic_template.map(|template| template.0).unwrap_or_default(),
+        delivery: kafka.delivery,
+        transaction_linger: kafka.transaction_linger.into_inner().0,
+        cursors_topic: delivery::cursors_topic(kafka.cursors_topic.get_ref()),
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use lamppost_event::DeviceId;
 use lamppost_serial::{
-    Factor, Field, FieldFrom, FieldKind, LineFormat, LinesOptions, ModbusOptions, NumberError, Parity, Pointer,
-    PortSettings,
+    DustOptions, Factor, Field, FieldFrom, FieldKind, LineFormat, LinesOptions, ModbusOptions, NumberError, Parity,
+    Pointer, PortSettings,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -41,6 +41,8 @@ pub(crate) enum Spoken {
     Lines(LinesOptions),
     /// Modbus RTU, with the slaves of a bus.
     Modbus(ModbusOptions),
+    /// Frames of a PMS5003.
+    Dust(DustOptions),
 }
 
 /// The table, as serde reads it.
@@ -65,6 +67,8 @@ pub(super) struct Written {
     timeout: Option<Spanned<Span>>,
     retries: Option<Spanned<Whole<0, 5>>>,
     turnaround: Option<Spanned<Span>>,
+    every: Option<Spanned<Span>>,
+    warm_up: Option<Spanned<Span>>,
     #[serde(default)]
     slave: Vec<Spanned<modbus::Slave>>,
 }
@@ -76,6 +80,7 @@ enum Protocol {
     Link,
     Lines,
     Modbus,
+    Pms5003,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -188,8 +193,10 @@ pub(super) fn check_once<'a>(names: impl Iterator<Item = &'a Spanned<String>>, p
 impl Written {
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         for (key, span, protocol) in self.keys_of_one_protocol() {
+            let also = key == "device" && self.protocol == Protocol::Pms5003;
             if let Some(span) = span
                 && protocol != self.protocol
+                && !also
             {
                 let mine = word(self.protocol);
                 let what = format!("`{key}` means nothing to the protocol {mine}");
@@ -201,9 +208,10 @@ impl Written {
             }
         }
         match self.protocol {
-            Protocol::Link => self.check_link(problems),
+            Protocol::Link => self.check_form("link", "nodes use", problems),
             Protocol::Lines => self.check_lines(problems),
             Protocol::Modbus => self.check_modbus(problems),
+            Protocol::Pms5003 => self.check_dust(problems),
         }
     }
 
@@ -220,15 +228,35 @@ impl Written {
             ("retries", says(self.retries.as_ref()), Protocol::Modbus),
             ("turnaround", says(self.turnaround.as_ref()), Protocol::Modbus),
             ("slave", says(self.slave.first()), Protocol::Modbus),
+            ("every", says(self.every.as_ref()), Protocol::Pms5003),
+            ("warm_up", says(self.warm_up.as_ref()), Protocol::Pms5003),
         ]
     }
 
-    fn check_link(&self, problems: &mut Vec<Problem>) {
+    /// Of what has its form by itself.
+    fn check_form(&self, what: &str, who: &str, problems: &mut Vec<Problem>) {
         for (key, span) in [("parity", says(self.parity.as_ref())), ("stop_bits", says(self.stop_bits.as_ref()))] {
             if let Some(span) = span {
-                let what = format!("`{key}` of a link can't be chosen");
-                problems.push(Problem::at(span, what, "remove it: nodes use 8 data bits, no parity, 1 stop bit"));
+                let what = format!("`{key}` of a {what} can't be chosen");
+                problems.push(Problem::at(span, what, format!("remove it: {who} 8 data bits, no parity, 1 stop bit")));
             }
+        }
+    }
+
+    fn check_dust(&self, problems: &mut Vec<Problem>) {
+        self.check_form("pms5003", "it uses", problems);
+        check_device(self.device.as_ref().unwrap_or(&self.name), problems);
+        let mut problem = |span, what: &str, remedy: &str| problems.push(Problem::at(span, what, remedy));
+        let sane = Duration::from_secs(3)..=Duration::from_secs(3_600);
+        if let Some(every) = self.every.as_ref().filter(|every| !sane.contains(&every.get_ref().0)) {
+            problem(
+                every.span(),
+                "means over too short or too long a time",
+                "from 3s, in which a reading comes, to 1h",
+            );
+        }
+        if let Some(warm_up) = self.warm_up.as_ref().filter(|span| span.get_ref().0 > Duration::from_secs(600)) {
+            problem(warm_up.span(), "warms up for too long", "up to 10min");
         }
     }
 
@@ -306,6 +334,7 @@ impl Written {
             Protocol::Link => Spoken::Link,
             Protocol::Lines => Spoken::Lines(self.lines(&name)),
             Protocol::Modbus => Spoken::Modbus(self.modbus()),
+            Protocol::Pms5003 => Spoken::Dust(self.dust(&name)),
         };
         Serial { name: name.as_str().to_owned(), port: self.port_settings(), spoken }
     }
@@ -317,7 +346,7 @@ impl Written {
             Some(WrittenParity::None) | None => Parity::None,
         };
         let stop_bits = self.stop_bits.as_ref().map_or(1, |bits| bits.get_ref().to());
-        let usual = if self.protocol == Protocol::Modbus { 9_600 } else { 115_200 };
+        let usual = if matches!(self.protocol, Protocol::Modbus | Protocol::Pms5003) { 9_600 } else { 115_200 };
         let baud = self.baud.map_or(usual, Whole::to);
         PortSettings { parity, stop_bits, ..PortSettings::new(self.port.get_ref(), baud) }
     }
@@ -329,6 +358,16 @@ impl Written {
             retries: self.retries.as_ref().map_or(usual.retries, |retries| retries.get_ref().to()),
             turnaround: self.turnaround.as_ref().map_or(usual.turnaround, |span| span.get_ref().0),
             slaves: self.slave.iter().map(|slave| slave.get_ref().convert()).collect(),
+        }
+    }
+
+    fn dust(&self, name: &DeviceId) -> DustOptions {
+        let device = self.device.as_ref().map_or_else(|| name.clone(), |device| device.get_ref().0.clone());
+        let usual = DustOptions::new(device);
+        DustOptions {
+            every: self.every.as_ref().map_or(usual.every, |span| span.get_ref().0),
+            warm_up: self.warm_up.as_ref().map_or(usual.warm_up, |span| span.get_ref().0),
+            ..usual
         }
     }
 
@@ -355,6 +394,7 @@ const fn word(protocol: Protocol) -> &'static str {
         Protocol::Link => "link",
         Protocol::Lines => "lines",
         Protocol::Modbus => "modbus",
+        Protocol::Pms5003 => "pms5003",
     }
 }
 

@@ -30,6 +30,7 @@ fn every_key_is_read() {
         event_max = "64KiB"
         compression = "zstd"
         read_patience = "3s"
+        marks_max = "5MiB"
         [mqtt]
         listen = "0.0.0.0:1884"
         anonymous = true
@@ -96,6 +97,7 @@ fn every_key_is_read() {
     );
     assert_eq!(config.i2c[0].device.as_str(), "post-17-air");
     assert_eq!((config.routes.len(), config.routes[0].decode), (1, lamppost_route::Decode::Json));
+    assert_eq!(config.journal.marks_max, Some(Size(5 << 20)));
     assert_eq!((config.journal.compression, config.journal.read_patience), (Packing::Zstd, Duration::from_secs(3)));
     let policy = lamppost_journal::Policy {
         priority: lamppost_journal::Priority::Bulk,
@@ -170,6 +172,10 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         ("[journal]\nread_patience = 5\n".into(), ":2:17: ", "text in double quotes"),
         ("[kafka]\nbootstrap = []\n".into(), ":2:13: ", "at least one"),
         ("[kafka]\nbootstrap = [\"kafka\"]\n".into(), ":2:14: ", "host:port"),
+        (format!("{KAFKA}delivery = \"twice\"\n"), ":3:12: ", "exactly-once"),
+        (format!("{KAFKA}transaction_linger = \"1min\"\n"), ":3:22: ", "from 1ms to 10s"),
+        (format!("{KAFKA}cursors_topic = \"__c\"\n"), ":3:17: ", "does not begin with"),
+        (format!("{KAFKA}cursors_topic = \"air\"\n[topics.air]\n"), ":3:17: ", "a topic of their own"),
         ("[serial]\nname = \"a\"\n".into(), ":1:1: ", "[[serial]]"),
         ("[kafka]\nbootstrap = \"k:1\"\n".into(), ":2:13: ", "a list, as in"),
         ("[kafka]\nbootstrap = [\"kafka://k:1\"]\n".into(), ":2:14: ", "host:port"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lamppost_event::TopicPartition;
+use lamppost_event::{Group, Interest, TopicPartition};
 use lamppost_journal::Journal;
 
 use super::setup::{forward_group, is_of_users};
@@ -31,4 +31,19 @@ pub(crate) fn of(journal: &Journal, forwards: bool) -> Figures {
         }
     }
     figures
+}
+
+/// Events of these topics that are durable and that a group has not done with.
+pub(crate) fn lag(journal: &Journal, group: &Group, interest: &Interest) -> u64 {
+    let cursors = journal.groups().into_iter().find(|(name, _)| name == group).map(|(_, cursors)| cursors);
+    let done: BTreeMap<TopicPartition, u64> =
+        cursors.unwrap_or_default().into_iter().map(|cursor| (cursor.at, cursor.next.0)).collect();
+    let partitions = journal.partitions().into_iter();
+    let wanted = partitions.filter(|bounds| is_of_users(&bounds.at.topic) && interest.takes(&bounds.at.topic));
+    wanted
+        .map(|bounds| {
+            let cursor = done.get(&bounds.at).copied().unwrap_or(0).max(bounds.first.0);
+            bounds.next.0.saturating_sub(cursor)
+        })
+        .sum()
 }

@@ -1,10 +1,11 @@
 //! The gateway, assembled: the one place where sources, routes, journal, views and forwarder meet.
 //!
 //! ```text
-//! sources ──► JournalIntake ──► Journal ──► JournalOutlet ──► Forwarder
+//! sources ──► JournalIntake ──► Journal ──► JournalOutlet ──► sinks: clusters, folders
 //!                                  └──────► Devices (a view, in sled)
 //! ```
 
+mod battery;
 mod broker_pages;
 mod client_pages;
 mod devices;
@@ -18,6 +19,8 @@ mod pages;
 mod reload;
 mod serial_pages;
 mod setup;
+mod sink_pages;
+mod sinks;
 mod sources;
 mod subscriptions;
 mod supervise;
@@ -29,16 +32,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lamppost_event::{Clock, Commit, JournalStopped};
-use lamppost_forward::Forwarder;
 use lamppost_journal::{Directory, Journal, Recovery};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::clock::MachineClock;
-use crate::config::Config;
+use crate::config::{Config, ControlSocket};
+use crate::control::{Control, Nodes};
 use crate::health::Report;
 use crate::http;
+use battery::Keeper;
 use devices::{Devices, Fed};
 pub(crate) use figures::Figures;
 use intake::JournalIntake;
@@ -47,9 +51,10 @@ use outlet::JournalOutlet;
 pub(crate) use outlet::item as event_item;
 use pages::Overview;
 pub(crate) use reload::Started;
-pub(crate) use setup::{fits, forward_config, journal_options, topics};
-pub(crate) use sources::{Buses, MODEL_BUS};
-use sources::{Memory, Sources};
+pub(crate) use setup::{fits, forward_config, forward_group, journal_options, sink_names, topics};
+use sinks::Given;
+pub(crate) use sources::{Buses, LinkSeen, MODEL_BUS};
+use sources::{Memory, Seen, Sources};
 use supervise::{Stop, supervise};
 use trail::Trail;
 
@@ -69,14 +74,16 @@ pub(crate) struct Gateway {
     mqtt_addresses: Vec<SocketAddr>,
     http_address: SocketAddr,
     sources: Sources,
-    stop_forward: Stop,
-    forward: Option<JoinHandle<Result<(), JournalStopped>>>,
+    stop_forward: Arc<Stop>,
+    sinks: Vec<JoinHandle<Result<(), JournalStopped>>>,
     trail: Arc<Trail>,
     stop_trail: Stop,
     telling: Option<JoinHandle<Result<(), JournalStopped>>>,
     stop_feed: Stop,
     feed: JoinHandle<Result<(), JournalStopped>>,
     http: JoinHandle<std::io::Result<()>>,
+    control: Option<Control>,
+    keeper: Option<JoinHandle<()>>,
     devices: Arc<Devices>,
     failed: watch::Receiver<Option<String>>,
 }
@@ -96,7 +103,13 @@ impl Gateway {
         let listener = http::bind(config.http).await.with_context(|| {
             format!("http can't listen on {0}; if another program does (ss -ltnp), change [http] listen", config.http)
         })?;
-        let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
+        let machine = Arc::new(MachineClock::new());
+        let mut keeper = config.battery.as_ref().map(|battery| Keeper::new(battery, machine.clone()));
+        if let Some(keeper) = &mut keeper {
+            // Before the first event.
+            keeper.look().await;
+        }
+        let clock: Arc<dyn Clock> = machine;
         let (journal, devices, fed) = open(config, &clock).await?;
         let devices = Arc::new(devices);
         let routes = setup::routes(config)?;
@@ -111,25 +124,30 @@ impl Gateway {
         let outlet = Arc::new(JournalOutlet::new(journal.clone(), shapes));
         let (fail, failed) = watch::channel(None);
 
-        let stop_forward = Stop::new();
-        let trail = Arc::new(Trail::new(journal.clone(), clock.clone(), config.gateway.clone()));
+        let stop_forward = Arc::new(Stop::new());
+        let trail = Trail::new(journal.clone(), clock.clone(), config.gateway.clone(), setup::audited(config));
+        let trail = Arc::new(trail);
         trail.identify()?;
-        let forwarder = setup::forwarder(config, outlet, &clock, &intake, &trail)?;
-        let forward_counters = forwarder.as_ref().map(Forwarder::counters);
+        let (intake_too, trail_too) = (intake.clone(), trail.clone());
+        let given =
+            Given { journal: journal.clone(), outlet, clock: clock.clone(), intake: intake_too, trail: trail_too };
+        let sinks = sinks::all(config, &given)?;
+        sinks::tell_stale(&journal, config);
+        let sinks_seen = sinks.iter().map(|sink| sink.seen.clone()).collect();
         let memory = Memory { journal: journal.clone(), clock: clock.clone() };
         let sources = Sources::start(config, buses, &intake, &memory, &fail).await?;
-        let overview = Overview::new(journal.clone(), intake.clone(), sources.seen(), forward_counters, clock);
+        let control = control(config, Nodes { links: sources.seen().links(), clock: clock.clone() })?;
+        let seen = Seen { battery: keeper.as_ref().map(Keeper::status), ..sources.seen() };
+        let keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
+        let overview = Overview::new(journal.clone(), intake.clone(), seen, sinks_seen, clock);
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
 
-        let forward = forwarder.map(|forwarder| {
-            let stopped = stop_forward.stopped();
-            supervise("forward", &fail, async move { forwarder.run(stopped).await.map(drop).map_err(stopped_journal) })
-        });
+        let sinks = sinks.into_iter().map(|sink| sink.start(&fail, &stop_forward)).collect();
         let stop_trail = Stop::new();
-        let telling = config.kafka.as_ref().map(|kafka| {
-            let run = trail.clone().run(kafka.manifest_every, stop_trail.stopped());
+        let telling = setup::manifest_every(config).map(|every| {
+            let run = trail.clone().run(every, stop_trail.stopped());
             supervise("trail", &fail, run)
         });
         let stop_feed = Stop::new();
@@ -143,13 +161,15 @@ impl Gateway {
             http_address,
             sources,
             stop_forward,
-            forward,
+            sinks,
             trail,
             stop_trail,
             telling,
             stop_feed,
             feed,
             http,
+            control,
+            keeper,
             devices,
             failed,
         })
@@ -218,18 +238,26 @@ impl Gateway {
 
     /// Stops everything in the direction of the data: sources, forwarder, views, journal.
     pub(crate) async fn stop(mut self) -> anyhow::Result<Stopped> {
+        // No commands any more to nodes that will not be heard.
+        drop(self.control.take());
         // The next start says how far all has come: what is stored now would not be forwarded any more.
         self.end_sources().await;
         let journal = self.overview.journal().clone();
         self.stop_forward.stop();
-        if let Some(forward) = self.forward.take()
-            && timeout(STOP_MAX, forward).await.is_err()
-        {
-            tracing::warn!("the forwarder did not stop in time; what is in flight is sent again next time");
+        let stopped = async {
+            for sink in self.sinks.drain(..) {
+                drop(sink.await);
+            }
+        };
+        if timeout(STOP_MAX, stopped).await.is_err() {
+            tracing::warn!("a sink did not stop in time; what is in flight is sent again next time");
         }
         self.stop_feed.stop();
         if timeout(STOP_MAX, self.feed).await.is_err() {
             tracing::warn!("the view of the devices was not brought up to date in time");
+        }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.abort();
         }
         self.http.abort();
         let figures = self.overview.figures();
@@ -243,9 +271,22 @@ impl Gateway {
     }
 }
 
-fn stopped_journal(error: lamppost_forward::ForwardError) -> JournalStopped {
-    match error {
-        lamppost_forward::ForwardError::Stopped(stopped) => stopped,
+/// The control socket. One that was configured and can't be made is an error; without the usual one the gateway does its work all the same.
+fn control(config: &Config, nodes: Nodes) -> anyhow::Result<Option<Control>> {
+    let Some(path) = config.control.serve_at(&config.state_dir) else { return Ok(None) };
+    match Control::start(&path, nodes) {
+        Ok(control) => Ok(Some(control)),
+        Err(error) if config.control == ControlSocket::Usual => {
+            tracing::warn!(path = %path.display(), %error, "no control socket: nodes can't be commanded");
+            Ok(None)
+        }
+        Err(error) => {
+            let path = path.display();
+            let told = format!(
+                "the control socket {path} can't be made; does its folder exist, and may it be written ([control] socket)?"
+            );
+            Err(anyhow::Error::new(error).context(told))
+        }
     }
 }
 

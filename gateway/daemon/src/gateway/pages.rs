@@ -15,6 +15,8 @@ use super::figures::{self, Figures};
 use super::intake::JournalIntake;
 use super::journal_pages;
 use super::serial_pages;
+use super::sink_pages;
+use super::sinks::{Counted, SinkSeen};
 use super::sources::{I2cSeen, Seen};
 use crate::command::clients::Answer;
 use crate::exposition::Exposition;
@@ -34,6 +36,7 @@ pub(crate) struct Overview {
     intake: Arc<JournalIntake>,
     seen: Seen,
     forward: Option<Arc<ForwardCounters>>,
+    sinks: Vec<Arc<SinkSeen>>,
     clock: Arc<dyn Clock>,
     /// When the journal began to count.
     started: Monotonic,
@@ -45,11 +48,15 @@ impl Overview {
         journal: Journal,
         intake: Arc<JournalIntake>,
         seen: Seen,
-        forward: Option<Arc<ForwardCounters>>,
+        sinks: Vec<Arc<SinkSeen>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let forward = sinks.iter().find_map(|sink| match &sink.counted {
+            Counted::Kafka(counters) if sink.is_main() => Some(Arc::clone(counters)),
+            _ => None,
+        });
         let started = clock.now().monotonic;
-        Self { journal, intake, seen, forward, clock, started, health: Health::default() }
+        Self { journal, intake, seen, forward, sinks, clock, started, health: Health::default() }
     }
 
     pub(crate) fn journal(&self) -> &Journal {
@@ -90,6 +97,9 @@ impl Pages for Overview {
         for (name, seen) in &self.seen.serial {
             serial_pages::serial(&mut out, name, seen);
         }
+        if let Some(status) = &self.seen.battery {
+            super::battery::figures(&mut out, status);
+        }
         for seen in &self.seen.i2c {
             i2c(&mut out, seen);
         }
@@ -97,6 +107,11 @@ impl Pages for Overview {
             out.level("lamppost_forward_backlog_events", "Events on disk and not yet forwarded.", &[], figures.backlog);
             forward(&mut out, counters);
         }
+        for sink in self.sinks.iter().filter(|sink| !sink.is_main()) {
+            sink_pages::sink(&mut out, &self.journal, sink);
+        }
+        let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
+        sink_pages::stale(&mut out, &self.journal, &names);
         out
     }
 
@@ -120,6 +135,8 @@ impl Pages for Overview {
                 Progress { done, has_work: figures.backlog > 0, patience_ms: FORWARD_PATIENCE_MS, elsewhere: true };
             parts.push(("forward".to_owned(), progress));
         }
+        let others = self.sinks.iter().filter(|sink| !sink.is_main());
+        parts.extend(others.map(|sink| sink_pages::health(&self.journal, sink)));
         parts.extend(self.seen.brokers.iter().map(|seen| broker_pages::health(seen, stats.full)));
         parts.extend(self.seen.serial.iter().flat_map(|(name, seen)| serial_pages::health(name, seen)));
         for seen in &self.seen.i2c {
@@ -292,6 +309,26 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
         &[],
         read(&counters.poison),
     );
+    out.counter(
+        "lamppost_forward_transactions_total",
+        "Transactions committed, in exactly-once mode.",
+        &[],
+        read(&counters.transactions),
+    );
+    out.counter(
+        "lamppost_forward_transactions_aborted_total",
+        "Transactions given up; what was in them went again.",
+        &[],
+        read(&counters.transactions_aborted),
+    );
+    out.counter(
+        "lamppost_forward_already_there_total",
+        "Events not sent, since the cluster's own cursor covers them.",
+        &[],
+        read(&counters.already_there),
+    );
+    let fenced = u64::from(counters.fenced.load(Ordering::Relaxed));
+    out.level("lamppost_forward_fenced", "1 while another process forwards for this gateway.", &[], fenced);
     out.level("lamppost_forward_paused_topics", "Topics paused.", &[], read(&counters.paused_topics));
     let connected = counters.connected.load(Ordering::Relaxed);
     out.level("lamppost_forward_connected", "1 while a broker is connected.", &[], u64::from(connected));
@@ -334,7 +371,7 @@ mod tests {
             Arc::new(devices),
             setup::event_bytes_max(&config),
         );
-        Overview::new(journal, Arc::new(intake), Seen::default(), None, clock.clone())
+        Overview::new(journal, Arc::new(intake), Seen::default(), Vec::new(), clock.clone())
     }
 
     #[test]

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use lamppost_serial::{LinesStatus, LinkStatus, ModbusStatus, PortStatus};
+use lamppost_serial::{DustStatus, LinesStatus, LinkStatus, ModbusStatus, PortStatus};
 
 use super::sources::SerialSeen;
 use crate::exposition::Exposition;
 use crate::health::Progress;
 
-/// What a slave that does not answer is given beyond three of its intervals, ms: longer than the pauses between tries grow.
+/// What a slave or a sensor that does not answer is given beyond three of its intervals, ms: longer than the pauses between tries grow.
 const SLAVE_PATIENCE_MS: u64 = 90_000;
 
 pub(super) fn serial(out: &mut Exposition, name: &str, seen: &SerialSeen) {
     match seen {
-        SerialSeen::Link(status) => {
-            port(out, name, "link", &status.port);
-            link(out, name, status);
+        SerialSeen::Link(seen) => {
+            port(out, name, "link", &seen.status.port);
+            link(out, name, &seen.status);
         }
         SerialSeen::Lines(status) => {
             port(out, name, "lines", &status.port);
@@ -24,6 +24,10 @@ pub(super) fn serial(out: &mut Exposition, name: &str, seen: &SerialSeen) {
         SerialSeen::Modbus(status, _) => {
             port(out, name, "modbus", &status.port);
             modbus(out, name, status);
+        }
+        SerialSeen::Dust(status, _) => {
+            port(out, name, "pms5003", &status.port);
+            dust(out, name, status);
         }
     }
 }
@@ -64,6 +68,51 @@ fn link(out: &mut Exposition, name: &str, status: &LinkStatus) {
         &[source],
         status.passed_over.get(),
     );
+    let hellos = "Hellos of nodes, by what they were: refused (no valid name), newer (of a later version of the link), or usual.";
+    let (refused, newer) = (status.hellos_refused.get(), status.hellos_newer.get());
+    let usual = status.hellos.get().saturating_sub(refused).saturating_sub(newer);
+    for (kind, count) in [("usual", usual), ("refused", refused), ("newer", newer)] {
+        out.counter("lamppost_link_hellos_total", hellos, &[source, ("kind", kind)], count);
+    }
+    let commands = "Operators' commands to the node, by what came of them.";
+    for (outcome, count) in [("done", &status.commands_done), ("failed", &status.commands_failed)] {
+        out.counter("lamppost_link_commands_total", commands, &[source, ("outcome", outcome)], count.get());
+    }
+    let counts = [
+        ("lamppost_link_boots_given_total", "Lives of nodes that were given a number.", &status.boots_given),
+        (
+            "lamppost_link_out_of_turn_total",
+            "Readings dropped, to be sent again: one before was lost.",
+            &status.out_of_turn,
+        ),
+        (
+            "lamppost_link_before_welcome_total",
+            "Readings and heartbeats dropped, to be sent again: of no welcomed life.",
+            &status.before_welcome,
+        ),
+        ("lamppost_link_acknowledgements_total", "Acknowledgements given.", &status.acknowledgements),
+        ("lamppost_link_jumps_told_total", "Times that the node was told of a jump of the clock.", &status.jumps_told),
+        ("lamppost_link_stalls_total", "Times that reading stopped for want of room.", &status.stalls),
+    ];
+    for (metric, help, count) in counts {
+        out.counter(metric, help, &[source], count.get());
+    }
+    let levels = [
+        ("lamppost_link_node_kept", "Readings that the node keeps, by its last heartbeat.", &status.node_kept),
+        (
+            "lamppost_link_node_dropped",
+            "Readings that it has dropped in this life, by its last heartbeat.",
+            &status.node_dropped,
+        ),
+        (
+            "lamppost_link_node_failed_measurements",
+            "Measurements that failed in this life, by its last heartbeat.",
+            &status.node_faults,
+        ),
+    ];
+    for (metric, help, count) in levels {
+        out.level(metric, help, &[source], count.get());
+    }
     out.level("lamppost_link_node_connected", "1 while a node speaks.", &[source], u64::from(status.node().is_some()));
 }
 
@@ -78,6 +127,27 @@ fn lines(out: &mut Exposition, name: &str, status: &LinesStatus) {
         ("lamppost_lines_too_large_total", "Values or lines larger than an event may be.", &status.too_large),
         ("lamppost_lines_stalls_total", "Times that reading stopped for want of room.", &status.stalls),
         ("lamppost_lines_overruns_total", "Times that the port's buffer ran full meanwhile.", &status.overruns),
+    ];
+    for (metric, help, count) in counts {
+        out.counter(metric, help, &source, count.get());
+    }
+}
+
+fn dust(out: &mut Exposition, name: &str, status: &DustStatus) {
+    let source = [("source", name)];
+    let counts = [
+        ("lamppost_pms5003_readings_total", "Readings received.", &status.readings),
+        ("lamppost_pms5003_warming_total", "Readings passed over while the sensor was warming up.", &status.warming),
+        (
+            "lamppost_pms5003_faulty_total",
+            "Readings passed over because the sensor said it was faulty.",
+            &status.faulty,
+        ),
+        ("lamppost_pms5003_frames_bad_total", "Frames with a wrong length or checksum.", &status.frames_bad),
+        ("lamppost_pms5003_garbage_bytes_total", "Bytes that were part of no good frame.", &status.garbage_bytes),
+        ("lamppost_pms5003_empty_total", "Intervals without a reading that could be used.", &status.empty),
+        ("lamppost_pms5003_stored_total", "Means that the journal took.", &status.stored),
+        ("lamppost_pms5003_missed_total", "Means that found no room in time.", &status.missed),
     ];
     for (metric, help, count) in counts {
         out.counter(metric, help, &source, count.get());
@@ -108,18 +178,53 @@ fn modbus(out: &mut Exposition, name: &str, status: &ModbusStatus) {
     }
 }
 
-/// The slaves of a bus, each a part of its own: a bus with one dead slave still gets on.
+/// The slaves of a bus, each a part of its own: a bus with one dead slave still gets on. And a dust sensor.
 pub(super) fn health(name: &str, seen: &SerialSeen) -> Vec<(String, Progress)> {
-    let SerialSeen::Modbus(status, every) = seen else { return Vec::new() };
+    let (status, every) = match seen {
+        SerialSeen::Modbus(status, every) => (status, every),
+        SerialSeen::Dust(status, every) => {
+            let done = status.stored.get() + status.missed.get();
+            return vec![(format!("pms5003/{name}"), polled(done, *every))];
+        }
+        SerialSeen::Link(_) | SerialSeen::Lines(_) => return Vec::new(),
+    };
     let part = |(slave, every): (&lamppost_serial::SlaveStatus, &Duration)| {
-        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX / 4);
-        let progress = Progress {
-            done: slave.polls.get().saturating_sub(slave.errors.get()),
-            has_work: true,
-            patience_ms: SLAVE_PATIENCE_MS + 3 * every_ms,
-            elsewhere: true,
-        };
+        let progress = polled(slave.polls.get().saturating_sub(slave.errors.get()), *every);
         (format!("modbus/{name}/{}", slave.device), progress)
     };
     status.slaves.iter().zip(every).map(part).collect()
+}
+
+/// What is to bring something so often.
+fn polled(done: u64, every: Duration) -> Progress {
+    let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX / 4);
+    Progress { done, has_work: true, patience_ms: SLAVE_PATIENCE_MS + 3 * every_ms, elsewhere: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The first column of the reference's tables.
+    fn told() -> BTreeSet<&'static str> {
+        let rows = include_str!("../../../serial/README.md").lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.filter_map(|row| row.split('`').next()).collect()
+    }
+
+    #[test]
+    fn the_reference_has_every_figure_of_a_port_and_no_other() {
+        let mut out = Exposition::default();
+        port(&mut out, "a", "link", &PortStatus::default());
+        link(&mut out, "a", &LinkStatus::default());
+        lines(&mut out, "a", &LinesStatus::default());
+        dust(&mut out, "a", &DustStatus::default());
+        let text = out.encode().unwrap();
+        let shown: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        // A bus has its figures only with its slaves, which the crate makes.
+        let told: BTreeSet<&str> = told().into_iter().filter(|name| !name.starts_with("lamppost_modbus_")).collect();
+        assert_eq!(shown, told);
+    }
 }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use lamppost_event::{Clock, Group, Outlet, Topic, TopicShape};
-use lamppost_forward::{ForwardConfig, Forwarder};
+use lamppost_event::{Group, Interest, MAIN_SINK, Topic, TopicShape};
+use lamppost_files::FilesConfig;
+use lamppost_forward::ForwardConfig;
 use lamppost_journal::{Journal, Options, Policy, Priority, TopicOptions};
 use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
 
-use super::intake::{JournalIntake, REASON_ROOM_BYTES, dead_letters};
-use super::trail::{Trail, audit_trail};
-use crate::config::Config;
+use super::intake::{REASON_ROOM_BYTES, dead_letters};
+use super::trail::audit_trail;
+use crate::config::{Config, FilePacking, Files, Kafka, Sink, SinkTo, WhenFolderFull};
 
 /// How often the forwarder's cursor is remembered. While events come in it rides their commits and costs nothing; the
 /// oftener, the less is delivered again after a crash.
@@ -25,7 +25,7 @@ const SEGMENT_HEAD_BYTES: u64 = 8192;
 /// The group whose cursors say what the cluster has.
 pub(crate) fn forward_group() -> Group {
     #[expect(clippy::unwrap_used, reason = "a literal that is legal")]
-    Group::new("forward").unwrap()
+    Group::new(MAIN_SINK).unwrap()
 }
 
 /// The topic of what no route matches.
@@ -57,6 +57,7 @@ pub(crate) fn journal_options(config: &Config) -> Options {
         partitions: shape.partitions,
     });
     let defaults = Options::default();
+    let (required, hold_max) = required(config);
     Options {
         quota_bytes: config.journal.quota.0,
         segment_bytes: config.journal.segment.0,
@@ -66,9 +67,11 @@ pub(crate) fn journal_options(config: &Config) -> Options {
         linger_bytes: usize::try_from(config.journal.linger_bytes.0).unwrap_or(usize::MAX),
         topics: topics.collect(),
         policies: policies(config),
-        required: config.kafka.iter().map(|_| forward_group()).collect(),
+        required,
+        hold_max,
         compression: config.journal.compression.into(),
         read_patience: config.journal.read_patience,
+        marks_bytes_max: config.journal.marks_max.map(|max| max.0),
         ..defaults
     }
 }
@@ -137,32 +140,77 @@ pub(crate) fn is_of_users(topic: &Topic) -> bool {
     !topic.as_str().starts_with("__")
 }
 
-/// What the forwarder is told, if there is a cluster.
-pub(crate) fn forward_config(config: &Config) -> Option<ForwardConfig> {
-    let kafka = config.kafka.as_ref()?;
-    Some(ForwardConfig {
-        group: forward_group(),
+/// What a forwarder is told that leads to this cluster.
+pub(crate) fn forward_config(config: &Config, kafka: &Kafka, sink: Group) -> ForwardConfig {
+    let usual = ForwardConfig::new(config.gateway.clone(), &kafka.bootstrap.join(","));
+    let client_id = if sink.as_str() == MAIN_SINK { usual.client_id } else { format!("{}-{sink}", usual.client_id) };
+    ForwardConfig {
+        group: sink,
+        client_id,
         compression: kafka.compression,
         in_flight_bytes_max: usize::try_from(kafka.in_flight.0).unwrap_or(usize::MAX),
         create_topics: kafka.create_topics,
         replication: u8::try_from(kafka.replication).ok().and_then(NonZeroU8::new),
         clock_wait_max: kafka.clock_wait,
         commit_interval: CURSOR_INTERVAL,
-        ..ForwardConfig::new(config.gateway.clone(), &kafka.bootstrap.join(","))
-    })
+        topic_template: kafka.topic_template.clone(),
+        delivery: kafka.delivery,
+        transaction_linger: kafka.transaction_linger,
+        cursors_topic: kafka.cursors_topic.clone(),
+        ..usual
+    }
 }
 
-/// The forwarder, if there is a cluster.
-pub(crate) fn forwarder(
-    config: &Config,
-    outlet: Arc<dyn Outlet>,
-    clock: &Arc<dyn Clock>,
-    intake: &Arc<JournalIntake>,
-    trail: &Arc<Trail>,
-) -> anyhow::Result<Option<Forwarder>> {
-    let Some(forward) = forward_config(config) else { return Ok(None) };
-    let forwarder = Forwarder::new(forward, outlet, clock.clone(), Some(intake.clone()));
-    Ok(Some(forwarder.context("the forwarder can't be set up")?.with_trail(trail.clone())))
+/// What a file sink is told.
+pub(crate) fn files_config(config: &Config, files: &Files, sink: &Sink) -> FilesConfig {
+    let packing = match files.compression {
+        FilePacking::None => lamppost_files::Packing::None,
+        FilePacking::Zstd => lamppost_files::Packing::Zstd,
+    };
+    let when_full = match files.when_full {
+        WhenFolderFull::Pause => lamppost_files::WhenFull::Pause,
+        WhenFolderFull::DeleteOldest => lamppost_files::WhenFull::DeleteOldest,
+    };
+    FilesConfig {
+        interest: sink.topics.clone(),
+        rotate_bytes: files.rotate.0,
+        rotate_after: files.rotate_after,
+        packing,
+        quota_bytes: files.quota.0,
+        when_full,
+        flush_interval: files.flush,
+        ..FilesConfig::new(config.gateway.clone(), sink.name.clone(), files.folder.clone())
+    }
+}
+
+/// The sinks, by their names.
+pub(crate) fn sink_names(config: &Config) -> Vec<Group> {
+    let main = config.kafka.iter().map(|_| forward_group());
+    main.chain(config.sinks.iter().map(|sink| sink.name.clone())).collect()
+}
+
+/// The clusters, and what they are told of.
+pub(crate) fn audited(config: &Config) -> Vec<(Group, Interest)> {
+    let main = config.kafka.iter().map(|_| (forward_group(), Interest::all()));
+    let others = config.sinks.iter().filter(|sink| matches!(sink.to, SinkTo::Kafka(_)));
+    main.chain(others.map(|sink| (sink.name.clone(), sink.topics.clone()))).collect()
+}
+
+/// How often the clusters are told how far all has come; `None` without any.
+pub(crate) fn manifest_every(config: &Config) -> Option<Duration> {
+    let others = config.sinks.iter().filter_map(|sink| match &sink.to {
+        SinkTo::Kafka(kafka) => Some(kafka.manifest_every),
+        SinkTo::Files(_) => None,
+    });
+    config.kafka.iter().map(|kafka| kafka.manifest_every).chain(others).min()
+}
+
+/// The groups without which no event is given up, and for how long some of them hold any back.
+fn required(config: &Config) -> (Vec<Group>, BTreeMap<Group, Duration>) {
+    let others = || config.sinks.iter().filter(|sink| sink.required);
+    let main = config.kafka.iter().map(|_| forward_group());
+    let hold_max = others().filter_map(|sink| Some((sink.name.clone(), sink.hold_max?)));
+    (main.chain(others().map(|sink| sink.name.clone())).collect(), hold_max.collect())
 }
 
 #[cfg(test)]

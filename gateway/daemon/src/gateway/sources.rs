@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use lamppost_event::{Clock, Intake, JournalStopped};
 use lamppost_i2c::model::ModelBus;
-use lamppost_i2c::{BusAddress, BusOpener, Gate, I2cCounters, I2cSource, MuxChannel};
+use lamppost_i2c::{Air, BusAddress, BusOpener, Gate, I2cCounters, I2cSource, MuxChannel};
 use lamppost_journal::Journal;
 use lamppost_mqtt::{
     Broker, BrokerPauses, BrokerSource, BrokerStatus, Clients, Counters as MqttCounters, Front, Ground, Keys, Limits,
 };
-use lamppost_serial::{LinesSource, LinesStatus, LinkOptions, LinkSource, LinkStatus, ModbusSource, ModbusStatus};
+use lamppost_serial::{
+    DustSource, DustStatus, LinesSource, LinesStatus, LinkOptions, LinkSource, LinkStatus, ModbusSource, ModbusStatus,
+    NodeOrders,
+};
 use lamppost_units::Celsius;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::battery::BatteryStatus;
 use super::keys::{self, Told, Watch};
 use super::notes::JournalNotes;
 use super::setup;
@@ -51,6 +55,7 @@ pub(crate) struct Seen {
     pub(crate) brokers: Vec<BrokerSeen>,
     pub(crate) serial: Vec<(String, SerialSeen)>,
     pub(crate) i2c: Vec<I2cSeen>,
+    pub(crate) battery: Option<Arc<BatteryStatus>>,
 }
 
 /// What a broker's source counts, and how many messages it may leave unacknowledged.
@@ -64,10 +69,32 @@ pub(crate) struct BrokerSeen {
 /// What a serial port's source counts, by what is spoken there.
 #[derive(Clone)]
 pub(crate) enum SerialSeen {
-    Link(Arc<LinkStatus>),
+    Link(LinkSeen),
     Lines(Arc<LinesStatus>),
     /// With how often each slave is polled.
     Modbus(Arc<ModbusStatus>, Vec<Duration>),
+    /// With the length of its interval.
+    Dust(Arc<DustStatus>, Duration),
+}
+
+/// A port with a link: what its source counts, and how the node there is commanded.
+#[derive(Clone)]
+pub(crate) struct LinkSeen {
+    pub(crate) source: String,
+    pub(crate) port: PathBuf,
+    pub(crate) status: Arc<LinkStatus>,
+    pub(crate) orders: NodeOrders,
+}
+
+impl Seen {
+    /// The ports with a link.
+    pub(crate) fn links(&self) -> Vec<LinkSeen> {
+        let link = |(_, seen): &(String, SerialSeen)| match seen {
+            SerialSeen::Link(link) => Some(link.clone()),
+            SerialSeen::Lines(_) | SerialSeen::Modbus(..) | SerialSeen::Dust(..) => None,
+        };
+        self.serial.iter().filter_map(link).collect()
+    }
 }
 
 /// What a polled chip's source counts, and how often it should.
@@ -122,8 +149,9 @@ impl Sources {
             sources.start_serial(serial, &intake, memory.clock.clone(), fail)?;
         }
         let gates = gates(&config.i2c);
+        let airs = airs(&config.i2c);
         for i2c in &config.i2c {
-            sources.start_i2c(i2c, (buses, gates.get(i2c.bus.as_path())), &intake, fail)?;
+            sources.start_i2c(i2c, (buses, gates.get(i2c.bus.as_path())), &airs, &intake, fail)?;
         }
         Ok(sources)
     }
@@ -182,7 +210,9 @@ impl Sources {
             config::Spoken::Link => {
                 let options = LinkOptions::default();
                 let source = LinkSource::new(name, &port.path, port.baud, intake, options).with_clock(clock);
-                let seen = SerialSeen::Link(source.status());
+                let (source_name, port) = (name.clone(), source.path().to_owned());
+                let (status, orders) = (source.status(), source.orders());
+                let seen = SerialSeen::Link(LinkSeen { source: source_name, port, status, orders });
                 (seen, supervise("serial", fail, async move { source.run(stopped).await }))
             }
             config::Spoken::Lines(options) => {
@@ -197,6 +227,13 @@ impl Sources {
                 let seen = SerialSeen::Modbus(source.status(), every);
                 (seen, supervise("serial", fail, async move { source.run(stopped).await }))
             }
+            config::Spoken::Dust(options) => {
+                let every = options.every;
+                let source = DustSource::new(name, port.clone(), options.clone(), intake);
+                let source = source.with_context(|| format!("the serial source {name:?} can't be set up"))?;
+                let seen = SerialSeen::Dust(source.status(), every);
+                (seen, supervise("serial", fail, async move { source.run(stopped).await }))
+            }
         };
         self.seen.serial.push((name.clone(), seen));
         self.keep(task);
@@ -207,6 +244,7 @@ impl Sources {
         &mut self,
         i2c: &config::I2c,
         (buses, gate): (Buses, Option<&Gate>),
+        airs: &BTreeMap<String, Air>,
         intake: &Arc<dyn Intake>,
         fail: &Fail,
     ) -> anyhow::Result<()> {
@@ -214,6 +252,11 @@ impl Sources {
         let bus = through(opener(&i2c.bus, buses, address), gate, i2c.mux);
         let source = I2cSource::new(&i2c.name, bus, i2c.chip, address, i2c.every, i2c.device.clone(), intake.clone());
         let source = source.with_context(|| format!("the i2c source {:?} can't be set up", i2c.name))?;
+        let source = match (airs.get(&i2c.name), i2c.pressure_from.as_ref().and_then(|from| airs.get(from))) {
+            (Some(air), _) => source.telling(air.clone()),
+            (None, Some(air)) => source.told_by(air.clone()),
+            (None, None) => source,
+        };
         self.seen.i2c.push(I2cSeen { name: i2c.name.clone(), every: i2c.every, counters: source.counters() });
         let stopped = self.stop.stopped();
         self.keep(supervise("i2c", fail, source.run(stopped)));
@@ -251,6 +294,11 @@ impl Sources {
             tracing::warn!("not all sources stopped in time");
         }
     }
+}
+
+/// The air at each barometer that somebody is told of, by its name.
+fn airs(chips: &[config::I2c]) -> BTreeMap<String, Air> {
+    chips.iter().filter_map(|chip| chip.pressure_from.clone()).map(|barometer| (barometer, Air::new())).collect()
 }
 
 /// A gate for each bus that has multiplexers.

@@ -1,5 +1,5 @@
-//! What the journal tells the cluster of itself: gaps before they are passed, and manifests. Both are events of one topic, forwarded like
-//! any other; `lamppost audit` reads them there ([`lamppost_event::Notice`]).
+//! What the journal tells the clusters of itself: gaps before they are passed, and manifests, of each sink for itself. Both are events of one
+//! topic, forwarded like any other; `lamppost audit` reads them there ([`lamppost_event::Notice`]).
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lamppost_event::{
-    AUDIT_TRAIL, Address, Clock, Commit, ContentType, DeviceId, Event, EventTime, Extent, Gap, GatewayId,
-    JournalStopped, Notice, Offset, Origin, Partition, SourceKind, StoredRecord, Topic, TopicPartition, Waiting,
-    encode_event,
+    AUDIT_TRAIL, Address, Clock, Commit, ContentType, DeviceId, Event, EventTime, Extent, Gap, GatewayId, Group,
+    Interest, JournalStopped, MAIN_SINK, Notice, Offset, Origin, Partition, SourceKind, StoredRecord, Topic,
+    TopicPartition, Waiting, encode_event,
 };
 use lamppost_forward::AuditTrail;
 use lamppost_journal::{AppendError, Journal, Priority};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::setup::{forward_group, is_of_users};
+use super::setup::is_of_users;
 
 /// How long a notice of a gap waits for room.
 const TELL_MAX: Duration = Duration::from_secs(60);
@@ -35,8 +35,10 @@ pub(crate) struct Trail {
     journal: Journal,
     clock: Arc<dyn Clock>,
     gateway: GatewayId,
+    /// The clusters that are told how far all has come.
+    sinks: Vec<(Group, Interest)>,
     /// What was told last.
-    told: Mutex<BTreeMap<TopicPartition, [u64; 2]>>,
+    told: Mutex<BTreeMap<(Group, TopicPartition), [u64; 2]>>,
     /// The last notice of a gap found no room: the next one does not wait for it.
     was_full: AtomicBool,
 }
@@ -48,13 +50,19 @@ enum Untold {
 }
 
 impl Trail {
-    pub(crate) fn new(journal: Journal, clock: Arc<dyn Clock>, gateway: GatewayId) -> Self {
-        Self { journal, clock, gateway, told: Mutex::default(), was_full: AtomicBool::new(false) }
+    pub(crate) fn new(
+        journal: Journal,
+        clock: Arc<dyn Clock>,
+        gateway: GatewayId,
+        sinks: Vec<(Group, Interest)>,
+    ) -> Self {
+        Self { journal, clock, gateway, sinks, told: Mutex::default(), was_full: AtomicBool::new(false) }
     }
 
     /// Tells whose epoch this is, before anything is stored in it: offsets go on through a journal's epochs.
     pub(crate) fn identify(&self) -> Result<(), JournalStopped> {
-        let notice = Notice::Manifest { journal: self.identity(), topic: audit_trail(), partitions: Vec::new() };
+        let notice =
+            Notice::Manifest { journal: self.identity(), topic: audit_trail(), partitions: Vec::new(), sink: None };
         match self.append(&notice) {
             Ok(_) => Ok(()),
             Err(Untold::NoRoom) => {
@@ -81,38 +89,48 @@ impl Trail {
         }
     }
 
-    /// Tells of the topics that have come further since the last time. What finds no room is told the next time.
+    /// Tells each cluster of the topics that have come further since the last time. What finds no room is told the next time.
     pub(crate) fn manifest(&self) -> Result<(), JournalStopped> {
+        self.sinks.iter().try_for_each(|(sink, interest)| self.manifest_of(sink, interest))
+    }
+
+    fn manifest_of(&self, sink: &Group, interest: &Interest) -> Result<(), JournalStopped> {
         let mut topics: BTreeMap<Topic, Vec<Extent>> = BTreeMap::new();
-        let cursors = self.journal.resume(&forward_group())?.cursors.into_iter();
+        let cursors = self.journal.resume(sink)?.cursors.into_iter();
         let done: BTreeMap<TopicPartition, Offset> = cursors.map(|cursor| (cursor.at, cursor.next)).collect();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_told_of = |at: &TopicPartition| is_of_users(&at.topic) && at.topic.as_str() != AUDIT_TRAIL;
+        let is_told_of = |at: &TopicPartition| {
+            is_of_users(&at.topic) && at.topic.as_str() != AUDIT_TRAIL && interest.takes(&at.topic)
+        };
         for bounds in self.journal.partitions().into_iter().filter(|bounds| bounds.next.0 > 0 && is_told_of(&bounds.at))
         {
             let done = done.get(&bounds.at).copied().unwrap_or_default().min(bounds.next);
-            if told.get(&bounds.at) != Some(&[bounds.next.0, done.0]) {
+            if told.get(&(sink.clone(), bounds.at.clone())) != Some(&[bounds.next.0, done.0]) {
                 let extent = Extent { partition: bounds.at.partition, first: bounds.first, next: bounds.next, done };
                 topics.entry(bounds.at.topic).or_default().push(extent);
             }
         }
         for (topic, extents) in topics {
             for partitions in extents.chunks(EXTENTS_MAX) {
-                let journal = self.identity();
-                let notice = Notice::Manifest { journal, topic: topic.clone(), partitions: partitions.to_vec() };
+                let (journal, sink_of) = (self.identity(), name_of(sink));
+                let notice =
+                    Notice::Manifest { journal, topic: topic.clone(), partitions: partitions.to_vec(), sink: sink_of };
                 match self.append(&notice) {
                     Ok(_) => told.extend(partitions.iter().map(|extent| {
-                        (
-                            TopicPartition { topic: topic.clone(), partition: extent.partition },
-                            [extent.next.0, extent.done.0],
-                        )
+                        let at = TopicPartition { topic: topic.clone(), partition: extent.partition };
+                        ((sink.clone(), at), [extent.next.0, extent.done.0])
                     })),
-                    Err(Untold::NoRoom) => tracing::debug!(%topic, "no room for a manifest"),
+                    Err(Untold::NoRoom) => tracing::debug!(%sink, %topic, "no room for a manifest"),
                     Err(Untold::Stopped(stopped)) => return Err(stopped),
                 }
             }
         }
         Ok(())
+    }
+
+    /// Where that sink's gaps are told.
+    pub(crate) fn of(self: &Arc<Self>, sink: Group) -> Arc<SinkTrail> {
+        Arc::new(SinkTrail { trail: Arc::clone(self), sink })
     }
 
     fn identity(&self) -> String {
@@ -159,12 +177,29 @@ impl Trail {
     }
 }
 
-impl AuditTrail for Trail {
+/// The sink's name in its notices: the main one's have none.
+fn name_of(sink: &Group) -> Option<Group> {
+    (sink.as_str() != MAIN_SINK).then(|| sink.clone())
+}
+
+/// The trail, as one sink tells its gaps there.
+pub(crate) struct SinkTrail {
+    trail: Arc<Trail>,
+    sink: Group,
+}
+
+impl AuditTrail for SinkTrail {
     fn tell(&self, gap: Gap) -> Waiting<'_, Result<bool, JournalStopped>> {
+        self.trail.tell(gap, &self.sink)
+    }
+}
+
+impl Trail {
+    fn tell<'a>(&'a self, gap: Gap, sink: &'a Group) -> Waiting<'a, Result<bool, JournalStopped>> {
         Box::pin(async move {
             let Gap { at, from, to, reason } = gap;
             let (topic, partition, journal) = (at.topic, at.partition, self.identity());
-            let notice = Notice::Gap { journal, topic, partition, from, to, reason };
+            let notice = Notice::Gap { journal, topic, partition, from, to, reason, sink: name_of(sink) };
             let patience = if self.was_full.load(Ordering::Relaxed) { Duration::ZERO } else { TELL_MAX };
             let give_up = Instant::now() + patience;
             let commit = loop {

@@ -13,6 +13,7 @@ use lamppost_event::{
 use lamppost_forward::{DeadLetters, Poison};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tokio::sync::Notify;
@@ -70,12 +71,28 @@ impl Journal {
         self.append_with(topic, device, payload, EventTime { quality, ..EventTime::received(Still.now(), None) });
     }
 
+    /// Without a word to who waits: see [`Self::wake`].
+    pub fn append_quietly(&self, topic: &str, device: &str, payload: &[u8]) {
+        let quality = ClockQuality::Synced;
+        self.put(topic, device, payload, EventTime { quality, ..EventTime::received(Still.now(), None) }, None);
+    }
+
+    /// Tells who waits that there is more.
+    pub fn wake(&self) {
+        self.grown.notify_waiters();
+    }
+
     pub fn append_with(&self, topic: &str, device: &str, payload: &[u8], time: EventTime) {
         self.append_because(topic, device, payload, time, None);
     }
 
     /// A dead letter, if there is a reason.
     pub fn append_because(&self, topic: &str, device: &str, payload: &[u8], time: EventTime, reason: Option<&str>) {
+        self.put(topic, device, payload, time, reason);
+        self.wake();
+    }
+
+    fn put(&self, topic: &str, device: &str, payload: &[u8], time: EventTime, reason: Option<&str>) {
         let mut inner = self.inner.lock().unwrap();
         let topic = Topic::new(topic).unwrap();
         let partition = partition_of(device.as_bytes(), PARTITIONS);
@@ -98,8 +115,6 @@ impl Journal {
             payload: Bytes::copy_from_slice(payload),
         };
         inner.items.push(Item::Event(Stored { partition, offset, epoch: Epoch(0xabc), event }));
-        drop(inner);
-        self.grown.notify_waiters();
     }
 
     pub fn append_gap(&self, topic: &str, partition: u16, length: u64) {
@@ -136,6 +151,11 @@ impl Journal {
     pub fn cursor(&self, topic: &str, partition: u16) -> u64 {
         let at = TopicPartition { topic: Topic::new(topic).unwrap(), partition: Partition(partition) };
         self.inner.lock().unwrap().cursors.get(&at).map_or(0, |cursor| cursor.0)
+    }
+
+    /// As after a power cut that came before the cursors were on disk.
+    pub fn forget_cursors(&self) {
+        self.inner.lock().unwrap().cursors.clear();
     }
 
     /// All ids `topic/partition/offset` of a topic that the cluster must have, by partition in order.
@@ -260,6 +280,34 @@ pub fn read_topic(bootstrap: &str, topic: &str) -> Vec<Seen> {
         left -= 1;
     }
     seen
+}
+
+/// Keys and values of a topic whose records are no events, each partition in its order.
+pub fn read_plain(bootstrap: &str, topic: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "reader")
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap();
+    let wait = Duration::from_secs(10);
+    let partitions = consumer.fetch_metadata(Some(topic), wait).unwrap().topics()[0].partitions().len();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition as i32, KafkaOffset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let (mut records, mut open) = (Vec::new(), partitions);
+    while open > 0 {
+        match consumer.poll(wait).expect("a record or an end within 10 s") {
+            Err(KafkaError::PartitionEOF(_)) => open -= 1,
+            message => {
+                let message = message.unwrap();
+                records.push((message.key().unwrap().to_vec(), message.payload().unwrap().to_vec()));
+            }
+        }
+    }
+    records
 }
 
 /// The first occurrences of a topic's events, by the journal's partition, in the cluster's order.

@@ -9,16 +9,21 @@ pub(super) struct Scd41Model {
     measuring: bool,
     fresh: bool,
     answer: Vec<u16>,
+    pressure_pa: Option<u32>,
 }
 
 impl Scd41Model {
     pub(super) const fn new(air: Measurement) -> Self {
-        Self { air, measuring: false, fresh: false, answer: Vec::new() }
+        Self { air, measuring: false, fresh: false, answer: Vec::new(), pressure_pa: None }
     }
 
     pub(super) const fn set(&mut self, air: Measurement) {
         self.air = air;
         self.fresh = self.measuring;
+    }
+
+    pub(super) const fn pressure_pa(&self) -> Option<u32> {
+        self.pressure_pa
     }
 
     /// The three words of the measurement, each the nearest that there is.
@@ -39,6 +44,7 @@ impl Registers for Scd41Model {
         const SERIAL: u16 = Command::GetSerialNumber.code();
         const READY: u16 = Command::GetDataReadyStatus.code();
         const READ: u16 = Command::ReadMeasurement.code();
+        const PRESSURE: u16 = Command::SetAmbientPressure.code();
         let Some([high, low]) = bytes.first_chunk::<2>() else { return };
         self.answer = match u16::from_be_bytes([*high, *low]) {
             START => {
@@ -47,6 +53,13 @@ impl Registers for Scd41Model {
             }
             STOP => {
                 (self.measuring, self.fresh) = (false, false);
+                Vec::new()
+            }
+            PRESSURE => {
+                // A word of hPa, and its checksum.
+                if let [_, _, high, low, _] = *bytes {
+                    self.pressure_pa = Some(100 * u32::from(u16::from_be_bytes([high, low])));
+                }
                 Vec::new()
             }
             SERIAL if !self.measuring => vec![0xf896, 0x9f07, 0x3bbe],

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lamppost_event::Commit;
 
+use super::horizon::Horizon;
 use super::stack::{File, Level};
 use super::{Change, CheckpointError, Layer, Merged, Stack, name_of};
 use crate::boots::Boots;
 use crate::disk::{Access, Disk, DiskError, DiskFile};
 use crate::format::checkpoint::{
-    BLOCK_BYTES, BLOCK_HEAD, CheckpointHead, CheckpointTail, UNDER, Under, mark_device, put_change,
+    BLOCK_BYTES, BLOCK_HEAD, CheckpointHead, CheckpointTail, MARK, UNDER, Under, mark_device, put_change,
 };
 use crate::format::fields::patch;
 use crate::gather::Changes;
@@ -24,18 +25,29 @@ pub(crate) struct Written {
     pub(crate) bytes: u64,
     /// Marks among the changes that it left out.
     pub(crate) forgotten: Vec<Bytes>,
+    /// Marks that it left out because all together took too much.
+    pub(crate) crowded_out: u64,
     /// Files that nobody needs any more.
     pub(crate) outdated: Vec<File>,
 }
 
-/// Writes what `changes` lay over the old checkpoint, put together with some of its layers, and of each device's marks the `boots_max`
-/// latest that it meets.
+/// How many marks are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Of each device so many boots, the latest.
+    pub(crate) boots_max: usize,
+    /// Of all devices so many bytes, the latest.
+    pub(crate) marks_bytes_max: u64,
+}
+
+/// Writes what `changes` lay over the old checkpoint, put together with some of its layers; of each device the latest marks that it meets,
+/// and of all devices the latest where it writes everything anew.
 pub(crate) fn write(
     disk: &dyn Disk,
     head: CheckpointHead,
     old: &Stack,
     changes: &Changes,
-    boots_max: usize,
+    bounds: Bounds,
 ) -> Result<Written, WriteError> {
     let lowest = old.lowest_to_merge(head.commit, bytes_of(changes));
     let (name, temporary) = (name_of(head.commit), format!("{}.tmp", name_of(head.commit)));
@@ -45,8 +57,10 @@ pub(crate) fn write(
         .and_then(|under| old.levels.get(under))
         .map(|level| Under { commit: level.layer.head.commit, seal: level.layer.seal });
     let above = changes.iter().map(|(key, value)| (key.clone(), value.clone()));
-    let writer = Writer::new(&*file, head, under, Boots::new(boots_max), changes);
-    let forgotten = writer.write(old.merged(lowest, above, &[])).map_err(|error| error.at(&temporary))?;
+    let horizon = if under.is_none() { horizon(head.commit, old, changes, bounds)? } else { Horizon::none() };
+    let writer = Writer::new(&*file, head, under, (Boots::new(bounds.boots_max), horizon), changes);
+    let (forgotten, crowded_out) =
+        writer.write(old.merged(lowest, above, &[])).map_err(|error| error.at(&temporary))?;
     file.flush().map_err(DiskError::of("flush", &temporary))?;
     disk.rename(&temporary, &name).map_err(DiskError::of("rename", &temporary))?;
     // From here on it may count: whatever fails now is a failure.
@@ -63,7 +77,17 @@ pub(crate) fn write(
     }
     stack.levels.push(Level { layer, replaced });
     stack.broken = false;
-    Ok(Written { stack, bytes, forgotten, outdated })
+    Ok(Written { stack, bytes, forgotten, crowded_out, outdated })
+}
+
+/// Reads all marks, where they may be too many.
+fn horizon(now: Commit, old: &Stack, changes: &Changes, bounds: Bounds) -> Result<Horizon, CheckpointError> {
+    if old.bytes() + bytes_of(changes) <= bounds.marks_bytes_max {
+        return Ok(Horizon::none());
+    }
+    let above = changes.range(Bytes::from_static(&[MARK])..).take_while(|(key, _)| key.starts_with(&[MARK]));
+    let above = above.map(|(key, value)| (key.clone(), value.clone()));
+    Horizon::find(now, bounds.marks_bytes_max, bounds.boots_max, old.merged(0, above, &[MARK]))
 }
 
 /// About what they take in a file.
@@ -118,6 +142,8 @@ struct Writer<'a> {
     index: Vec<u8>,
     entries: u64,
     boots: Boots,
+    horizon: Horizon,
+    crowded_out: u64,
     /// Of the marks that were left out, those that are among the changes.
     forgotten: Vec<Bytes>,
     changes: &'a Changes,
@@ -128,7 +154,7 @@ impl<'a> Writer<'a> {
         file: &'a dyn DiskFile,
         head: CheckpointHead,
         under: Option<Under>,
-        boots: Boots,
+        (boots, horizon): (Boots, Horizon),
         changes: &'a Changes,
     ) -> Self {
         let (commit, head) = (head.commit, head.encode());
@@ -144,12 +170,14 @@ impl<'a> Writer<'a> {
             index: Vec::new(),
             entries: 0,
             boots,
+            horizon,
+            crowded_out: 0,
             forgotten: Vec::new(),
             changes,
         }
     }
 
-    fn write(mut self, merged: Merged<'_>) -> Result<Vec<Bytes>, Failed> {
+    fn write(mut self, merged: Merged<'_>) -> Result<(Vec<Bytes>, u64), Failed> {
         if let Some(under) = self.under {
             self.put(&[UNDER], Some(&under.encode()))?;
         }
@@ -176,11 +204,16 @@ impl<'a> Writer<'a> {
     }
 
     fn put_boots(&mut self) -> std::io::Result<()> {
-        let (marks, forgotten) = self.boots.drain();
-        self.forgotten.extend(forgotten.into_iter().filter(|key| self.changes.contains_key(key)));
+        let (marks, mut forgotten) = self.boots.drain();
         for (key, value) in marks {
-            self.put(&key, value.as_deref())?;
+            if value.as_ref().is_none_or(|value| self.horizon.keeps(&key, value)) {
+                self.put(&key, value.as_deref())?;
+            } else {
+                self.crowded_out += 1;
+                forgotten.push(key);
+            }
         }
+        self.forgotten.extend(forgotten.into_iter().filter(|key| self.changes.contains_key(key)));
         Ok(())
     }
 
@@ -221,7 +254,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> std::io::Result<Vec<Bytes>> {
+    fn finish(mut self) -> std::io::Result<(Vec<Bytes>, u64)> {
         self.put_boots()?;
         self.end_block()?;
         let tail = CheckpointTail {
@@ -236,6 +269,6 @@ impl<'a> Writer<'a> {
         let tail = tail.encode(&self.head);
         self.out.extend_from_slice(&tail);
         self.write_out()?;
-        Ok(self.forgotten)
+        Ok((self.forgotten, self.crowded_out))
     }
 }

@@ -44,6 +44,14 @@ impl State {
         if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
+    /// Some room has become free.
+    fn freed(&mut self) {
+        if self.faults.others_take_room {
+            let taken = self.faults.capacity_bytes.unwrap_or(u64::MAX).min(self.bytes());
+            self.faults.capacity_bytes = Some(taken);
+        }
+    }
+
     fn chance(&mut self, one_in: u64) -> bool {
         one_in > 0 && self.random.chance(1, one_in)
     }
@@ -89,7 +97,9 @@ impl Disk for SimDisk {
         hold(&self.state).change(Io::Rename { to }, from, |state| {
             let id = state.find(from)?;
             state.names.remove(from);
-            state.names.insert(to.to_owned(), id);
+            if state.names.insert(to.to_owned(), id).is_some() {
+                state.freed();
+            }
             if let Some(node) = state.nodes.get_mut(id) {
                 to.clone_into(&mut node.name);
             }
@@ -101,6 +111,7 @@ impl Disk for SimDisk {
         hold(&self.state).change(Io::Remove, name, |state| {
             state.find(name)?;
             state.names.remove(name);
+            state.freed();
             Ok(())
         })
     }
@@ -202,7 +213,10 @@ impl DiskFile for SimFile {
         let at = usize::try_from(at).map_err(io::Error::other)?;
         self.with(Io::Write, |state, node, _| {
             // The state knows of all nodes but this one.
-            state.has_room(node.cache().len().max(at + bytes.len()) as u64)?;
+            // What was written once has its place.
+            if at + bytes.len() > node.cache().len() {
+                state.has_room((at + bytes.len()) as u64)?;
+            }
             if std::mem::take(&mut state.faults.fail_next_write) {
                 node.write(bytes.split_at(bytes.len() / 2).0, at);
                 return Err(refused());

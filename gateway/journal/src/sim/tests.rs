@@ -169,6 +169,19 @@ fn a_full_disk_takes_nothing_more() {
     assert!(file.write_at(&[1; PAGE], 2 * PAGE as u64).is_ok());
 }
 
+#[test]
+fn what_is_freed_on_a_shared_disk_is_gone_but_what_was_written_has_its_place() {
+    let (disk, file) = disk(3, "a", 2);
+    drop(disk.create_zeroed("b", PAGE as u64).unwrap());
+    disk.set_faults(Faults { others_take_room: true, ..Faults::default() });
+    drop(disk.create_zeroed("c", PAGE as u64).unwrap());
+    disk.remove("b").unwrap();
+    assert!(disk.create_zeroed("b", 1).is_err(), "others have taken that room");
+    assert!(file.write_at(&[1; PAGE], PAGE as u64).is_ok());
+    disk.rename("c", "a").unwrap();
+    assert_eq!(disk.faults().capacity_bytes, Some(PAGE as u64));
+}
+
 /// What the journal does, as it is seen from below: which I/O the power fails in if it is to fail in that phase.
 #[test]
 fn the_phase_of_an_io_is_told_by_what_it_is() {

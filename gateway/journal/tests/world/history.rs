@@ -272,7 +272,7 @@ impl<'a> World<'a> {
         let passing = matches!(error, OpenError::Disk(_) | OpenError::NoRoom { .. } | OpenError::Refused { .. });
         ensure!(self.trouble != Trouble::None && passing && *refusals < OPENINGS_MAX, "does not open: {error}");
         let mut faults = self.disk.faults();
-        faults.capacity_bytes = None;
+        (faults.capacity_bytes, faults.others_take_room) = (None, false);
         self.disk.set_faults(faults);
         self.disk.process_killed();
         Ok(())

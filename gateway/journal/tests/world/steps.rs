@@ -75,8 +75,12 @@ impl World<'_> {
             0 => faults.fail_next_write = true,
             1 => faults.fail_next_flush = true,
             2 => faults.fail_next_dir_flush = true,
-            3 => faults.capacity_bytes = Some(self.disk.bytes() + self.random.below(100_000)),
-            _ => faults.capacity_bytes = None,
+            3 => {
+                let room = self.random.below(100_000);
+                (faults.capacity_bytes, faults.others_take_room) =
+                    (Some(self.disk.bytes() + room), room.is_multiple_of(2));
+            }
+            _ => (faults.capacity_bytes, faults.others_take_room) = (None, false),
         }
         self.say(|| format!("{faults:?}"));
         self.disk.set_faults(faults);

@@ -1,25 +1,25 @@
 //! When a connection does what: it works off what is there, and waits for the first of many things to happen.
 //!
-//! What ends it comes first, then what is on disk. Reading and delivering take turns by chance, so that a subscriber whose messages never
-//! end is still listened to.
+//! What ends it comes first, then what is on disk. Reading and delivering take turns, so that a subscriber whose messages never end is still
+//! listened to. It is one task that looks at everything when it is woken, and has one timer: see [`crate::bell`].
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lamppost_event::{Commit, Waiting};
 use tokio::sync::watch;
 use tokio::task::consume_budget;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Connection, Ending, ROOM_POLL, Shared};
 use crate::Cause;
 use crate::access::Rules;
 use crate::cause::Close;
 use crate::fanout::{Delivery, LinkEnded};
-use crate::registry::Ticket;
-use crate::sessions::Kept;
 use crate::waiters::Wait;
 
 /// Longer than any connection.
@@ -57,25 +57,22 @@ enum Happened {
     Readable,
     /// The journal may have room.
     Room,
-    /// A pause is over.
-    Rested,
-    /// Silence, or a packet that is not finished, has lasted long enough to be looked at.
-    Silence,
+    /// A time has come: a pause is over, or silence, or a packet that is not finished, has lasted long enough to be looked at.
+    Time,
     /// Something that is seen by looking at everything again.
     Other,
 }
 
 /// What is waited for, beside what belongs to the connection.
 struct Ears<'a> {
-    stopping: watch::Receiver<bool>,
     rules: watch::Receiver<Arc<Rules>>,
-    ticket: Ticket,
-    kept: Arc<Kept>,
     wait: Wait,
     /// Of the journal, while a publish waits for it.
     room: Option<Waiting<'a, ()>>,
     /// When the client was heard last, or could not be.
     heard: Instant,
+    /// What has its turn first changes.
+    turn: bool,
 }
 
 impl Connection {
@@ -83,16 +80,8 @@ impl Connection {
     pub(super) async fn converse(&mut self) -> Result<std::convert::Infallible, Ending> {
         let shared = Arc::clone(&self.shared);
         let heard = Instant::now();
-        let mut ears = Ears {
-            stopping: shared.stopping.clone(),
-            rules: shared.rules.clone(),
-            ticket: self.client.claim.ticket.clone(),
-            kept: Arc::clone(&self.client.outbound.kept),
-            wait: Wait::default(),
-            room: None,
-            heard,
-        };
-        let mut silence = std::pin::pin!(sleep_until(heard + self.client.silence_max.unwrap_or_default()));
+        let mut ears = Ears { rules: shared.rules.clone(), wait: Wait::default(), room: None, heard, turn: false };
+        let mut timer = std::pin::pin!(sleep_until(heard + self.client.silence_max.unwrap_or(FOR_EVER)));
         loop {
             let more = self.work()?;
             if self.get_on()? {
@@ -104,16 +93,21 @@ impl Connection {
             if more && !gates.held_back {
                 continue;
             }
-            if let Some(late) = gates.late
-                && (self.client.silence_max.is_none() || late < silence.deadline())
+            if let Some(due) = gates.late.into_iter().chain(gates.pause).chain(self.room_due()).min()
+                && due < timer.deadline()
             {
-                silence.as_mut().reset(late);
+                timer.as_mut().reset(due);
             }
-            match self.listen(&gates, &mut ears, silence.as_mut(), &shared).await? {
+            let happened = poll_fn(|context| self.poll_listen(&gates, &mut ears, timer.as_mut(), &shared, context));
+            match happened.await? {
                 Happened::Ended(close) => return Err(close.into()),
                 Happened::RulesChanged => self.look_again()?,
                 Happened::OnDisk => drop(self.on_disk()?),
-                Happened::Delivery(Ok(delivery)) => self.deliver(delivery),
+                Happened::Delivery(Ok(delivery)) => {
+                    self.deliver(delivery);
+                    // However much there is, others have their turn.
+                    consume_budget().await;
+                }
                 Happened::Delivery(Err(ended)) => self.link_again(ended)?,
                 Happened::Readable => {
                     if !self.wire.fill()? {
@@ -126,8 +120,11 @@ impl Connection {
                     self.store_again()?;
                     ears.heard = Instant::now();
                 }
-                Happened::Rested => self.client.outbound.try_again(Instant::now()),
-                Happened::Silence => silence.as_mut().reset(self.bear(&gates, &mut ears.heard)?),
+                Happened::Time => {
+                    let next = self.bear(&gates, &mut ears.heard)?;
+                    self.client.outbound.try_again(Instant::now());
+                    timer.as_mut().reset(next);
+                }
                 Happened::Other => {}
             }
         }
@@ -153,8 +150,10 @@ impl Connection {
         self.begun.set(self.wire.held());
         let output_low = self.wire.output.len() < limits.outgoing_bytes_max;
         let crowded = !self.inflight.is_open();
-        let now = Instant::now();
-        let pause = self.pace.as_mut().and_then(|pace| pace.wait(now)).map(|pause| now + pause);
+        let pause = self.pace.as_mut().and_then(|pace| {
+            let now = Instant::now();
+            pace.wait(now).map(|pause| now + pause)
+        });
         let held_back = self.stalled.is_some() || !self.client.session.may_read() || crowded || pause.is_some();
         // A packet goes on while there is room for all that are begun; its time runs on.
         let squeezed = self.wire.held() > 0 && !self.begun.is_open() && !held_back && output_low;
@@ -178,49 +177,106 @@ impl Connection {
         }
     }
 
-    /// Waits for what comes first.
-    async fn listen<'a>(
+    /// What comes first. Else the task is woken by whatever may.
+    fn poll_listen<'a>(
         &mut self,
         gates: &Gates,
         ears: &mut Ears<'a>,
-        silence: Pin<&mut Sleep>,
+        timer: Pin<&mut Sleep>,
         shared: &'a Shared,
-    ) -> io::Result<Happened> {
-        let Ears { stopping, rules, ticket, kept, wait, room, .. } = ears;
-        let stalled = self.stalled.as_ref().map(|stalled| stalled.not_before);
-        if stalled.is_none() {
-            *room = None;
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Happened>> {
+        if let Some(happened) = self.poll_first(gates, ears, shared, context) {
+            return Poll::Ready(Ok(happened));
         }
-        let timed = self.client.silence_max.is_some() || gates.late.is_some();
-        let others = async {
-            Ok(tokio::select! {
-                delivery = self.client.outbound.next(), if gates.deliver => Happened::Delivery(delivery),
-                readable = self.wire.readable(), if gates.read => readable.map(|()| Happened::Readable)?,
-                writable = self.wire.writable(), if self.wire.has_unsent() => writable.map(|()| Happened::Other)?,
-                () = kept.wake.notified(), if kept.durable => Happened::Other,
-                () = wait_for_room(room, stalled, shared), if stalled.is_some() => Happened::Room,
-                () = self.inflight.opened(), if gates.crowded => Happened::Other,
-                () = self.begun.opened(), if gates.squeezed => Happened::Other,
-                () = rest(gates.pause) => Happened::Rested,
-                () = silence, if timed => Happened::Silence,
-                else => std::future::pending().await,
-            })
-        };
-        tokio::select! {
-            biased;
-            _ = stopping.wait_for(|stopping| *stopping) => {
-                Ok(Happened::Ended(Close::new(Cause::ShuttingDown, "the gateway is being stopped")))
-            }
-            () = ticket.superseded() => {
-                Ok(Happened::Ended(Close::new(Cause::TakenOver, "the same client id connected again")))
-            }
-            _ = rules.changed() => Ok(Happened::RulesChanged),
-            // Who waits for nothing is not woken by every commit.
-            () = wait.reached(gates.waits_for.unwrap_or_default(), &self.durability, &shared.waiters), if gates.waits_for.is_some() => {
-                Ok(Happened::OnDisk)
-            }
-            other = others => other,
+        if self.poll_room(&mut ears.room, shared, context).is_ready() {
+            return Poll::Ready(Ok(Happened::Room));
         }
+        if timer.poll(context).is_ready() {
+            return Poll::Ready(Ok(Happened::Time));
+        }
+        ears.turn = !ears.turn;
+        for delivers in [ears.turn, !ears.turn] {
+            if delivers
+                && gates.deliver
+                && let Poll::Ready(delivery) = self.client.outbound.poll_next(context)
+            {
+                return Poll::Ready(Ok(Happened::Delivery(delivery)));
+            }
+            if !delivers
+                && gates.read
+                && let Poll::Ready(readable) = self.wire.poll_readable(context)
+            {
+                return Poll::Ready(readable.map(|()| Happened::Readable));
+            }
+        }
+        if self.wire.has_unsent()
+            && let Poll::Ready(writable) = self.wire.poll_writable(context)
+        {
+            return Poll::Ready(writable.map(|()| Happened::Other));
+        }
+        let kept = &self.client.outbound.kept;
+        if (kept.durable && kept.wake.poll(context).is_ready())
+            || (gates.crowded && self.inflight.poll_opened(context).is_ready())
+            || (gates.squeezed && self.begun.poll_opened(context).is_ready())
+        {
+            return Poll::Ready(Ok(Happened::Other));
+        }
+        Poll::Pending
+    }
+
+    /// What comes before all else.
+    fn poll_first(
+        &mut self,
+        gates: &Gates,
+        ears: &mut Ears<'_>,
+        shared: &Shared,
+        context: &Context<'_>,
+    ) -> Option<Happened> {
+        // Whoever rings says first why. It is polled until it says nothing, so that the waker is there.
+        while self.presence.poll_rung(context).is_ready() {}
+        // It changes once, to the end, and this receiver never looks.
+        if shared.stopping.has_changed().unwrap_or(true) {
+            let close = Close::new(Cause::ShuttingDown, "the gateway is being stopped");
+            return Some(Happened::Ended(close));
+        }
+        if self.client.claim.ticket.poll_superseded(context).is_ready() {
+            let close = Close::new(Cause::TakenOver, "the same client id connected again");
+            return Some(Happened::Ended(close));
+        }
+        if ears.rules.has_changed().unwrap_or(false) {
+            ears.rules.mark_unchanged();
+            return Some(Happened::RulesChanged);
+        }
+        // Who waits for nothing is not woken by every commit.
+        let reached = gates.waits_for.is_some_and(|commit| ears.wait.poll(commit, &shared.waiters, context).is_ready());
+        reached.then_some(Happened::OnDisk)
+    }
+
+    /// Whether a publish that waits may be tried again: the journal says that it has room, and not before its time; [`Self::room_due`] looks
+    /// at it again should the journal's sign be missed.
+    fn poll_room<'a>(
+        &self,
+        room: &mut Option<Waiting<'a, ()>>,
+        shared: &'a Shared,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let now = Instant::now;
+        match &self.stalled {
+            None => {
+                *room = None;
+                Poll::Pending
+            }
+            Some(stalled) if now() < stalled.not_before => Poll::Pending,
+            Some(stalled) if now() >= stalled.not_before + ROOM_POLL => Poll::Ready(()),
+            Some(_) => room.get_or_insert_with(|| shared.intake.room()).as_mut().poll(context),
+        }
+    }
+
+    /// When a publish that waits is looked at again.
+    fn room_due(&self) -> Option<Instant> {
+        let not_before = self.stalled.as_ref()?.not_before;
+        Some(if Instant::now() < not_before { not_before } else { not_before + ROOM_POLL })
     }
 
     /// The client has been silent, or has a packet unfinished, for a while. Returns when it is looked at again.
@@ -238,19 +294,4 @@ impl Connection {
         }
         Ok(*heard + silence_max)
     }
-}
-
-async fn rest(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Completes when a publish may be tried again: not before `not_before`, and should the journal's sign of room be missed, at some time.
-async fn wait_for_room<'a>(room: &mut Option<Waiting<'a, ()>>, not_before: Option<Instant>, shared: &'a Shared) {
-    if let Some(not_before) = not_before {
-        sleep_until(not_before).await;
-    }
-    drop(timeout(ROOM_POLL, room.get_or_insert_with(|| shared.intake.room())).await);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use super::mailbox::Mailbox;
 use super::{Delivery, Held, Seat, Shared};
@@ -45,9 +46,9 @@ impl Link {
         self.mailbox.hold(bytes, &self.shared.pool)
     }
 
-    /// The next message. Safe to cancel.
-    pub(crate) async fn next(&mut self) -> Result<Delivery, LinkEnded> {
-        self.mailbox.next().await
+    /// The next message, or the task is woken when there may be one.
+    pub(crate) fn poll_next(&self, context: &Context<'_>) -> Poll<Result<Delivery, LinkEnded>> {
+        self.mailbox.poll_next(context)
     }
 }
 

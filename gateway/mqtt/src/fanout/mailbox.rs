@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::Notify;
-use tokio::task::consume_budget;
+use std::task::{Context, Poll};
 
 use super::LinkEnded;
+use crate::bell::Bell;
 use crate::message::Message;
 
 /// What a message costs in one mailbox beside its own bytes, which are there once for all: an entry, twice, since the queue grows by
@@ -110,7 +109,7 @@ struct Entry {
 #[derive(Default)]
 pub(super) struct Mailbox {
     queue: Mutex<Queue>,
-    wake: Notify,
+    wake: Bell,
     /// Bytes of what was handed out of it and is held still.
     held: Arc<AtomicUsize>,
 }
@@ -143,7 +142,7 @@ impl Mailbox {
         queue.bytes += carried.bytes;
         queue.entries.push_back(Entry { carried: Arc::clone(carried), subscription });
         drop(queue);
-        self.wake.notify_one();
+        self.wake.ring();
         true
     }
 
@@ -160,15 +159,15 @@ impl Mailbox {
         Some(Held { of_client, bytes, carried: None, in_pool, pool })
     }
 
-    /// The next message. Safe to cancel.
-    pub(super) async fn next(&self) -> Result<Delivery, LinkEnded> {
-        // However much there is, others have their turn.
-        consume_budget().await;
+    /// The next message, or the task is woken when there may be one.
+    pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Result<Delivery, LinkEnded>> {
         loop {
             if let Some(next) = self.take() {
-                return next;
+                return Poll::Ready(next);
             }
-            self.wake.notified().await;
+            if self.wake.poll(context).is_pending() {
+                return Poll::Pending;
+            }
         }
     }
 
@@ -195,7 +194,7 @@ impl Mailbox {
     /// What is in it is delivered, and nothing more.
     pub(super) fn end(&self) {
         self.lock().ended = true;
-        self.wake.notify_one();
+        self.wake.ring();
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Backlog {
     after: Option<Address>,
     /// Messages that waited before it, and are sent before it.
     ahead: usize,
+    /// There was something: a restart must not forget it.
+    owed: bool,
 }
 
 /// Why the first one does not go on.
@@ -69,14 +71,18 @@ impl Backlogs {
         self.waiting.is_empty()
     }
 
+    fn owe(&self, number: usize) -> bool {
+        self.waiting.iter().any(|backlog| backlog.number == number && backlog.owed)
+    }
+
     pub(super) fn first(&self) -> Option<&Backlog> {
         self.waiting.front()
     }
 
     /// A subscription brings what is retained; one that it brought before and is not sent yet begins anew.
-    fn begin(&mut self, number: usize, not_before: Commit, upto: Upto, ahead: usize) {
-        self.waiting.retain(|backlog| backlog.number != number);
-        self.waiting.push_back(Backlog { number, not_before, upto, after: None, ahead });
+    fn begin(&mut self, backlog: Backlog) {
+        self.waiting.retain(|before| before.number != backlog.number);
+        self.waiting.push_back(backlog);
     }
 
     /// Whether what is retained is sent before what waits next.
@@ -133,10 +139,26 @@ impl Backlogs {
 }
 
 impl Subscriber {
-    /// A subscription brings what is retained.
-    pub(crate) fn begin_backlog(&mut self, number: usize, not_before: Commit, upto: Upto) {
+    /// A subscription brings what is retained. `owed`: there is something.
+    pub(crate) fn begin_backlog(&mut self, number: usize, not_before: Commit, upto: Upto, owed: bool) {
         let ahead = self.queue.unsent();
-        self.backlogs.begin(number, not_before, upto, ahead);
+        self.backlogs.begin(Backlog { number, not_before, upto, after: None, ahead, owed });
+    }
+
+    /// Looks at which subscriptions still owe what is retained. Returns whether others do than before.
+    pub(super) fn look_at_what_is_owed(&mut self) -> bool {
+        let Self { subscriptions, backlogs, queue, .. } = self;
+        if backlogs.is_empty() && subscriptions.iter().all(|it| !it.owed) {
+            return false;
+        }
+        let unacknowledged = queue.has_retained();
+        let mut changed = false;
+        for subscription in subscriptions {
+            // Which one an unacknowledged message came for is not known: the note of each waits for it.
+            let owed = backlogs.owe(subscription.number) || (subscription.owed && unacknowledged);
+            changed |= std::mem::replace(&mut subscription.owed, owed) != owed;
+        }
+        changed
     }
 
     /// The backlog whose turn it is, and what is subscribed to.

@@ -10,7 +10,7 @@ use lamppost_event::{ClockQuality, Commit, DeviceId, NoteRefusal, Now};
 
 use super::absent::{Absent, Place, class};
 use super::queue::Entry;
-use super::record::{Absence, SessionRecord, encode_message, message_key, queue_key, session_key};
+use super::record::{Absence, Noted, SessionRecord, encode_message, message_key, queue_key, session_key};
 use super::wills::Wills;
 use super::{Kept, Sessions, Subscription};
 use crate::codec::Qos;
@@ -106,7 +106,8 @@ impl Known {
     }
 
     pub(super) fn record(&self, away: Option<Absence>) -> Bytes {
-        let wishes = self.kept.lock().wishes().cloned().collect();
+        let noted = |it: &Subscription| Noted { wish: it.wish.clone(), owed: it.owed };
+        let wishes = self.kept.lock().subscriptions.iter().map(noted).collect();
         SessionRecord { expiry: self.expiry, away, wishes, since: self.since }.encode()
     }
 }
@@ -344,7 +345,7 @@ impl BookGuard<'_> {
         }
         for kept in waiting {
             self.place_anew(&kept.device);
-            kept.wake.notify_one();
+            kept.wake.ring();
         }
         self.book.queued_bytes += message.bytes();
         self.book.messages.insert(number, Waiting { sessions: waiting.len(), bytes: message.bytes(), noted: true });

@@ -7,7 +7,8 @@
 //!   message is sent before its own.
 //! - **Invariant:** what has not changed is not written. A session costs one note when it begins and one for each change of its
 //!   subscriptions or expiry; coming and going costs nothing (but that a long absence is noted once). A message that waits costs its
-//!   bytes once and some forty for each session, in the commit of its event; the removals ride with what is put later.
+//!   bytes once and some forty for each session, in the commit of its event; the removals ride with what is put later. That a new
+//!   subscription is owed what is retained is noted with it, and once more when it has it: after a restart it comes (again).
 //! - **Invariant:** numbers and bytes are bounded. Where there is no room, the session that has been away longest ends; a queue that is
 //!   full takes no more, so that it costs no more writes.
 //!
@@ -173,7 +174,7 @@ impl Sessions {
         let now = self.clock.now();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
-        let (mut over, mut to_note) = (Vec::new(), Vec::new());
+        let (mut over, mut to_note, mut owing) = (Vec::new(), Vec::new(), Vec::new());
         for (device, known) in book.book.known.range((from, Bound::Unbounded)).take(TIDIED_AT_ONCE) {
             last = Some(device.clone());
             if known.is_over(now) {
@@ -181,8 +182,18 @@ impl Sessions {
             } else if known.is_to_be_noted_away(now) {
                 to_note.push(device.clone());
             }
+            if known.kept.lock().look_at_what_is_owed() {
+                owing.push(device.clone());
+            }
         }
         over.iter().for_each(|device| book.end(device));
+        for device in owing {
+            // One that is away is noted to be, with the rest: it costs nothing more.
+            let away = book.book.known.get(&device).and_then(|known| known.away);
+            if book.write(&device, away).is_err() {
+                break;
+            }
+        }
         for device in to_note {
             let mut away = book.book.known.get(&device).and_then(|known| known.away);
             if away.is_some_and(|away| away.since.quality == ClockQuality::Unset) {

@@ -59,6 +59,11 @@ impl Queue {
         (self.entries.len() - self.retained.0, self.bytes - self.retained.1)
     }
 
+    /// Whether some are retained.
+    pub(crate) fn has_retained(&self) -> bool {
+        self.retained.0 > 0
+    }
+
     fn put_in(&mut self, entry: &Entry) {
         self.bytes += entry.message.bytes();
         self.packet_ids.insert(entry.packet_id);

@@ -16,7 +16,7 @@
 //!
 //! message = version:u8 flags:u8 [stamp left_ms:u64] length:u8 publisher length:u16 topic length:u32 properties payload
 //!           flags: 1 QoS 1, 2 published with retain, 4 expires (the stamp and what was left then)
-//! options = as in SUBSCRIBE (MQTT 5.0, section 3.8.3.1)
+//! options = as in SUBSCRIBE (MQTT 5.0, section 3.8.3.1); 0x40: what is retained under the filter is still to come, or to be acknowledged
 //! ```
 //!
 //! What can't be understood is left out, never a reason not to start.
@@ -41,10 +41,21 @@ pub(super) struct SessionRecord {
     pub(super) expiry: Duration,
     /// Since when its client is away, where that was noted.
     pub(super) away: Option<Absence>,
-    pub(super) wishes: Vec<Wish>,
+    pub(super) wishes: Vec<Noted>,
     /// The last message that may have waited for a session of this client before this one; 0: none has.
     pub(super) since: u64,
 }
+
+/// A subscription, as it is noted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Noted {
+    pub(super) wish: Wish,
+    /// What is retained under its filter has not all been acknowledged.
+    pub(super) owed: bool,
+}
+
+/// In the options of a subscription, where SUBSCRIBE has a bit that is always 0. A version that does not know it does not look.
+const OWED: u8 = 0x40;
 
 /// How long a client has been away, on a machine whose clock may never be set: what can't be told from stamps is added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,12 +153,12 @@ impl SessionRecord {
             }
         }
         out.put_u16_le(self.wishes.len() as u16);
-        for wish in &self.wishes {
+        for Noted { wish, owed } in &self.wishes {
             out.put_u16_le(wish.filter.len() as u16);
             out.put_slice(wish.filter.as_bytes());
             let qos = u8::from(wish.qos == Qos::AtLeastOnce);
             let flags = u8::from(wish.no_local) << 2 | u8::from(wish.retain_as_published) << 3;
-            out.put_u8(qos | flags | wish.retain_handling << 4);
+            out.put_u8(qos | flags | wish.retain_handling << 4 | if *owed { OWED } else { 0 });
             out.put_u32_le(wish.subscription_id.unwrap_or(0));
         }
         if self.since > 0 {
@@ -174,14 +185,15 @@ impl SessionRecord {
             let filter = std::str::from_utf8(&take(&mut bytes, length)?).ok()?.into();
             let options = bytes.try_get_u8().ok()?;
             let subscription_id = Some(bytes.try_get_u32_le().ok()?).filter(|id| *id != 0);
-            wishes.push(Wish {
+            let wish = Wish {
                 filter,
                 qos: if options & 3 == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
                 no_local: options & 4 != 0,
                 retain_as_published: options & 8 != 0,
                 retain_handling: options >> 4 & 3,
                 subscription_id,
-            });
+            };
+            wishes.push(Noted { wish, owed: options & OWED != 0 });
         }
         let since = if bytes.is_empty() { 0 } else { bytes.try_get_u64_le().ok()? };
         Some(Self { expiry, away, wishes, since })

@@ -19,7 +19,7 @@ fn record() -> SessionRecord {
         retain_handling: 2,
         subscription_id: Some(5),
     };
-    SessionRecord { expiry: Duration::from_secs(600), away: None, wishes: vec![wish], since: 0 }
+    SessionRecord { expiry: Duration::from_secs(600), away: None, wishes: vec![Noted { wish, owed: false }], since: 0 }
 }
 
 fn message() -> Message {
@@ -39,6 +39,10 @@ fn a_session_has_these_bytes() {
     let bytes = record().encode();
     assert_eq!(&bytes[..], b"\x01\x58\x02\0\0\0\x01\0\x05\0cmd/+\x25\x05\0\0\0");
     assert_eq!(SessionRecord::decode(&bytes), Some(record()));
+    let mut owing = record();
+    owing.wishes[0].owed = true;
+    assert_eq!(&owing.encode()[..], b"\x01\x58\x02\0\0\0\x01\0\x05\0cmd/+\x65\x05\0\0\0");
+    assert_eq!(SessionRecord::decode(&owing.encode()), Some(owing));
     let away = SessionRecord { away: Some(Absence::begun(NOW)), expiry: Duration::MAX, wishes: Vec::new(), since: 0 };
     assert_eq!(SessionRecord::decode(&away.encode()), Some(away.clone()));
     let for_long = Some(Absence { since: NOW, before_ms: 3_600_000 });

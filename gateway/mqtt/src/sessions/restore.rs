@@ -9,12 +9,13 @@ use lamppost_event::{Clock, Commit, Notes, NotesUnreadable, Now};
 
 use super::book::{Book, Known, Waiting};
 use super::queue::Entry;
-use super::record::{Absence, SessionRecord, device_in, message_key, read_message_key, read_queue_key};
+use super::record::{Absence, Noted, SessionRecord, device_in, message_key, read_message_key, read_queue_key};
 use super::wills::{self, RestoredWill};
 use super::{Kept, Sessions, Subscription, decode_message};
 use crate::Limits;
 use crate::counters::{Counters, add};
 use crate::message::Message;
+use crate::retained::Upto;
 
 /// What was found.
 pub(crate) struct Restored {
@@ -24,7 +25,8 @@ pub(crate) struct Restored {
 }
 
 impl Sessions {
-    /// Reads the sessions of an earlier life. All are away; of those whose absence was not noted it begins now.
+    /// Reads the sessions of an earlier life. All are away; of those whose absence was not noted it begins now. `retained`: what is retained
+    /// now, which those are sent that had not got it.
     ///
     /// # Errors
     /// [`NotesUnreadable`].
@@ -33,12 +35,14 @@ impl Sessions {
         counters: Arc<Counters>,
         notes: Arc<dyn Notes>,
         clock: Arc<dyn Clock>,
+        retained: Upto,
     ) -> Result<Restored, NotesUnreadable> {
         let now = clock.now();
         let mut book = Book::default();
         read_sessions(&mut book, &*notes, now)?;
         let messages = read_messages(&mut book, &*notes, now)?;
         read_queues(&mut book, &*notes, messages)?;
+        book.known.values().for_each(|known| owe(&known.kept, retained));
         let wills = wills::read(&mut book, &*notes, now)?;
         let found = book.known.len() as u64;
         add(&counters.sessions_now, found);
@@ -71,9 +75,9 @@ fn read_sessions(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<(), Not
         let kept = Kept::new(device.clone(), true);
         {
             let mut subscriber = kept.lock();
-            for wish in record.wishes {
+            for Noted { wish, owed } in record.wishes {
                 let number = subscriber.next_number();
-                subscriber.subscriptions.push(Subscription { number, wish });
+                subscriber.subscriptions.push(Subscription { number, wish, owed });
             }
         }
         book.record_bytes += value.len();
@@ -83,6 +87,13 @@ fn read_sessions(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<(), Not
         let known = Known { away, recorded: value.clone(), ..Known::new(&kept, record.expiry, record.since) };
         book.known.insert(device, known);
     })
+}
+
+/// What a session had not got of what is retained comes behind what waits for it, which may be older.
+fn owe(kept: &Kept, retained: Upto) {
+    let mut subscriber = kept.lock();
+    let owed: Vec<usize> = subscriber.subscriptions.iter().filter(|it| it.owed).map(|it| it.number).collect();
+    owed.into_iter().for_each(|number| subscriber.begin_backlog(number, Commit(0), retained, true));
 }
 
 /// A session that was to end with its connection has ended with it.

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use lamppost_event::{Address, Commit, DeviceId, Monotonic};
-use tokio::sync::Notify;
 
 use super::backlog::Backlogs;
 use super::queue::{Entry, Queue};
+use crate::bell::Bell;
 use crate::codec::{self, Outgoing, Qos, Version};
 use crate::fanout::{Delivery, Held};
 use crate::message::Message;
@@ -22,6 +22,8 @@ pub(crate) struct Subscription {
     /// The router's link's number of it, not 0.
     pub(crate) number: usize,
     pub(crate) wish: Wish,
+    /// As it is noted: what is retained under its filter is still to come, or to be acknowledged.
+    pub(crate) owed: bool,
 }
 
 /// A session, shared between its connection and those who have something for it.
@@ -31,7 +33,7 @@ pub(crate) struct Kept {
     /// It outlives its connection.
     pub(crate) durable: bool,
     /// Something was queued.
-    pub(crate) wake: Notify,
+    pub(crate) wake: Bell,
     subscriber: Mutex<Subscriber>,
 }
 
@@ -55,7 +57,7 @@ impl Kept {
             queue: Queue::default(),
             backlogs: Backlogs::default(),
         };
-        Arc::new(Self { device, durable, wake: Notify::new(), subscriber: Mutex::new(subscriber) })
+        Arc::new(Self { device, durable, wake: Bell::default(), subscriber: Mutex::new(subscriber) })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Subscriber> {
@@ -142,6 +144,11 @@ impl Way<'_> {
 impl Subscriber {
     pub(crate) fn wishes(&self) -> impl Iterator<Item = &Wish> {
         self.subscriptions.iter().map(|subscription| &subscription.wish)
+    }
+
+    /// It outlives its connection.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable
     }
 
     pub(crate) fn next_number(&mut self) -> usize {

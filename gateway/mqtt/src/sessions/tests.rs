@@ -104,8 +104,8 @@ fn what_is_larger_than_the_client_takes_is_left_out_and_done_with() {
 fn what_is_retained_is_sent_behind_what_waited_and_before_what_came_later() {
     let kept = waiting(&[message("before", 0), message("before", 0)]);
     let mut subscriber = kept.lock();
-    subscriber.begin_backlog(1, Commit(0), Upto::on_disk_with(Commit(0)));
-    subscriber.begin_backlog(1, Commit(0), Upto::on_disk_with(Commit(0)));
+    subscriber.begin_backlog(1, Commit(0), Upto::on_disk_with(Commit(0)), true);
+    subscriber.begin_backlog(1, Commit(0), Upto::on_disk_with(Commit(0)), true);
     let mut turns = Vec::new();
     for _ in 0..3 {
         turns.push(subscriber.is_backlogs_turn());

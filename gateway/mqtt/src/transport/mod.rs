@@ -6,12 +6,15 @@
 mod secured;
 mod tls;
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 
@@ -20,6 +23,8 @@ pub use tls::{Tls, TlsError, TlsFiles};
 
 /// Plain bytes that are handed to TLS at once, so that no more than about that is kept in it.
 const TLS_WRITE_BYTES: usize = 16 * 1024;
+/// How much is taken from a plain connection at once.
+const READ_BYTES: usize = 16 * 1024;
 
 pub(crate) struct Stream {
     tcp: TcpStream,
@@ -35,11 +40,16 @@ impl Stream {
 
     /// Completes when there may be something to read. Safe to cancel.
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        poll_fn(|context| self.poll_readable(context)).await
+    }
+
+    /// Whether there may be something to read. Else the task is woken when there may be. One task at a time is.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The socket says nothing of an end that TLS has told, or of an error that was had already.
         if self.tls.as_ref().is_some_and(|tls| tls.is_done()) {
-            return Ok(());
+            return Poll::Ready(Ok(()));
         }
-        self.tcp.readable().await
+        self.tcp.poll_read_ready(context)
     }
 
     /// Completes when there may be something to discard. Safe to cancel.
@@ -49,7 +59,12 @@ impl Stream {
 
     /// Completes when something may be written. Safe to cancel.
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.tcp.writable().await
+        poll_fn(|context| self.poll_writable(context)).await
+    }
+
+    /// Whether something may be written. Else the task is woken when it may. One task at a time is.
+    pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp.poll_write_ready(context)
     }
 
     /// Waits for the TLS handshake, if there is one. What came with its end is put `into`. Once cancelled, it is of no more use.
@@ -86,8 +101,7 @@ impl Stream {
     /// told by the next read.
     pub(crate) fn read(&mut self, into: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else {
-            into.reserve(bytes_max);
-            return read_now(&mut self.tcp, into);
+            return read_now(&mut self.tcp, into, bytes_max);
         };
         let mut count = tls.take_plain(into);
         while count < bytes_max {
@@ -150,15 +164,20 @@ impl Stream {
     }
 }
 
-/// Reads what is there into the room that `into` has. Not by `try_read_buf`: a read that leaves room says that the socket is empty, and this
-/// one heeds it, which saves every event the read that finds nothing.
-fn read_now(tcp: &mut TcpStream, into: &mut BytesMut) -> io::Result<usize> {
+/// Reads what is there, no more than `bytes_max` nor than is taken at once. Not by `try_read`: a read that leaves room says that the socket is
+/// empty, and this one heeds it, which saves every event the read that finds nothing. Not where it is kept either: room for what may come
+/// would be cold memory each time, and most is a small packet.
+fn read_now(tcp: &mut TcpStream, into: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
+    let mut room = [MaybeUninit::uninit(); READ_BYTES];
+    let mut read = ReadBuf::uninit(room.get_mut(..bytes_max.min(READ_BYTES)).unwrap_or_default());
+    let attempt = poll_fn(|context| Pin::new(&mut *tcp).poll_read(context, &mut read));
     // Without the runtime's budget, which can't be waited for here; and nobody is to be woken: who reads waits for `readable`.
-    let read = std::pin::pin!(unconstrained(tcp.read_buf(into)));
-    match read.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(done) => done,
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    match std::pin::pin!(unconstrained(attempt)).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done?,
+        Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
     }
+    into.extend_from_slice(read.filled());
+    Ok(read.filled().len())
 }
 
 #[cfg(test)]

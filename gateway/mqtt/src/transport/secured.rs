@@ -88,8 +88,7 @@ impl Secured {
         if self.incoming.len() >= bytes_max {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS message longer than allowed"));
         }
-        self.incoming.reserve(READ_BYTES);
-        let read = read_now(tcp, &mut self.incoming);
+        let read = read_now(tcp, &mut self.incoming, READ_BYTES);
         let processed = match &read {
             Ok(1..) => self.process(),
             _ => Ok(()),

@@ -11,7 +11,7 @@ use cortex_m_rt::{entry, exception};
 use heapless::spsc::Queue;
 use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
 use lamppost_vehicle::{Detector, End, Event, Field, Sample, Settings, Summary};
-use lm3s6965evb::magnetometer::{Found, Magnetometer};
+use lm3s6965evb::magnetometer::{self, Found, Magnetometer};
 use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
 use lm3s6965evb::{clock, description, power, start};
 
@@ -83,7 +83,7 @@ impl Lane {
         if now_ms < self.due_ms {
             return;
         }
-        let Some(found) = self.magnetometer.read(console) else {
+        let Some(found) = magnetometer::field(&mut self.magnetometer, console) else {
             self.due_ms = now_ms + LOOK_AGAIN_MS;
             return;
         };

@@ -17,9 +17,8 @@ const BROKERS_MAX: usize = 16;
 
 /// Looks at the cluster, if there is one.
 pub(crate) fn look(config: &Config) -> Vec<Finding> {
-    let (Some(kafka), Some(forward)) = (&config.kafka, crate::gateway::forward_config(config)) else {
-        return vec![];
-    };
+    let Some(kafka) = &config.kafka else { return vec![] };
+    let forward = crate::gateway::forward_config(config, kafka, crate::gateway::forward_group());
     let mut findings: Vec<_> =
         kafka.bootstrap.iter().take(BROKERS_MAX).map(|broker| judge_reached("kafka", broker, reach(broker))).collect();
     if findings.iter().all(|finding| finding.level == super::finding::Level::Fail) {

@@ -2,6 +2,7 @@
 
 mod dump;
 mod export;
+mod forget;
 pub(crate) mod instant;
 mod ls;
 mod progress;
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<bool> {
         JournalCommand::Repair(args) => repair::repair(args, out).map(|()| true),
         JournalCommand::Export(args) => export::export(args, out).map(|()| true),
         JournalCommand::Reset(args) => reset::reset(args, out).map(|()| true),
+        JournalCommand::Forget(args) => forget::forget(args, out).map(|()| true),
     }
 }
 

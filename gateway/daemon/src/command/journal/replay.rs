@@ -2,17 +2,17 @@
 
 use std::io::Write;
 
-use lamppost_event::{Gap, Offset, Position, TopicPartition, WallTime};
+use lamppost_event::{Gap, Offset, Position, Topic, TopicPartition, WallTime};
 
+use super::open;
 use super::progress::Progress;
 use super::shown::{Fresh, Seen, Times, each, event, gap};
-use super::{known, open};
 use crate::cli::Replay;
 
 /// Goes through all that is kept: a clock may have jumped back, so no place in the log is surely before a time.
 pub(super) fn replay(args: &Replay, out: &mut impl Write) -> anyhow::Result<()> {
     let inspect = open(&args.at.dir)?;
-    known(&inspect, &args.topic)?;
+    say_empty(&inspect.figures(), &args.topic)?;
     in_the_journal(args, &inspect.figures())?;
     let times = Times::of(&inspect);
     let timed = args.from_time.is_some() || args.to_time.is_some();
@@ -55,6 +55,17 @@ pub(super) fn replay(args: &Replay, out: &mut impl Write) -> anyhow::Result<()> 
             std::io::stderr(),
             "{in_doubt} events may be of that time or not: their clock was never set, and all that is known is what came before and behind them"
         )?;
+    }
+    Ok(())
+}
+
+/// A topic without an event is no mistake: its first may be to come. It may be a wrong name, so the right ones are named.
+fn say_empty(figures: &lamppost_journal::Figures, topics: &[Topic]) -> anyhow::Result<()> {
+    let mut known: Vec<&Topic> = figures.partitions.iter().map(|partition| &partition.at.topic).collect();
+    known.dedup();
+    for topic in topics.iter().filter(|topic| !known.contains(topic)) {
+        let names = known.iter().map(|topic| topic.as_str()).collect::<Vec<_>>().join(", ");
+        writeln!(std::io::stderr(), "there is no event of the topic {topic}; there are: {names}")?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lamppost_event::{Epoch, EventTime, Gap, Item, Now, Offset, Position, Stored, TopicPartition, WallTime};
+use lamppost_event::{Epoch, EventTime, Gap, Item, Now, Offset, Origin, Position, Stored, TopicPartition, WallTime};
 use lamppost_journal::{Inspect, PartitionFigures, ReadItem};
 use serde_json::{Map, Value, json};
 
@@ -162,6 +162,14 @@ pub(super) fn event_json(stored: &Stored, time: Option<WallTime>) -> Value {
         "clock": event.time.quality.as_str(), "source": event.source.as_str(), "reason": event.reason,
     });
     let mut line = if let Value::Object(line) = line { line } else { Map::new() };
+    match &event.origin {
+        Origin::Unmarked => {}
+        Origin::Sequence { boot, sequence } => {
+            line.insert("sender_boot".to_owned(), json!(boot));
+            line.insert("sender_sequence".to_owned(), json!(sequence));
+        }
+        Origin::Id(id) => drop(line.insert("sender_id".to_owned(), json!(id))),
+    }
     put_bytes(&mut line, "key", &event.key);
     put_bytes(&mut line, "payload", &event.payload);
     Value::Object(line)
@@ -196,12 +204,38 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lamppost_event::{BootId, ClockQuality, Monotonic, Partition, Topic};
+    use lamppost_event::{Address, BootId, ClockQuality, DeviceId, Event, Monotonic, Partition, SourceKind, Topic};
 
     use super::*;
 
     fn at() -> TopicPartition {
         TopicPartition { topic: Topic::new("air").unwrap(), partition: Partition(0) }
+    }
+
+    #[test]
+    fn the_senders_own_mark_is_shown_where_there_is_one() {
+        let now = Now { wall: WallTime(5), monotonic: Monotonic(5), boot: BootId(1), quality: ClockQuality::Synced };
+        let marked = |origin| {
+            let device = DeviceId::new("node-7").unwrap();
+            let event = Event {
+                source: SourceKind::Serial,
+                address: Address::new("link/node-7/temperature").unwrap(),
+                topic: at().topic,
+                key: bytes::Bytes::new(),
+                device,
+                origin,
+                time: EventTime::received(now, None),
+                content_type: None,
+                reason: None,
+                payload: bytes::Bytes::new(),
+            };
+            let stored = Stored { partition: Partition(0), offset: Offset(0), epoch: Epoch(1), event };
+            let line = event_json(&stored, None);
+            (line["sender_boot"].clone(), line["sender_sequence"].clone(), line["sender_id"].clone())
+        };
+        assert_eq!(marked(Origin::Sequence { boot: 3, sequence: 17 }), (json!(3), json!(17), Value::Null));
+        assert_eq!(marked(Origin::Id("a-1".into())), (Value::Null, Value::Null, json!("a-1")));
+        assert_eq!(marked(Origin::Unmarked), (Value::Null, Value::Null, Value::Null));
     }
 
     #[test]

@@ -105,6 +105,42 @@ fn slaves_with_registers_and_profiles_come_out_typed() {
     assert_eq!(third.registers.iter().map(|register| register.address).collect::<Vec<_>>(), [0, 12]);
 }
 
+const DUST: &str = "[[serial]]\nname = \"dust\"\nport = \"/dev/ttyUSB0\"\nprotocol = \"pms5003\"\n";
+
+#[test]
+fn a_dust_sensor_is_at_9600_baud_and_gives_means_of_ten_seconds_once_it_is_warm() {
+    let serial = first(DUST);
+    assert_eq!(serial.port.baud, 9_600);
+    let Spoken::Dust(dust) = serial.spoken else { panic!("no dust sensor") };
+    assert_eq!(
+        (dust.device.as_str(), dust.every, dust.warm_up),
+        ("dust", Duration::from_secs(10), Duration::from_secs(30))
+    );
+    let serial = first(&format!("{DUST}device = \"post-17\"\nevery = \"1min\"\nwarm_up = \"0s\"\n"));
+    let Spoken::Dust(dust) = serial.spoken else { panic!("no dust sensor") };
+    assert_eq!((dust.device.as_str(), dust.every, dust.warm_up), ("post-17", Duration::from_secs(60), Duration::ZERO));
+}
+
+#[test]
+fn each_mistake_of_a_dust_sensor_is_shown_where_it_stands() {
+    let cases = [
+        (format!("{DUST}every = \"1s\"\n"), ":5:9: means over too short", "3s"),
+        (format!("{DUST}warm_up = \"1h\"\n"), ":5:11: warms up for too long", "10min"),
+        (format!("{DUST}parity = \"even\"\n"), ":5:10: `parity` of a pms5003 can't be chosen", "no parity"),
+        (format!("{DUST}device = \"a/b\"\n"), ":5:10: can't be part of an address", "without '/'"),
+        (format!("{DUST}format = \"json\"\n"), ":5:10: `format` means nothing to the protocol pms5003", "lines"),
+        (
+            DUST.replace("pms5003", "link") + "every = \"10s\"\n",
+            ":5:9: `every` means nothing to the protocol link",
+            "pms5003",
+        ),
+    ];
+    for (text, place, remedy) in cases {
+        let shown = problem(&text);
+        assert!(shown.contains(&format!("x.toml{place}")) && shown.contains(remedy), "{text}\n{shown}");
+    }
+}
+
 #[test]
 fn each_mistake_of_modbus_is_shown_where_it_stands() {
     let with = |more: &str| format!("{MODBUS}{SLAVE}{REGISTER}{more}");

@@ -25,8 +25,17 @@ fn site() -> (Journal, Hand, Trail) {
     (options.frame_bytes_max, options.event_bytes_max) = (128 << 10, 2_049);
     options.quota_bytes = options.quota_min();
     let (journal, hand, _) = Journal::open_by_hand(Arc::new(SimDisk::new(1)), options, Arc::new(Noon)).unwrap();
-    let trail = Trail::new(journal.clone(), Arc::new(Noon), GatewayId::new("post-17").unwrap());
+    let trail = Trail::new(
+        journal.clone(),
+        Arc::new(Noon),
+        GatewayId::new("post-17").unwrap(),
+        vec![(forward(), Interest::all())],
+    );
     (journal, hand, trail)
+}
+
+fn forward() -> Group {
+    Group::new(MAIN_SINK).unwrap()
 }
 
 fn append(journal: &Journal, name: &str, partition: u16, events: u64) {
@@ -102,7 +111,7 @@ fn what_is_forwarded_is_told_too_and_each_start_says_whose_epoch_it_is() {
     hand.commit().unwrap();
     for done in [2, 3] {
         let at = TopicPartition { topic: topic("air"), partition: Partition(1) };
-        journal.commit_cursors(&forward_group(), &[lamppost_event::Cursor { at, next: Offset(done) }]).unwrap();
+        journal.commit_cursors(&forward(), &[lamppost_event::Cursor { at, next: Offset(done) }]).unwrap();
         trail.manifest().unwrap();
         trail.manifest().unwrap();
         hand.commit().unwrap();
@@ -129,11 +138,37 @@ fn a_topic_of_many_partitions_fits_into_events_of_the_smallest_size() {
 async fn a_gap_is_told_once_its_notice_is_durable() {
     let (journal, hand, trail) = site();
     let at = TopicPartition { topic: topic("air"), partition: Partition(1) };
-    let mut told = trail.tell(Gap { at, from: Offset(4), to: Offset(9), reason: "too old".into() });
+    let forward = forward();
+    let mut told = trail.tell(Gap { at, from: Offset(4), to: Offset(9), reason: "too old".into() }, &forward);
     assert!(timeout(Duration::from_millis(20), &mut told).await.is_err(), "it is not durable");
     hand.commit().unwrap();
     assert_eq!(told.await, Ok(true));
     let (identity, topic) = (format!("{:032x}", journal.identity()), topic("air"));
     let (partition, from, to, reason) = (Partition(1), Offset(4), Offset(9), "too old".to_owned());
-    assert_eq!(notices(&journal), [Notice::Gap { journal: identity, topic, partition, from, to, reason }]);
+    assert_eq!(notices(&journal), [Notice::Gap { journal: identity, topic, partition, from, to, reason, sink: None }]);
+}
+
+#[tokio::test]
+async fn each_sink_has_its_own_notices_of_the_topics_that_it_takes() {
+    let (journal, hand, mut trail) = site();
+    let other = Group::new("analytics").unwrap();
+    trail.sinks.push((other.clone(), Interest::new(["air"]).unwrap()));
+    append(&journal, "air", 1, 3);
+    append(&journal, "noise", 0, 1);
+    hand.commit().unwrap();
+    let at = TopicPartition { topic: topic("air"), partition: Partition(1) };
+    journal.commit_cursors(&other, &[lamppost_event::Cursor { at: at.clone(), next: Offset(2) }]).unwrap();
+    trail.manifest().unwrap();
+    let trail = Arc::new(trail);
+    let gap = Gap { at, from: Offset(2), to: Offset(3), reason: "lapped".into() };
+    let sink_trail = trail.of(other.clone());
+    let mut told = sink_trail.tell(gap);
+    assert!(timeout(Duration::from_millis(20), &mut told).await.is_err(), "it is not durable");
+    hand.commit().unwrap();
+    assert_eq!(told.await, Ok(true));
+    let notices = notices(&journal);
+    let (theirs, ours): (Vec<_>, Vec<_>) = notices.into_iter().partition(|notice| notice.is_of("analytics"));
+    assert_eq!(extents(&ours), [("air", vec![(1, 0, 3, 0)]), ("noise", vec![(0, 0, 1, 0)])]);
+    assert_eq!(extents(&theirs), [("air", vec![(1, 0, 3, 2)])]);
+    assert!(matches!(&theirs[1], Notice::Gap { sink: Some(sink), .. } if *sink == other), "{theirs:?}");
 }

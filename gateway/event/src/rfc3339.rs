@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lamppost_event::WallTime;
+use crate::WallTime;
 
 const DAY_MS: i64 = 86_400_000;
 /// 0000-01-01 00:00 UTC.
@@ -12,10 +12,12 @@ const END_MS: i64 = 253_402_300_800_000;
 
 /// A time that RFC 3339 can write: of the years 0 to 9999.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rfc3339(i64);
+pub struct Rfc3339(i64);
 
 impl Rfc3339 {
-    pub(crate) fn new(time: WallTime) -> Option<Self> {
+    /// `None`: the time lies in no year from 0 to 9999.
+    #[must_use]
+    pub fn new(time: WallTime) -> Option<Self> {
         (FIRST_MS..END_MS).contains(&time.0).then_some(Self(time.0))
     }
 }

@@ -1,0 +1,243 @@
+//! The gateway's cursors as the cluster keeps them: records of one compacted topic, written in the same transaction as the events
+//! they speak of. Pure.
+//!
+//! | key | value, JSON |
+//! |---|---|
+//! | `<gateway>/<group>/<topic>/<partition>` (the journal's) | `{"reached":[{"epoch":"0000000000000abc","next":1842}]}`: of that epoch, all below `next` is in the cluster; the newest epoch first |
+//! | `<gateway>/<group>` | `{"instance":"9f…","since_ms":1800000000000}`: which process forwards, since when by its own clock |
+//!
+//! Invariants:
+//! - What a record covers is in the cluster, committed: an event it covers is never sent again.
+//! - An epoch that it does not name it says nothing of: of a wiped card or a cut tail nothing is taken for delivered.
+
+use std::collections::HashMap;
+
+use lamppost_event::{Epoch, GatewayId, Group, Offset, Partition, Topic, TopicPartition};
+use serde::{Deserialize, Serialize};
+
+/// So many epochs are remembered of a partition. Each crash of the gateway makes one, and only those matter of which events are still
+/// before the journal's own cursor.
+const EPOCHS_MAX: usize = 8;
+
+/// How far one partition of the journal has come in the cluster, epoch by epoch, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Reach(Vec<(Epoch, Offset)>);
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    epoch: String,
+    next: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Value {
+    reached: Vec<Entry>,
+}
+
+impl Reach {
+    /// All of that epoch up to `next` is delivered.
+    pub(crate) fn extend(&mut self, epoch: Epoch, next: Offset) {
+        if let Some((_, known)) = self.0.first_mut().filter(|(first, _)| *first == epoch) {
+            *known = next.max(*known);
+            return;
+        }
+        let known = self.0.iter().position(|(other, _)| *other == epoch).map(|at| self.0.remove(at).1);
+        self.0.insert(0, (epoch, known.map_or(next, |known| known.max(next))));
+        self.0.truncate(EPOCHS_MAX);
+    }
+
+    /// Whether that event is in the cluster.
+    pub(crate) fn covers(&self, epoch: Epoch, offset: Offset) -> bool {
+        self.0.iter().any(|(known, next)| *known == epoch && offset < *next)
+    }
+
+    /// The record's value.
+    pub(crate) fn to_value(&self) -> Vec<u8> {
+        let entry = |(epoch, next): &(Epoch, Offset)| Entry { epoch: epoch.to_string(), next: next.0 };
+        // Texts and numbers: it can't fail.
+        serde_json::to_vec(&Value { reached: self.0.iter().map(entry).collect() }).unwrap_or_default()
+    }
+
+    fn of_value(value: &[u8]) -> Option<Self> {
+        let Value { reached } = serde_json::from_slice(value).ok()?;
+        let entry = |entry: Entry| Some((Epoch(u64::from_str_radix(&entry.epoch, 16).ok()?), Offset(entry.next)));
+        reached.into_iter().take(EPOCHS_MAX).map(entry).collect::<Option<_>>().map(Self)
+    }
+}
+
+/// Which process forwards for a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Incumbent {
+    /// Random, new with each start.
+    pub(crate) instance: String,
+    /// Its wall clock when it took over, milliseconds since 1970; may be wrong.
+    pub(crate) since_ms: i64,
+}
+
+impl Incumbent {
+    /// The record's value.
+    pub(crate) fn to_value(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// What the cluster has of one gateway and group.
+#[derive(Debug)]
+pub(crate) struct ClusterCursors {
+    prefix: String,
+    reached: HashMap<TopicPartition, Reach>,
+    pub(crate) incumbent: Option<Incumbent>,
+    /// Records of this gateway that were read.
+    pub(crate) heard: u64,
+}
+
+impl ClusterCursors {
+    pub(crate) fn new(gateway: &GatewayId, group: &Group) -> Self {
+        Self { prefix: format!("{gateway}/{}", group.as_str()), reached: HashMap::new(), incumbent: None, heard: 0 }
+    }
+
+    /// The key of the record that says who forwards.
+    pub(crate) fn incumbent_key(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The key of a partition's record.
+    pub(crate) fn key(&self, at: &TopicPartition) -> String {
+        format!("{}/{}/{}", self.prefix, at.topic, at.partition)
+    }
+
+    /// Nothing is known any more: the topic was lost.
+    pub(crate) fn forget(&mut self) {
+        self.reached.clear();
+        self.incumbent = None;
+    }
+
+    /// Takes in a record of the topic; another gateway's says nothing. False if it is ours and makes no sense.
+    pub(crate) fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> bool {
+        let Some(rest) = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(&self.prefix)) else {
+            return true;
+        };
+        if rest.is_empty() {
+            self.heard += 1;
+            self.incumbent = value.and_then(|value| serde_json::from_slice(value).ok());
+            return value.is_none() || self.incumbent.is_some();
+        }
+        let Some(place) = rest.strip_prefix('/') else { return true };
+        self.heard += 1;
+        let at = place.rsplit_once('/').and_then(|(topic, partition)| {
+            let (topic, partition) = (Topic::new(topic).ok()?, Partition(partition.parse().ok()?));
+            Some(TopicPartition { topic, partition })
+        });
+        let Some(at) = at else { return false };
+        let Some(value) = value else {
+            self.reached.remove(&at);
+            return true;
+        };
+        // What can't be read is not believed, and not what stood there before either: at worst something is delivered twice.
+        let reach = Reach::of_value(value);
+        let understood = reach.is_some();
+        self.reached.insert(at, reach.unwrap_or_default());
+        understood
+    }
+
+    /// How far a partition has come.
+    pub(crate) fn reach(&self, at: &TopicPartition) -> Reach {
+        self.reached.get(at).cloned().unwrap_or_default()
+    }
+
+    /// How far the partitions of a topic have come.
+    pub(crate) fn reached_of(&self, topic: &Topic) -> HashMap<Partition, Reach> {
+        let of_topic = self.reached.iter().filter(|(at, _)| at.topic == *topic);
+        of_topic.map(|(at, reach)| (at.partition, reach.clone())).collect()
+    }
+
+    /// A transaction with that cursor is committed.
+    pub(crate) fn reached(&mut self, at: TopicPartition, reach: Reach) {
+        self.reached.insert(at, reach);
+    }
+
+    /// Whether that event is in the cluster, committed.
+    pub(crate) fn covers(&self, at: &TopicPartition, epoch: Epoch, offset: Offset) -> bool {
+        self.reached.get(at).is_some_and(|reach| reach.covers(epoch, offset))
+    }
+
+    /// Whether anything is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reached.is_empty() && self.incumbent.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(topic: &str, partition: u16) -> TopicPartition {
+        TopicPartition { topic: Topic::new(topic).unwrap(), partition: Partition(partition) }
+    }
+
+    fn cursors(gateway: &str) -> ClusterCursors {
+        ClusterCursors::new(&GatewayId::new(gateway).unwrap(), &Group::new("forward").unwrap())
+    }
+
+    #[test]
+    fn the_bytes_of_a_cursor_are_those_that_are_documented() {
+        let mut reach = Reach::default();
+        reach.extend(Epoch(0xabc), Offset(90));
+        reach.extend(Epoch(0xdef), Offset(95));
+        let bytes = reach.to_value();
+        let golden = r#"{"reached":[{"epoch":"0000000000000def","next":95},{"epoch":"0000000000000abc","next":90}]}"#;
+        assert_eq!(std::str::from_utf8(&bytes).unwrap(), golden);
+        assert_eq!(Reach::of_value(golden.as_bytes()), Some(reach));
+        assert_eq!(cursors("post-17").key(&at("air", 3)), "post-17/forward/air/3");
+    }
+
+    #[test]
+    fn only_what_lies_below_the_cursor_of_its_own_epoch_is_covered() {
+        let mut reach = Reach::default();
+        reach.extend(Epoch(1), Offset(100));
+        reach.extend(Epoch(2), Offset(95));
+        assert!(reach.covers(Epoch(1), Offset(99)) && !reach.covers(Epoch(1), Offset(100)));
+        assert!(reach.covers(Epoch(2), Offset(94)) && !reach.covers(Epoch(2), Offset(95)));
+        assert!(!reach.covers(Epoch(3), Offset(0)), "a wiped card begins at 0 again");
+    }
+
+    #[test]
+    fn a_cursor_never_goes_back_and_old_epochs_are_forgotten() {
+        let mut reach = Reach::default();
+        reach.extend(Epoch(1), Offset(10));
+        reach.extend(Epoch(1), Offset(5));
+        assert!(reach.covers(Epoch(1), Offset(9)));
+        for epoch in 2..=9 {
+            reach.extend(Epoch(epoch), Offset(1));
+        }
+        assert_eq!(reach.0.len(), EPOCHS_MAX);
+        assert!(!reach.covers(Epoch(1), Offset(0)) && reach.covers(Epoch(2), Offset(0)));
+        reach.extend(Epoch(2), Offset(7));
+        assert_eq!(reach.0.first(), Some(&(Epoch(2), Offset(7))));
+    }
+
+    #[test]
+    fn another_gateways_records_say_nothing_even_where_one_name_begins_with_the_other() {
+        let mut ours = cursors("post-1");
+        assert!(ours.take(b"post-17/forward/air/0", Some(b"not even json")));
+        assert!(ours.take(b"post-1/forwarder/air/0", Some(b"{}")));
+        assert!(ours.take(&[0xff, 0xfe], None));
+        assert!(ours.is_empty() && ours.heard == 0);
+    }
+
+    #[test]
+    fn a_record_replaces_the_one_before_and_a_tombstone_removes_it() {
+        let mut ours = cursors("post-1");
+        let value = |next: u64| format!(r#"{{"reached":[{{"epoch":"5","next":{next}}}]}}"#).into_bytes();
+        assert!(ours.take(b"post-1/forward/air/0", Some(&value(4))));
+        assert!(ours.take(b"post-1/forward/air/0", Some(&value(9))));
+        assert!(ours.covers(&at("air", 0), Epoch(5), Offset(8)));
+        assert!(!ours.take(b"post-1/forward/air/0", Some(b"{")), "what makes no sense is said");
+        assert!(!ours.covers(&at("air", 0), Epoch(5), Offset(0)), "and not believed");
+        assert!(!ours.take(b"post-1/forward/air/x", Some(&value(9))));
+        assert!(ours.take(b"post-1/forward", Some(br#"{"instance":"a1","since_ms":5}"#)));
+        assert_eq!(ours.incumbent.as_ref().map(|one| one.instance.as_str()), Some("a1"));
+        assert!(ours.take(b"post-1/forward/air/0", None) && ours.take(b"post-1/forward", None));
+        assert!(ours.is_empty());
+    }
+}

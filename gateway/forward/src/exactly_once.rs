@@ -1,0 +1,479 @@
+//! Exactly once: the engine's side of Kafka's transactions.
+//!
+//! ```text
+//! begin ── events … ── cursors ── commit ──► window done ──► the journal's cursor
+//! ```
+//!
+//! Invariants:
+//! - An event is done only once the transaction that holds it and its cursor is committed; so the journal's cursor never passes what the
+//!   cluster's does not cover, but for what is in no transaction: gaps that were told and events that were buried.
+//! - Within a partition nothing is sent behind what is not done and not in the same transaction: a cursor covers all below it.
+//! - After a failure nothing is assumed. Either the transaction was aborted, by the cluster's own word, or the next producer asks the
+//!   cluster for the cursors before it sends anything.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lamppost_event::{JournalStopped, Offset, Stored, TopicPartition};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+
+use crate::config::ForwardConfig;
+use crate::cursors::ClusterCursors;
+use crate::engine::{Done, Engine, Failures};
+use crate::enlist::Standing;
+use crate::failure::{Class, classify};
+use crate::kafka::{Kafka, lock};
+use crate::register::Register;
+use crate::session::{Ended, Pumped, Stop, TICK_MAX, TICK_MIN};
+use crate::solo::{Aftermath, Solo, panicked};
+use crate::transaction::Transaction;
+use crate::transactional::{Remedy, TransactionError};
+use crate::window::{Slot, TrackId, Window};
+
+/// How long a stop waits until what it gave up is aborted.
+const ABORT_AT_STOP_MAX: Duration = Duration::from_secs(2);
+
+/// What the engine keeps for it, between producers too.
+pub(crate) struct ExactlyOnce {
+    pub(crate) transaction: Transaction,
+    /// Events of the open transaction that the cluster has acknowledged.
+    acknowledged: Vec<Slot>,
+    /// What the cluster covers.
+    pub(crate) cluster: ClusterCursors,
+    pub(crate) register: Register,
+    pub(crate) standing: Standing,
+    /// A producer whose transaction was aborted and that goes on.
+    kept: Option<Kafka>,
+    /// The producer of this session, for topics apart.
+    lent: Option<Kafka>,
+    aftermath: Arc<Mutex<Aftermath>>,
+}
+
+impl ExactlyOnce {
+    pub(crate) fn new(config: &ForwardConfig) -> Self {
+        Self {
+            transaction: Transaction::new(
+                config.transaction_linger,
+                config.transaction_timeout,
+                config.in_flight_bytes_max,
+            ),
+            acknowledged: Vec::new(),
+            cluster: ClusterCursors::new(&config.gateway, &config.group),
+            register: Register::default(),
+            standing: Standing::new(),
+            kept: None,
+            lent: None,
+            aftermath: Arc::default(),
+        }
+    }
+}
+
+/// A transaction that has to be given up.
+struct Broken {
+    failures: Failures,
+    remedy: Remedy,
+    /// What was said of the transaction as a whole.
+    code: Option<Code>,
+}
+
+impl Broken {
+    fn new(error: TransactionError) -> Self {
+        let class = match classify(error.code) {
+            // Whose topic it was is not said; and no record is known to be meant.
+            Class::Topic | Class::Untimely | Class::Poison | Class::Echo => Class::Retry,
+            class => class,
+        };
+        let failures = Failures { refused: Vec::new(), client: Some((class, error.why)) };
+        Self { failures, remedy: error.remedy, code: Some(error.code) }
+    }
+
+    /// Records failed, or the producer itself.
+    fn of(failures: Failures) -> Self {
+        Self { failures, remedy: Remedy::Abort, code: None }
+    }
+}
+
+/// Whether so many bytes more may go out now. Where they do not fit into the open transaction, that one ends.
+pub(crate) fn has_room(window: &Window, exactly: &mut Option<Box<ExactlyOnce>>, bytes: usize) -> bool {
+    let has_room = window.has_room(bytes);
+    let Some(exactly) = exactly else { return has_room };
+    let fits = has_room && exactly.transaction.has_room(bytes);
+    if !fits {
+        exactly.transaction.fill();
+    }
+    fits
+}
+
+/// Opens a transaction if none is open.
+pub(crate) fn begin_transaction(exactly: &mut Option<Box<ExactlyOnce>>, kafka: &Kafka) -> Result<(), Failures> {
+    let Some(exactly) = exactly.as_mut().filter(|exactly| !exactly.transaction.is_open()) else { return Ok(()) };
+    if let Err(error) = kafka.begin() {
+        return Err(Failures { refused: Vec::new(), client: Some((Class::Retry, error.why)) });
+    }
+    exactly.transaction.begin(Instant::now());
+    Ok(())
+}
+
+/// Ends a blocking call soon after nobody waits for it any more.
+pub(crate) struct Patience(pub(crate) Arc<AtomicBool>);
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+impl Engine {
+    /// The next producer: the one that was kept, or a new one that has taken its place in the cluster. Else how long to wait.
+    pub(crate) async fn connect(&mut self) -> Result<Kafka, Duration> {
+        if let Some(kafka) = self.exactly_once.as_mut().and_then(|exactly| exactly.kept.take()) {
+            return Ok(kafka);
+        }
+        let kafka = match Kafka::connect(&self.config, self.batch_bytes_max, &self.counters) {
+            Ok(kafka) => kafka,
+            Err(error) => {
+                // Checked at the start; what can still fail is, for example, a certificate that is gone.
+                tracing::error!(%error, "no producer");
+                self.denied = Some(error.to_string());
+                self.show();
+                return Err(self.backoff.next());
+            }
+        };
+        if self.exactly_once.is_none() {
+            return Ok(kafka);
+        }
+        match self.enlist(&kafka).await {
+            Ok(()) => Ok(kafka),
+            Err(delay) => {
+                drop(kafka.close().await);
+                self.show();
+                Err(delay)
+            }
+        }
+    }
+
+    /// Runs one transactional producer until it fails or `stop` completes.
+    pub(crate) async fn run_transactions(&mut self, kafka: Kafka, mut stop: Stop<'_>) -> Result<Ended, JournalStopped> {
+        self.session += 1;
+        let mut tick = interval(self.config.commit_interval.clamp(TICK_MIN, TICK_MAX));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut reports = Vec::new();
+        // When a stop gives up waiting; none: nobody has stopped us.
+        let mut deadline = None;
+        let broken = loop {
+            if let Some(failures) = self.take_reports(&kafka, &mut reports) {
+                break Some(Broken::of(failures));
+            }
+            self.commit(false)?;
+            self.forget_bounds();
+            if self.exactly_once.as_ref().is_some_and(|exactly| exactly.transaction.is_due(Instant::now())) {
+                if let Err(broken) = self.end_transaction(&kafka, &mut stop, &mut deadline).await? {
+                    break Some(broken);
+                }
+                if deadline.is_some() {
+                    break None;
+                }
+            }
+            if let Some(broken) = self.step_apart(&kafka).await? {
+                break Some(broken);
+            }
+            let more = match self.pump(&kafka) {
+                Pumped::More => true,
+                Pumped::Blocked => false,
+                Pumped::Failed(failures) => break Some(Broken::of(failures)),
+            };
+            self.read_ahead();
+            self.show();
+            let ends_at = self.exactly_once.as_ref().and_then(|exactly| exactly.transaction.ends_at());
+            tokio::select! {
+                biased;
+                () = &mut stop => break None,
+                Some(done) = self.work.join_next(), if !self.work.is_empty() => self.joined(done)?,
+                () = kafka.reports.wait() => {}
+                _ = tick.tick() => {}
+                () = sleep_until(ends_at.unwrap_or_else(Instant::now)), if ends_at.is_some() => {}
+                () = tokio::task::yield_now(), if more => {}
+            }
+        };
+        match broken {
+            Some(broken) if deadline.is_none() => Ok(Ended::Failed(self.give_up_transaction(kafka, broken).await?)),
+            broken => {
+                self.stop_transactions(kafka, &mut stop, deadline, broken).await?;
+                Ok(Ended::Stopped)
+            }
+        }
+    }
+
+    /// Ends what is open, for a while, and closes. What does not get through in time is aborted: readers of committed records need not
+    /// wait until the cluster does so itself.
+    async fn stop_transactions(
+        &mut self,
+        kafka: Kafka,
+        stop: &mut Stop<'_>,
+        deadline: Option<Instant>,
+        broken: Option<Broken>,
+    ) -> Result<(), JournalStopped> {
+        let mut deadline = Some(deadline.unwrap_or_else(|| Instant::now() + self.config.stop_deadline));
+        let broken = match broken {
+            Some(broken) => Some(broken),
+            None => self.end_transaction(&kafka, stop, &mut deadline).await?.err(),
+        };
+        if let Some(Broken { remedy: Remedy::Abort | Remedy::Stopped, .. }) = broken
+            && let Err(error) = self.abort(&kafka, ABORT_AT_STOP_MAX).await
+        {
+            tracing::debug!(why = error.why, "a transaction could not be aborted");
+        }
+        drop(kafka.close().await);
+        self.commit(true)?;
+        self.show();
+        Ok(())
+    }
+
+    /// Whether a gap in front of the partition's next event is being told: a cursor can't cover what is behind it yet.
+    pub(crate) fn waits_for_telling(&self, track: TrackId) -> bool {
+        self.exactly_once.is_some() && self.window.is_telling(track)
+    }
+
+    /// An event went into the open transaction.
+    pub(crate) fn entered_transaction(&mut self, track: TrackId, stored: &Stored, bytes: usize) {
+        let Some(exactly) = self.exactly_once.as_mut() else { return };
+        let ExactlyOnce { transaction, cluster, .. } = &mut **exactly;
+        let before = || {
+            let at = TopicPartition { topic: stored.event.topic.clone(), partition: stored.partition };
+            let reach = cluster.reach(&at);
+            (at, reach)
+        };
+        transaction.sent(track, (stored.epoch, stored.offset), bytes, before);
+    }
+
+    /// Whether the cluster has an event already, in a transaction of which the journal's cursor knows nothing.
+    pub(crate) fn is_there_already(&self, stored: &Stored) -> bool {
+        let Some(exactly) = &self.exactly_once else { return false };
+        let at = TopicPartition { topic: stored.event.topic.clone(), partition: stored.partition };
+        let covered = exactly.cluster.covers(&at, stored.epoch, stored.offset);
+        if covered {
+            self.counters.already_there.fetch_add(1, Relaxed);
+        }
+        covered
+    }
+
+    /// librdkafka's own queue is full: what is open has to go first.
+    pub(crate) fn fill_transaction(&mut self) {
+        if let Some(exactly) = &mut self.exactly_once {
+            exactly.transaction.fill();
+        }
+    }
+
+    /// The cluster has acknowledged an event. True if it counts now; else it does once its transaction is committed.
+    pub(crate) fn acknowledge(&mut self, slot: Slot) -> bool {
+        match &mut self.exactly_once {
+            None => self.window.done(slot),
+            Some(_) if slot == Slot::CURSOR => false,
+            Some(exactly) => {
+                exactly.acknowledged.push(slot);
+                false
+            }
+        }
+    }
+
+    /// Writes the cursors and commits, if a transaction is open. A stop sets the deadline, and is waited for no longer.
+    async fn end_transaction(
+        &mut self,
+        kafka: &Kafka,
+        stop: &mut Stop<'_>,
+        deadline: &mut Option<Instant>,
+    ) -> Result<Result<(), Broken>, JournalStopped> {
+        let Some(exactly) = self.exactly_once.as_ref().filter(|exactly| exactly.transaction.is_open()) else {
+            return Ok(Ok(()));
+        };
+        let reached = exactly.transaction.reached();
+        let partition = exactly.register.partition.unwrap_or_default();
+        for (at, reach) in &reached {
+            let (key, value) = (exactly.cluster.key(at), reach.to_value());
+            if let Err(code) = kafka.note(&self.config.cursors_topic, partition, &key, &value) {
+                let why = format!("a cursor can't be handed over: {code}");
+                return Ok(Err(Broken::new(TransactionError { remedy: Remedy::Abort, code, why })));
+            }
+        }
+        let (patience, lent) = (Patience::new(), kafka.clone());
+        let given_up = Arc::clone(&patience.0);
+        let mut commit = tokio::task::spawn_blocking(move || lent.commit(&given_up));
+        let committed = loop {
+            self.read_ahead();
+            self.show();
+            let late = deadline.filter(|_| !patience.0.load(Relaxed));
+            tokio::select! {
+                biased;
+                committed = &mut commit => break committed.unwrap_or_else(|_| Err(panicked())),
+                () = stop.as_mut(), if deadline.is_none() => *deadline = Some(Instant::now() + self.config.stop_deadline),
+                Some(done) = self.work.join_next(), if !self.work.is_empty() => self.joined(done)?,
+                () = sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => {
+                    patience.0.store(true, Relaxed);
+                }
+            }
+        };
+        // All was flushed before the commit: every report is there.
+        let refused = self.take_reports(kafka, &mut Vec::new());
+        if let Err(error) = committed {
+            let mut broken = Broken::new(error);
+            broken.failures.refused = refused.map(|failures| failures.refused).unwrap_or_default();
+            return Ok(Err(broken));
+        }
+        self.transaction_committed(kafka, reached);
+        Ok(Ok(()))
+    }
+
+    fn transaction_committed(&mut self, kafka: &Kafka, reached: Vec<(TopicPartition, crate::cursors::Reach)>) {
+        let Some(exactly) = &mut self.exactly_once else { return };
+        exactly.transaction.committed(Instant::now());
+        for (at, reach) in reached {
+            exactly.cluster.reached(at, reach);
+        }
+        for slot in std::mem::take(&mut exactly.acknowledged) {
+            self.window.done(slot);
+        }
+        self.count_committed(kafka);
+    }
+
+    fn count_committed(&mut self, kafka: &Kafka) {
+        let [events, bytes] = kafka.take_held();
+        self.counters.delivered.fetch_add(events, Relaxed);
+        self.counters.delivered_bytes.fetch_add(bytes, Relaxed);
+        self.counters.transactions.fetch_add(1, Relaxed);
+        self.backoff.reset();
+        self.denied = None;
+        self.counters.set_reached();
+        self.counters.set_last_delivery(self.clock.now().monotonic);
+    }
+
+    /// Aborts; where that can't be, the producer goes. Returns how long to wait before the next transaction.
+    async fn give_up_transaction(&mut self, kafka: Kafka, broken: Broken) -> Result<Duration, JournalStopped> {
+        let Broken { mut failures, mut remedy, code } = broken;
+        if let Some((code, why)) = kafka.fatal() {
+            remedy = Remedy::Rebuild;
+            failures.client = Some((classify(code), why));
+        }
+        let is_open = self.exactly_once.as_ref().is_some_and(|exactly| exactly.transaction.is_open());
+        let mut kept = None;
+        if is_open && matches!(remedy, Remedy::Abort | Remedy::Stopped) {
+            match self.abort(&kafka, self.config.transaction_timeout).await {
+                Ok(()) => kept = Some(kafka.clone()),
+                Err(error) => tracing::debug!(why = error.why, "a transaction could not be aborted"),
+            }
+        }
+        self.take_reports(&kafka, &mut Vec::new()).into_iter().for_each(|last| failures.refused.extend(last.refused));
+        let kafka = if kept.is_some() { None } else { Some(kafka) };
+        if let Some(kafka) = kafka {
+            let last = kafka.close().await;
+            self.apply(&last, &mut failures);
+            self.counters.rebuilds.fetch_add(1, Relaxed);
+        }
+        self.blame_all(code, &mut failures);
+        let timed_out = |code: Code| matches!(code, Code::MessageTimedOut | Code::OperationTimedOut);
+        let in_vain = failures.refused.iter().filter(|(_, _, code)| timed_out(*code));
+        // A topic that was deleted meanwhile looks the same: it is asked for anew.
+        let late: Vec<_> = in_vain.map(|(at, _, _)| at.topic.clone()).collect();
+        for topic in &late {
+            self.targets.remove(topic);
+        }
+        if let Some(exactly) = &mut self.exactly_once {
+            exactly.transaction.given_up(!late.is_empty());
+            exactly.acknowledged.clear();
+            exactly.kept = kept;
+        }
+        if is_open {
+            self.counters.transactions_aborted.fetch_add(1, Relaxed);
+        }
+        let delay = self.settle(failures);
+        self.commit(true)?;
+        self.show();
+        Ok(delay)
+    }
+
+    /// A topic of the transaction can't be written to, and librdkafka does not say which: all of them go apart. The right ones are back with
+    /// their next event.
+    fn blame_all(&self, code: Option<Code>, failures: &mut Failures) {
+        let is_of_topic = |code: Code| classify(code) == Class::Topic;
+        let Some(code) = code.filter(|code| is_of_topic(*code)) else { return };
+        let Some(exactly) = &self.exactly_once else { return };
+        if !failures.refused.iter().any(|(_, _, code)| is_of_topic(*code)) {
+            let all = exactly.transaction.reached().into_iter().map(|(at, _)| (at, Offset(0), code));
+            failures.refused.extend(all);
+        }
+    }
+
+    /// Aborts what is open.
+    async fn abort(&self, kafka: &Kafka, wait: Duration) -> Result<(), TransactionError> {
+        let (patience, lent) = (Patience::new(), kafka.clone());
+        let given_up = Arc::clone(&patience.0);
+        let mut abort = tokio::task::spawn_blocking(move || lent.abort(&given_up));
+        let aborted = tokio::select! {
+            aborted = &mut abort => aborted,
+            () = sleep(wait) => {
+                patience.0.store(true, Relaxed);
+                abort.await
+            }
+        };
+        kafka.take_held();
+        aborted.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// Lets topics apart send their next events, each in a transaction of its own; for as long as a transaction gathers, not longer.
+    async fn step_apart(&mut self, kafka: &Kafka) -> Result<Option<Broken>, JournalStopped> {
+        let until = Instant::now() + self.config.transaction_linger;
+        while self.exactly_once.as_ref().is_some_and(|exactly| !exactly.transaction.is_open()) {
+            let Some((topic, target)) = self.lane_that_is_due() else { break };
+            if let Some(exactly) = &mut self.exactly_once {
+                exactly.lent = Some(kafka.clone());
+            }
+            self.step_lane(topic, target);
+            loop {
+                let Some(done) = self.work.join_next().await else { break };
+                let stepped = matches!(done, Ok(Done::Step { .. }) | Err(_));
+                self.joined(done)?;
+                if stepped {
+                    break;
+                }
+            }
+            if let Some(broken) = self.after_step(kafka) {
+                return Ok(Some(broken));
+            }
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn after_step(&mut self, kafka: &Kafka) -> Option<Broken> {
+        let exactly = self.exactly_once.as_mut()?;
+        exactly.lent = None;
+        let Aftermath { committed, broken } = std::mem::take(&mut *lock(&exactly.aftermath));
+        if let Some((at, reach)) = committed {
+            exactly.cluster.reached(at, reach);
+            self.count_committed(kafka);
+        }
+        broken.map(Broken::new)
+    }
+
+    /// The common producer for one event of a topic apart; none in at-least-once mode.
+    pub(crate) fn solo(&self, topic: &lamppost_event::Topic) -> Option<Solo> {
+        let exactly = self.exactly_once.as_ref()?;
+        Some(Solo {
+            kafka: exactly.lent.clone()?,
+            partition: exactly.register.partition?,
+            key: format!("{}/{topic}/", exactly.cluster.incumbent_key()),
+            reached: exactly.cluster.reached_of(topic),
+            aftermath: Arc::clone(&exactly.aftermath),
+        })
+    }
+}

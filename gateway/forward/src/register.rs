@@ -1,0 +1,182 @@
+//! The edge to the topic of the cursors: makes it, and reads the gateway's own partition of it to its end. Blocks; each call is
+//! bounded in time.
+//!
+//! All of a gateway's records lie in one partition, murmur2 of its name, so that a start reads no more than a share of what all
+//! gateways wrote. Where the number of partitions is changed, the records are no longer found, as if the topic had been lost.
+
+use std::time::Duration;
+
+use lamppost_event::partition_of;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::config::ForwardConfig;
+use crate::cursors::ClusterCursors;
+use crate::kafka::client_config;
+use crate::resolve::{self, Resolution};
+
+/// Partitions of a topic that we make.
+const PARTITIONS: u16 = 16;
+
+/// Its settings. The newest segment is never compacted: small ones keep what a start has to read small. The brokers stamp the records:
+/// a gateway's clock may be unset.
+const SETTINGS: [(&str, &str); 3] =
+    [("cleanup.policy", "compact"), ("segment.bytes", "16777216"), ("message.timestamp.type", "LogAppendTime")];
+
+/// How long an answer is waited for, and how long between two looks.
+const REQUEST_MAX: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// So many broken connections are passed over while reading.
+const TROUBLES_MAX: u32 = 100;
+
+/// Where the gateway's cursors are, and how far they were read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Register {
+    /// The partition; `None`: the topic was not looked for yet.
+    pub(crate) partition: Option<i32>,
+    next: i64,
+}
+
+/// Why the register was not read to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RegisterError {
+    /// It is not there and was not created, or we may not see it.
+    #[error("the cursors' topic {topic:?}: {why}")]
+    Topic { topic: String, why: String },
+    /// Nobody answers, or not in time.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Nobody lets us in.
+    #[error("{0}")]
+    Denied(String),
+}
+
+impl Register {
+    /// Looks for the topic, and makes it where that is allowed.
+    pub(crate) fn find(&mut self, config: &ForwardConfig) -> Result<i32, RegisterError> {
+        if let Some(partition) = self.partition {
+            return Ok(partition);
+        }
+        let topic = &config.cursors_topic;
+        let partitions = match resolve::resolve_with(config, topic, PARTITIONS, &SETTINGS) {
+            Resolution::Found { partitions } => partitions,
+            Resolution::Missing { why } => {
+                let why = format!("{why} (it has to be there, with cleanup.policy=compact)");
+                return Err(RegisterError::Topic { topic: topic.to_string(), why });
+            }
+            Resolution::Unreachable { why } => return Err(RegisterError::Unreachable(why)),
+            Resolution::Denied { why } => return Err(RegisterError::Denied(why)),
+        };
+        let partition = i32::from(partition_of(config.gateway.as_str().as_bytes(), partitions).0);
+        self.partition = Some(partition);
+        Ok(partition)
+    }
+
+    /// Reads on to the end, as it is now. A record that another gateway's open transaction keeps back is waited for, up to twice the
+    /// time after which the cluster ends that one.
+    pub(crate) fn read_on(
+        &mut self,
+        config: &ForwardConfig,
+        cursors: &mut ClusterCursors,
+    ) -> Result<(), RegisterError> {
+        let partition = self.find(config)?;
+        let read = self.read_partition(config, partition, cursors);
+        read.map_err(|error| match error.rdkafka_error_code() {
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+                self.partition = None;
+                RegisterError::Unreachable(error.to_string())
+            }
+            Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => {
+                RegisterError::Topic { topic: config.cursors_topic.to_string(), why: format!("can't be read: {error}") }
+            }
+            _ => RegisterError::Unreachable(format!("the cursors are not read: {error}")),
+        })
+    }
+
+    fn read_partition(
+        &mut self,
+        config: &ForwardConfig,
+        partition: i32,
+        cursors: &mut ClusterCursors,
+    ) -> KafkaResult<()> {
+        let topic = config.cursors_topic.as_str();
+        let (low, high) = consumer(config, "read_uncommitted")?.fetch_watermarks(topic, partition, REQUEST_MAX)?;
+        let committed = consumer(config, "read_committed")?;
+        let looks_max = (2 * config.transaction_timeout).as_millis() / LOOK_AGAIN.as_millis();
+        let mut looks = 0;
+        // With this isolation the end is the last stable offset (KIP-98): behind it may lie records of ours that are committed.
+        while committed.fetch_watermarks(topic, partition, REQUEST_MAX)?.1 < high {
+            looks += 1;
+            if looks > looks_max {
+                return Err(KafkaError::Global(Code::OperationTimedOut));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        if self.next > high {
+            tracing::error!(
+                topic,
+                partition,
+                "the cluster has lost cursors: the topic was made anew, or its log was cut"
+            );
+            cursors.forget();
+            self.next = low;
+        }
+        if self.next >= high {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(self.next.max(low)))?;
+        committed.assign(&list)?;
+        let mut troubles = 0;
+        loop {
+            match committed.poll(REQUEST_MAX) {
+                None => return Err(KafkaError::Global(Code::OperationTimedOut)),
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(error)) if is_passing(&error) && troubles < TROUBLES_MAX => troubles += 1,
+                Some(Err(error)) => return Err(error),
+                Some(Ok(message)) => {
+                    if !cursors.take(message.key().unwrap_or_default(), message.payload()) {
+                        let offset = message.offset();
+                        tracing::error!(
+                            topic,
+                            partition,
+                            offset,
+                            "a cursor of this gateway makes no sense and is passed over"
+                        );
+                    }
+                    self.next = message.offset() + 1;
+                }
+            }
+        }
+        // Behind the last record there are marks of transactions, which nobody is shown.
+        self.next = self.next.max(high);
+        Ok(())
+    }
+}
+
+fn consumer(config: &ForwardConfig, isolation: &str) -> KafkaResult<BaseConsumer> {
+    let mut client: ClientConfig = client_config(config);
+    client
+        // Never joined: partitions are assigned by hand.
+        .set("group.id", format!("lamppost-cursors-{}", config.gateway))
+        .set("isolation.level", isolation)
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "earliest")
+        .set("queued.max.messages.kbytes", "4096")
+        .set("fetch.wait.max.ms", "50");
+    client.create()
+}
+
+/// librdkafka tells of these and goes on by itself.
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut | Code::Resolve)
+    )
+}
