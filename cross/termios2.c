@@ -1,7 +1,7 @@
-// Loaded by cross/check into the ARM64 program when it runs under qemu-user; no part of the product.
+// Loaded by cross/check into the ARM program when it runs under qemu-user; no part of the product.
 //
 // Why it exists: to the terminal requests TCGETS2, TCSETS2, TCSETSW2 and TCSETSF2, Debian 12's qemu-user (7.2) answers
-// ENOSYS; every ARM64 kernel knows them (asm-generic/ioctls.h). serialport makes them through the C library's `ioctl`,
+// ENOSYS; every kernel knows them (asm-generic/ioctls.h). serialport makes them through the C library's `ioctl`,
 // rustix by an `svc` instruction of its own; without an answer neither opens the pseudo-terminal of the demo's node.
 //
 // What it does: it stands in for `ioctl`, and it turns the `svc` of each inlined ioctl in the program into a breakpoint
@@ -67,23 +67,36 @@ int ioctl(int fd, unsigned long request, ...) {
 
 // --- ioctls that do not pass through the C library ------------------------------------------------------------------
 
+#if defined(__aarch64__)
 #define SVC 0xd4000001u                          // svc #0
 #define BRK 0xd4200000u                          // brk #0
-#define IOCTL_W (0x52800008u | (SYS_ioctl << 5)) // mov w8, #SYS_ioctl
-#define IOCTL_X (0xd2800008u | (SYS_ioctl << 5)) // mov x8, #SYS_ioctl
+#define NUMBER_A (0x52800008u | (SYS_ioctl << 5)) // mov w8, #SYS_ioctl
+#define NUMBER_B (0xd2800008u | (SYS_ioctl << 5)) // mov x8, #SYS_ioctl
+#define NUMBER(cpu) ((cpu)->regs[8])
+#define ARGUMENT(cpu, n) ((cpu)->regs[n])
+#define PC(cpu) ((cpu)->pc)
+#elif defined(__arm__) // Rust's armv7 target is in ARM state, not in Thumb
+#define SVC 0xef000000u                     // svc #0
+#define BRK 0xe7f001f0u                     // the breakpoint that Linux knows
+#define NUMBER_A (0xe3a07000u | SYS_ioctl)  // mov r7, #SYS_ioctl
+#define NUMBER_B (0xe3007000u | SYS_ioctl)  // movw r7, #SYS_ioctl
+#define NUMBER(cpu) ((cpu)->arm_r7)
+#define ARGUMENT(cpu, n) ((&(cpu)->arm_r0)[n])
+#define PC(cpu) ((cpu)->arm_pc)
+#endif
 // How far before its `svc` the number is looked for, in instructions. One that is missed fails as if there was no shim.
 #define WINDOW 16
 
 static void answer(int signal, siginfo_t *information, void *context) {
     (void)signal, (void)information;
     mcontext_t *cpu = &((ucontext_t *)context)->uc_mcontext;
-    if (*(uint32_t *)cpu->pc != BRK || cpu->regs[8] != SYS_ioctl)
+    if (*(uint32_t *)PC(cpu) != BRK || NUMBER(cpu) != SYS_ioctl)
         abort(); // somebody else's breakpoint
     int before = errno;
-    int result = ioctl((int)cpu->regs[0], (unsigned int)cpu->regs[1], cpu->regs[2]);
-    cpu->regs[0] = result == -1 ? -(long)errno : result;
+    int result = ioctl((int)ARGUMENT(cpu, 0), (unsigned int)ARGUMENT(cpu, 1), ARGUMENT(cpu, 2));
+    ARGUMENT(cpu, 0) = result == -1 ? -(long)errno : result;
     errno = before;
-    cpu->pc += sizeof(uint32_t);
+    PC(cpu) += sizeof(uint32_t);
 }
 
 static void patch(uint32_t *code, size_t count) {
@@ -91,7 +104,7 @@ static void patch(uint32_t *code, size_t count) {
         if (code[at] != SVC)
             continue;
         for (size_t back = 1; back <= WINDOW && back <= at && code[at - back] != SVC; back++)
-            if (code[at - back] == IOCTL_W || code[at - back] == IOCTL_X) {
+            if (code[at - back] == NUMBER_A || code[at - back] == NUMBER_B) {
                 code[at] = BRK;
                 break;
             }

@@ -81,7 +81,20 @@ NEEDS = {
         (*_RUST, "gcc-aarch64-linux-gnu", "g++-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
         lambda: _program("aarch64-linux-gnu-gcc")() and _program("aarch64-linux-gnu-g++")() and _debian_rust(),
     ),
+    "armv7": Need(
+        (*_RUST, "gcc-arm-linux-gnueabihf", "g++-arm-linux-gnueabihf", "libc6-dev-armhf-cross"),
+        lambda: _program("arm-linux-gnueabihf-gcc")() and _program("arm-linux-gnueabihf-g++")() and _debian_rust(),
+    ),
     "qemu-user": Need(("qemu-user-static",), _program("qemu-aarch64-static")),
+    "dtc": Need(("device-tree-compiler",), _program("dtc")),
+    "file-systems": Need(
+        ("btrfs-progs", "f2fs-tools", "dosfstools"),
+        lambda: all(_program(name)() for name in ("mkfs.btrfs", "mkfs.f2fs", "mkfs.vfat")),
+    ),
+    "package": Need(
+        ("dpkg-dev", "lintian", "mmdebstrap", "xz-utils"),
+        lambda: all(_program(name)() for name in ("dpkg-deb", "lintian", "mmdebstrap", "xz")),
+    ),
 }
 
 

@@ -149,6 +149,30 @@ STEPS = (
     Step("systemd", "the units, offline", ("systemd/check",), needs=("systemd-analyze",)),
     Step("release", "the program as it is shipped", ("cargo build --locked --release -p lamppost",), needs=("c",)),
     Step(
+        "hardware",
+        "the boards' drawings, overlays, pin maps and configurations against each other",
+        ("cargo build --locked --release -p lamppost", "hardware/check"),
+        needs=("c", "dtc"),
+    ),
+    Step(
+        "disks",
+        "lamppost doctor on real file systems (needs root and loop devices)",
+        (
+            "cargo build --locked --release -p lamppost",
+            "PYTHONPATH=tests python3 -m rig.disks target/release/lamppost",
+        ),
+        needs=("c", "ext4", "file-systems"),
+    ),
+    Step(
+        "package",
+        "the Debian package: lintian; installed, upgraded, removed and purged in a minimal Debian (needs root)",
+        (
+            "cargo build --locked --release -p lamppost",
+            "PYTHONPATH=tests python3 -m rig.package target/release/lamppost",
+        ),
+        needs=("c", "package"),
+    ),
+    Step(
         "demo",
         "the demo, with its own audit",
         ("cargo build --locked --release -p lamppost", "target/release/lamppost demo --events 2000 --json"),
@@ -164,11 +188,27 @@ STEPS = (
     ),
     Step(
         "cross",
-        "the ARM64 program, and its demo under qemu-user",
-        ("cross/build aarch64", "cross/check aarch64"),
+        "the ARM64 program, its package, and under qemu-user its demo and unit tests",
+        ("cross/build aarch64", "cross/check --tests aarch64", "cross/package aarch64"),
         needs=("aarch64", "qemu-user"),
         tier="all",
-        minutes_max=60,
+        minutes_max=90,
+    ),
+    Step(
+        "cross-armv7",
+        "the same for 32-bit ARM",
+        ("cross/build armv7", "cross/check --tests armv7", "cross/package armv7"),
+        needs=("armv7", "qemu-user"),
+        tier="all",
+        minutes_max=90,
+    ),
+    Step(
+        "twice",
+        "two builds of the program as it is shipped, in two folders: the same bytes",
+        ("cross/build $(uname -m)", "cross/check --twice $(uname -m)"),
+        needs=("c",),
+        tier="all",
+        minutes_max=90,
     ),
     Step(
         "kills",

@@ -31,6 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   lamppost demo                            the whole way on this machine, audited
   lamppost check --config lamppost.toml    is it right, and what does it cost the card?
+  lamppost doctor                          what is in its way on this machine?
   lamppost run --config lamppost.toml      the gateway
   lamppost clients                         who is connected to it
   lamppost node ls                         the nodes at its serial ports
@@ -42,10 +43,15 @@ Log lines go to standard error; RUST_LOG sets how much (for example RUST_LOG=lam
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the gateway until it is told to stop (SIGTERM, SIGINT). SIGHUP: read certificates, passwords and rules again.
+    /// Run the gateway until it is told to stop (SIGTERM, SIGINT). SIGHUP: read the configuration again: routes, certificates, passwords
+    /// and rules are exchanged, what needs a restart is named, and a wrong one is refused.
     Run(ConfigArg),
     /// Check a configuration and say what it means: wear of the card, hours offline.
     Check(ConfigArg),
+    /// Look at this machine and say what is in the gateway's way, and what to do about it: clock, card, ports, buses, brokers, certificates,
+    /// the service. Exit status 1: something may surprise; 2: something does not work.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Show the whole way of an event on this machine: simulated sensors, a real journal, a cluster that goes away.
     Demo(Demo),
     /// Read a cluster, and senders' ledgers if there are any, and say what is lost, doubled or out of order. Exit status 1: the
@@ -66,17 +72,23 @@ pub(crate) enum Command {
     Passwd(Passwd),
     /// Look into a journal, take events out of it, repair it.
     Journal(Journal),
+    /// Print the completions of a shell: bash, zsh, fish.
+    Completions(Completions),
+    /// Write the manual pages into a folder, for packages.
+    #[command(hide = true)]
+    Manpages(Manpages),
 }
 
 impl Command {
     /// Whether the exit status is a verdict.
     pub(crate) fn judges(&self) -> bool {
         match self {
-            Self::Demo(_) | Self::Audit(_) | Self::Node(_) => true,
+            Self::Demo(_) | Self::Audit(_) | Self::Doctor(_) | Self::Node(_) => true,
             Self::Journal(journal) => matches!(journal.command, JournalCommand::Verify(_)),
             Self::Run(_) | Self::Check(_) | Self::Bench(_) | Self::Passwd(_) | Self::Publish(_) | Self::Clients(_) => {
                 false
             }
+            Self::Completions(_) | Self::Manpages(_) => false,
         }
     }
 }
@@ -86,6 +98,36 @@ pub(crate) struct ConfigArg {
     /// The configuration file.
     #[arg(long, short, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
     pub(crate) config: PathBuf,
+}
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  lamppost doctor                                   as root: sees who holds a port, and judges for the user lamppost
+  lamppost doctor --config new.toml --json | jq -r '.findings[] | select(.level != \"ok\") | .found'";
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The gateway's configuration.
+    #[arg(long, short, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub(crate) config: PathBuf,
+    /// Ask no broker: for a machine that has no network yet.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Manpages {
+    /// Where to; it is made if it is not there.
+    pub(crate) folder: PathBuf,
 }
 
 const CLIENTS_EXAMPLES: &str = "\

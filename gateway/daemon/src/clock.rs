@@ -110,6 +110,12 @@ fn timesyncd_is_recent(wall: WallTime) -> bool {
     noted.is_some_and(|noted| now.abs_diff(noted) < TIMESYNCD_AGE_MAX)
 }
 
+/// Microseconds since some moment, for measuring how long something takes.
+pub(crate) fn monotonic_us() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec / 1_000).unwrap_or(0)
+}
+
 /// Random bits of the kernel's.
 pub(crate) fn random_u64() -> u64 {
     let mut bytes = [0; 8];

@@ -12,23 +12,22 @@ mod exposition;
 mod gateway;
 mod health;
 mod http;
+mod log;
 mod notify;
 mod scrape;
 mod wear;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(&cli.command);
+    begin_log(&cli.command);
     match dispatch(&cli.command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(status) => ExitCode::from(status),
         // A reader that has gone (`| head`) is no mistake of ours.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -60,23 +59,26 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Log lines go to standard error; under a service manager without the time, which the log there has already.
-fn log(command: &Command) {
+fn begin_log(command: &Command) {
     // librdkafka reports the end of a partition, which an audit reads up to, as an error; what concerns the command is its own error.
     let default =
         if matches!(command, Command::Run(_)) { "info,rumqttd=warn" } else { "error,rdkafka=off,librdkafka=off" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    if std::env::var_os("JOURNAL_STREAM").is_some() { lines.without_time().init() } else { lines.init() }
+    log::begin(default);
 }
 
-/// Runs the command; false is a verdict against what was looked at.
-fn dispatch(command: &Command) -> anyhow::Result<bool> {
+/// Runs the command, and says what to end with.
+fn dispatch(command: &Command) -> anyhow::Result<u8> {
+    if let Command::Doctor(args) = command {
+        return command::doctor::run(args, &mut std::io::stdout());
+    }
+    verdict(command).map(|well| u8::from(!well))
+}
+
+/// Runs a command that knows no degrees; false is a verdict against what was looked at.
+fn verdict(command: &Command) -> anyhow::Result<bool> {
     let mut out = std::io::stdout();
     match command {
+        Command::Doctor(args) => command::doctor::run(args, &mut out).map(|status| status == 0),
         Command::Run(args) => runtime()?.block_on(command::run::run(&args.config)).map(|()| true),
         Command::Check(args) => command::check::check(&args.config, &mut out).map(|()| true),
         Command::Demo(args) => {
@@ -96,6 +98,8 @@ fn dispatch(command: &Command) -> anyhow::Result<bool> {
         Command::Passwd(args) => command::passwd::run(args, &mut out).map(|()| true),
         Command::Publish(args) => runtime()?.block_on(command::publish::run(args, &mut out)).map(|()| true),
         Command::Journal(args) => command::journal::run(args, &mut out),
+        Command::Completions(args) => command::completions::print(args, &mut out).map(|()| true),
+        Command::Manpages(args) => command::manpages::write(args).map(|()| true),
     }
 }
 

@@ -82,7 +82,7 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// The time, where the clock has been set: certificates are compared with nothing else.
-fn now() -> Option<lamppost_event::WallTime> {
+pub(super) fn now() -> Option<lamppost_event::WallTime> {
     let now = MachineClock::new().now();
     (now.quality != ClockQuality::Unset).then_some(now.wall)
 }
@@ -237,7 +237,7 @@ fn estimate(config: &Config, events_per_s: f64) -> Wear {
 }
 
 /// What is right and may still surprise.
-fn warnings(config: &Config) -> Vec<String> {
+pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.mqtt.is_none() && config.brokers.is_empty() && config.serial.is_empty() && config.i2c.is_empty() {
         warnings.push("there is no source: add [mqtt], [[broker]], [[serial]] or [[i2c]]".to_owned());

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config;
 use crate::descriptors;
-use crate::gateway::{Buses, Gateway};
+use crate::gateway::{Buses, Gateway, Started};
 use crate::notify;
 
 /// How often the service manager's status line is renewed where there is no watchdog.
@@ -25,6 +25,7 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let started = Started::new(&config, path);
     let gateway = Gateway::start(&config, Buses::Real).await?;
     let mqtt: Vec<String> = gateway.mqtt_addresses().iter().map(ToString::to_string).collect();
     let mqtt = if mqtt.is_empty() { "off".to_owned() } else { mqtt.join(",") };
@@ -36,7 +37,7 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let ended = loop {
         tokio::select! {
             _ = heartbeat.tick() => beat(&gateway),
-            _ = hangup.recv() => gateway.read_keys_again(),
+            _ = hangup.recv() => reload(&gateway, &started, path),
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             error = gateway.failed() => break Err(error),
@@ -53,6 +54,32 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
         "stopped; what is unforwarded is on disk and goes first next time"
     );
     ended
+}
+
+/// Reads the configuration again. A wrong one is refused, and the old goes on.
+fn reload(gateway: &Gateway, started: &Started, path: &Path) {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify::tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the service manager is not told of the reload"),
+    }
+    let status = match gateway.reload(started, path) {
+        Ok(reloaded) if reloaded.waits.is_empty() => {
+            tracing::info!(
+                "the configuration was read again: routes, certificates, passwords and rules are the new ones"
+            );
+            "reloaded".to_owned()
+        }
+        Ok(reloaded) => {
+            let waits = reloaded.waits.join(", ");
+            tracing::warn!(waits, "the configuration was read again, and some of it needs a restart");
+            format!("reloaded; needs a restart: {waits}")
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the new configuration is refused: the old one goes on");
+            "a new configuration was refused: the old one goes on".to_owned()
+        }
+    };
+    notify::tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
 /// The watchdog hears of the gateway only while the parts that a restart could help get on.

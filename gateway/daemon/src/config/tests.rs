@@ -219,3 +219,26 @@ fn the_configurations_in_hardware_parse() {
         assert!(config.kafka.is_some() && !(config.serial.is_empty() && config.i2c.is_empty()), "{}", path.display());
     }
 }
+
+/// What the package brings listens to nobody else, and what it shows behind `#` is right too.
+#[test]
+fn the_packages_configuration_is_right_as_it_is_and_with_all_its_examples() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd/lamppost.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let config = parse(&text).unwrap();
+    let listeners = &config.mqtt.as_ref().unwrap().listeners;
+    assert!(listeners.iter().all(|it| it.listen.ip().is_loopback()) && config.http.ip().is_loopback());
+    assert!(config.kafka.is_none() && config.serial.is_empty() && config.i2c.is_empty());
+    let is_example = |rest: &str| {
+        let key = rest.split(" = ").next().unwrap_or_default();
+        rest.starts_with('[') || rest.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    let uncommented = |line: &str| match line.strip_prefix("# ") {
+        Some(rest) if is_example(rest) => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    let whole: String = text.lines().map(uncommented).collect();
+    let config = parse(&whole).unwrap_or_else(|list| panic!("{}", Problems::new(Path::new("x"), &whole, list)));
+    assert!(config.kafka.is_some() && config.serial.len() == 1 && config.i2c.len() == 1 && config.routes.len() == 1);
+    assert_eq!(config.gateway.as_str(), "post-17");
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,7 +48,8 @@ pub(crate) struct IntakeCount {
 /// The journal behind the routes.
 pub(crate) struct JournalIntake {
     journal: Journal,
-    routes: Routes,
+    /// Exchanged whole by a reload.
+    routes: RwLock<Arc<Routes>>,
     clock: Arc<dyn Clock>,
     devices: Arc<Devices>,
     /// The largest event (key, value and header), bytes.
@@ -68,7 +69,7 @@ impl JournalIntake {
     ) -> Self {
         Self {
             journal,
-            routes,
+            routes: RwLock::new(Arc::new(routes)),
             clock,
             devices,
             event_bytes_max,
@@ -77,9 +78,18 @@ impl JournalIntake {
         }
     }
 
+    fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on by these.
+    pub(crate) fn exchange(&self, routes: Routes) {
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+    }
+
     /// Routes and stores. What finds no room is given back.
     fn store(&self, arrival: Arrival, mark: Option<&Mark>) -> Result<Commit, Refusal> {
-        self.store_routed(arrival, mark, |arrival| self.routes.route(arrival, self.clock.now()))
+        self.store_routed(arrival, mark, |arrival| self.routes().route(arrival, self.clock.now()))
     }
 
     fn store_routed(
@@ -160,7 +170,7 @@ impl Intake for JournalIntake {
     }
 
     fn offer_dead(&self, arrival: Arrival, reason: &str) -> Result<Commit, Refusal> {
-        self.store_routed(arrival, None, |arrival| self.routes.bury(arrival, reason, self.clock.now()))
+        self.store_routed(arrival, None, |arrival| self.routes().bury(arrival, reason, self.clock.now()))
     }
 
     fn room(&self) -> Waiting<'_, ()> {
@@ -217,7 +227,7 @@ impl DeadLetters for JournalIntake {
 
 impl JournalIntake {
     fn partitions_of(&self, topic: &Topic) -> u16 {
-        self.routes.topics().iter().find(|shape| shape.topic == *topic).map_or(1, |shape| shape.partitions)
+        self.routes().topics().iter().find(|shape| shape.topic == *topic).map_or(1, |shape| shape.partitions)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -104,6 +104,30 @@ pub(crate) fn warnings(mqtt: &config::Mqtt) -> Vec<String> {
     warnings
 }
 
+/// How the watch is told to look at once, and where.
+#[derive(Default)]
+pub(super) struct Told {
+    now: Notify,
+    next: Mutex<Option<config::Mqtt>>,
+}
+
+impl Told {
+    /// What looks the same is read again too.
+    pub(super) fn look(&self) {
+        self.now.notify_one();
+    }
+
+    /// At the files that this names, for the same listeners.
+    pub(super) fn look_at(&self, mqtt: config::Mqtt) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(mqtt);
+        self.look();
+    }
+
+    pub(super) fn take(&self) -> Option<config::Mqtt> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Looks at the files and exchanges what has changed.
 pub(super) struct Watch {
     mqtt: config::Mqtt,
@@ -138,10 +162,13 @@ impl Watch {
         tls.chain(self.mqtt.passwords.clone()).chain(rules).map(|path| stamp(&path)).collect()
     }
 
-    /// Runs until dropped. `now`: don't wait for the next look, and read again what looks the same.
-    pub(super) async fn run(mut self, now: Arc<Notify>) {
+    /// Runs until dropped.
+    pub(super) async fn run(mut self, tell: Arc<Told>) {
         loop {
-            let told = timeout(LOOK_INTERVAL, now.notified()).await.is_ok();
+            let told = timeout(LOOK_INTERVAL, tell.now.notified()).await.is_ok();
+            if let Some(mqtt) = tell.take() {
+                self.mqtt = mqtt;
+            }
             let looked = spawn_blocking(move || {
                 self.look(told);
                 self

@@ -16,6 +16,7 @@ mod keys;
 mod notes;
 mod outlet;
 mod pages;
+mod reload;
 mod serial_pages;
 mod setup;
 mod sink_pages;
@@ -49,7 +50,8 @@ pub(crate) use keys::warnings as key_warnings;
 use outlet::JournalOutlet;
 pub(crate) use outlet::item as event_item;
 use pages::Overview;
-pub(crate) use setup::{fits, journal_options, sink_names, topics};
+pub(crate) use reload::Started;
+pub(crate) use setup::{fits, forward_config, forward_group, journal_options, sink_names, topics};
 use sinks::Given;
 pub(crate) use sources::{Buses, LinkSeen, MODEL_BUS};
 use sources::{Memory, Seen, Sources};
@@ -68,6 +70,7 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 /// A running gateway.
 pub(crate) struct Gateway {
     overview: Arc<Overview>,
+    intake: Arc<JournalIntake>,
     mqtt_addresses: Vec<SocketAddr>,
     http_address: SocketAddr,
     sources: Sources,
@@ -136,7 +139,7 @@ impl Gateway {
         let control = control(config, Nodes { links: sources.seen().links(), clock: clock.clone() })?;
         let seen = Seen { battery: keeper.as_ref().map(Keeper::status), ..sources.seen() };
         let keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
-        let overview = Overview::new(journal.clone(), intake, seen, sinks_seen, clock);
+        let overview = Overview::new(journal.clone(), intake.clone(), seen, sinks_seen, clock);
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
@@ -153,6 +156,7 @@ impl Gateway {
         let mqtt_addresses = sources.mqtt_addresses().to_vec();
         Ok(Self {
             overview,
+            intake,
             mqtt_addresses,
             http_address,
             sources,
@@ -179,11 +183,6 @@ impl Gateway {
     /// Where it listens, in the order of the listeners.
     pub(crate) fn mqtt_addresses(&self) -> &[SocketAddr] {
         &self.mqtt_addresses
-    }
-
-    /// Certificates, passwords and rules are read again.
-    pub(crate) fn read_keys_again(&self) {
-        self.sources.read_keys_again();
     }
 
     pub(crate) fn http_address(&self) -> SocketAddr {

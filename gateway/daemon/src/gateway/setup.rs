@@ -112,9 +112,14 @@ pub(crate) fn fits(config: &Config) -> anyhow::Result<()> {
 
 /// The routes, which lead nowhere but to the journal's topics.
 pub(crate) fn routes(config: &Config) -> anyhow::Result<Routes> {
+    routes_over(config, topics(config))
+}
+
+/// The same over topics that are given.
+pub(crate) fn routes_over(config: &Config, topics: Vec<TopicShape>) -> anyhow::Result<Routes> {
     let settings = RouteSettings {
         rules: config.routes.clone(),
-        topics: topics(config),
+        topics,
         topics_closed: true,
         ..RouteSettings::new(default_topic())
     };

@@ -19,12 +19,11 @@ use lamppost_serial::{
     NodeOrders,
 };
 use lamppost_units::Celsius;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::battery::BatteryStatus;
-use super::keys::{self, Watch};
+use super::keys::{self, Told, Watch};
 use super::notes::JournalNotes;
 use super::setup;
 use super::subscriptions::SubscriptionsFile;
@@ -118,7 +117,7 @@ pub(crate) struct Sources {
     tasks: Mutex<Vec<JoinHandle<Result<(), JournalStopped>>>>,
     seen: Seen,
     mqtt_addresses: Vec<SocketAddr>,
-    read_keys: Arc<Notify>,
+    keys: Arc<Told>,
 }
 
 impl Sources {
@@ -135,7 +134,7 @@ impl Sources {
             tasks: Mutex::default(),
             seen: Seen::default(),
             mqtt_addresses: Vec::new(),
-            read_keys: Arc::default(),
+            keys: Arc::default(),
         };
         let intake: Arc<dyn Intake> = intake.clone();
         if let Some(mqtt) = &config.mqtt {
@@ -176,7 +175,7 @@ impl Sources {
         self.mqtt_addresses = front.local_addrs().to_vec();
         self.seen.mqtt = Some(counters);
         self.seen.mqtt_keys = Some((front.local_addrs().to_vec(), front.keys()));
-        let watch = Watch::new(mqtt.clone(), front.keys()).run(Arc::clone(&self.read_keys));
+        let watch = Watch::new(mqtt.clone(), front.keys()).run(Arc::clone(&self.keys));
         self.seen.clients = Some(front.clients());
         let stopped = self.stop.stopped();
         self.keep(supervise("mqtt", fail, async move {
@@ -268,9 +267,9 @@ impl Sources {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
     }
 
-    /// Certificates, passwords and rules are read again.
-    pub(crate) fn read_keys_again(&self) {
-        self.read_keys.notify_one();
+    /// By which the watch over certificates, passwords and rules is told to look.
+    pub(super) fn keys(&self) -> &Told {
+        &self.keys
     }
 
     pub(crate) fn seen(&self) -> Seen {

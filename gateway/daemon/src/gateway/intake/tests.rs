@@ -219,7 +219,7 @@ fn what_is_too_large_is_refused_with_its_size() {
 fn an_event_of_the_largest_size_can_still_be_buried_as_a_dead_letter() {
     let dir = tempfile::tempdir().unwrap();
     let inner = Inner::open(dir.path());
-    let around = encode_event(&inner.intake.routes.route(reading(1), Noon.now()).event).bytes() - 1;
+    let around = encode_event(&inner.intake.routes().route(reading(1), Noon.now()).event).bytes() - 1;
     let largest = Arrival { payload: Bytes::from(vec![b'x'; 65_536 - around]), ..reading(1) };
     inner.store(largest);
     let Item::Event(stored) = item(inner.journal.read(Position(0), usize::MAX).unwrap().items.remove(0)) else {
