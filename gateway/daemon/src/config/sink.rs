@@ -34,7 +34,7 @@ pub(crate) struct Sink {
 /// Where a sink leads.
 #[derive(Debug, Clone)]
 pub(crate) enum SinkTo {
-    Kafka(Kafka),
+    Kafka(Box<Kafka>),
     Files(Files),
 }
 
@@ -187,7 +187,7 @@ impl Written {
     pub(super) fn convert(self) -> Option<Sink> {
         let topics = self.topics.map(|topics| Interest::new(topics.get_ref().iter().map(String::as_str)));
         let to = match (self.kafka, self.files) {
-            (Some(kafka), _) => SinkTo::Kafka(convert_kafka(kafka)),
+            (Some(kafka), _) => SinkTo::Kafka(Box::new(convert_kafka(kafka))),
             (None, Some(files)) => SinkTo::Files(files.convert()),
             (None, None) => return None,
         };
