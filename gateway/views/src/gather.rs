@@ -16,17 +16,31 @@ pub const GATHER_BYTES_MAX: usize = 512 * 1024;
 const RECORD_BYTES: usize = 128;
 
 /// Gathered records and the totals with them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gathered {
     pub(crate) devices: BTreeMap<DeviceId, Device>,
     pub(crate) marks: BTreeMap<DeviceId, Marks>,
     pub(crate) device_count: u32,
     pub(crate) marked_count: u32,
     pub(crate) marks_dropped: bool,
+    /// Once more devices are written than this, those that were heard of longest ago are forgotten.
+    pub(crate) devices_max: u32,
     bytes: usize,
 }
 
 impl Gathered {
+    pub(crate) const fn new() -> Self {
+        Self {
+            devices: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            device_count: 0,
+            marked_count: 0,
+            marks_dropped: false,
+            devices_max: DEVICES_MAX,
+            bytes: 0,
+        }
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.bytes >= GATHER_BYTES_MAX
     }
@@ -91,9 +105,6 @@ impl Gathered {
                 None => None,
             },
         };
-        if before.is_none() && self.device_count >= DEVICES_MAX {
-            return Ok(());
-        }
         self.device_count += u32::from(before.is_none());
         latest.count = before.unwrap_or(0).saturating_add(1);
         self.bytes += latest.bytes() + RECORD_BYTES + device.as_str().len();

@@ -101,7 +101,7 @@ fn open_checked(folder: &Path, journal: Recovered) -> Result<Working, Discarded>
         Ok(Err(error)) => return Err(Discarded::Broken { reason: error.to_string() }),
         Err(panic) => return Err(Discarded::Broken { reason: panic_text(&*panic) }),
     };
-    let mut working = Working { store, gathered: Gathered::default(), applied: None, sum: 0, dirty: false };
+    let mut working = Working { store, gathered: Gathered::new(), applied: None, sum: 0, dirty: false, forgotten: 0 };
     let Some(applied) = applied else { return Ok(working) };
     let Recovered { epoch, from, end, .. } = journal;
     let misfit = if applied.epoch != epoch {

@@ -7,7 +7,7 @@ use lamppost_event::DeviceId;
 use sled::{Batch, Db, IVec};
 
 use crate::gather::Gathered;
-use crate::record::{Applied, RecordError, checksum};
+use crate::record::{Applied, Device, RecordError, checksum};
 
 /// sled's own default is 1 GiB.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -144,5 +144,44 @@ impl Store {
         self.db.apply_batch(batch)?;
         self.db.flush()?;
         Ok(())
+    }
+
+    /// Removes the devices that were heard of longest ago, in one batch, until `keep` are left, and returns how many those were. Of those
+    /// heard of at the same time, the first by name go. `applied` is told that number and the checksum.
+    pub(crate) fn forget_devices(
+        &self,
+        keep: usize,
+        sum: &mut u64,
+        applied: impl FnOnce(u32, u64) -> Option<Applied>,
+    ) -> Result<u32, StoreError> {
+        let mut heard = Vec::new();
+        for entry in self.after(Kind::Device, None) {
+            heard.push(Device::decode(&entry?.1)?.seen);
+        }
+        let mut left = heard.len().saturating_sub(keep);
+        let Some(last) = left.checked_sub(1) else { return Ok(0) };
+        let (before, newest, _) = heard.select_nth_unstable(last);
+        let newest = *newest;
+        // So many of those heard of at that very time go too.
+        let mut ties = left - before.iter().filter(|seen| **seen < newest).count();
+        let (mut batch, mut gone) = (Batch::default(), 0);
+        for entry in self.after(Kind::Device, None) {
+            let (device, bytes) = entry?;
+            let seen = Device::decode(&bytes)?.seen;
+            if left == 0 || seen > newest || (seen == newest && ties == 0) {
+                continue;
+            }
+            ties -= usize::from(seen == newest);
+            (left, gone) = (left - 1, gone + 1);
+            let key = Kind::Device.key(&device);
+            *sum = sum.wrapping_sub(checksum(&key, &bytes));
+            batch.remove(key);
+        }
+        if let Some(applied) = applied(gone, *sum) {
+            batch.insert(APPLIED, applied.encode());
+        }
+        self.db.apply_batch(batch)?;
+        self.db.flush()?;
+        Ok(gone)
     }
 }

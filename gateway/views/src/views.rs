@@ -17,7 +17,9 @@ use crate::record::{Applied, Device, Marks};
 use crate::session::{Session, State, sync_all};
 use crate::store::{Kind, Store, StoreError};
 
-/// How many devices a view holds. A device beyond is not listed, and its marks have to be asked of the journal.
+/// How many devices a view holds once what was gathered is written. Where there are more, those that were heard of longest ago, by the
+/// gateway's clock of then, are forgotten until three quarters are left, and counted ([`Views::devices_forgotten`]): who reports again
+/// is listed again. The marks of as many devices are kept, the first ones; those of others have to be asked of the journal.
 pub const DEVICES_MAX: u32 = 20_000;
 
 /// The most devices that one call lists.
@@ -40,6 +42,8 @@ pub(crate) struct Working {
     pub(crate) applied: Option<Commit>,
     pub(crate) sum: u64,
     pub(crate) dirty: bool,
+    /// Devices, since opening.
+    pub(crate) forgotten: u64,
 }
 
 impl Views {
@@ -107,6 +111,14 @@ impl Views {
     /// [`ViewError::Broken`].
     pub fn settle(&self) -> Result<(), ViewError> {
         self.guarded(|working| if working.dirty { working.write(self.epoch) } else { Ok(()) })
+    }
+
+    /// How many devices were forgotten since opening, because there were more than [`DEVICES_MAX`].
+    ///
+    /// # Errors
+    /// [`ViewError::Broken`].
+    pub fn devices_forgotten(&self) -> Result<u64, ViewError> {
+        self.guarded(|working| Ok(working.forgotten))
     }
 
     /// The commit that has been applied; `None` before [`Views::rebuild`].
@@ -224,19 +236,19 @@ impl Drop for Views {
 impl Working {
     /// Writes what was gathered; with the position once that is known.
     fn write(&mut self, epoch: Epoch) -> Result<(), StoreError> {
-        let (gathered, applied) = (&self.gathered, self.applied);
-        self.store.write(gathered, &mut self.sum, |sum| {
-            applied.map(|commit| Applied {
-                epoch,
-                commit,
-                devices: gathered.device_count,
-                marked: gathered.marked_count,
-                marks_dropped: gathered.marks_dropped,
-                sum,
-            })
-        })?;
+        let Gathered { device_count, marked_count: marked, marks_dropped, devices_max, .. } = self.gathered;
+        let applied = self.applied;
+        let after = |devices, sum| applied.map(|commit| Applied { epoch, commit, devices, marked, marks_dropped, sum });
+        self.store.write(&self.gathered, &mut self.sum, |sum| after(device_count, sum))?;
         self.gathered.clear();
         self.dirty = false;
+        if device_count > devices_max {
+            let keep = (devices_max - devices_max / 4) as usize;
+            let left = |gone| device_count.saturating_sub(gone);
+            let gone = self.store.forget_devices(keep, &mut self.sum, |gone, sum| after(left(gone), sum))?;
+            self.gathered.device_count = left(gone);
+            self.forgotten += u64::from(gone);
+        }
         Ok(())
     }
 }

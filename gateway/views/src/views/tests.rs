@@ -246,6 +246,44 @@ fn payloads_and_boots_are_bounded_and_a_dropped_mark_is_not_none() {
     assert_eq!((latest.payload.len(), latest.payload_bytes), (PAYLOAD_BYTES_MAX, 5000));
 }
 
+#[test]
+fn who_makes_devices_up_fills_no_card_and_hides_no_device_that_goes_on_reporting() {
+    let dir = tempdir().unwrap();
+    let Opened { views, .. } = open(dir.path(), 0);
+    views.guarded(|working| Ok(working.gathered.devices_max = 100)).unwrap();
+    views.rebuild(Commit(0), []).unwrap();
+    for commit in 1..=100 {
+        let made_up = (0..10).map(|n| seen(&format!("x{commit}-{n}"), commit, b"flood"));
+        let changes: Vec<_> = made_up.chain([seen("lamp", commit, b"on"), mark("lamp", commit as u64)]).collect();
+        views.apply(Commit(commit as u64), &changes).unwrap();
+        views.settle().unwrap();
+        let names: Vec<_> = views.devices(None, 1000).unwrap().into_iter().map(|view| view.device).collect();
+        assert!(names.len() <= 100 && names.contains(&device("lamp")), "commit {commit}: {}", names.len());
+    }
+    let left = views.devices(None, 1000).unwrap();
+    let lamp = left.iter().find(|view| view.device == device("lamp")).unwrap();
+    assert_eq!((lamp.count, lamp.seen), (100, WallTime(100)));
+    let oldest = left.iter().map(|view| view.seen.0).min().unwrap();
+    assert!(oldest >= 100 - 10, "the newest of those made up are left: {oldest}");
+    assert_eq!(views.devices_forgotten(), Ok(1001 - left.len() as u64));
+    assert_eq!(views.high_water(&device("lamp"), 5), Ok(Some(100)));
+    views.close().unwrap();
+    let opened = open(dir.path(), 100);
+    assert_eq!((opened.applied, opened.discarded), (Some(Commit(100)), None), "what is left is whole");
+    assert_eq!(opened.views.devices(None, 1000).unwrap(), left);
+}
+
+#[test]
+fn of_devices_heard_of_at_one_time_as_many_go_as_must() {
+    let dir = tempdir().unwrap();
+    let Opened { views, .. } = open(dir.path(), 0);
+    views.guarded(|working| Ok(working.gathered.devices_max = 8)).unwrap();
+    let old = seen("z", -1, b"");
+    views.rebuild(Commit(1), (0..9).map(|n| seen(&format!("d{n}"), 5, b"")).chain([old])).unwrap();
+    let names: Vec<_> = views.devices(None, 99).unwrap().into_iter().map(|view| view.device.to_string()).collect();
+    assert_eq!(names, ["d3", "d4", "d5", "d6", "d7", "d8"]);
+}
+
 /// A number that looks random; one seed gives one run.
 fn next(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
