@@ -38,10 +38,13 @@ impl Budget {
         if self.wants_open(open) == open {
             return;
         }
-        // Looked at again under the lock, so that the last to change `used` is the last to decide.
         let mut waiting = self.waiting();
-        let open = self.wants_open(self.is_open());
-        self.open.store(open, Ordering::SeqCst);
+        let mut open = self.is_open();
+        // Looked at again once it is said: whoever changed `used` before that saw what was said until then, and may have found it right.
+        while self.wants_open(open) != open {
+            open = !open;
+            self.open.store(open, Ordering::SeqCst);
+        }
         let woken = if open { std::mem::take(&mut *waiting) } else { Vec::new() };
         drop(waiting);
         woken.into_iter().for_each(Waker::wake);
@@ -110,6 +113,9 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
+    /// Of two threads that meet.
+    const ROUNDS: u32 = 2_000;
+
     #[test]
     fn it_closes_when_used_up_and_opens_when_a_quarter_is_free() {
         let budget = Budget::new(100);
@@ -137,5 +143,34 @@ mod tests {
         });
         assert_eq!(budget.used(), 0);
         assert!(Share::new(&budget).is_open());
+    }
+
+    #[test]
+    fn one_that_closes_it_while_another_gives_back_does_not_leave_it_closed() {
+        let budget = Budget::new(50);
+        let (mut first, mut second) = (Share::new(&budget), Share::new(&budget));
+        // Together they use it up; the first alone leaves a quarter free.
+        let (at, mut closed) = (std::sync::Barrier::new(2), 0);
+        std::thread::scope(|scope| {
+            let at = &at;
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    second.set(25);
+                    at.wait();
+                    second.set(0);
+                    at.wait();
+                    at.wait();
+                }
+            });
+            for _ in 0..ROUNDS {
+                at.wait();
+                first.set(30);
+                at.wait();
+                closed += u32::from(!first.is_open());
+                first.set(0);
+                at.wait();
+            }
+        });
+        assert_eq!(closed, 0, "rounds in which it stayed closed, and nobody was left to open it");
     }
 }
