@@ -190,7 +190,7 @@ pub(crate) struct Audit {
     /// Only these topics. By default all that are not the cluster's own. The audit trail and the dead letters are read beside them.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
-    /// The sink whose cluster it is, by its name in the gateways' configuration; the one of [kafka] is called forward.
+    /// The sink whose cluster it is, by its name in the gateways' configuration; the one of `[kafka]` is called forward.
     #[arg(long, value_name = "NAME", default_value = lamppost_event::MAIN_SINK)]
     pub(crate) sink: lamppost_event::Group,
     /// What a gateway says it has delivered, and said so this long ago or less, may have come after it was looked for: late, not lost. What it

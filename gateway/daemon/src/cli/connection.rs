@@ -10,7 +10,7 @@ pub(crate) struct Connection {
     /// A broker of the cluster, host:port; several with commas.
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "config")]
     pub(crate) bootstrap: Option<String>,
-    /// Take brokers, TLS, user and properties from the [kafka] section of a gateway's configuration.
+    /// Take brokers, TLS, user and properties from the `[kafka]` section of a gateway's configuration.
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["tls", "ca", "cert", "user"])]
     pub(crate) config: Option<PathBuf>,
     /// Use TLS, and trust the system's roots. Not needed where --ca or --cert says so.

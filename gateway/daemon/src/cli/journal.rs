@@ -199,7 +199,7 @@ pub(crate) struct Forget {
 pub(crate) struct Reset {
     #[command(flatten)]
     pub(crate) of: JournalOf,
-    /// The group: a sink's name. The one of [kafka] is called forward.
+    /// The group: a sink's name. The one of `[kafka]` is called forward.
     #[arg(long)]
     pub(crate) group: Group,
     /// Where it goes on: start, end, an offset, or a time (RFC 3339).

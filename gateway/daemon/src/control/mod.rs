@@ -19,7 +19,7 @@
 //! ```
 //!
 //! A command is answered once the node has confirmed it, or it is known why not: 12 s at most for each order, 15 s more for a reset
-//! node to come back. `why` is one of [`Why`]. A wrong line is answered with `bad_request`.
+//! node to come back. `why` is one of `Why`. A wrong line is answered with `bad_request`.
 //!
 //! # Bounds
 //!
