@@ -10,12 +10,12 @@
 //!
 //! The names `data` and `data_base64` are those of the CloudEvents JSON format 1.0, section 3.1.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lamppost_event::{Gap, GatewayId, Now, Origin, Rfc3339, Stored, WallTime, header};
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A payload that is nested deeper is not put in as JSON: many readers would refuse the line.
 const DEPTH_MAX: usize = 64;
@@ -118,7 +118,7 @@ fn binary(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// JSON that every reader takes: neither nested too deep nor with endless numbers.
+/// JSON that every reader takes: neither nested too deep nor with endless numbers, no number beyond an f64, no half of a surrogate pair.
 fn is_plain_json(payload: &[u8]) -> bool {
     let Ok(utf8) = std::str::from_utf8(payload) else { return false };
     let (mut depth, mut digits) = (0_usize, 0_usize);
@@ -138,7 +138,58 @@ fn is_plain_json(payload: &[u8]) -> bool {
             return false;
         }
     }
-    serde_json::from_str::<IgnoredAny>(utf8).is_ok()
+    serde_json::from_str::<Readable>(utf8).is_ok()
+}
+
+/// Reads every value and keeps none: `IgnoredAny` looks neither into texts nor at how large numbers are.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self, A::Error> {
+        while values.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
 }
 
 #[cfg(test)]

@@ -69,6 +69,10 @@ fn what_is_not_json_that_any_reader_takes_goes_in_base64() {
         deep.as_bytes(),
         long.as_bytes(),
         b"1 2",
+        b"1e999",
+        b"{\"c\":-1E+400}",
+        b"\"\\ud800\"",
+        b"{\"\\udc00\":1}",
         b"\"a\nb\"",
     ] {
         let line = read(&stored(b"k", payload));
