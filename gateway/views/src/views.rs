@@ -25,6 +25,9 @@ pub const DEVICES_MAX: u32 = 20_000;
 /// The most devices that one call lists.
 pub const DEVICES_PAGE_MAX: usize = 1000;
 
+/// Changes that are taken under one lock while a view catches up.
+const CATCH_UP_PIECE: usize = 256;
+
 /// The views.
 pub struct Views {
     pub(crate) dir: PathBuf,
@@ -102,6 +105,41 @@ impl Views {
             }
             Ok(Ok(()))
         })?
+    }
+
+    /// Brings a view that is too far behind for [`Views::apply`] up to `commit`, from *all* marks and what else has changed. They come piece
+    /// by piece, and other calls are answered meanwhile, by the commit applied before. A machine or a program that ends before this
+    /// does leaves a view that the next start discards: some of the marks would be newer than the commit beside them.
+    ///
+    /// # Errors
+    /// [`ViewError::Unbuilt`], [`ViewError::Broken`]: also where the source fails on the way, with its error in words.
+    pub fn catch_up(
+        &self,
+        commit: Commit,
+        changes: impl IntoIterator<Item = Result<Change, String>>,
+    ) -> Result<(), ViewError> {
+        let Some(_) = self.applied()? else { return Err(ViewError::Unbuilt) };
+        let failed = |error: std::io::Error| ViewError::Broken { reason: error.to_string() };
+        Session { state: State::Opening, ..self.session }.write(&self.dir).map_err(failed)?;
+        let mut changes = changes.into_iter();
+        loop {
+            // The source may have to be waited for: not under the lock.
+            let piece: Vec<_> = changes.by_ref().take(CATCH_UP_PIECE).collect();
+            if piece.is_empty() {
+                break;
+            }
+            self.guarded(|working| {
+                for change in piece {
+                    working.gathered.take(&working.store, commit, &change.map_err(StoreError::Source)?)?;
+                }
+                if working.gathered.is_full() { working.write(self.epoch) } else { Ok(()) }
+            })?;
+        }
+        self.guarded(|working| {
+            working.applied = Some(commit);
+            working.write(self.epoch)
+        })?;
+        self.session.write(&self.dir).map_err(failed)
     }
 
     /// Writes what has been gathered. Call it now and then (minutes): the more seldom, the less is written to the card, and the

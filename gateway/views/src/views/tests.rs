@@ -200,6 +200,33 @@ fn half_of_the_state_never_passes_for_all_of_it() {
 }
 
 #[test]
+fn a_view_far_behind_catches_up_piece_by_piece_and_half_of_it_is_not_used() {
+    let dir = tempdir().unwrap();
+    let Opened { views, .. } = open(dir.path(), 0);
+    let all = |upto: u64| (0..9_000).map(move |n| Ok(mark(&format!("d{n}"), upto)));
+    assert_eq!(views.catch_up(Commit(1), all(1)), Err(ViewError::Unbuilt));
+    views.rebuild(Commit(1), []).unwrap();
+    let asked = all(7).inspect(|_| assert_eq!(views.applied(), Ok(Some(Commit(1))), "others are answered meanwhile"));
+    views.catch_up(Commit(7), asked.chain([Ok(seen("d1", 3, b"on"))])).unwrap();
+    assert_eq!((views.applied(), views.high_water(&device("d8999"), 5)), (Ok(Some(Commit(7))), Ok(Some(7))));
+    assert_eq!(views.devices(None, 9).unwrap().len(), 1);
+    drop(views);
+    let Opened { views, applied, discarded } = open(dir.path(), 7);
+    assert_eq!((applied, discarded), (Some(Commit(7)), None));
+
+    let left = tempdir().unwrap();
+    let killed = all(9).chain((0..1).map(|_| {
+        copy_view(dir.path(), left.path(), |_| {});
+        Err("the journal stopped".to_owned())
+    }));
+    let error = views.catch_up(Commit(9), killed).unwrap_err();
+    assert!(matches!(&error, ViewError::Broken { reason } if reason.contains("the journal stopped")), "{error}");
+    assert_eq!(open(left.path(), 9).discarded, Some(Discarded::Interrupted));
+    drop(views);
+    assert_eq!(open(dir.path(), 9).discarded, Some(Discarded::Interrupted));
+}
+
+#[test]
 fn applying_is_monotone_and_a_commit_counts_once() {
     let dir = tempdir().unwrap();
     let Opened { views, .. } = open(dir.path(), 0);
