@@ -97,7 +97,7 @@ impl Register {
                 self.partition = None;
                 RegisterError::Unreachable(error.to_string())
             }
-            Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => {
+            Some(Code::TopicAuthorizationFailed) => {
                 RegisterError::Topic { topic: config.cursors_topic.to_string(), why: format!("can't be read: {error}") }
             }
             _ => RegisterError::Unreachable(format!("the cursors are not read: {error}")),
@@ -183,6 +183,46 @@ fn consumer(config: &ForwardConfig, isolation: &str) -> KafkaResult<BaseConsumer
 fn is_passing(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut | Code::Resolve)
+        // Of our group nothing is wanted: it need not be allowed.
+        Some(
+            Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::GroupAuthorizationFailed
+        )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use lamppost_event::{GatewayId, Group};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_not_allowed_is_not_missed_since_nothing_is_wanted_of_it() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("lamppost-cursors", 1, 1).unwrap();
+        let (gateway, group) = (GatewayId::new("post").unwrap(), Group::new("forward").unwrap());
+        let config = ForwardConfig::new(gateway.clone(), &cluster.bootstrap_servers());
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
+        let value = br#"{"reached":[{"epoch":"5","next":4}]}"#;
+        for _ in 0..100 {
+            let record = BaseRecord::to("lamppost-cursors").key("post/forward/air/0").payload(&value[..]);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+            producer.flush(Duration::from_secs(10)).unwrap();
+        }
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::FindCoordinator, &[refused; 100]);
+        // The answer about the group comes before the records do.
+        cluster.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; 3]);
+        let mut cursors = ClusterCursors::new(&gateway, &group);
+        Register::default().read_on(&config, &mut cursors).unwrap();
+        assert_eq!(cursors.heard, 100);
+    }
 }
