@@ -18,20 +18,23 @@ use std::time::Duration;
 
 use lamppost_event::{Rfc3339, WallTime};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::ForwardConfig;
 use crate::cursors::{ClusterCursors, Incumbent};
 use crate::denial::Denial;
 use crate::engine::Engine;
-use crate::exactly_once::Patience;
 use crate::failure::{Class, classify};
 use crate::kafka::Kafka;
 use crate::register::RegisterError;
-use crate::transactional::TransactionError;
+use crate::solo::panicked;
+use crate::transactional::{Patience, Remedy, TransactionError};
 
 /// How often one that stands by looks, at most.
 const LOOK_MAX: Duration = Duration::from_secs(60);
+
+/// So long a call goes on after a broker has kept us out: another may let us in.
+const KEPT_OUT_MAX: Duration = Duration::from_secs(5);
 
 /// Whether this process is the one that forwards.
 #[derive(Debug)]
@@ -72,6 +75,8 @@ impl Standing {
 enum Later {
     Register(RegisterError),
     Transaction(TransactionError),
+    /// The brokers do not let us in.
+    Denied(Code, String),
     Usurped,
 }
 
@@ -82,8 +87,13 @@ impl Engine {
             Ok(()) => {
                 self.counters.fenced.store(false, Relaxed);
                 self.held_up = None;
+                // Whoever gets that far is kept out by nothing. To be clear about it must not wait for the next event.
+                self.denied.clear();
                 return Ok(());
             }
+            // Why nobody answers the consumer, the producer has heard.
+            Err(Later::Register(RegisterError::Unreachable(why))) => denial_of(kafka)
+                .map_or(Later::Register(RegisterError::Unreachable(why)), |(code, why)| Later::Denied(code, why)),
             Err(later) => later,
         };
         self.counters.retries.fetch_add(1, Relaxed);
@@ -95,7 +105,11 @@ impl Engine {
                 return Err(self.delay_denied());
             }
             Later::Register(error) => self.held_up = Some(error.to_string()),
-            Later::Transaction(TransactionError { code, why, .. }) => {
+            Later::Denied(code, why) => {
+                self.deny(Denial::of(code), &why);
+                return Err(self.delay_denied());
+            }
+            Later::Transaction(TransactionError { remedy, code, why }) => {
                 if code == Code::TransactionalIdAuthorizationFailed || classify(code) == Class::Denied {
                     self.deny(
                         Denial::of(code),
@@ -104,6 +118,10 @@ impl Engine {
                     return Err(self.delay_denied());
                 }
                 tracing::debug!(why, "the gateway's place in the cluster is not taken yet");
+                // What passes by itself was tried again by then.
+                if matches!(remedy, Remedy::Abort | Remedy::Rebuild) {
+                    self.held_up = Some(format!("the cluster refuses this gateway's transactions: {why}"));
+                }
             }
         }
         Err(self.backoff.next())
@@ -198,15 +216,41 @@ fn usurped(config: &ForwardConfig, other: Option<&Incumbent>) -> String {
     )
 }
 
-/// Makes a blocking call that ends soon after nobody waits for it any more.
+/// That the brokers do not let us in, if the producer has heard so.
+fn denial_of(kafka: &Kafka) -> Option<(Code, String)> {
+    kafka.reports.take_trouble().filter(|(code, _)| classify(*code) == Class::Denied)
+}
+
+/// Makes a blocking call that ends soon after nobody waits for it any more, or once we are kept out: librdkafka would go on asking with
+/// credentials that nobody takes.
 async fn blocking(
     kafka: &Kafka,
     call: impl FnOnce(&Kafka, &std::sync::atomic::AtomicBool) -> Result<(), TransactionError> + Send + 'static,
 ) -> Result<(), Later> {
-    let (patience, kafka) = (Patience::new(), kafka.clone());
+    let (patience, lent) = (Patience::new(), kafka.clone());
     let stop = Arc::clone(&patience.0);
-    let called = tokio::task::spawn_blocking(move || call(&kafka, &stop));
-    called.await.unwrap_or_else(|_| Err(crate::solo::panicked())).map_err(Later::Transaction)
+    let mut call = tokio::task::spawn_blocking(move || call(&lent, &stop));
+    let (mut denial, mut until) = (None, None);
+    let called = loop {
+        let until_now = until.filter(|_| !patience.0.load(Relaxed));
+        tokio::select! {
+            biased;
+            called = &mut call => break called.unwrap_or_else(|_| Err(panicked())),
+            () = kafka.reports.wait() => {
+                if let Some(said) = denial_of(kafka) {
+                    until = until.or(Some(Instant::now() + KEPT_OUT_MAX));
+                    denial = Some(said);
+                }
+            }
+            () = sleep_until(until_now.unwrap_or_else(Instant::now)), if until_now.is_some() => {
+                patience.0.store(true, Relaxed);
+            }
+        }
+    };
+    called.map_err(|error| match denial {
+        Some((code, why)) if error.remedy == Remedy::Stopped => Later::Denied(code, why),
+        _ => Later::Transaction(error),
+    })
 }
 
 #[cfg(test)]

@@ -11,14 +11,13 @@
 //! - After a failure nothing is assumed. Either the transaction was aborted, by the cluster's own word, or the next producer asks the
 //!   cluster for the cursors before it sends anything.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamppost_event::{JournalStopped, Offset, Stored, TopicPartition};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
 use crate::config::ForwardConfig;
 use crate::cursors::ClusterCursors;
@@ -31,7 +30,7 @@ use crate::register::Register;
 use crate::session::{Ended, Pumped, Stop, TICK_MAX, TICK_MIN};
 use crate::solo::{Aftermath, Solo, panicked};
 use crate::transaction::Transaction;
-use crate::transactional::{Remedy, TransactionError};
+use crate::transactional::{Patience, Remedy, TransactionError};
 use crate::window::{Slot, TrackId, Window};
 
 /// How long a stop waits until what it gave up is aborted.
@@ -92,6 +91,17 @@ impl Broken {
     }
 }
 
+/// Takes in what else was reported. That we are kept out counts more than what follows from it.
+fn gather(failures: &mut Failures, more: Option<Failures>) {
+    let Some(more) = more else { return };
+    failures.refused.extend(more.refused);
+    failures.client = more.client.filter(is_denial).or(failures.client.take());
+}
+
+fn is_denial((code, _): &(Code, String)) -> bool {
+    classify(*code) == Class::Denied
+}
+
 /// Whether so many bytes more may go out now. Where they do not fit into the open transaction, that one ends.
 pub(crate) fn has_room(window: &Window, exactly: &mut Option<Box<ExactlyOnce>>, bytes: usize) -> bool {
     let has_room = window.has_room(bytes);
@@ -111,21 +121,6 @@ pub(crate) fn begin_transaction(exactly: &mut Option<Box<ExactlyOnce>>, kafka: &
     }
     exactly.transaction.begin(Instant::now());
     Ok(())
-}
-
-/// Ends a blocking call soon after nobody waits for it any more.
-pub(crate) struct Patience(pub(crate) Arc<AtomicBool>);
-
-impl Patience {
-    pub(crate) fn new() -> Self {
-        Self(Arc::default())
-    }
-}
-
-impl Drop for Patience {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 impl Engine {
@@ -165,6 +160,7 @@ impl Engine {
         let mut tick = interval(self.config.commit_interval.clamp(TICK_MIN, TICK_MAX));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut reports = Vec::new();
+        let made_with = self.config.keyring.generation();
         // When a stop gives up waiting; none: nobody has stopped us.
         let mut deadline = None;
         let broken = loop {
@@ -173,7 +169,7 @@ impl Engine {
             }
             self.commit(false)?;
             self.forget_bounds();
-            if self.has_new_credentials() {
+            if self.has_new_credentials() || self.config.keyring.generation() != made_with {
                 self.stop_transactions(kafka, &mut stop, None, None).await?;
                 if let Some(exactly) = self.exactly_once.as_mut().filter(|exactly| exactly.transaction.is_open()) {
                     exactly.transaction.given_up(false);
@@ -314,6 +310,8 @@ impl Engine {
         let (patience, lent) = (Patience::new(), kafka.clone());
         let given_up = Arc::clone(&patience.0);
         let mut commit = tokio::task::spawn_blocking(move || lent.commit(&given_up));
+        let mut look = interval_at(Instant::now() + TICK_MAX, TICK_MAX);
+        let (mut gathered, mut outdated) = (Failures::default(), false);
         let committed = loop {
             self.read_ahead();
             self.show();
@@ -326,13 +324,20 @@ impl Engine {
                 () = sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => {
                     patience.0.store(true, Relaxed);
                 }
+                _ = look.tick(), if !outdated => {
+                    gather(&mut gathered, self.take_reports(kafka, &mut Vec::new()));
+                    outdated = gathered.client.is_some() || self.has_new_credentials();
+                    // With its credentials this producer may never get an answer. The next one asks what has become of the transaction.
+                    patience.0.fetch_or(outdated, Relaxed);
+                }
             }
         };
         // All was flushed before the commit: every report is there.
-        let refused = self.take_reports(kafka, &mut Vec::new());
+        gather(&mut gathered, self.take_reports(kafka, &mut Vec::new()));
         if let Err(error) = committed {
             let mut broken = Broken::new(error);
-            broken.failures.refused = refused.map(|failures| failures.refused).unwrap_or_default();
+            broken.remedy = if outdated { Remedy::Rebuild } else { broken.remedy };
+            gather(&mut broken.failures, Some(gathered));
             return Ok(Err(broken));
         }
         self.transaction_committed(kafka, reached);
@@ -374,7 +379,7 @@ impl Engine {
                 Err(error) => tracing::debug!(why = error.why, "a transaction could not be aborted"),
             }
         }
-        self.take_reports(&kafka, &mut Vec::new()).into_iter().for_each(|last| failures.refused.extend(last.refused));
+        gather(&mut failures, self.take_reports(&kafka, &mut Vec::new()));
         let kafka = if kept.is_some() { None } else { Some(kafka) };
         if let Some(kafka) = kafka {
             let last = kafka.close().await;
@@ -442,7 +447,7 @@ impl Engine {
             self.step_lane(topic, target);
             loop {
                 let Some(done) = self.work.join_next().await else { break };
-                let stepped = matches!(done, Ok(Done::Step { .. }) | Err(_));
+                let stepped = matches!(done, Ok(Done::Step { .. }));
                 self.joined(done)?;
                 if stepped {
                     break;

@@ -8,6 +8,7 @@
 //! - `send_offsets_to_transaction` is not used: it is for offsets of a consumer group that reads Kafka (KIP-447). Our input is
 //!   the journal, so the cursors are records of their own, in the same transaction.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -77,6 +78,8 @@ fn failed(error: &KafkaError) -> Result<TransactionError, ()> {
     let remedy = match error {
         // The messages were not flushed in time: that is only the first part of the call.
         KafkaError::Flush(Code::OperationTimedOut) => return Err(()),
+        // Another call was left half-way. librdkafka says so at once and calls it retriable: to ask again would spin, and change nothing.
+        _ if matches!(code, Code::Conflict | Code::PreviousInProgress) => Remedy::Rebuild,
         KafkaError::Transaction(error) if error.txn_requires_abort() => Remedy::Abort,
         KafkaError::Transaction(error) if error.is_retriable() => return Err(()),
         _ if fenced => Remedy::Fenced,
@@ -84,6 +87,21 @@ fn failed(error: &KafkaError) -> Result<TransactionError, ()> {
     };
     let why = if let KafkaError::Transaction(error) = error { error.string() } else { why };
     Ok(TransactionError { remedy, code, why })
+}
+
+/// Ends a blocking call soon after nobody waits for it any more.
+pub(crate) struct Patience(pub(crate) Arc<AtomicBool>);
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 /// Makes a call again as long as librdkafka asks for it, until `stop`.
@@ -144,5 +162,39 @@ impl Kafka {
     /// Events and bytes that were acknowledged since the last call.
     pub(crate) fn take_held(&self) -> [u64; 2] {
         std::mem::take(&mut *lock(&self.reports.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lamppost_event::GatewayId;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+    use crate::config::Delivery;
+    use crate::counters::Counters;
+
+    #[test]
+    fn a_commit_that_was_given_up_half_way_can_not_be_aborted_and_is_not_asked_for_again_and_again() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("cursors", 1, 1).unwrap();
+        let mut config = ForwardConfig::new(GatewayId::new("post").unwrap(), &cluster.bootstrap_servers());
+        config.delivery = Delivery::ExactlyOnce;
+        let kafka = Kafka::connect(&config, 100_000, &Arc::new(Counters::unheard())).unwrap();
+        let (at_once, in_the_end) = (AtomicBool::new(true), Arc::new(AtomicBool::new(false)));
+        kafka.init_transactions(&AtomicBool::new(false)).unwrap();
+        kafka.begin().unwrap();
+        kafka.note(&Topic::new("cursors").unwrap(), 0, "key", b"value").unwrap();
+        // Longer than one call: the coordinator is asked again and again meanwhile.
+        let loading = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+        cluster.request_errors(RDKafkaApiKey::EndTxn, &[loading; 1000]);
+        assert_eq!(kafka.commit(&at_once).unwrap_err().remedy, Remedy::Stopped);
+        let (lent, stop) = (kafka.clone(), Arc::clone(&in_the_end));
+        let aborting = std::thread::spawn(move || lent.abort(&stop));
+        // Enough for one answer; without one it would go on until it is told to stop.
+        std::thread::sleep(Duration::from_secs(1));
+        in_the_end.store(true, Relaxed);
+        assert_eq!(aborting.join().unwrap().unwrap_err().remedy, Remedy::Rebuild);
     }
 }
