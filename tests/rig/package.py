@@ -54,7 +54,9 @@ def debian() -> Path:
         new = _MADE.with_suffix(".new.tar")
         command = ["mmdebstrap", "--mode=root", "--variant=minbase", "--include=systemd,udev,init-system-helpers"]
         sources = "".join(_sources())
-        subprocess.run([*command, _SUITE, str(new), "-"], check=True, input=sources, text=True)
+        # By itself it knows Debian's own mirror; of an empty list it would make nothing.
+        given = ["-"] if sources else []
+        subprocess.run([*command, _SUITE, str(new), *given], check=True, input=sources, text=True)
         new.rename(_MADE)
     return _MADE
 
