@@ -1,7 +1,7 @@
 //! The socket itself: bound, guarded, and served within bounds.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,10 @@ impl Drop for Control {
 
 /// Bound under another name first: at its own it is never open to more than it should be.
 fn bind(path: &Path) -> io::Result<UnixListener> {
+    // It takes the place of a socket that was left there, and of nothing else.
+    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
+    }
     if std::os::unix::net::UnixStream::connect(Address::of(path)?.path()).is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another gateway listens there"));
     }

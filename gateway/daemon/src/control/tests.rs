@@ -128,6 +128,15 @@ async fn the_socket_is_for_user_and_group_takes_a_killed_ones_place_and_goes_wit
 }
 
 #[tokio::test]
+async fn what_is_no_socket_stays_where_it_is() {
+    let (_folder, path) = socket();
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+    std::fs::write(&path, "dear").unwrap();
+    assert_eq!(start(&path).err().unwrap().kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read(&path).unwrap(), b"dear");
+}
+
+#[tokio::test]
 async fn a_path_may_be_longer_than_an_address() {
     let (folder, _) = socket();
     let deep = folder.path().join("a".repeat(100)).join("b".repeat(100));
