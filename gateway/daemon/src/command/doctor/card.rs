@@ -49,6 +49,25 @@ pub(crate) fn look(machine: &Machine, state_dir: &Path, quota: Size, user: &User
     findings
 }
 
+/// Looks at the folder of a sink of files, which the gateway makes where it may.
+pub(crate) fn look_at_sink(name: &str, place: &Path, user: &User) -> Finding {
+    let (exists, folder) = nearest(place);
+    let (shown, own) = (place.display(), format!("install -d -o {0} -g {0} {1}", user.name, place.display()));
+    match std::fs::metadata(&folder) {
+        Err(error) => Finding::fail("sink", format!("{name}: {}: {error}", folder.display()), own),
+        Ok(meta) if !meta.is_dir() => {
+            let found = format!("{name}: {} is not a folder", folder.display());
+            Finding::fail("sink", found, "change `folder` in [sink.files]")
+        }
+        Ok(meta) if !user.may(&meta, 0o7) => {
+            let what = if exists { "be written" } else { "be made" };
+            let remedy = if exists { format!("chown -R {}: {shown}", user.name) } else { own };
+            Finding::fail("sink", format!("{name}: {shown} can't {what} by {}", user.name), remedy)
+        }
+        Ok(_) => Finding::ok("sink", format!("{name}: {} may write to {shown}", user.name)),
+    }
+}
+
 /// Whether the folder is there, and it or the nearest folder above it that is; links are followed.
 fn nearest(folder: &Path) -> (bool, PathBuf) {
     let there = folder.ancestors().find_map(|above| Some((above == folder, above.canonicalize().ok()?)));

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
+use super::cluster::clusters;
 use super::finding::Finding;
 use super::machine::Machine;
 use crate::config::Config;
@@ -28,6 +29,11 @@ fn files(config: &Config) -> Vec<(String, PathBuf)> {
     for (name, tls) in config.brokers.iter().filter_map(|it| Some((&it.name, it.tls.as_ref()?))) {
         files.push((format!("roots of the broker {name}"), tls.ca.clone()));
         files.extend(tls.own.iter().map(|(own, _)| (format!("ours for the broker {name}"), own.clone())));
+    }
+    let secured = clusters(config).into_iter().filter_map(|it| Some((it.whose(), it.kafka.security.tls.as_ref()?)));
+    for (whose, tls) in secured {
+        files.extend(tls.ca.iter().map(|path| (format!("roots of {whose}"), path.clone())));
+        files.extend(tls.own.iter().map(|own| (format!("ours for {whose}"), own.certificate.clone())));
     }
     files
 }
@@ -103,7 +109,7 @@ fn judge(whose: &str, path: &Path, terms: &[Term], unix_s: i64) -> Finding {
 }
 
 fn renewal(whose: &str) -> String {
-    let when = if whose.contains("mqtt on") { "within 10 s" } else { "at the next connecting" };
+    let when = if whose.contains(" the broker ") { "at the next connecting" } else { "within 10 s" };
     format!("put a renewed one in its place: it is read {when}, without a restart")
 }
 
@@ -161,13 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_listeners_and_brokers_is_looked_at() {
+    fn every_file_of_listeners_brokers_and_clusters_is_looked_at() {
         let config = crate::config::parse(
             "[[mqtt.listener]]\nlisten = \"127.0.0.1:8883\"\ncertificate = \"/a\"\nkey = \"/b\"\nclient_ca = \"/c\"\n\
-             [[broker]]\nname = \"plant\"\nurl = \"mqtts://h\"\nsubscribe = [\"#\"]\nca_file = \"/d\"\ncertificate_file = \"/e\"\nkey_file = \"/f\"\n",
+             [[broker]]\nname = \"plant\"\nurl = \"mqtts://h\"\nsubscribe = [\"#\"]\nca_file = \"/d\"\ncertificate_file = \"/e\"\nkey_file = \"/f\"\n\
+             [kafka]\nbootstrap = [\"h:1\"]\n[kafka.tls]\nca = \"/g\"\ncertificate = \"/h\"\nkey = \"/i\"\n\
+             [[sink]]\nname = \"second\"\n[sink.kafka]\nbootstrap = [\"h:2\"]\n[sink.kafka.tls]\nca = \"/j\"\n",
         )
         .unwrap();
-        let paths: Vec<_> = files(&config).into_iter().map(|(_, path)| path.display().to_string()).collect();
-        assert_eq!(paths, ["/a", "/c", "/d", "/e"]);
+        let files = files(&config);
+        let paths: Vec<_> = files.iter().map(|(_, path)| path.display().to_string()).collect();
+        assert_eq!(paths, ["/a", "/c", "/d", "/e", "/g", "/h", "/j"]);
+        assert_eq!(files.last().map(|(whose, _)| whose.as_str()), Some("roots of the cluster of the sink second"));
     }
 }

@@ -4,6 +4,7 @@ use lamppost_event::{ClockQuality, Now};
 
 use super::finding::Finding;
 use super::machine::Machine;
+use crate::config::Battery;
 
 /// How far the clock chip may be from a synchronised clock, seconds.
 const CHIP_OFF_S_MAX: i64 = 60;
@@ -16,14 +17,36 @@ struct Chip {
     unix_s: Option<i64>,
 }
 
-/// Looks at the clock.
-pub(crate) fn look(machine: &Machine, now: Now) -> Vec<Finding> {
-    let chip = machine.names("/sys/class/rtc").into_iter().next().map(|rtc| Chip {
+/// Looks at the clock. `battery`: the chip that the gateway is to read for itself.
+pub(crate) fn look(machine: &Machine, now: Now, battery: Option<&Battery>) -> Vec<Finding> {
+    let chips = machine.names("/sys/class/rtc").into_iter().map(|rtc| Chip {
         name: machine.read(format!("/sys/class/rtc/{rtc}/name")).unwrap_or_else(|| rtc.clone()),
         unix_s: machine.read(format!("/sys/class/rtc/{rtc}/since_epoch")).and_then(|text| text.parse().ok()),
     });
+    let chips: Vec<Chip> = chips.collect();
     let keeper = ["systemd-timesyn", "chronyd", "ntpd"].into_iter().find(|name| machine.runs(name));
-    vec![judge(now, keeper), judge_chip(now, chip.as_ref())]
+    let of_chip = match (battery, chips.first()) {
+        (Some(battery), None) => judge_battery(battery, &chips),
+        (_, chip) => judge_chip(now, chip),
+    };
+    let mut findings = vec![judge(now, keeper), of_chip];
+    findings.extend(battery.filter(|_| !chips.is_empty()).map(|battery| judge_battery(battery, &chips)));
+    findings
+}
+
+/// The kernel's drivers are named by bus and address, as in `rtc-ds1307 1-0068`.
+fn judge_battery(battery: &Battery, chips: &[Chip]) -> Finding {
+    let bus = battery.bus.to_string_lossy();
+    let place = bus.rsplit_once("i2c-").map(|(_, number)| format!(" {number}-{:04x}", lamppost_i2c::Rtc::ADDRESS.0));
+    let of_kernel = place.and_then(|place| chips.iter().find(|chip| chip.name.ends_with(&place)));
+    if let Some(Chip { name, .. }) = of_kernel {
+        return Finding::fail(
+            "clock chip",
+            format!("the kernel has {name}, which [clock] names too: the gateway can't open it"),
+            "take [clock] out: the kernel sets the machine's clock by it before the gateway starts",
+        );
+    }
+    Finding::ok("clock chip", format!("the gateway itself reads the one on {bus} ([clock])"))
 }
 
 fn judge(now: Now, keeper: Option<&str>) -> Finding {
@@ -91,7 +114,7 @@ mod tests {
     }
 
     fn levels(files: &[(&str, &str)], now: Now) -> (Level, Level, String) {
-        let findings = look(&Modelled::new(files).machine(), now);
+        let findings = look(&Modelled::new(files).machine(), now, None);
         let told = findings.iter().map(|it| format!("{} {:?}\n", it.found, it.remedy)).collect();
         (findings[0].level, findings[1].level, told)
     }
@@ -114,6 +137,20 @@ mod tests {
         assert!(told.contains("neither systemd-timesyncd") && told.contains("DS3231"), "{told}");
         let timesyncd = [("/proc/33/comm", "systemd-timesyn\n")];
         assert!(levels(&timesyncd, now(NOON_S, ClockQuality::Holdover)).2.contains("though systemd-timesyn runs"));
+    }
+
+    #[test]
+    fn a_chip_of_the_gateways_own_counts_and_must_not_be_the_kernels() {
+        let battery = Battery { bus: "/dev/i2c-1".into(), chip: lamppost_i2c::RtcChip::Ds3231 };
+        let levels = |files: &[(&str, &str)]| {
+            let findings = look(&Modelled::new(files).machine(), now(NOON_S, ClockQuality::Synced), Some(&battery));
+            findings.iter().map(|it| it.level).collect::<Vec<_>>()
+        };
+        let epoch = ("/sys/class/rtc/rtc0/since_epoch", "1790000000");
+        assert_eq!(levels(&[]), [Level::Ok, Level::Ok]);
+        assert_eq!(levels(&[RTC, epoch]), [Level::Ok, Level::Ok, Level::Fail]);
+        let elsewhere = ("/sys/class/rtc/rtc0/name", "rtc-ds1307 11-0068\n");
+        assert_eq!(levels(&[elsewhere, epoch]), [Level::Ok, Level::Ok, Level::Ok]);
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! The cluster: its brokers' names and ports, whether they speak Kafka, and whether they can hold what is configured.
+//! The clusters: their brokers' names and ports, whether they speak Kafka, and whether they can hold what is configured.
 
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
+use lamppost_event::Topic;
 use lamppost_forward::ClusterSeen;
 
 use super::finding::Finding;
-use crate::config::{Config, Kafka};
+use crate::config::{Config, Kafka, Sink, SinkTo};
 
 /// How long a connection may take to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -15,20 +16,64 @@ const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// The brokers that are tried one by one at most: more only delay the verdict.
 const BROKERS_MAX: usize = 16;
 
-/// Looks at the cluster, if there is one.
+/// A cluster that events go to.
+pub(super) struct Cluster<'a> {
+    /// None: it is that of `[kafka]`.
+    sink: Option<&'a Sink>,
+    pub(super) kafka: &'a Kafka,
+}
+
+impl Cluster<'_> {
+    /// In words.
+    pub(super) fn whose(&self) -> String {
+        self.sink.map_or_else(|| "the cluster".to_owned(), |sink| format!("the cluster of the sink {}", sink.name))
+    }
+
+    /// What its topics are called there.
+    fn topics(&self, config: &Config) -> Vec<String> {
+        let all = crate::gateway::topics(config).into_iter().map(|shape| shape.topic);
+        let taken = all.filter(|topic| self.sink.is_none_or(|sink| sink.topics.takes(topic)));
+        let name = |topic: Topic| self.kafka.topic_template.name(&config.gateway, &topic).unwrap_or(topic);
+        taken.map(|topic| name(topic).as_str().to_owned()).collect()
+    }
+}
+
+/// All clusters of the configuration.
+pub(super) fn clusters(config: &Config) -> Vec<Cluster<'_>> {
+    let main = config.kafka.iter().map(|kafka| Cluster { sink: None, kafka });
+    let others = config.sinks.iter().filter_map(|sink| match &sink.to {
+        SinkTo::Kafka(kafka) => Some(Cluster { sink: Some(sink), kafka }),
+        SinkTo::Files(_) => None,
+    });
+    main.chain(others).collect()
+}
+
+/// Looks at each.
 pub(crate) fn look(config: &Config) -> Vec<Finding> {
-    let Some(kafka) = &config.kafka else { return vec![] };
-    let forward = crate::gateway::forward_config(config, kafka, crate::gateway::forward_group());
+    clusters(config).iter().flat_map(|cluster| look_at(cluster, config)).collect()
+}
+
+fn look_at(cluster: &Cluster<'_>, config: &Config) -> Vec<Finding> {
+    let mut findings = look_into(cluster, config);
+    if let Some(sink) = cluster.sink {
+        findings.iter_mut().for_each(|it| it.found = format!("sink {}: {}", sink.name, it.found));
+    }
+    findings
+}
+
+fn look_into(cluster: &Cluster<'_>, config: &Config) -> Vec<Finding> {
+    let kafka = cluster.kafka;
+    let group = cluster.sink.map_or_else(crate::gateway::forward_group, |sink| sink.name.clone());
+    let forward = crate::gateway::forward_config(config, kafka, group);
     let mut findings: Vec<_> =
         kafka.bootstrap.iter().take(BROKERS_MAX).map(|broker| judge_reached("kafka", broker, reach(broker))).collect();
     if findings.iter().all(|finding| finding.level == super::finding::Level::Fail) {
         return findings;
     }
-    let topics = crate::gateway::topics(config).into_iter().map(|shape| shape.topic.as_str().to_owned());
     match lamppost_forward::probe(&forward, ANSWER_MAX) {
         Ok(seen) => {
             findings.extend(judge_brokers(&seen, &kafka.bootstrap));
-            findings.extend(judge_topics(&seen, kafka, topics.collect()));
+            findings.extend(judge_topics(&seen, kafka, cluster.topics(config)));
         }
         Err(why) => findings.push(Finding::fail(
             "kafka",
@@ -193,6 +238,25 @@ mod tests {
         assert!(
             told.level == Level::Fail && told.area == "broker" && told.found.starts_with("plant, 127.0.0.1"),
             "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_sinks_cluster_is_looked_at_by_its_own_name_and_topics() {
+        let text = "[gateway]\nid = \"post-7\"\n[kafka]\nbootstrap = [\"no-such-host.invalid:1\"]\n[topics.air]\n\
+                    [[sink]]\nname = \"second\"\ntopics = [\"air\"]\n[sink.kafka]\nbootstrap = [\"no-such-host.invalid:2\"]\n\
+                    topic_template = \"{gateway}.{topic}\"\n\
+                    [[sink]]\nname = \"disk\"\n[sink.files]\nfolder = \"/f\"\n";
+        let config = crate::config::parse(text).unwrap();
+        let found: Vec<_> = look(&config).into_iter().map(|it| it.found).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("no-such-host.invalid:1") && found[1].starts_with("sink second: no-such-host"));
+        let [main, second] = &clusters(&config)[..] else { panic!("two clusters") };
+        assert!(main.topics(&config).contains(&"events".to_owned()));
+        let topics = second.topics(&config);
+        assert!(
+            topics.contains(&"post-7.air".to_owned()) && !topics.iter().any(|it| it.contains("events")),
+            "{topics:?}"
         );
     }
 

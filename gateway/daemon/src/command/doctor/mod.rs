@@ -22,7 +22,7 @@ use lamppost_event::{Clock as _, Now};
 
 use crate::cli;
 use crate::clock::MachineClock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, SinkTo};
 use device::Kind;
 use finding::{Finding, Report};
 use machine::Machine;
@@ -42,8 +42,10 @@ pub(crate) fn run(args: &cli::Doctor, out: &mut impl Write) -> anyhow::Result<u8
 
 fn examine(machine: &Machine, args: &cli::Doctor, now: Now) -> Vec<Finding> {
     let user = User::of_the_gateway(machine);
-    let mut findings = clock::look(machine, now);
-    match config::load(&args.config) {
+    let loaded = config::load(&args.config);
+    let battery = loaded.as_ref().ok().and_then(|config| config.battery.as_ref());
+    let mut findings = clock::look(machine, now, battery);
+    match loaded {
         Err(problems) => {
             let found = problems.to_string().trim_end().to_owned();
             // The package's folder is closed to others: its files can hold secrets.
@@ -59,6 +61,7 @@ fn examine(machine: &Machine, args: &cli::Doctor, now: Now) -> Vec<Finding> {
         Ok(config) => {
             findings.extend(configuration(&args.config, &config));
             findings.extend(card::look(machine, &config.state_dir, config.journal.quota, &user));
+            findings.extend(folders(&config, &user));
             findings.extend(devices(machine, &config, &user));
             findings.extend(ports(machine, &config));
             findings.extend(certificates::look(machine, &config, now.wall.0 / 1_000));
@@ -88,11 +91,20 @@ fn configuration(path: &Path, config: &Config) -> Vec<Finding> {
     findings
 }
 
+fn folders(config: &Config, user: &User) -> Vec<Finding> {
+    let folders = config.sinks.iter().filter_map(|sink| match &sink.to {
+        SinkTo::Files(files) => Some((sink.name.as_str(), files.folder.as_path())),
+        SinkTo::Kafka(_) => None,
+    });
+    folders.map(|(name, folder)| card::look_at_sink(name, folder, user)).collect()
+}
+
 fn devices(machine: &Machine, config: &Config, user: &User) -> Vec<Finding> {
     let ports = config.serial.iter().map(|it| (Kind::Serial, it.name.as_str(), it.port.path.as_path()));
     let mut seen = BTreeSet::new();
-    let buses = config.i2c.iter().filter(|it| seen.insert(&it.bus));
-    let buses = buses.map(|it| (Kind::I2c, it.name.as_str(), it.bus.as_path()));
+    let chips = config.i2c.iter().map(|it| (Kind::I2c, it.name.as_str(), it.bus.as_path()));
+    let clock = config.battery.iter().map(|it| (Kind::I2c, "clock", it.bus.as_path()));
+    let buses = chips.chain(clock).filter(|(_, _, bus)| seen.insert(*bus));
     ports.chain(buses).flat_map(|(kind, name, path)| device::look(machine, kind, name, path, user)).collect()
 }
 
@@ -128,16 +140,19 @@ mod tests {
     fn every_port_bus_and_listener_of_the_configuration_is_looked_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
-            "[gateway]\nstate_dir = {:?}\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+            "[gateway]\nstate_dir = {0:?}\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
              [[serial]]\nname = \"node\"\nport = \"/dev/none\"\n\
              [[i2c]]\nname = \"a\"\nbus = \"/dev/i2c-1\"\nchip = \"tmp105\"\naddress = 0x48\n\
-             [[i2c]]\nname = \"b\"\nbus = \"/dev/i2c-1\"\nchip = \"tmp105\"\naddress = 0x49\n",
+             [[i2c]]\nname = \"b\"\nbus = \"/dev/i2c-1\"\nchip = \"tmp105\"\naddress = 0x49\n\
+             [clock]\nbus = \"/dev/i2c-2\"\nchip = \"ds3231\"\n\
+             [[sink]]\nname = \"disk\"\n[sink.files]\nfolder = {0:?}\n\
+             [[sink]]\nname = \"gone\"\n[sink.files]\nfolder = \"/no/such\"\n",
             folder.path()
         );
         let findings = examined(&text);
         let count = |area: &str| findings.iter().filter(|it| it.area == area).count();
-        let counted = ["serial port", "i2c bus", "listen"].map(count);
-        assert_eq!(counted, [1, 1, 2], "{findings:?}");
+        let counted = ["serial port", "i2c bus", "listen", "sink"].map(count);
+        assert_eq!(counted, [1, 2, 2, 2], "{findings:?}");
         assert!(count("card") >= 3, "{findings:?}");
     }
 }

@@ -88,3 +88,18 @@ fn a_folder_that_is_not_there_is_looked_for_above_and_one_that_is_not_ours_fails
     let told = judge_folder(folder.path(), true, &meta, &other);
     assert!(told.level == Level::Fail && told.remedy.unwrap().starts_with("chown -R lamppost:"), "{}", told.found);
 }
+
+#[test]
+fn a_sinks_folder_is_to_be_made_or_written_by_the_gateways_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let owner =
+        User { name: "lamppost".to_owned(), uid: std::fs::metadata(folder.path()).unwrap().uid(), gids: vec![] };
+    let other = User { uid: 4_000_000, gids: vec![4_000_000], ..owner.clone() };
+    let within = folder.path().join("a/b");
+    let level = |place: &Path, user: &User| look_at_sink("disk", place, user).level;
+    assert_eq!([folder.path(), &within].map(|place| level(place, &owner)), [Level::Ok, Level::Ok]);
+    assert_eq!([folder.path(), &within].map(|place| level(place, &other)), [Level::Fail, Level::Fail]);
+    let made = look_at_sink("disk", &within, &other);
+    assert!(made.found.contains("can't be made by lamppost") && made.remedy.unwrap().starts_with("install -d"));
+    assert_eq!(level(Path::new("/dev/null"), &owner), Level::Fail);
+}
