@@ -1,14 +1,15 @@
 //! The view of the devices, kept in sled: who reported when, and how far each sender's sequence has come. It answers
 //! fast and is never evidence: where it is missing, broken or behind, the journal is asked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{PoisonError, RwLock};
 
 use lamppost_event::{BootId, Commit, DeviceId, JournalStopped, Position, StoredRecord, Topic, WallTime, device_of};
 use lamppost_journal::{ItemInPlace, Journal, Mark, Marked, RecordInPlace, StateChange, StateError};
-use lamppost_views::{Change, PAYLOAD_BYTES_MAX, Recovered, Views};
+use lamppost_views::{Change, PAYLOAD_BYTES_MAX, Recovered, ViewError, Views};
 
 use super::outlet::event;
 
@@ -16,12 +17,13 @@ use super::outlet::event;
 const READ_BYTES: usize = 256 << 10;
 /// Devices that one feeding takes up beside the marks; others are taken up when they report again.
 const SEEN_MAX: usize = 8_192;
-/// Marks that may wait between the journal's scan and the view while it is rebuilt.
+/// Marks that may wait between the journal's scan and the view while all of them are read.
 const REBUILD_QUEUE: usize = 1_024;
 
 /// The view, or none where it could not be opened or has broken.
 pub(crate) struct Devices {
     views: RwLock<Option<Views>>,
+    forgotten: AtomicU64,
 }
 
 /// How far the view has been fed.
@@ -37,7 +39,7 @@ impl Devices {
         let recovered = Recovered { epoch: journal.epoch(), from: journal.known_since(), end, boot };
         let nothing = |error: &dyn std::fmt::Display| {
             tracing::warn!(%error, "going on without the view of the devices; the journal answers instead");
-            Self { views: RwLock::new(None) }
+            Self { views: RwLock::new(None), forgotten: AtomicU64::new(0) }
         };
         let fed = |applied| Fed { position: Position(0), applied };
         let opened = match Views::open(dir, recovered) {
@@ -54,7 +56,7 @@ impl Devices {
                 Err(error) => return Ok((nothing(&error), fed(end))),
             },
         };
-        Ok((Self { views: RwLock::new(Some(opened.views)) }, fed(applied)))
+        Ok((Self { views: RwLock::new(Some(opened.views)), forgotten: AtomicU64::new(0) }, fed(applied)))
     }
 
     /// The highest sequence taken of that device and boot, and the commit that it is durable with.
@@ -91,39 +93,58 @@ impl Devices {
         let seen = read_seen(journal, fed)?;
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
         let Some(views) = views.as_ref() else { return Ok(()) };
-        let marks = match journal.state_since(fed.applied) {
-            Ok(changes) => Ok((changes.changes, changes.upto)),
+        let (applied, upto) = match journal.state_since(fed.applied) {
+            Ok(changes) => {
+                let marks = changes.changes.into_iter().filter_map(|change| match change {
+                    StateChange::Mark(mark) => Some(mark_change(mark)),
+                    StateChange::Value { .. } => None,
+                });
+                let marks_and_seen: Vec<Change> = marks.chain(seen).collect();
+                (views.apply(changes.upto, &marks_and_seen), changes.upto)
+            }
             // It was not fed for longer than the journal remembers changes: all marks are read.
-            Err(StateError::TooOld { .. }) => all_marks(journal),
-            Err(error) => Err(error),
-        };
-        let (marks, upto) = match marks {
-            Ok(marks) => marks,
+            Err(StateError::TooOld { .. }) => {
+                // Marks that become durable during the scan are applied again after it.
+                let upto = journal.durable()?;
+                (
+                    all_marks(journal, |marks| views.catch_up(upto, marks.into_iter().chain(seen.into_iter().map(Ok)))),
+                    upto,
+                )
+            }
             // The view stays behind, and is not trusted meanwhile; that the journal has stopped shows elsewhere.
             Err(error) => {
                 tracing::warn!(%error, "the view of the devices can't be brought up to date");
                 return Ok(());
             }
         };
-        let marks = marks.into_iter().filter_map(|change| match change {
-            StateChange::Mark(mark) => Some(mark_change(mark)),
-            StateChange::Value { .. } => None,
-        });
-        let changes: Vec<Change> = marks.chain(seen).collect();
-        if let Err(error) = views.apply(upto, &changes) {
+        if let Err(error) = applied {
             tracing::warn!(%error, "the view of the devices has broken; the journal answers until the next start");
             return Ok(());
         }
         fed.applied = upto;
+        self.count(views);
         Ok(())
+    }
+
+    /// Devices forgotten since the start, because there were too many.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, views: &Views) {
+        if let Ok(forgotten) = views.devices_forgotten() {
+            self.forgotten.store(forgotten, Ordering::Relaxed);
+        }
     }
 
     /// Writes what was gathered to the card.
     pub(crate) fn settle(&self) {
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = views.as_ref().map(Views::settle) {
+        let Some(views) = views.as_ref() else { return };
+        if let Err(error) = views.settle() {
             tracing::warn!(%error, "the view of the devices can't be written");
         }
+        self.count(views);
     }
 
     /// Lets go of the folder, so that the next start can use the view.
@@ -139,19 +160,15 @@ fn mark_change(Mark { device, boot, sequence }: Mark) -> Change {
     Change::Mark { device, boot, sequence }
 }
 
-fn all_marks(journal: &Journal) -> Result<(Vec<StateChange>, Commit), StateError> {
-    let mut all: BTreeMap<(DeviceId, u64), u64> = BTreeMap::new();
-    let upto = journal.marks(&mut |mark| {
-        all.insert((mark.device, mark.boot), mark.sequence);
-    })?;
-    let marks = all.into_iter().map(|((device, boot), sequence)| StateChange::Mark(Mark { device, boot, sequence }));
-    Ok((marks.collect(), upto))
-}
-
-/// Streams all marks into an empty view: never more than a queue of them is held.
-fn rebuild(views: &Views, journal: &Journal) -> Result<Result<Commit, lamppost_views::ViewError>, JournalStopped> {
+/// Fills an empty view with all marks.
+fn rebuild(views: &Views, journal: &Journal) -> Result<Result<Commit, ViewError>, JournalStopped> {
     // Marks that become durable during the scan are applied again after it.
     let upto = journal.durable()?;
+    Ok(all_marks(journal, |marks| views.try_rebuild(upto, marks)).map(|()| upto))
+}
+
+/// Streams all marks: never more than a queue of them is held, since whoever makes devices up makes marks.
+fn all_marks<T>(journal: &Journal, take: impl FnOnce(Receiver<Result<Change, String>>) -> T) -> T {
     let (send, receive) = sync_channel(REBUILD_QUEUE);
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -162,7 +179,7 @@ fn rebuild(views: &Views, journal: &Journal) -> Result<Result<Commit, lamppost_v
                 drop(send.send(Err(error.to_string())));
             }
         });
-        Ok(views.try_rebuild(upto, receive).map(|()| upto))
+        take(receive)
     })
 }
 

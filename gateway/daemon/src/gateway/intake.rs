@@ -78,6 +78,11 @@ impl JournalIntake {
         }
     }
 
+    /// Devices that their view has forgotten since the start.
+    pub(crate) fn devices_forgotten(&self) -> u64 {
+        self.devices.forgotten()
+    }
+
     fn routes(&self) -> Arc<Routes> {
         Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -181,6 +181,8 @@ fn intake(out: &mut Exposition, intake: &JournalIntake) {
         &[],
         read(&count.refused),
     );
+    let forgotten = "Devices that their view has forgotten since there were too many; no event goes with them.";
+    out.counter("lamppost_devices_forgotten_total", forgotten, &[], intake.devices_forgotten());
 }
 
 fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
