@@ -53,15 +53,16 @@ pub(super) struct Doors<'a> {
 pub(super) fn again(started: &Started, path: &Path, doors: &Doors<'_>) -> anyhow::Result<Reloaded> {
     let new = config::load(path)?;
     setup::fits(&new)?;
-    let mut waits = needs_restart(&started.written, &written(path));
+    let mqtt = new.mqtt.as_ref().filter(|new| started.config.mqtt.as_ref().is_some_and(|old| same_doors(old, new)));
+    let mut waits = needs_restart(&started.written, &written(path), mqtt.is_some());
     match routes(&started.config, &new) {
         Ok(routes) => (doors.routes)(routes),
         Err(why) => waits.push(why),
     }
-    match (&started.config.mqtt, new.mqtt) {
-        (Some(old), Some(new)) if same_doors(old, &new) => doors.keys.look_at(new),
+    match mqtt {
+        Some(mqtt) => doors.keys.look_at(mqtt.clone()),
         // The files of the old ones may have changed all the same.
-        _ => doors.keys.look(),
+        None => doors.keys.look(),
     }
     Ok(Reloaded { waits })
 }
@@ -90,8 +91,8 @@ const OF_A_LISTENER: [&str; 4] = ["certificate", "key", "client_ca", "crl"];
 /// Those of `[mqtt]`.
 const OF_MQTT: [&str; 3] = ["acl", "acl_file", "passwords"];
 
-/// What is written differently and is not exchanged, as `section.key`.
-fn needs_restart(old: &Table, new: &Table) -> Vec<String> {
+/// What is written differently and is not exchanged, as `section.key`. Behind other doors than before (`same_doors`) nothing of `[mqtt]` is.
+fn needs_restart(old: &Table, new: &Table, same_doors: bool) -> Vec<String> {
     let mut waits = Vec::new();
     let none = Table::new();
     for section in keys(old, new).filter(|section| *section != "route") {
@@ -106,8 +107,12 @@ fn needs_restart(old: &Table, new: &Table) -> Vec<String> {
                 continue;
             }
         };
-        let lives = |key: &str| section == "mqtt" && OF_MQTT.contains(&key);
-        let differs = |key: &str| bare(section, old.get(key)) != bare(section, new.get(key));
+        let lives = |key: &str| same_doors && section == "mqtt" && OF_MQTT.contains(&key);
+        let same = |key: &str| match same_doors {
+            true => bare(section, old.get(key)) == bare(section, new.get(key)),
+            false => old.get(key) == new.get(key),
+        };
+        let differs = |key: &str| !same(key);
         let differ = keys(old, new).filter(|key| !lives(key) && differs(key));
         waits.extend(differ.map(|key| format!("{section}.{key}")));
     }

@@ -81,7 +81,7 @@ fn routes_to_new_topics_wait_all_together() {
 fn what_needs_a_restart_is_named_by_section_and_key() {
     let old = "[journal]\nquota = \"256MiB\"\n[kafka]\nbootstrap = [\"a:1\"]\n[mqtt]\nlisten = \"127.0.0.1:1\"\nacl = [\"allow * both #\"]\n\
                [[mqtt.listener]]\nlisten = \"127.0.0.1:2\"\ncertificate = \"/a\"\nkey = \"/b\"\n";
-    let differs = |text: &str| needs_restart(&old.parse().unwrap(), &text.parse().unwrap());
+    let differs = |text: &str| needs_restart(&old.parse().unwrap(), &text.parse().unwrap(), true);
     assert!(differs(old).is_empty());
     assert_eq!(differs(&old.replace("256MiB", "1GiB")), ["journal.quota"]);
     assert_eq!(differs(&old.replace("a:1", "b:1")), ["kafka.bootstrap"]);
@@ -92,6 +92,8 @@ fn what_needs_a_restart_is_named_by_section_and_key() {
     assert_eq!(differs(&old.replace("127.0.0.1:2", "127.0.0.1:3")), ["mqtt.listener"]);
     let renewed = old.replace("\"/a\"", "\"/c\"").replace("allow * both #", "deny * both #");
     assert!(differs(&renewed).is_empty(), "certificates and rules are exchanged");
+    let elsewhere = needs_restart(&old.parse().unwrap(), &renewed.parse().unwrap(), false);
+    assert_eq!(elsewhere, ["mqtt.acl", "mqtt.listener"], "but not behind other doors");
     assert_eq!(differs(&format!("{old}client_ca = \"/ca\"\n")), ["mqtt.listener"], "who comes in is another question");
 }
 
@@ -101,6 +103,7 @@ fn other_files_behind_the_same_doors_are_looked_at_and_other_doors_wait() {
     let world = World::new(&door("127.0.0.1:1", "allow * both #"));
     assert_eq!(world.reload(&door("127.0.0.1:1", "deny * both #")).unwrap(), Reloaded::default());
     assert!(world.keys.take().is_some(), "the new rules are looked at");
-    assert_eq!(world.reload(&door("127.0.0.1:2", "deny * both #")).unwrap().waits, ["mqtt.listen"]);
+    let waits = world.reload(&door("127.0.0.1:2", "deny * both #")).unwrap().waits;
+    assert_eq!(waits, ["mqtt.acl", "mqtt.listen"], "rules that are not taken are named, too");
     assert!(world.keys.take().is_none(), "they are for other doors");
 }
