@@ -185,7 +185,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     file.control.check(&mut problems);
     file.clock.iter().for_each(|clock| clock.check(&file.i2c, &mut problems));
     file.serial.iter().for_each(|serial| serial.check(&mut problems));
-    sink::check(&file.sink, &mut problems);
+    sink::check(&file.sink, *file.journal.event_max.get_ref(), &mut problems);
     let topics = topics(&file, &mut problems);
     if problems.is_empty() { Ok(convert(file, topics)) } else { Err(problems) }
 }

@@ -17,6 +17,10 @@ use super::{Kafka, convert_kafka};
 const SINKS_MAX: usize = 16;
 /// The least time that events can be held back for: they go by whole segments, so less means nothing.
 const HOLD_MIN: Duration = Duration::from_secs(60);
+/// A line is at most so many times as long as its event: a character may be written as `\u0000`.
+const LINE_FACTOR: u64 = 6;
+/// What a line has beside its event.
+const LINE_EXTRA: u64 = 16 << 10;
 
 /// A sink beside `[kafka]`.
 #[derive(Debug, Clone)]
@@ -113,8 +117,8 @@ fn flush() -> Spanned<Span> {
     file::unplaced(Span(Duration::from_secs(1)))
 }
 
-/// What concerns several values. What stands in `[sink.kafka]` is looked at with `[kafka]`.
-pub(super) fn check(sinks: &[Written], problems: &mut Vec<Problem>) {
+/// What concerns several values. What stands in `[sink.kafka]` is looked at with `[kafka]`. `event_max`: the largest event.
+pub(super) fn check(sinks: &[Written], event_max: Size, problems: &mut Vec<Problem>) {
     let (mut names, mut folders) = (BTreeMap::new(), BTreeMap::new());
     for (index, sink) in sinks.iter().enumerate() {
         let mut problem = |span, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
@@ -172,6 +176,14 @@ pub(super) fn check(sinks: &[Written], problems: &mut Vec<Problem>) {
             let span = if files.quota.span().is_empty() { files.rotate.span() } else { files.quota.span() };
             let what = format!("a quota of {quota} holds less than four files of {rotate}");
             problem(span, what, "raise `quota`, or lower `rotate`");
+        } else if quota < line_room(rotate, event_max) {
+            // It would wait for ever for room that nobody can make.
+            let span = if files.quota.span().is_empty() { files.rotate.span() } else { files.quota.span() };
+            let (what, least) = (
+                format!("a quota of {quota} may be too small for the lines of one event of {event_max}"),
+                line_room(rotate, event_max),
+            );
+            problem(span, what, &format!("{least} or more, or lower `event_max` of [journal]"));
         }
         if files.rotate_after.get_ref().0 < Duration::from_secs(1) {
             problem(files.rotate_after.span(), "a file that is finished too soon".to_owned(), "1s or more");
@@ -180,6 +192,11 @@ pub(super) fn check(sinks: &[Written], problems: &mut Vec<Problem>) {
             problem(files.flush.span(), "flushed too often, or too seldom".to_owned(), "from 10ms to 1min");
         }
     }
+}
+
+/// The most that is written at once: lines of a quarter of a file, and one event more.
+fn line_room(rotate: Size, event_max: Size) -> Size {
+    Size((rotate.0 / 4).saturating_add(event_max.0.saturating_mul(LINE_FACTOR)).saturating_add(LINE_EXTRA))
 }
 
 impl Written {
@@ -271,6 +288,13 @@ mod tests {
     }
 
     #[test]
+    fn a_small_folder_is_enough_for_small_events() {
+        let small = "[journal]\nevent_max = \"64KiB\"\n[[sink]]\nname = \"disk\"\n[sink.files]\nfolder = \"/f\"\nrotate = \"64KiB\"\n";
+        assert!(parse(&format!("{small}quota = \"1MiB\"\n")).is_ok());
+        assert!(parse(&format!("{small}quota = \"400KiB\"\n")).is_err());
+    }
+
+    #[test]
     fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         let (analytics, disk) = (sink("analytics"), format!("{}{FILES}", sink("disk")));
         for (text, place, remedy) in [
@@ -288,6 +312,7 @@ mod tests {
             (format!("{disk}{}", disk.replace("\"disk\"", "\"other\"")), ":8:10: ", "its own folder"),
             (format!("{disk}quota = \"60MiB\"\n"), ":5:9: ", "raise `quota`"),
             (format!("{disk}rotate = \"1B\"\n"), ":5:10: ", "4KiB"),
+            (format!("{disk}rotate = \"64KiB\"\nquota = \"1MiB\"\n"), ":6:9: ", "lower `event_max`"),
             (format!("{disk}flush = \"1ms\"\n"), ":5:9: ", "from 10ms"),
             (format!("{disk}when_full = \"drop\"\n"), ":5:13: ", "`delete-oldest`"),
             (
