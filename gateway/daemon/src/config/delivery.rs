@@ -21,7 +21,13 @@ pub(super) fn check(kafka: &file::Kafka, file: &file::File, problems: &mut Vec<P
         let remedy = "a topic has 1 to 249 letters, digits, '.', '_' and '-', and does not begin with \"__\"";
         problems.push(Problem::at(span.clone(), error.to_string(), remedy));
     }
-    if file.topics.keys().any(|topic| topic.get_ref() == name) {
+    let template =
+        kafka.topic_template.as_ref().map_or_else(|| "{topic}".to_owned(), |template| template.0.to_string());
+    let gateway = file.gateway.id.as_ref().map_or_else(String::new, |id| id.0.to_string());
+    let is_it = |topic: &str| template.replace("{topic}", topic).replace("{gateway}", &gateway) == *name;
+    let own = [lamppost_route::DEAD_LETTERS, lamppost_event::AUDIT_TRAIL].into_iter();
+    if own.chain(file.topics.keys().map(|topic| topic.get_ref().as_str())).any(is_it) {
+        // The topic of the cursors is compacted: of events, the last one of each device would stay.
         let what = format!("{name:?} is a topic of events: its cursors would stand between them");
         problems.push(Problem::at(span, what, "give the cursors a topic of their own"));
     }

@@ -176,6 +176,12 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         (format!("{KAFKA}transaction_linger = \"1min\"\n"), ":3:22: ", "from 1ms to 10s"),
         (format!("{KAFKA}cursors_topic = \"__c\"\n"), ":3:17: ", "does not begin with"),
         (format!("{KAFKA}cursors_topic = \"air\"\n[topics.air]\n"), ":3:17: ", "a topic of their own"),
+        (format!("{KAFKA}cursors_topic = \"dead-letters\"\n"), ":3:17: ", "a topic of their own"),
+        (
+            format!("{KAFKA}cursors_topic = \"c-air\"\ntopic_template = \"c-{{topic}}\"\n[topics.air]\n"),
+            ":3:17: ",
+            "a topic of their own",
+        ),
         ("[serial]\nname = \"a\"\n".into(), ":1:1: ", "[[serial]]"),
         ("[kafka]\nbootstrap = \"k:1\"\n".into(), ":2:13: ", "a list, as in"),
         ("[kafka]\nbootstrap = [\"kafka://k:1\"]\n".into(), ":2:14: ", "host:port"),
