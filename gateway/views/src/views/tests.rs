@@ -30,6 +30,14 @@ fn seen(name: &str, at: i64, payload: &[u8]) -> Change {
     }
 }
 
+fn hold_at_most(views: &Views, devices: u32) {
+    let set = |working: &mut Working| {
+        working.gathered.devices_max = devices;
+        Ok(())
+    };
+    views.guarded(set).unwrap();
+}
+
 fn journal(end: u64) -> Recovered {
     Recovered { epoch: EPOCH, from: Commit(0), end: Commit(end), boot: BOOT }
 }
@@ -277,7 +285,7 @@ fn payloads_and_boots_are_bounded_and_a_dropped_mark_is_not_none() {
 fn who_makes_devices_up_fills_no_card_and_hides_no_device_that_goes_on_reporting() {
     let dir = tempdir().unwrap();
     let Opened { views, .. } = open(dir.path(), 0);
-    views.guarded(|working| Ok(working.gathered.devices_max = 100)).unwrap();
+    hold_at_most(&views, 100);
     views.rebuild(Commit(0), []).unwrap();
     for commit in 1..=100 {
         let made_up = (0..10).map(|n| seen(&format!("x{commit}-{n}"), commit, b"flood"));
@@ -304,7 +312,7 @@ fn who_makes_devices_up_fills_no_card_and_hides_no_device_that_goes_on_reporting
 fn of_devices_heard_of_at_one_time_as_many_go_as_must() {
     let dir = tempdir().unwrap();
     let Opened { views, .. } = open(dir.path(), 0);
-    views.guarded(|working| Ok(working.gathered.devices_max = 8)).unwrap();
+    hold_at_most(&views, 8);
     let old = seen("z", -1, b"");
     views.rebuild(Commit(1), (0..9).map(|n| seen(&format!("d{n}"), 5, b"")).chain([old])).unwrap();
     let names: Vec<_> = views.devices(None, 99).unwrap().into_iter().map(|view| view.device.to_string()).collect();
