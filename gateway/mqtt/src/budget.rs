@@ -10,8 +10,15 @@ pub(crate) struct Budget {
     bytes_max: u64,
     /// Changed under the lock of `waiting`.
     open: AtomicBool,
-    /// Who waits for it to open. Each task is woken once, so it is bounded by the tasks that wait.
-    waiting: Mutex<Vec<Waker>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// Who waits for it to open. Who is gone is not among them: a waker keeps the memory of its task.
+#[derive(Default)]
+struct Waiting {
+    wakers: Vec<Waker>,
+    /// How often all of them were woken.
+    round: u64,
 }
 
 impl Budget {
@@ -45,7 +52,7 @@ impl Budget {
             open = !open;
             self.open.store(open, Ordering::SeqCst);
         }
-        let woken = if open { std::mem::take(&mut *waiting) } else { Vec::new() };
+        let woken = if open { waiting.all() } else { Vec::new() };
         drop(waiting);
         woken.into_iter().for_each(Waker::wake);
     }
@@ -54,8 +61,21 @@ impl Budget {
         self.open.load(Ordering::SeqCst)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn all(&mut self) -> Vec<Waker> {
+        self.round += 1;
+        std::mem::take(&mut self.wakers)
+    }
+
+    fn forget(&mut self, (round, waker): &(u64, Waker)) {
+        if *round == self.round {
+            self.wakers.retain(|waiting| !waiting.will_wake(waker));
+        }
     }
 }
 
@@ -63,11 +83,13 @@ impl Budget {
 pub(crate) struct Share {
     budget: Arc<Budget>,
     bytes: u64,
+    /// What was left to be woken by, and in which round.
+    left: Option<(u64, Waker)>,
 }
 
 impl Share {
     pub(crate) fn new(budget: &Arc<Budget>) -> Self {
-        Self { budget: Arc::clone(budget), bytes: 0 }
+        Self { budget: Arc::clone(budget), bytes: 0, left: None }
     }
 
     /// So many are held now.
@@ -91,20 +113,29 @@ impl Share {
     }
 
     /// Whether there is room again. Else the task is woken when there is.
-    pub(crate) fn poll_opened(&self, context: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_opened(&mut self, context: &Context<'_>) -> Poll<()> {
         let mut waiting = self.budget.waiting();
-        if self.is_open() {
+        if self.budget.is_open() {
             return Poll::Ready(());
         }
-        if !waiting.iter().any(|left| left.will_wake(context.waker())) {
-            waiting.push(context.waker().clone());
+        let is_there = |(round, left): &(u64, Waker)| *round == waiting.round && left.will_wake(context.waker());
+        if self.left.as_ref().is_some_and(is_there) {
+            return Poll::Pending;
         }
+        if let Some(left) = self.left.take() {
+            waiting.forget(&left);
+        }
+        waiting.wakers.push(context.waker().clone());
+        self.left = Some((waiting.round, context.waker().clone()));
         Poll::Pending
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
+        if let Some(left) = self.left.take() {
+            self.budget.waiting().forget(&left);
+        }
         self.set(0);
     }
 }
@@ -130,6 +161,36 @@ mod tests {
         assert!(first.is_open());
         drop(first);
         assert_eq!(budget.used(), 15);
+    }
+
+    #[derive(Default)]
+    struct Count(AtomicU64);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_waits_is_woken_each_time_that_it_opens_and_who_is_gone_keeps_nothing() {
+        let budget = Budget::new(100);
+        let (mut full, mut waits, count) = (Share::new(&budget), Share::new(&budget), Arc::<Count>::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut poll = |share: &mut Share| share.poll_opened(&Context::from_waker(&waker)).is_ready();
+        for round in 1..=3 {
+            full.set(100);
+            assert!(!poll(&mut waits) && !poll(&mut waits));
+            assert_eq!(budget.waiting().wakers.len(), 1);
+            full.set(0);
+            assert!(count.0.load(Ordering::SeqCst) == round && poll(&mut waits));
+        }
+        full.set(100);
+        for _ in 0..10 {
+            let task = Waker::from(Arc::<Count>::default());
+            assert!(Share::new(&budget).poll_opened(&Context::from_waker(&task)).is_pending());
+        }
+        assert!(budget.waiting().wakers.is_empty());
     }
 
     #[test]
