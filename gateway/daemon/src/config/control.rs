@@ -1,5 +1,7 @@
 //! `[control]`: where the control socket is.
 
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -67,9 +69,14 @@ impl ControlSocket {
     /// Where to ask for such a gateway, which may have been started by a service manager or by hand.
     pub(crate) fn ask_at(&self, state_dir: &Path) -> Option<PathBuf> {
         let by_hand = state_dir.join(NAME);
-        let by_hand = (*self == Self::Usual && by_hand.exists()).then_some(by_hand);
+        let by_hand = (*self == Self::Usual && by_hand.exists() && !is_left_over(&by_hand)).then_some(by_hand);
         by_hand.or_else(|| self.among(state_dir, Some(RUN.into())))
     }
+}
+
+/// Of a gateway that was killed.
+fn is_left_over(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 #[cfg(test)]
@@ -94,6 +101,17 @@ mod tests {
         assert_eq!((there.among(state, run()), there.ask_at(state)), (Some("/tmp/x".into()), Some("/tmp/x".into())));
         let off = socket("[control]\nsocket = \"off\"\n");
         assert_eq!((off.among(state, run()), off.ask_at(state)), (None, None));
+    }
+
+    #[test]
+    fn a_gateway_that_was_started_by_hand_is_asked_unless_it_was_killed() {
+        let state = tempfile::tempdir().unwrap();
+        let by_hand = state.path().join("control.sock");
+        let listens = std::os::unix::net::UnixListener::bind(&by_hand).unwrap();
+        assert_eq!(socket("").ask_at(state.path()), Some(by_hand.clone()));
+        drop(listens);
+        assert!(by_hand.exists());
+        assert_eq!(socket("").ask_at(state.path()), Some("/run/lamppost/control.sock".into()));
     }
 
     #[test]
