@@ -132,6 +132,8 @@ impl Engine {
             }
             drop(kafka.close().await);
         }
+        // What an earlier producer met, perhaps with other credentials, says nothing of this one.
+        self.kept_out = None;
         let kafka = match Kafka::connect(&self.config, self.batch_bytes_max, &self.counters) {
             Ok(kafka) => kafka,
             Err(error) => {
