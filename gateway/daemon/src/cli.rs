@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 mod bench;
 mod journal;
 
-pub(crate) use bench::{Bench, BenchCommand, MqttBench, WholeBench};
+pub(crate) use bench::{Bench, BenchCommand, ForwardBench, MqttBench, WholeBench};
 pub(crate) use journal::{
     Dump, Export, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
 };

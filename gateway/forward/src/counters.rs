@@ -14,8 +14,21 @@ pub struct Counters {
     pub delivered: AtomicU64,
     /// Payload and key bytes that the cluster acknowledged.
     pub delivered_bytes: AtomicU64,
-    /// Bytes written to the brokers' connections, as librdkafka counts them (taken every 2 s).
+    /// Bytes written to the brokers' connections, as librdkafka counts them: requests of every kind, without what TLS, TCP and IP add. Taken
+    /// every 5 s; every half second with a ceiling.
     pub wire_bytes: AtomicU64,
+    /// Requests written to them, taken likewise.
+    pub wire_requests: AtomicU64,
+    /// Batches of events written to them, those sent again counted again, taken likewise.
+    pub batches: AtomicU64,
+    /// The events in those batches.
+    pub batch_events: AtomicU64,
+    /// The bytes of those batches, compressed as they went.
+    pub batch_bytes: AtomicU64,
+    /// Bytes of the records handed to librdkafka, as Kafka's record format has them before compression: keys, values, headers, framing.
+    pub record_bytes: AtomicU64,
+    /// How often librdkafka told.
+    pub(crate) wire_looks: AtomicU64,
     /// Failed tries: producers given up, topics tried in vain, metadata not reached.
     pub retries: AtomicU64,
     /// Producers torn down and built anew.

@@ -22,6 +22,7 @@ use crate::doubt::{Doubts, Reader};
 use crate::failure::{Class, classify};
 use crate::kafka::Report;
 use crate::lane::{Cause, Lane};
+use crate::pace::Pace;
 use crate::reading::Reading;
 use crate::resolve::Resolution;
 use crate::stamp::ClockWait;
@@ -75,6 +76,8 @@ pub(crate) struct Engine {
     pub(crate) tellings: Tellings,
     pub(crate) counters: Arc<Counters>,
     pub(crate) window: Window,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) wire_looks: u64,
     pub(crate) reading: Reading,
     pub(crate) doubts: Doubts,
     /// Offsets were missing: nothing is handed over until reading has begun again.
@@ -108,6 +111,8 @@ impl Engine {
     ) -> Self {
         let seed = seed_of(&config, &*clock);
         Self {
+            pace: config.bandwidth_max.map(Pace::new),
+            wire_looks: 0,
             window: Window::new(config.in_flight_bytes_max, resume.cursors),
             reading: Reading::new(resume.position),
             doubts: Doubts::default(),
@@ -135,6 +140,26 @@ impl Engine {
             tellings: Tellings::default(),
             counters,
         }
+    }
+
+    /// Takes what librdkafka told of the wire, if there is something new.
+    pub(crate) fn look_at_wire(&mut self) {
+        let Some(pace) = &mut self.pace else { return };
+        let looks = self.counters.wire_looks.load(Relaxed);
+        if std::mem::replace(&mut self.wire_looks, looks) != looks {
+            pace.told(self.counters.wire_bytes.load(Relaxed), self.window.bytes());
+            self.window.set_bytes_max(pace.in_flight_max(self.config.in_flight_bytes_max));
+        }
+    }
+
+    /// The largest batch, in bytes.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.pace.as_ref().map_or(self.batch_bytes_max, |pace| pace.batch_max(self.batch_bytes_max))
+    }
+
+    /// Whether the ceiling on what goes out lets something go now.
+    pub(crate) fn may_go(&mut self) -> bool {
+        self.pace.as_mut().is_none_or(|pace| pace.admits(Instant::now()))
     }
 
     /// Starts the next read, or waits for the journal to grow.
@@ -255,6 +280,9 @@ impl Engine {
     pub(crate) fn settle(&mut self, failures: Failures) -> Duration {
         self.counters.rebuilds.fetch_add(1, Relaxed);
         self.counters.retries.fetch_add(1, Relaxed);
+        if let Some(pace) = &mut self.pace {
+            pace.write_off();
+        }
         let undone = self.window.reset().unwrap_or_else(|| self.reading.place());
         self.rewind(undone);
         self.forget_passed_burials();

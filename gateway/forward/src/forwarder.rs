@@ -114,7 +114,7 @@ impl Forwarder {
         engine.trail = trail;
         let mut shutdown = pin!(shutdown);
         loop {
-            let delay = match Kafka::connect(&config, engine.batch_bytes_max, &counters) {
+            let delay = match Kafka::connect(&config, engine.batch_bytes(), &counters) {
                 Ok(kafka) => match engine.run_session(kafka, shutdown.as_mut()).await? {
                     Ended::Failed(delay) => delay,
                     Ended::Stopped => return Ok(engine.undelivered()),

@@ -21,6 +21,8 @@
 //!   number than the journal's, events of one key still keep their order, since a key has one partition on both sides.
 //! - The number of partitions is asked for once, and again when the cluster refuses one: partitions that are added while the
 //!   gateway runs are used after its next start.
+//! - With a ceiling ([`ForwardConfig::bandwidth_max`]) what goes out is kept to it by what librdkafka says it has written, and the window shrinks
+//!   to two seconds of it.
 //!
 //! Not covered: if somebody deletes a topic while events of it are in flight and it is made anew within milliseconds, an event
 //! may be written before an earlier one of its partition.
@@ -38,6 +40,7 @@ mod forwarder;
 mod kafka;
 mod lane;
 mod outcome;
+mod pace;
 mod reading;
 mod record;
 mod resolve;
@@ -46,7 +49,9 @@ mod session;
 mod stamp;
 mod telling;
 mod window;
+mod wire;
 
 pub use config::{Compression, ForwardConfig, ForwardConfigError, TopicTemplate, TopicTemplateError};
 pub use counters::Counters;
 pub use forwarder::{AuditTrail, DeadLetters, ForwardError, Forwarder, Poison, Undelivered};
+pub use kafka::producer_properties;

@@ -137,6 +137,9 @@ impl Engine {
 
     /// Lets each topic apart take its next step, if it is time and nothing of it is in flight.
     pub(crate) fn step_lanes(&mut self) {
+        if self.lanes.is_empty() || !self.may_go() {
+            return;
+        }
         let now = Instant::now();
         let due = |(topic, lane): (&Topic, &crate::lane::Lane)| {
             (!lane.busy && lane.retry_at <= now && self.window.is_idle(topic)).then(|| topic.clone())

@@ -128,6 +128,11 @@ impl Window {
         self.flights.len() - self.free.len()
     }
 
+    /// Changes the bound. What is in flight beyond a smaller one stays.
+    pub(crate) const fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Whether `bytes` more may be handed over. An event above the bound goes alone.
     pub(crate) const fn has_room(&self, bytes: usize) -> bool {
         self.bytes == 0 || self.bytes.saturating_add(bytes) <= self.bytes_max

@@ -45,7 +45,7 @@ pub(crate) use keys::warnings as key_warnings;
 use outlet::JournalOutlet;
 pub(crate) use outlet::item as event_item;
 use pages::Overview;
-pub(crate) use setup::{fits, journal_options, topics};
+pub(crate) use setup::{fits, forward_config, journal_options, topics};
 pub(crate) use sources::{Buses, MODEL_BUS};
 use sources::{Memory, Sources};
 use supervise::{Stop, supervise};

@@ -140,8 +140,15 @@ pub(crate) fn forwarder(
     intake: &Arc<JournalIntake>,
     trail: &Arc<Trail>,
 ) -> anyhow::Result<Option<Forwarder>> {
-    let Some(kafka) = &config.kafka else { return Ok(None) };
-    let forward = ForwardConfig {
+    let Some(forward) = forward_config(config) else { return Ok(None) };
+    let forwarder = Forwarder::new(forward, outlet, clock.clone(), Some(intake.clone()));
+    Ok(Some(forwarder.context("the forwarder can't be set up")?.with_trail(trail.clone())))
+}
+
+/// What the forwarder is told, if there is a cluster.
+pub(crate) fn forward_config(config: &Config) -> Option<ForwardConfig> {
+    let kafka = config.kafka.as_ref()?;
+    Some(ForwardConfig {
         group: forward_group(),
         compression: kafka.compression,
         in_flight_bytes_max: usize::try_from(kafka.in_flight.0).unwrap_or(usize::MAX),
@@ -150,9 +157,7 @@ pub(crate) fn forwarder(
         clock_wait_max: kafka.clock_wait,
         commit_interval: CURSOR_INTERVAL,
         ..ForwardConfig::new(config.gateway.clone(), &kafka.bootstrap.join(","))
-    };
-    let forwarder = Forwarder::new(forward, outlet, clock.clone(), Some(intake.clone()));
-    Ok(Some(forwarder.context("the forwarder can't be set up")?.with_trail(trail.clone())))
+    })
 }
 
 #[cfg(test)]
