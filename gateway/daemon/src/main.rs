@@ -90,6 +90,7 @@ fn dispatch(command: &Command) -> anyhow::Result<bool> {
         Command::Audit(args) => command::audit::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out).map(|()| true),
         Command::Clients(args) => runtime()?.block_on(command::clients::run(args, &mut out)).map(|()| true),
+        Command::Status(args) => runtime()?.block_on(command::status::run(args, &mut out)).map(|()| true),
         Command::Passwd(args) => command::passwd::run(args, &mut out).map(|()| true),
         Command::Publish(args) => runtime()?.block_on(command::publish::run(args, &mut out)).map(|()| true),
         Command::Journal(args) => command::journal::run(args, &mut out),

@@ -1,9 +1,9 @@
 //! What the forwarder counts; the daemon exports it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use lamppost_event::Monotonic;
+use lamppost_event::{Monotonic, WallTime};
 
 /// What the forwarder counts since its start. Reading is cheap and never waits for the forwarder.
 #[derive(Debug, Default)]
@@ -60,9 +60,12 @@ pub struct Counters {
     /// What was last said of the cluster: nothing, reached, not reached.
     said: AtomicU8,
     last_delivery_ms: AtomicU64,
+    /// Milliseconds since 1970; [`NO_TIME`] for none.
+    oldest_ms: AtomicI64,
     paused: Mutex<Option<String>>,
 }
 
+const NO_TIME: i64 = i64::MIN;
 const SAID_REACHED: u8 = 1;
 const SAID_UNREACHED: u8 = 2;
 
@@ -72,6 +75,18 @@ impl Counters {
     pub fn last_delivery(&self) -> Option<Monotonic> {
         // Stored one later, so that 0 can be "not yet".
         self.last_delivery_ms.load(Relaxed).checked_sub(1).map(Monotonic)
+    }
+
+    /// When the oldest event was received that is read and not delivered, paused topics left out. `None`: there is none, or its time is
+    /// not known (zero counts as such, too).
+    #[must_use]
+    pub fn oldest(&self) -> Option<WallTime> {
+        let ms = self.oldest_ms.load(Relaxed);
+        (ms != NO_TIME && ms != 0).then_some(WallTime(ms))
+    }
+
+    pub(crate) fn set_oldest(&self, received: Option<WallTime>) {
+        self.oldest_ms.store(received.map_or(NO_TIME, |time| time.0), Relaxed);
     }
 
     /// Why nothing (or one topic) moves, in words for a human; `None`: nothing is paused.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamppost_event::{
-    Chunk, Clock, Gap, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic, TopicPartition,
+    Chunk, Clock, Gap, Item, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic, TopicPartition,
+    WallTime,
 };
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::task::{AbortHandle, JoinSet};
@@ -258,6 +259,7 @@ impl Engine {
         let counters = &self.counters;
         counters.in_flight_bytes.store(self.window.bytes() as u64, Relaxed);
         counters.in_flight_events.store(self.window.events() as u64, Relaxed);
+        counters.set_oldest(self.window.oldest().or_else(|| self.oldest_in_hand()));
         let lost = self.window.lost();
         counters.gaps.store(lost.gaps, Relaxed);
         counters.gap_events.store(lost.events, Relaxed);
@@ -272,6 +274,16 @@ impl Engine {
                 Some(reason) => tracing::error!(reason, "forwarding is paused; nothing is dropped, it is tried again"),
                 None => tracing::info!("forwarding goes on"),
             }
+        }
+    }
+
+    /// When the next event to be handed over was received.
+    fn oldest_in_hand(&self) -> Option<WallTime> {
+        match self.reading.front()? {
+            Item::Event(stored) if !self.lanes.contains_key(&stored.event.topic) => {
+                stored.event.time.corrected(self.clock.now())
+            }
+            Item::Event(_) | Item::Gap(_) => None,
         }
     }
 

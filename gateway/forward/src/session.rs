@@ -217,6 +217,7 @@ impl Engine {
         let partition = partition_of(&stored.event.key, target.partitions);
         let out = Outgoing { name: &target.name, partition, stored, stamp };
         let slot = self.window.sent(track, stored.offset, bytes);
+        self.window.received(track, stamp.received);
         let sent = kafka.send(&self.config, &out, slot, &mut self.text);
         match sent {
             Ok(()) => {

@@ -7,3 +7,4 @@ pub(crate) mod journal;
 pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod run;
+pub(crate) mod status;

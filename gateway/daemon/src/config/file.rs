@@ -221,6 +221,7 @@ pub(super) struct Kafka {
     pub(super) clock_wait: Span,
     #[serde(default = "manifest_every")]
     pub(super) manifest_every: Span,
+    pub(super) bandwidth_max: Option<Spanned<super::rate::Rate>>,
 }
 
 fn replication() -> Whole<1, 32> {

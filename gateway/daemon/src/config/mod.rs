@@ -7,23 +7,26 @@ mod file;
 mod i2c;
 mod mqtt;
 mod problem;
+mod rate;
 mod serial;
 mod topic;
 pub(crate) mod value;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lamppost_event::{DeviceId, GatewayId, Topic};
-use lamppost_forward::Compression;
+use lamppost_forward::{Compression, ForwardConfig};
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
 pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
+use rate::Rate;
 pub(crate) use serial::{Serial, Spoken};
 use topic::policy;
 pub(crate) use topic::{Packing, Priority, TopicSettings, WhenFull};
@@ -106,7 +109,12 @@ pub(crate) struct Kafka {
     pub(crate) in_flight: Size,
     pub(crate) clock_wait: Duration,
     pub(crate) manifest_every: Duration,
+    /// Bytes a second on the wire; `None`: no limit.
+    pub(crate) bandwidth_max: Option<NonZeroU64>,
 }
+
+/// What no link carries, a terabit a second: a ceiling above it is a mistake in its unit.
+const BANDWIDTH_MAX: Rate = Rate(125_000_000_000);
 
 /// Where the configuration is looked for when none is named.
 pub(crate) const DEFAULT_PATH: &str = "/etc/lamppost/lamppost.toml";
@@ -281,6 +289,16 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
         }
     }
     if let Some(kafka) = &file.kafka {
+        if let Some(rate) = &kafka.bandwidth_max {
+            let (bytes, least) = (rate.get_ref().0, ForwardConfig::BANDWIDTH_MIN);
+            if bytes < least {
+                let what = format!("a ceiling of {} leaves no room for events", rate.get_ref());
+                problem(rate.span(), what, &format!("{} or more, as in \"2 Mbit/s\"", Rate(least)));
+            } else if bytes > BANDWIDTH_MAX.0 {
+                let what = format!("a ceiling of {} is above any link's speed", rate.get_ref());
+                problem(rate.span(), what, "a lower one; leave `bandwidth_max` out for none");
+            }
+        }
         if kafka.bootstrap.get_ref().is_empty() {
             problem(kafka.bootstrap.span(), "no broker".to_owned(), "name at least one, as in [\"kafka-1:9092\"]");
         }
@@ -380,6 +398,7 @@ fn convert_kafka(kafka: file::Kafka) -> Kafka {
         in_flight: kafka.in_flight,
         clock_wait: kafka.clock_wait.0,
         manifest_every: kafka.manifest_every.0,
+        bandwidth_max: kafka.bandwidth_max.and_then(|rate| NonZeroU64::new(rate.into_inner().0)),
     }
 }
 

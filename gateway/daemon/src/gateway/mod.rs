@@ -5,10 +5,12 @@
 //!                                  └──────► Devices (a view, in sled)
 //! ```
 
+mod behind;
 mod broker_pages;
 mod client_pages;
 mod devices;
 mod figures;
+mod forward_pages;
 mod intake;
 mod journal_pages;
 mod keys;
@@ -74,6 +76,8 @@ pub(crate) struct Gateway {
     stop_feed: Stop,
     feed: JoinHandle<Result<(), JournalStopped>>,
     http: JoinHandle<std::io::Result<()>>,
+    /// Takes the looks that the estimate is made of.
+    looking: JoinHandle<()>,
     devices: Arc<Devices>,
     failed: watch::Receiver<Option<String>>,
 }
@@ -119,6 +123,7 @@ impl Gateway {
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
+        let looking = tokio::spawn(pages::look_on(overview.clone()));
 
         let forward = forwarder.map(|forwarder| {
             let stopped = stop_forward.stopped();
@@ -146,6 +151,7 @@ impl Gateway {
             stop_feed,
             feed,
             http,
+            looking,
             devices,
             failed,
         })
@@ -233,6 +239,7 @@ impl Gateway {
             tracing::warn!("the view of the devices was not brought up to date in time");
         }
         self.http.abort();
+        self.looking.abort();
         let figures = self.overview.figures();
         let devices = self.devices;
         spawn_blocking(move || {

@@ -9,14 +9,17 @@ use lamppost_forward::Counters as ForwardCounters;
 use lamppost_journal::Journal;
 use lamppost_mqtt::{Cause, Counters as MqttCounters, Keys};
 
+use super::behind::{Behind, LOOK_MS};
 use super::broker_pages;
 use super::client_pages;
 use super::figures::{self, Figures};
+use super::forward_pages;
 use super::intake::JournalIntake;
 use super::journal_pages;
 use super::serial_pages;
 use super::sources::{I2cSeen, Seen};
 use crate::command::clients::Answer;
+use crate::command::status;
 use crate::exposition::Exposition;
 use crate::health::{Health, Progress, Report};
 use crate::http::Pages;
@@ -38,6 +41,7 @@ pub(crate) struct Overview {
     /// When the journal began to count.
     started: Monotonic,
     health: Health,
+    behind: Behind,
 }
 
 impl Overview {
@@ -49,7 +53,7 @@ impl Overview {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let started = clock.now().monotonic;
-        Self { journal, intake, seen, forward, clock, started, health: Health::default() }
+        Self { journal, intake, seen, forward, clock, started, health: Health::default(), behind: Behind::default() }
     }
 
     pub(crate) fn journal(&self) -> &Journal {
@@ -58,6 +62,16 @@ impl Overview {
 
     pub(crate) fn figures(&self) -> Figures {
         figures::of(&self.journal, self.forward.is_some())
+    }
+}
+
+/// Looks at how far the cluster is behind, each second, for ever.
+pub(super) async fn look_on(overview: Arc<Overview>) {
+    loop {
+        if overview.forward.is_some() {
+            overview.behind.look(overview.clock.now().monotonic, overview.figures());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(LOOK_MS)).await;
     }
 }
 
@@ -94,8 +108,9 @@ impl Pages for Overview {
             i2c(&mut out, seen);
         }
         if let Some(counters) = &self.forward {
-            out.level("lamppost_forward_backlog_events", "Events on disk and not yet forwarded.", &[], figures.backlog);
+            forward_pages::behind(&mut out, &self.status());
             forward(&mut out, counters);
+            forward_pages::wire(&mut out, counters);
         }
         out
     }
@@ -134,6 +149,16 @@ impl Pages for Overview {
             parts.push((format!("i2c/{}", seen.name), progress));
         }
         self.health.judge(now, parts)
+    }
+
+    fn status(&self) -> status::Answer {
+        let figures = self.figures();
+        match &self.forward {
+            None => forward_pages::no_cluster(figures),
+            Some(counters) => {
+                forward_pages::status(&self.behind, counters, &self.journal.stats(), figures, self.clock.now())
+            }
+        }
     }
 
     fn clients(&self) -> Answer {
@@ -258,7 +283,6 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
         &[],
         read(&counters.delivered_bytes),
     );
-    out.counter("lamppost_forward_wire_bytes_total", "Bytes written to the brokers.", &[], read(&counters.wire_bytes));
     out.counter("lamppost_forward_retries_total", "Failed tries.", &[], read(&counters.retries));
     out.counter(
         "lamppost_forward_rebuilds_total",

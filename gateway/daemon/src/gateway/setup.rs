@@ -152,6 +152,7 @@ pub(crate) fn forward_config(config: &Config) -> Option<ForwardConfig> {
         group: forward_group(),
         compression: kafka.compression,
         in_flight_bytes_max: usize::try_from(kafka.in_flight.0).unwrap_or(usize::MAX),
+        bandwidth_max: kafka.bandwidth_max,
         create_topics: kafka.create_topics,
         replication: u8::try_from(kafka.replication).ok().and_then(NonZeroU8::new),
         clock_wait_max: kafka.clock_wait,
