@@ -1,6 +1,6 @@
 //! The ceiling on what goes out, with a real producer: librdkafka's mock cluster, and librdkafka's own count of what it wrote.
 
-#![expect(clippy::unwrap_used, reason = "what helps a test fails it by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what helps a test fails it by panicking")]
 
 #[allow(dead_code, unreachable_pub, reason = "shared by the tests of this folder, none of which uses all")]
 mod journal;

@@ -17,10 +17,10 @@ pub(super) async fn fill(config: &Config, topic: &str, events: u64, event_bytes:
     let partitions = config.topics.get(&topic).and_then(|settings| settings.partitions).unwrap_or(1);
     let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
     let journal = open(config, &clock, &config.state_dir.join("journal"))?;
-    let mut text = String::new();
+    let payloads = record::Payloads::new(events, event_bytes);
     let mut last = Commit(0);
     for n in 0..events {
-        let event = record::event(n, event_bytes, &topic, EventTime::received(clock.now(), None), &mut text)?;
+        let event = record::event(n, payloads.of(n), &topic, EventTime::received(clock.now(), None))?;
         let partition = partition_of(&event.key, partitions);
         let mut record = encode_event(&event);
         loop {

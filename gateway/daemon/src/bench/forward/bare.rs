@@ -99,7 +99,6 @@ pub(super) struct Bare {
     topic: String,
     partitions: u16,
     key: String,
-    payload: String,
     id: String,
     time: String,
 }
@@ -113,15 +112,14 @@ impl Bare {
         let counted = Counted::default();
         let delivered = Arc::clone(&counted.delivered);
         let producer = client.create_with_context(counted)?;
-        let (key, payload, id, time) = Default::default();
-        Ok(Self { producer, delivered, topic: topic.to_owned(), partitions, key, payload, id, time })
+        let (key, id, time) = Default::default();
+        Ok(Self { producer, delivered, topic: topic.to_owned(), partitions, key, id, time })
     }
 
     /// Hands the `n`th event over; waits while the queue is full.
-    pub(super) fn send(&mut self, n: u64, event_bytes: u32, time_ms: i64) -> anyhow::Result<()> {
-        let Self { producer, topic, partitions, key, payload, id, time, .. } = self;
+    pub(super) fn send(&mut self, n: u64, payload: &str, time_ms: i64) -> anyhow::Result<()> {
+        let Self { producer, topic, partitions, key, id, time, .. } = self;
         record::device(n, key);
-        record::payload(n, event_bytes, payload);
         let partition = partition_of(key.as_bytes(), *partitions);
         id.clear();
         write!(id, "{}/0123456789abcdef/{topic}/{partition}/{n}", record::GATEWAY)?;
@@ -142,7 +140,7 @@ impl Bare {
             headers = headers.insert(Header { key: name, value: Some(value) });
         }
         let to = BaseRecord::to(topic).partition(i32::from(partition.0)).timestamp(time_ms);
-        let mut record = to.key(key.as_str()).payload(payload.as_str()).headers(headers);
+        let mut record = to.key(key.as_str()).payload(payload).headers(headers);
         loop {
             match producer.send(record) {
                 Ok(()) => return Ok(()),
@@ -166,12 +164,13 @@ impl Bare {
 
 fn produce(order: &Order) -> anyhow::Result<Done> {
     let mut bare = Bare::new(&order.properties, &order.topic, order.partitions)?;
+    let payloads = record::Payloads::new(order.events, order.event_bytes);
     // Connected and told of the topic before the clock runs.
-    bare.send(0, order.event_bytes, order.time_ms)?;
+    bare.send(0, payloads.of(0), order.time_ms)?;
     bare.delivered(1)?;
     let (began, cpu_before) = (Instant::now(), process::cpu());
     for n in 0..order.events {
-        bare.send(n, order.event_bytes, order.time_ms)?;
+        bare.send(n, payloads.of(n), order.time_ms)?;
     }
     bare.delivered(order.events + 1)?;
     let (took, cpu) = (began.elapsed(), process::cpu().saturating_sub(cpu_before));

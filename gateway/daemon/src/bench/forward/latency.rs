@@ -190,11 +190,12 @@ pub(super) async fn gateway(
 pub(super) async fn bare(mut bare: Bare, to: &To<'_>, pace: Pace, time_ms: i64) -> anyhow::Result<Latency> {
     let times = Times::new(pace);
     let reader = Reader::start(to.bootstrap, to.topic, to.partitions, pace, &times)?;
-    let mut ticks = Ticks::new(pace);
+    let (mut ticks, mut payload) = (Ticks::new(pace), String::new());
     while let Some(due) = ticks.next().await {
         for n in due {
+            record::payload(n, pace.event_bytes, &mut payload);
             times.send(n);
-            bare.send(n, pace.event_bytes, time_ms)?;
+            bare.send(n, &payload, time_ms)?;
         }
     }
     reader.end(pace).await
