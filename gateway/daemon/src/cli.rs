@@ -9,7 +9,7 @@ mod connection;
 mod journal;
 mod node;
 
-pub(crate) use bench::{Bench, BenchCommand, MqttBench, WholeBench};
+pub(crate) use bench::{Bench, BenchCommand, ForwardBench, MqttBench, WholeBench};
 pub(crate) use connection::Connection;
 pub(crate) use journal::{
     Dump, Export, Forget, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
@@ -68,6 +68,10 @@ pub(crate) enum Command {
     Clients(Clients),
     /// Show the nodes at the running gateway's serial ports, and command them: another interval, identify, reset.
     Node(Node),
+    /// Show how far each cluster and folder is behind the running gateway's journal: events, bytes, age of the oldest, speed, and when it
+    /// will be caught up.
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(Status),
     /// Make an entry of the MQTT password file. The password is asked for, or read as a line from standard input.
     Passwd(Passwd),
     /// Look into a journal, take events out of it, repair it.
@@ -85,10 +89,15 @@ impl Command {
         match self {
             Self::Demo(_) | Self::Audit(_) | Self::Doctor(_) | Self::Node(_) => true,
             Self::Journal(journal) => matches!(journal.command, JournalCommand::Verify(_)),
-            Self::Run(_) | Self::Check(_) | Self::Bench(_) | Self::Passwd(_) | Self::Publish(_) | Self::Clients(_) => {
-                false
-            }
-            Self::Completions(_) | Self::Manpages(_) => false,
+            Self::Run(_)
+            | Self::Check(_)
+            | Self::Bench(_)
+            | Self::Passwd(_)
+            | Self::Publish(_)
+            | Self::Clients(_)
+            | Self::Status(_)
+            | Self::Completions(_)
+            | Self::Manpages(_) => false,
         }
     }
 }
@@ -146,6 +155,28 @@ pub(crate) struct Clients {
     /// Over how long rates are taken, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) over_ms: u64,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  lamppost status                                   the gateway of /etc/lamppost/lamppost.toml
+  lamppost status --watch                           with a bar, until Ctrl-C
+  lamppost status --http 127.0.0.1:9464 --json | jq .sinks[].caught_up";
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The gateway's configuration, for its HTTP port.
+    #[arg(long, short, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub(crate) config: PathBuf,
+    /// The gateway's HTTP port, in place of the configuration's.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) http: Option<std::net::SocketAddr>,
+    /// Ask again each second. Where the output is no terminal, until all is delivered.
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/clients`, over HTTP on the address of `[http] listen` (by default loopback).
+//! `/metrics`, `/healthz`, `/clients` and `/status`, over HTTP on the address of `[http] listen` (by default loopback).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::command::clients::{Answer, PATH};
+use crate::command::status;
 use crate::exposition::Exposition;
 use crate::health::Report;
 
@@ -22,6 +23,8 @@ pub(crate) trait Pages: Send + Sync + 'static {
     fn health(&self) -> Report;
     /// Who is connected, and who was refused.
     fn clients(&self) -> Answer;
+    /// How far the cluster is behind.
+    fn status(&self) -> status::Answer;
 }
 
 /// Binds the port, so that a taken one is an error at the start.
@@ -35,6 +38,7 @@ pub(crate) async fn serve(listener: TcpListener, pages: Arc<dyn Pages>) -> std::
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
         .route(PATH, get(clients))
+        .route(status::PATH, get(behind))
         .with_state(pages);
     axum::serve(listener, routes).await
 }
@@ -50,6 +54,13 @@ async fn health(State(pages): State<Arc<dyn Pages>>) -> impl IntoResponse {
     let report = pages.health();
     let status = if report.well() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", report.json()))
+}
+
+async fn behind(State(pages): State<Arc<dyn Pages>>) -> impl IntoResponse {
+    match serde_json::to_string(&pages.status()) {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], format!("{error}\n")),
+    }
 }
 
 async fn clients(State(pages): State<Arc<dyn Pages>>) -> impl IntoResponse {

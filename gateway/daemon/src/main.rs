@@ -95,6 +95,7 @@ fn verdict(command: &Command) -> anyhow::Result<bool> {
         Command::Bench(args) => bench::run(args, &mut out).map(|()| true),
         Command::Clients(args) => runtime()?.block_on(command::clients::run(args, &mut out)).map(|()| true),
         Command::Node(args) => runtime()?.block_on(command::node::run(args, &mut out)),
+        Command::Status(args) => runtime()?.block_on(command::status::run(args, &mut out)).map(|()| true),
         Command::Passwd(args) => command::passwd::run(args, &mut out).map(|()| true),
         Command::Publish(args) => runtime()?.block_on(command::publish::run(args, &mut out)).map(|()| true),
         Command::Journal(args) => command::journal::run(args, &mut out),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::{NonZeroU8, NonZeroU16};
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU64};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,6 +122,9 @@ pub struct ForwardConfig {
     /// The most that is handed to librdkafka and not delivered yet, in bytes, each event counted with its headers and its
     /// overhead in memory. Default 8 MiB.
     pub in_flight_bytes_max: usize,
+    /// The most that goes out to the brokers, in bytes a second, as librdkafka counts what it writes; kept within some hundredths over ten
+    /// seconds. What is in flight is then at most two seconds of it, or 64 KiB. From [`ForwardConfig::BANDWIDTH_MIN`]. Default: no limit.
+    pub bandwidth_max: Option<NonZeroU64>,
     /// How much is read from the journal at once, in bytes; two such chunks are held. Default 256 KiB.
     pub read_bytes: usize,
     /// How long a batch may gather. Default 5 ms.
@@ -186,6 +189,9 @@ impl ForwardConfig {
         "transactional.id",
     ];
 
+    /// The least ceiling, bytes a second: below it requests without any event are a good part of what goes out.
+    pub const BANDWIDTH_MIN: u64 = 1_000;
+
     /// The defaults, for that gateway and cluster.
     #[must_use]
     pub fn new(gateway: GatewayId, bootstrap: &str) -> Self {
@@ -196,6 +202,7 @@ impl ForwardConfig {
             group: default_group(),
             compression: Compression::default(),
             in_flight_bytes_max: 8 << 20,
+            bandwidth_max: None,
             read_bytes: 256 << 10,
             linger: Duration::from_millis(5),
             message_bytes_max: 1_000_000,

@@ -1,9 +1,9 @@
 //! What the forwarder counts; the daemon exports it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use lamppost_event::Monotonic;
+use lamppost_event::{Monotonic, WallTime};
 
 use crate::denial::DenialCounts;
 
@@ -16,8 +16,21 @@ pub struct Counters {
     pub delivered: AtomicU64,
     /// Payload and key bytes that the cluster acknowledged.
     pub delivered_bytes: AtomicU64,
-    /// Bytes written to the brokers' connections, as librdkafka counts them (taken every 2 s).
+    /// Bytes written to the brokers' connections, as librdkafka counts them: requests of every kind, without what TLS, TCP and IP add. Taken
+    /// every 5 s; every half second with a ceiling.
     pub wire_bytes: AtomicU64,
+    /// Requests written to them, taken likewise.
+    pub wire_requests: AtomicU64,
+    /// Batches of events written to them, those sent again counted again, taken likewise.
+    pub batches: AtomicU64,
+    /// The events in those batches.
+    pub batch_events: AtomicU64,
+    /// The bytes of those batches, compressed as they went.
+    pub batch_bytes: AtomicU64,
+    /// Bytes of the records handed to librdkafka, as Kafka's record format has them before compression: keys, values, headers, framing.
+    pub record_bytes: AtomicU64,
+    /// How often librdkafka told.
+    pub(crate) wire_looks: AtomicU64,
     /// Failed tries: producers given up, topics tried in vain, metadata not reached.
     pub retries: AtomicU64,
     /// Producers torn down and built anew.
@@ -63,9 +76,12 @@ pub struct Counters {
     /// What was last said of the cluster: nothing, reached, not reached.
     said: AtomicU8,
     last_delivery_ms: AtomicU64,
+    /// Milliseconds since 1970; [`NO_TIME`] for none.
+    oldest_ms: AtomicI64,
     paused: Mutex<Option<String>>,
 }
 
+const NO_TIME: i64 = i64::MIN;
 const SAID_REACHED: u8 = 1;
 const SAID_UNREACHED: u8 = 2;
 
@@ -75,6 +91,18 @@ impl Counters {
     pub fn last_delivery(&self) -> Option<Monotonic> {
         // Stored one later, so that 0 can be "not yet".
         self.last_delivery_ms.load(Relaxed).checked_sub(1).map(Monotonic)
+    }
+
+    /// When the oldest event was received that is read and not delivered, paused topics left out. `None`: there is none, or its time is
+    /// not known (zero counts as such, too).
+    #[must_use]
+    pub fn oldest(&self) -> Option<WallTime> {
+        let ms = self.oldest_ms.load(Relaxed);
+        (ms != NO_TIME && ms != 0).then_some(WallTime(ms))
+    }
+
+    pub(crate) fn set_oldest(&self, received: Option<WallTime>) {
+        self.oldest_ms.store(received.map_or(NO_TIME, |time| time.0), Relaxed);
     }
 
     /// Why nothing (or one topic) moves, in words for a human; `None`: nothing is paused.

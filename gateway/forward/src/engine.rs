@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lamppost_event::{
     Chunk, Clock, Gap, Interest, Item, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic,
-    TopicPartition,
+    TopicPartition, WallTime,
 };
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::task::{AbortHandle, JoinSet};
@@ -25,6 +25,7 @@ use crate::exactly_once::ExactlyOnce;
 use crate::failure::{Class, classify};
 use crate::kafka::Report;
 use crate::lane::{Cause, Lane};
+use crate::pace::Pace;
 use crate::reading::Reading;
 use crate::resolve::Resolution;
 use crate::stamp::ClockWait;
@@ -79,6 +80,8 @@ pub(crate) struct Engine {
     pub(crate) tellings: Tellings,
     pub(crate) counters: Arc<Counters>,
     pub(crate) window: Window,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) wire_looks: u64,
     pub(crate) reading: Reading,
     pub(crate) doubts: Doubts,
     /// Offsets were missing: nothing is handed over until reading has begun again.
@@ -126,6 +129,8 @@ impl Engine {
     ) -> Self {
         let seed = seed_of(&config, &*clock);
         Self {
+            pace: config.bandwidth_max.map(Pace::new),
+            wire_looks: 0,
             window: Window::new(config.in_flight_bytes_max, resume.cursors),
             reading: Reading::new(resume.position),
             doubts: Doubts::default(),
@@ -161,6 +166,26 @@ impl Engine {
             tellings: Tellings::default(),
             counters,
         }
+    }
+
+    /// Takes what librdkafka told of the wire, if there is something new.
+    pub(crate) fn look_at_wire(&mut self) {
+        let Some(pace) = &mut self.pace else { return };
+        let looks = self.counters.wire_looks.load(Relaxed);
+        if std::mem::replace(&mut self.wire_looks, looks) != looks {
+            pace.told(self.counters.wire_bytes.load(Relaxed), self.window.bytes());
+            self.window.set_bytes_max(pace.in_flight_max(self.config.in_flight_bytes_max));
+        }
+    }
+
+    /// The largest batch, in bytes.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.pace.as_ref().map_or(self.batch_bytes_max, |pace| pace.batch_max(self.batch_bytes_max))
+    }
+
+    /// Whether the ceiling on what goes out lets something go now.
+    pub(crate) fn may_go(&mut self) -> bool {
+        self.pace.as_mut().is_none_or(|pace| pace.admits(Instant::now()))
     }
 
     /// Starts the next read, or waits for the journal to grow.
@@ -285,6 +310,7 @@ impl Engine {
         let counters = &self.counters;
         counters.in_flight_bytes.store(self.window.bytes() as u64, Relaxed);
         counters.in_flight_events.store(self.window.events() as u64, Relaxed);
+        counters.set_oldest(self.window.oldest().or_else(|| self.oldest_in_hand()));
         let lost = self.window.lost();
         counters.gaps.store(lost.gaps, Relaxed);
         counters.gap_events.store(lost.events, Relaxed);
@@ -305,10 +331,25 @@ impl Engine {
         }
     }
 
+    /// When the next event to be handed over was received.
+    fn oldest_in_hand(&self) -> Option<WallTime> {
+        match self.reading.front()? {
+            Item::Event(stored) if !self.lanes.contains_key(&stored.event.topic) => {
+                stored.event.time.corrected(self.clock.now())
+            }
+            Item::Event(_) | Item::Gap(_) => None,
+        }
+    }
+
     /// The producer is gone: takes everything in flight back and decides how each topic goes on. Returns how long to wait
     /// before the next producer.
     pub(crate) fn settle(&mut self, failures: Failures) -> Duration {
         self.counters.retries.fetch_add(1, Relaxed);
+        // A producer that goes on tells of all that it sent.
+        let goes_on = self.exactly_once.as_ref().is_some_and(|exactly| exactly.keeps_producer());
+        if let Some(pace) = self.pace.as_mut().filter(|_| !goes_on) {
+            pace.write_off();
+        }
         let undone = self.window.reset().unwrap_or_else(|| self.reading.place());
         self.rewind(undone);
         self.forget_passed_burials();

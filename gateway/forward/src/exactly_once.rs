@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use lamppost_event::{JournalStopped, Offset, Stored, TopicPartition};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
 use crate::config::ForwardConfig;
 use crate::cursors::ClusterCursors;
@@ -27,7 +27,7 @@ use crate::enlist::Standing;
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, lock};
 use crate::register::Register;
-use crate::session::{Ended, Pumped, Stop, TICK_MAX, TICK_MIN};
+use crate::session::{Ended, Pumped, Stop, TICK_MAX, TICK_MIN, until};
 use crate::solo::{Aftermath, Solo, panicked};
 use crate::transaction::Transaction;
 use crate::transactional::{Patience, Remedy, TransactionError};
@@ -68,6 +68,11 @@ impl ExactlyOnce {
             lent: None,
             aftermath: Arc::default(),
         }
+    }
+
+    /// Whether the producer outlives the transaction that was given up.
+    pub(crate) const fn keeps_producer(&self) -> bool {
+        self.kept.is_some()
     }
 }
 
@@ -134,7 +139,7 @@ impl Engine {
         }
         // What an earlier producer met, perhaps with other credentials, says nothing of this one.
         self.kept_out = None;
-        let kafka = match Kafka::connect(&self.config, self.batch_bytes_max, &self.counters) {
+        let kafka = match Kafka::connect(&self.config, self.batch_bytes(), &self.counters) {
             Ok(kafka) => kafka,
             Err(error) => {
                 // Checked at the start; what can still fail is, for example, a certificate that is gone.
@@ -171,6 +176,7 @@ impl Engine {
             }
             self.commit(false)?;
             self.forget_bounds();
+            self.look_at_wire();
             if self.has_new_credentials() || self.config.keyring.generation() != made_with {
                 self.stop_transactions(kafka, &mut stop, None, None).await?;
                 if let Some(exactly) = self.exactly_once.as_mut().filter(|exactly| exactly.transaction.is_open()) {
@@ -199,13 +205,15 @@ impl Engine {
             self.read_ahead();
             self.show();
             let ends_at = self.exactly_once.as_ref().and_then(|exactly| exactly.transaction.ends_at());
+            let paced = self.pace.as_mut().and_then(|pace| pace.ask_again(Instant::now()));
             tokio::select! {
                 biased;
                 () = &mut stop => break None,
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => self.joined(done)?,
                 () = kafka.reports.wait() => {}
                 _ = tick.tick() => {}
-                () = sleep_until(ends_at.unwrap_or_else(Instant::now)), if ends_at.is_some() => {}
+                () = until(ends_at), if ends_at.is_some() => {}
+                () = until(paced), if paced.is_some() => {}
                 () = tokio::task::yield_now(), if more => {}
             }
         };
@@ -315,6 +323,7 @@ impl Engine {
         let mut look = interval_at(Instant::now() + TICK_MAX, TICK_MAX);
         let (mut gathered, mut outdated) = (Failures::default(), false);
         let committed = loop {
+            self.look_at_wire();
             self.read_ahead();
             self.show();
             let late = deadline.filter(|_| !patience.0.load(Relaxed));
@@ -323,7 +332,9 @@ impl Engine {
                 committed = &mut commit => break committed.unwrap_or_else(|_| Err(panicked())),
                 () = stop.as_mut(), if deadline.is_none() => *deadline = Some(Instant::now() + self.config.stop_deadline),
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => self.joined(done)?,
-                () = sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => {
+                // All reports are taken below; what librdkafka tells of the wire counts at once.
+                () = kafka.reports.wait() => {}
+                () = until(late), if late.is_some() => {
                     patience.0.store(true, Relaxed);
                 }
                 _ = look.tick(), if !outdated => {

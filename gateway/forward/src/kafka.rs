@@ -3,6 +3,7 @@
 //! Order rests on four properties: idempotence (the broker refuses what overtakes), the gap-less guarantee (a batch that
 //! fails for good stops the whole producer, so that nothing behind it is written), no time-out, retries without end.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,11 +21,12 @@ use crate::config::{Delivery, ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
 use crate::denial::meant;
 use crate::failure::{Class, classify};
-use crate::record;
 use crate::security::{is_secret, said_otherwise};
 use crate::stamp::Stamp;
 use crate::transactional;
 use crate::window::Slot;
+use crate::wire::Wire;
+use crate::{pace, record};
 
 /// The fate of one event in flight.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +82,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Context {
     reports: Arc<Reports>,
     counters: Arc<Counters>,
-    wire_bytes_before: u64,
+    wire: Mutex<Wire>,
     /// What is acknowledged counts as delivered only once its transaction is committed.
     transactional: bool,
 }
@@ -91,15 +93,14 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let brokers = statistics.brokers.values();
-        if brokers.clone().any(|broker| broker.state == "UP") {
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
             self.counters.set_reached();
         } else {
             // Between two tries, or not asked yet: that it is down is said by the client's own error.
             self.counters.connected.store(false, Relaxed);
         }
-        let bytes: u64 = brokers.map(|broker| broker.txbytes).sum();
-        self.counters.wire_bytes.store(self.wire_bytes_before.saturating_add(bytes), Relaxed);
+        lock(&self.wire).apply(&statistics, &self.counters);
+        self.reports.wake.notify_one();
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -168,6 +169,7 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) struct Kafka {
     pub(crate) producer: Arc<ThreadedProducer<Context>>,
     pub(crate) reports: Arc<Reports>,
+    counters: Arc<Counters>,
 }
 
 impl Kafka {
@@ -212,12 +214,11 @@ impl Kafka {
 
     fn connect_with(client: &ClientConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {
         let reports = Arc::new(Reports::default());
-        let wire_bytes_before = counters.wire_bytes.load(Relaxed);
         let transactional = client.get(transactional::ID).is_some();
-        let counters = Arc::clone(counters);
-        let context = Context { reports: Arc::clone(&reports), counters, wire_bytes_before, transactional };
+        let (counters, wire) = (Arc::clone(counters), Mutex::default());
+        let context = Context { reports: Arc::clone(&reports), counters: Arc::clone(&counters), wire, transactional };
         let producer = ThreadedProducer::from_config_and_context(client, context)?;
-        Ok(Self { producer: Arc::new(producer), reports })
+        Ok(Self { producer: Arc::new(producer), reports, counters })
     }
 
     /// Hands an event over. Never blocks.
@@ -229,7 +230,9 @@ impl Kafka {
         text: &mut String,
     ) -> Result<(), RDKafkaErrorCode> {
         let mut headers = Some(OwnedHeaders::new_with_capacity(14));
+        let mut bytes = 0;
         let mut put = |key: &'static str, value: &str| {
+            bytes += record::header_bytes(key, value);
             headers = headers.take().map(|headers| headers.insert(Header { key, value: Some(value) }));
         };
         record::headers(out.stored, &config.gateway, out.stamp, text, &mut put);
@@ -239,6 +242,7 @@ impl Kafka {
             put(header::PAYLOAD_BYTES, &payload.len().to_string());
             payload = payload.get(..room).unwrap_or(payload);
         }
+        bytes += record::body_bytes(&event.key, payload);
         let record = BaseRecord {
             topic: out.name.as_str(),
             partition: Some(i32::from(out.partition.0)),
@@ -250,13 +254,16 @@ impl Kafka {
             delivery_opaque: slot.0 as usize,
         };
         let sent = self.producer.send(record);
+        if sent.is_ok() {
+            self.counters.record_bytes.fetch_add(bytes as u64, Relaxed);
+        }
         sent.map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
     }
 
     /// Purges what is in flight, waits for the connections to close, and hands out the reports that came till then.
     /// An event reported as delivered here is: it need not be sent again.
     pub(crate) async fn close(self) -> Vec<Report> {
-        let Self { producer, reports } = self;
+        let Self { producer, reports, .. } = self;
         // Joins librdkafka's threads: some hundred milliseconds.
         if tokio::task::spawn_blocking(move || drop(producer)).await.is_err() {
             tracing::warn!("closing the producer panicked");
@@ -309,6 +316,10 @@ pub(crate) fn producer_config(mut client: ClientConfig, config: &ForwardConfig) 
             client.set(key, value);
         }
     }
+    if config.bandwidth_max.is_some() {
+        // The ceiling is kept by them.
+        client.set("statistics.interval.ms", pace::TOLD_EVERY.as_millis().to_string());
+    }
     client
         .set("enable.idempotence", "true")
         .set("enable.gapless.guarantee", "true")
@@ -318,6 +329,15 @@ pub(crate) fn producer_config(mut client: ClientConfig, config: &ForwardConfig) 
         .set("queue.buffering.max.kbytes", queue_kbytes.to_string())
         .set("queue.buffering.max.messages", "0");
     client
+}
+
+/// What the producer that delivers at least once is set to, each property of librdkafka that is not at its default, without the credentials:
+/// for who measures another beside it.
+#[must_use]
+pub fn producer_properties(config: &ForwardConfig) -> BTreeMap<String, String> {
+    let mut client = producer_config(plain_config(config), config);
+    client.set("batch.size", config.message_bytes_max.to_string());
+    client.config_map().iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 /// Whether librdkafka takes the configuration. The credentials are not looked at: their files may be there later.

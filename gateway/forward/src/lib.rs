@@ -22,6 +22,8 @@
 //!   number than the journal's, events of one key still keep their order, since a key has one partition on both sides.
 //! - The number of partitions is asked for once, and again when the cluster refuses one: partitions that are added while the
 //!   gateway runs are used after its next start.
+//! - With a ceiling ([`ForwardConfig::bandwidth_max`]) what goes out is kept to it by what librdkafka says it has written, and the window shrinks
+//!   to two seconds of it.
 //!
 //! Not covered: if somebody deletes a topic while events of it are in flight and it is made anew within milliseconds, an event
 //! may be written before an earlier one of its partition.
@@ -46,6 +48,7 @@ mod kafka;
 mod keyring;
 mod lane;
 mod outcome;
+mod pace;
 mod probe;
 mod reading;
 mod record;
@@ -60,13 +63,14 @@ mod telling;
 mod transaction;
 mod transactional;
 mod window;
+mod wire;
 
 pub use config::{Compression, Delivery, ForwardConfig, ForwardConfigError, TopicTemplate, TopicTemplateError};
 pub use counters::Counters;
 pub use credentials::{CredentialError, Examination, examine};
 pub use denial::{Denial, DenialCounts};
 pub use forwarder::{AuditTrail, DeadLetters, ForwardError, Forwarder, Poison, Undelivered};
-pub use kafka::check_property;
+pub use kafka::{check_property, producer_properties};
 pub use keyring::Keyring;
 pub use probe::{ClusterSeen, probe};
 pub use security::{ClientTls, Login, Mechanism, OwnCertificate, Security, said_otherwise};

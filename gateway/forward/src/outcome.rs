@@ -144,6 +144,9 @@ impl Engine {
 
     /// A topic apart whose next step may be taken. One whose place in the cluster is not known is asked for.
     pub(crate) fn lane_that_is_due(&mut self) -> Option<(Topic, Target)> {
+        if self.lanes.is_empty() || !self.may_go() {
+            return None;
+        }
         let now = Instant::now();
         let due = |(topic, lane): (&Topic, &crate::lane::Lane)| {
             (!lane.busy && lane.retry_at <= now && self.window.is_idle(topic)).then(|| topic.clone())

@@ -61,6 +61,11 @@ impl Reading {
         self.items.pop_front()
     }
 
+    /// The item that [`Reading::pop`] would give.
+    pub(crate) fn front(&self) -> Option<&Item> {
+        self.items.front().or_else(|| self.ahead.as_ref()?.1.front())
+    }
+
     /// Puts back what [`Reading::pop`] gave.
     pub(crate) fn put_back(&mut self, item: Item) {
         self.items.push_front(item);

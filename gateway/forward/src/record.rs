@@ -67,6 +67,27 @@ pub(crate) fn headers(
     }
 }
 
+/// What a header takes in a record of Kafka's format (v2), in bytes: two lengths (varints) and two texts.
+pub(crate) fn header_bytes(key: &str, value: &str) -> usize {
+    varint_bytes(key.len()) + key.len() + varint_bytes(value.len()) + value.len()
+}
+
+/// What a record takes besides its headers, in bytes: key and value with their lengths, and some 7 bytes of its own length, attributes,
+/// deltas of time and offset, number of headers.
+pub(crate) fn body_bytes(key: &[u8], payload: &[u8]) -> usize {
+    7 + varint_bytes(key.len()) + key.len() + varint_bytes(payload.len()) + payload.len()
+}
+
+/// Of a length, zigzag-coded.
+const fn varint_bytes(length: usize) -> usize {
+    match length {
+        0..64 => 1,
+        64..8192 => 2,
+        8192..1_048_576 => 3,
+        _ => 4,
+    }
+}
+
 /// The bytes that an event occupies in flight, about: what is counted against the window's bound.
 pub(crate) fn bytes_in_flight(stored: &Stored) -> usize {
     OVERHEAD_BYTES + bytes_besides_payload(stored) + stored.event.payload.len()

@@ -68,6 +68,7 @@ impl Engine {
             let failures = self.take_reports(&kafka, &mut reports);
             self.commit(false)?;
             self.forget_bounds();
+            self.look_at_wire();
             if failures.is_some() {
                 break failures;
             }
@@ -84,12 +85,14 @@ impl Engine {
             self.read_ahead();
             self.step_lanes();
             self.show();
+            let paced = self.pace.as_mut().and_then(|pace| pace.ask_again(Instant::now()));
             tokio::select! {
                 biased;
                 () = &mut stop => break None,
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => self.joined(done)?,
                 () = kafka.reports.wait() => {}
                 _ = tick.tick() => {}
+                () = until(paced), if paced.is_some() => {}
                 () = tokio::task::yield_now(), if more => {}
             }
         };
@@ -215,6 +218,9 @@ impl Engine {
             }
             Admission::Next => {}
         }
+        if !self.may_go() {
+            return Offered::Blocked;
+        }
         let Some(target) = self.targets.get(topic) else {
             self.resolve(topic);
             return Offered::Blocked;
@@ -232,11 +238,15 @@ impl Engine {
             return Offered::Failed(failures);
         }
         let slot = self.window.sent(track, stored.offset, bytes);
+        self.window.received(track, stamp.received);
         let sent = kafka.send(&self.config, &out, slot, &mut self.text);
         match sent {
             Ok(()) => {
                 self.counters.sent.fetch_add(1, Relaxed);
                 self.entered_transaction(track, stored, bytes);
+                if let Some(pace) = &mut self.pace {
+                    pace.handed(bytes);
+                }
                 if record::cut(stored, self.config.message_bytes_max).is_some() {
                     self.counters.cut.fetch_add(1, Relaxed);
                 }
@@ -274,5 +284,12 @@ impl Engine {
         let start = self.reading.chunk_start();
         self.set_apart(stored.event.topic.clone(), start, Cause::Poison(unburied(stored, &why)));
         Offered::Taken
+    }
+}
+
+/// Completes then; at once without.
+pub(crate) async fn until(instant: Option<Instant>) {
+    if let Some(instant) = instant {
+        sleep_until(instant).await;
     }
 }

@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use lamppost_event::{Cursor, Offset, Partition, Position, Topic, TopicPartition};
+use lamppost_event::{Cursor, Offset, Partition, Position, Topic, TopicPartition, WallTime};
 
 /// A handle on an event in flight: what a delivery report carries back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,8 @@ struct Waiting {
     done: bool,
     /// The journal has lost it.
     lost: bool,
+    /// When it was received, where it is an event that was handed over.
+    received: Option<WallTime>,
 }
 
 #[derive(Debug)]
@@ -133,6 +135,11 @@ impl Window {
         self.flights.len() - self.free.len()
     }
 
+    /// Changes the bound. What is in flight beyond a smaller one stays.
+    pub(crate) const fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Whether `bytes` more may be handed over. An event above the bound goes alone.
     pub(crate) const fn has_room(&self, bytes: usize) -> bool {
         self.bytes == 0 || self.bytes.saturating_add(bytes) <= self.bytes_max
@@ -184,13 +191,28 @@ impl Window {
 
     /// An event was handed over.
     pub(crate) fn sent(&mut self, id: TrackId, offset: Offset, bytes: usize) -> Slot {
-        self.fly(id, Waiting { offset, after: offset.next(), read: self.read, bytes, done: false, lost: false })
+        self.fly(
+            id,
+            Waiting { offset, after: offset.next(), read: self.read, bytes, done: false, lost: false, received: None },
+        )
+    }
+
+    /// When the event last handed over to that partition was received.
+    pub(crate) fn received(&mut self, id: TrackId, received: WallTime) {
+        if let Some(last) = self.tracks.get_mut(id.0).and_then(|track| track.waiting.back_mut()) {
+            last.received = Some(received);
+        }
+    }
+
+    /// When the oldest event was received of those in flight before which nothing of their partition is undone.
+    pub(crate) fn oldest(&self) -> Option<WallTime> {
+        self.tracks.iter().filter_map(|track| track.waiting.front()?.received).min()
     }
 
     /// What the journal has lost is on its way to be told: done with [`Window::done`], and counted as by [`Window::lose`].
     /// It counts with so many bytes.
     pub(crate) fn telling(&mut self, id: TrackId, offset: Offset, after: Offset, bytes: usize) -> Slot {
-        self.fly(id, Waiting { offset, after, read: self.read, bytes, done: false, lost: true })
+        self.fly(id, Waiting { offset, after, read: self.read, bytes, done: false, lost: true, received: None })
     }
 
     fn fly(&mut self, id: TrackId, waiting: Waiting) -> Slot {
@@ -227,13 +249,13 @@ impl Window {
 
     /// Offsets from `offset` up to `after` are done without being sent: events that were dealt with alone.
     pub(crate) fn skip(&mut self, id: TrackId, offset: Offset, after: Offset) {
-        self.push(id, Waiting { offset, after, read: self.read, bytes: 0, done: true, lost: false });
+        self.push(id, Waiting { offset, after, read: self.read, bytes: 0, done: true, lost: false, received: None });
         self.pass(id);
     }
 
     /// The same for what the journal has lost. Counted once the cursor passes it: after a reset it is met again.
     pub(crate) fn lose(&mut self, id: TrackId, offset: Offset, after: Offset) {
-        self.push(id, Waiting { offset, after, read: self.read, bytes: 0, done: true, lost: true });
+        self.push(id, Waiting { offset, after, read: self.read, bytes: 0, done: true, lost: true, received: None });
         self.pass(id);
     }
 

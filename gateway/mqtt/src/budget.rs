@@ -177,7 +177,7 @@ mod tests {
         let budget = Budget::new(100);
         let (mut full, mut waits, count) = (Share::new(&budget), Share::new(&budget), Arc::<Count>::default());
         let waker = Waker::from(Arc::clone(&count));
-        let mut poll = |share: &mut Share| share.poll_opened(&Context::from_waker(&waker)).is_ready();
+        let poll = |share: &mut Share| share.poll_opened(&Context::from_waker(&waker)).is_ready();
         for round in 1..=3 {
             full.set(100);
             assert!(!poll(&mut waits) && !poll(&mut waits));

@@ -58,7 +58,7 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<Acks> {
     Ok(Acks { acknowledged: latency_us.len(), elapsed: started.elapsed(), latency_us })
 }
 
-async fn connect(server: SocketAddr, n: u32) -> anyhow::Result<TcpStream> {
+pub(super) async fn connect(server: SocketAddr, n: u32) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     let mut connect = Connect::new(format!("bench-{n:04}"));

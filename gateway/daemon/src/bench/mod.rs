@@ -2,8 +2,10 @@
 //!
 //! - `whole`: from the devices to a cluster; the command itself.
 //! - `mqtt`: the MQTT front at several numbers of connections, beside other brokers.
+//! - `forward`: from the journal to a cluster, beside a bare producer.
 
 mod floor;
+mod forward;
 mod load;
 mod mqtt;
 mod process;
@@ -18,6 +20,8 @@ pub(crate) fn run(args: &Bench, out: &mut impl Write) -> anyhow::Result<()> {
     match &args.command {
         None => crate::runtime()?.block_on(whole::run(&args.whole, out)),
         Some(BenchCommand::Mqtt(args)) => crate::runtime()?.block_on(mqtt::run(args, out)),
+        Some(BenchCommand::Forward(args)) => crate::runtime()?.block_on(forward::run(args, out)),
+        Some(BenchCommand::Bare) => forward::bare(out),
         Some(BenchCommand::Load) => mqtt::load(out),
         Some(BenchCommand::Rumqttd { listen }) => mqtt::rumqttd(*listen),
     }

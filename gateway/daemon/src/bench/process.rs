@@ -71,9 +71,7 @@ impl Server {
     }
 
     fn status_kib(&self, name: &str) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("a process that has ended")?;
-        Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
+        status_kib(&self.0.id().to_string(), name)
     }
 
     /// Whether it still runs.
@@ -104,6 +102,23 @@ impl Drop for Server {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+fn status_kib(process: &str, name: &str) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).context("a process that has ended")?;
+    Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
+}
+
+/// This process's own `VmHWM`.
+pub(crate) fn own_peak_rss_kib() -> anyhow::Result<u64> {
+    status_kib("self", "VmHWM:")
+}
+
+/// This process's time on the processors.
+pub(crate) fn cpu() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(spent.tv_sec).unwrap_or_default(), u32::try_from(spent.tv_nsec).unwrap_or_default())
 }
 
 /// The gateway itself.

@@ -17,7 +17,8 @@ pub(crate) struct Bench {
 const EXAMPLES: &str = "\
 Examples:
   lamppost bench --dir /var/lib/lamppost    the whole way, from MQTT to a cluster in memory, on that disk
-  lamppost bench mqtt                       the MQTT server at up to 10,000 connections, beside rumqttd and mosquitto";
+  lamppost bench mqtt                       the MQTT server at up to 10,000 connections, beside rumqttd and mosquitto
+  lamppost bench forward                    a backlog to a cluster, and the way from PUBLISH to a consumer, beside a bare producer";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -25,6 +26,13 @@ pub(crate) enum BenchCommand {
     /// connections, a reconnect storm; and beside it rumqttd and mosquitto (if it is installed), which acknowledge what is not on disk.
     #[command(after_help = MQTT_EXAMPLES)]
     Mqtt(MqttBench),
+    /// Measure the forwarder: how fast a backlog goes to a cluster, and how long an event takes from PUBLISH to a consumer, each beside a
+    /// bare librdkafka producer with the same records and properties in the same run; processor time, memory.
+    #[command(after_help = FORWARD_EXAMPLES)]
+    Forward(ForwardBench),
+    /// The bare producer, told what to do on standard input.
+    #[command(hide = true)]
+    Bare,
     /// The load, told what to do on standard input.
     #[command(hide = true)]
     Load,
@@ -44,6 +52,50 @@ Examples:
 
 The gateway runs with its shipped defaults and without a cluster; each measurement has a fresh one. 10,000 connections need about 10,300 file
 descriptors: the hard limit is used, and named if it is too low.";
+
+const FORWARD_EXAMPLES: &str = "\
+Examples:
+  lamppost bench forward --bootstrap kafka-1:9092 --json | tail -1
+  lamppost bench forward --bootstrap kafka-1:9092 --events 10000000 --rounds 1 --dir /var/lib/lamppost
+  lamppost bench forward --events 100000 --rounds 1 --seconds 5      in memory, in half a minute
+
+Without --bootstrap the cluster is librdkafka's mock in memory, which writes nothing and replicates nothing: the output says so. In a real one
+topics are made (lamppost-bench-...) and deleted at the end; the gateway's own topic audit-trail stays. The journal needs about as many bytes as
+the events have, and 200 for each.";
+
+#[derive(Debug, Args)]
+pub(crate) struct ForwardBench {
+    /// The cluster, as host:port,...
+    #[arg(long, value_name = "BROKERS")]
+    pub(crate) bootstrap: Option<String>,
+    /// How many replicas the benchmark's topics have in it.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=32))]
+    pub(crate) replication: i32,
+    /// How many partitions they have.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) partitions: u16,
+    /// How many events the backlog has.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+    pub(crate) events: u64,
+    /// The payload of an event, in bytes, about.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(64..=65_536))]
+    pub(crate) event_bytes: u32,
+    /// How many times the backlog is drained, of which the median is taken.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) rounds: u32,
+    /// Events a second from end to end.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=50_000))]
+    pub(crate) rate: u32,
+    /// How long that is measured, in seconds, once through the gateway and once by the bare producer.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) seconds: u32,
+    /// Where the journal is put for the measurement: the disk that is measured.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print the figures as one line of JSON, the last on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct MqttBench {

@@ -12,3 +12,4 @@ pub(crate) mod node;
 pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod run;
+pub(crate) mod status;

@@ -237,6 +237,7 @@ pub(super) struct Kafka {
     pub(super) clock_wait: Span,
     #[serde(default = "manifest_every")]
     pub(super) manifest_every: Span,
+    pub(super) bandwidth_max: Option<Spanned<super::rate::Rate>>,
     pub(super) topic_template: Option<Text<lamppost_forward::TopicTemplate>>,
     #[serde(default)]
     pub(super) delivery: lamppost_forward::Delivery,

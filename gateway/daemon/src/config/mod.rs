@@ -11,6 +11,7 @@ mod i2c;
 mod kafka;
 mod mqtt;
 mod problem;
+mod rate;
 mod serial;
 mod sink;
 mod topic;
@@ -18,6 +19,7 @@ pub(crate) mod value;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -121,6 +123,8 @@ pub(crate) struct Kafka {
     pub(crate) in_flight: Size,
     pub(crate) clock_wait: Duration,
     pub(crate) manifest_every: Duration,
+    /// Bytes a second on the wire; `None`: no limit.
+    pub(crate) bandwidth_max: Option<NonZeroU64>,
     pub(crate) topic_template: TopicTemplate,
     pub(crate) delivery: Delivery,
     pub(crate) transaction_linger: Duration,
@@ -323,6 +327,9 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
         }
     }
     for kafka in file.clusters() {
+        if let Some((span, what, remedy)) = kafka.bandwidth_max.as_ref().and_then(rate::ceiling) {
+            problem(span, what, &remedy);
+        }
         if kafka.bootstrap.get_ref().is_empty() {
             problem(kafka.bootstrap.span(), "no broker".to_owned(), "name at least one, as in [\"kafka-1:9092\"]");
         }
@@ -429,6 +436,7 @@ fn convert_kafka(kafka: file::Kafka) -> Kafka {
         in_flight: kafka.in_flight,
         clock_wait: kafka.clock_wait.0,
         manifest_every: kafka.manifest_every.0,
+        bandwidth_max: kafka.bandwidth_max.and_then(|rate| NonZeroU64::new(rate.into_inner().0)),
         topic_template: kafka.topic_template.map(|template| template.0).unwrap_or_default(),
         delivery: kafka.delivery,
         transaction_linger: kafka.transaction_linger.into_inner().0,

@@ -79,6 +79,7 @@ fn every_key_is_read() {
         compression = "lz4"
         replication = 2
         create_topics = false
+        bandwidth_max = "2 Mbit/s"
         in_flight = "2MiB"
         clock_wait = "1min"
         [http]
@@ -109,6 +110,7 @@ fn every_key_is_read() {
     assert_eq!(config.topics.get(&Topic::new("air-quality").unwrap()), Some(&settings));
     let kafka = config.kafka.unwrap();
     assert_eq!((kafka.compression, kafka.replication, kafka.create_topics), (Compression::Lz4, 2, false));
+    assert_eq!(kafka.bandwidth_max.map(NonZeroU64::get), Some(250_000));
 }
 
 #[test]
@@ -170,6 +172,14 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         ("[journal]\nquota = \"95MiB\"\n".into(), ":2:9: ", "six segments"),
         ("[journal]\ncompression = \"gzip\"\n".into(), ":2:15: ", "`zstd`"),
         ("[journal]\nread_patience = 5\n".into(), ":2:17: ", "text in double quotes"),
+        (format!("{KAFKA}bandwidth_max = \"2 Mbit\"\n"), ":3:17: ", "as in \"2 Mbit/s\""),
+        (format!("{KAFKA}bandwidth_max = \"100 B/s\"\n"), ":3:17: ", "1000 B/s or more"),
+        (format!("{KAFKA}bandwidth_max = \"9000 Gbit/s\"\n"), ":3:17: ", "leave `bandwidth_max` out"),
+        (
+            "[[sink]]\nname = \"a\"\n[sink.kafka]\nbootstrap = [\"b:1\"]\nbandwidth_max = \"1 B/s\"\n".into(),
+            ":5:17: ",
+            "1000 B/s or more",
+        ),
         ("[kafka]\nbootstrap = []\n".into(), ":2:13: ", "at least one"),
         ("[kafka]\nbootstrap = [\"kafka\"]\n".into(), ":2:14: ", "host:port"),
         (format!("{KAFKA}delivery = \"twice\"\n"), ":3:12: ", "exactly-once"),

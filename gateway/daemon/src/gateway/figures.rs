@@ -18,32 +18,21 @@ pub(crate) struct Figures {
 
 /// Takes the figures from the journal.
 pub(crate) fn of(journal: &Journal, forwards: bool) -> Figures {
-    let group = forward_group();
-    let cursors = journal.groups().into_iter().find(|(name, _)| *name == group).map(|(_, cursors)| cursors);
-    let done: BTreeMap<TopicPartition, u64> =
-        cursors.unwrap_or_default().into_iter().map(|cursor| (cursor.at, cursor.next.0)).collect();
-    let mut figures = Figures::default();
-    for bounds in journal.partitions().into_iter().filter(|bounds| is_of_users(&bounds.at.topic)) {
-        figures.events += bounds.next.0;
-        if forwards {
-            let cursor = done.get(&bounds.at).copied().unwrap_or(0).max(bounds.first.0);
-            figures.backlog += bounds.next.0.saturating_sub(cursor);
-        }
-    }
-    figures
+    let figures = of_sink(journal, &forward_group(), &Interest::all());
+    Figures { backlog: if forwards { figures.backlog } else { 0 }, ..figures }
 }
 
-/// Events of these topics that are durable and that a group has not done with.
-pub(crate) fn lag(journal: &Journal, group: &Group, interest: &Interest) -> u64 {
+/// Those of a group's topics, and of these what it has not done with.
+pub(crate) fn of_sink(journal: &Journal, group: &Group, interest: &Interest) -> Figures {
     let cursors = journal.groups().into_iter().find(|(name, _)| name == group).map(|(_, cursors)| cursors);
     let done: BTreeMap<TopicPartition, u64> =
         cursors.unwrap_or_default().into_iter().map(|cursor| (cursor.at, cursor.next.0)).collect();
+    let mut figures = Figures::default();
     let partitions = journal.partitions().into_iter();
-    let wanted = partitions.filter(|bounds| is_of_users(&bounds.at.topic) && interest.takes(&bounds.at.topic));
-    wanted
-        .map(|bounds| {
-            let cursor = done.get(&bounds.at).copied().unwrap_or(0).max(bounds.first.0);
-            bounds.next.0.saturating_sub(cursor)
-        })
-        .sum()
+    for bounds in partitions.filter(|bounds| is_of_users(&bounds.at.topic) && interest.takes(&bounds.at.topic)) {
+        figures.events += bounds.next.0;
+        let cursor = done.get(&bounds.at).copied().unwrap_or(0).max(bounds.first.0);
+        figures.backlog += bounds.next.0.saturating_sub(cursor);
+    }
+    figures
 }

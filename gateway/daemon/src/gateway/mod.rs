@@ -6,10 +6,12 @@
 //! ```
 
 mod battery;
+mod behind;
 mod broker_pages;
 mod client_pages;
 mod devices;
 mod figures;
+mod forward_pages;
 mod intake;
 mod journal_pages;
 mod keys;
@@ -84,6 +86,8 @@ pub(crate) struct Gateway {
     http: JoinHandle<std::io::Result<()>>,
     control: Option<Control>,
     keeper: Option<JoinHandle<()>>,
+    /// Takes the looks that the estimate is made of.
+    looking: JoinHandle<()>,
     devices: Arc<Devices>,
     failed: watch::Receiver<Option<String>>,
 }
@@ -143,6 +147,7 @@ impl Gateway {
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
+        let looking = tokio::spawn(pages::look_on(overview.clone()));
 
         let sinks = sinks.into_iter().map(|sink| sink.start(&fail, &stop_forward)).collect();
         let stop_trail = Stop::new();
@@ -170,6 +175,7 @@ impl Gateway {
             http,
             control,
             keeper,
+            looking,
             devices,
             failed,
         })
@@ -260,6 +266,7 @@ impl Gateway {
             keeper.abort();
         }
         self.http.abort();
+        self.looking.abort();
         let figures = self.overview.figures();
         let devices = self.devices;
         spawn_blocking(move || {

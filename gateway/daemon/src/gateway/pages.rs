@@ -9,9 +9,11 @@ use lamppost_forward::{Counters as ForwardCounters, Denial};
 use lamppost_journal::Journal;
 use lamppost_mqtt::{Cause, Counters as MqttCounters, Keys};
 
+use super::behind::LOOK_MS;
 use super::broker_pages;
 use super::client_pages;
 use super::figures::{self, Figures};
+use super::forward_pages;
 use super::intake::JournalIntake;
 use super::journal_pages;
 use super::serial_pages;
@@ -19,6 +21,7 @@ use super::sink_pages;
 use super::sinks::{Counted, SinkSeen};
 use super::sources::{I2cSeen, Seen};
 use crate::command::clients::Answer;
+use crate::command::status;
 use crate::exposition::Exposition;
 use crate::health::{Health, Progress, Report};
 use crate::http::Pages;
@@ -68,6 +71,16 @@ impl Overview {
     }
 }
 
+/// Looks at how far the sinks are behind, each second, for ever.
+pub(super) async fn look_on(overview: Arc<Overview>) {
+    loop {
+        for sink in &overview.sinks {
+            sink.behind.look(overview.clock.now().monotonic, sink.figures(&overview.journal));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(LOOK_MS)).await;
+    }
+}
+
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
@@ -104,11 +117,16 @@ impl Pages for Overview {
             i2c(&mut out, seen);
         }
         if let Some(counters) = &self.forward {
-            out.level("lamppost_forward_backlog_events", "Events on disk and not yet forwarded.", &[], figures.backlog);
             forward(&mut out, counters);
+            forward_pages::wire(&mut out, &[], counters);
         }
-        for sink in self.sinks.iter().filter(|sink| !sink.is_main()) {
-            sink_pages::sink(&mut out, &self.journal, sink);
+        for sink in &self.sinks {
+            let status = forward_pages::status(sink, &self.journal, now);
+            if sink.is_main() {
+                forward_pages::behind(&mut out, &[], &status);
+            } else {
+                sink_pages::sink(&mut out, sink, &status);
+            }
         }
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
         sink_pages::stale(&mut out, &self.journal, &names);
@@ -157,6 +175,12 @@ impl Pages for Overview {
             report.explain("forward", reason, counters.denied.load(Ordering::Relaxed));
         }
         report
+    }
+
+    fn status(&self) -> status::Answer {
+        let now = self.clock.now();
+        let sinks = self.sinks.iter().map(|sink| forward_pages::status(sink, &self.journal, now));
+        status::Answer { events: self.figures().events, sinks: sinks.collect() }
     }
 
     fn clients(&self) -> Answer {
@@ -283,7 +307,6 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
         &[],
         read(&counters.delivered_bytes),
     );
-    out.counter("lamppost_forward_wire_bytes_total", "Bytes written to the brokers.", &[], read(&counters.wire_bytes));
     out.counter("lamppost_forward_retries_total", "Failed tries.", &[], read(&counters.retries));
     out.counter(
         "lamppost_forward_rebuilds_total",

@@ -150,6 +150,7 @@ pub(crate) fn forward_config(config: &Config, kafka: &Kafka, sink: Group) -> For
         client_id,
         compression: kafka.compression,
         in_flight_bytes_max: usize::try_from(kafka.in_flight.0).unwrap_or(usize::MAX),
+        bandwidth_max: kafka.bandwidth_max,
         create_topics: kafka.create_topics,
         replication: u8::try_from(kafka.replication).ok().and_then(NonZeroU8::new),
         clock_wait_max: kafka.clock_wait,

@@ -6,7 +6,9 @@ use lamppost_event::Group;
 use lamppost_journal::Journal;
 
 use super::figures;
+use super::forward_pages;
 use super::sinks::{Counted, SinkSeen};
+use crate::command::status::Behindhand;
 use crate::exposition::Exposition;
 use crate::health::Progress;
 
@@ -18,9 +20,8 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 /// A sink beside the main one.
-pub(super) fn sink(out: &mut Exposition, journal: &Journal, seen: &SinkSeen) {
+pub(super) fn sink(out: &mut Exposition, seen: &SinkSeen, status: &Behindhand) {
     let labels = &[("sink", seen.name.as_str())];
-    let lag = figures::lag(journal, &seen.name, &seen.interest);
     let mut counter = |name, help, counter: &AtomicU64| out.counter(name, help, labels, read(counter));
     let (paused, connected) = match &seen.counted {
         Counted::Kafka(counters) => {
@@ -30,7 +31,6 @@ pub(super) fn sink(out: &mut Exposition, journal: &Journal, seen: &SinkSeen) {
                 "Their key and payload bytes.",
                 &counters.delivered_bytes,
             );
-            counter("lamppost_forward_wire_bytes_total", "Bytes written to the brokers.", &counters.wire_bytes);
             counter("lamppost_forward_retries_total", "Failed tries.", &counters.retries);
             counter("lamppost_forward_rebuilds_total", "Producers torn down and built anew.", &counters.rebuilds);
             let swallowed = "Events that gaps of the journal swallowed.";
@@ -58,10 +58,13 @@ pub(super) fn sink(out: &mut Exposition, journal: &Journal, seen: &SinkSeen) {
             (seen.paused().is_some(), None)
         }
     };
+    forward_pages::behind(out, labels, status);
+    if let Counted::Kafka(counters) = &seen.counted {
+        forward_pages::wire(out, labels, counters);
+    }
     if let Some(connected) = connected {
         out.level("lamppost_forward_connected", "1 while a broker is connected.", labels, u64::from(connected));
     }
-    out.level("lamppost_forward_backlog_events", "Events on disk and not yet forwarded.", labels, lag);
     let restarts = "Times that a sink had ended and was begun again.";
     out.counter("lamppost_sink_restarts_total", restarts, labels, read(&seen.restarts));
     out.level(
@@ -78,7 +81,7 @@ pub(super) fn health(journal: &Journal, seen: &SinkSeen) -> (String, Progress) {
         Counted::Kafka(counters) => read(&counters.delivered) + read(&counters.poison) + read(&counters.gaps),
         Counted::Files(counters) => read(&counters.delivered) + read(&counters.gaps),
     };
-    let has_work = figures::lag(journal, &seen.name, &seen.interest) > 0;
+    let has_work = seen.figures(journal).backlog > 0;
     let progress = Progress { done, has_work, patience_ms: PATIENCE_MS, elsewhere: true };
     (format!("sink/{}", seen.name), progress)
 }
@@ -86,7 +89,7 @@ pub(super) fn health(journal: &Journal, seen: &SinkSeen) -> (String, Progress) {
 /// Groups that the journal remembers and no sink has.
 pub(super) fn stale(out: &mut Exposition, journal: &Journal, known: &[Group]) {
     for (group, _) in journal.groups().into_iter().filter(|(group, _)| !known.contains(group)) {
-        let lag = figures::lag(journal, &group, &lamppost_event::Interest::all());
+        let lag = figures::of_sink(journal, &group, &lamppost_event::Interest::all()).backlog;
         let help = "Events behind a group that is no sink any more and holds nothing back; lamppost journal forget removes it.";
         out.level("lamppost_journal_stale_group_events", help, &[("group", group.as_str())], lag);
     }

@@ -13,6 +13,8 @@ use lamppost_journal::Journal;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::behind::Behind;
+use super::figures::{self, Figures};
 use super::intake::JournalIntake;
 use super::outlet::JournalOutlet;
 use super::setup;
@@ -38,10 +40,17 @@ pub(crate) struct SinkSeen {
     pub(crate) counted: Counted,
     /// Times that it was begun again.
     pub(crate) restarts: AtomicU64,
+    /// How it was behind over the last minute.
+    pub(crate) behind: Behind,
     ended: Mutex<Option<String>>,
 }
 
 impl SinkSeen {
+    /// Of its topics.
+    pub(crate) fn figures(&self, journal: &Journal) -> Figures {
+        figures::of_sink(journal, &self.name, &self.interest)
+    }
+
     /// The sink of `[kafka]`.
     pub(crate) fn is_main(&self) -> bool {
         self.name.as_str() == MAIN_SINK
@@ -131,8 +140,9 @@ impl Sink {
             Target::Kafka(_) => Counted::Kafka(Arc::default()),
             Target::Files(_) => Counted::Files(Arc::default()),
         };
-        let (restarts, ended) = (AtomicU64::new(0), Mutex::default());
-        Self { target, given: given.clone(), seen: Arc::new(SinkSeen { name, interest, counted, restarts, ended }) }
+        let (restarts, behind, ended) = (AtomicU64::new(0), Behind::default(), Mutex::default());
+        let seen = Arc::new(SinkSeen { name, interest, counted, restarts, behind, ended });
+        Self { target, given: given.clone(), seen }
     }
 
     fn build(&self) -> anyhow::Result<Running> {

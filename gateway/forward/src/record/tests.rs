@@ -78,6 +78,14 @@ fn only_a_dead_letter_is_cut_and_only_when_it_does_not_fit() {
     assert!((1000..2000).contains(&room), "{room}");
 }
 
+#[test]
+fn a_records_size_is_that_of_kafkas_format() {
+    // KIP-98: lengths are zigzag varints, so 63 takes one byte and 64 takes two.
+    assert_eq!(header_bytes("ce_id", &"x".repeat(63)), 1 + 5 + 1 + 63);
+    assert_eq!(header_bytes("ce_id", &"x".repeat(64)), 1 + 5 + 2 + 64);
+    assert_eq!(body_bytes(b"dev-3", &[0; 8_192]), 7 + 1 + 5 + 3 + 8_192);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

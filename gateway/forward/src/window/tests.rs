@@ -191,3 +191,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_oldest_is_the_oldest_of_those_that_cursors_stand_before_and_nobody_once_all_is_done() {
+    let mut window = Window::new(1000, vec![]);
+    window.begin_read(Position(0));
+    let mut slots = Vec::new();
+    for (partition, offset, at_ms) in [(0, 0, 50), (0, 1, 90), (1, 0, 70)] {
+        let track = window.track(&topic(), Partition(partition));
+        slots.push(window.sent(track, Offset(offset), 10));
+        window.received(track, WallTime(at_ms));
+    }
+    assert_eq!(window.oldest(), Some(WallTime(50)));
+    assert!(window.done(slots[0]));
+    assert_eq!(window.oldest(), Some(WallTime(70)));
+    assert!(window.done(slots[1]) && window.done(slots[2]));
+    assert_eq!(window.oldest(), None);
+}
+
+#[test]
+fn a_smaller_bound_keeps_what_is_in_flight_and_lets_nothing_in_above_it() {
+    let mut window = Window::new(1000, vec![]);
+    let track = window.track(&topic(), Partition(0));
+    let slot = window.sent(track, Offset(0), 600);
+    window.set_bytes_max(500);
+    assert!(window.bytes() == 600 && !window.has_room(10));
+    assert!(window.done(slot));
+    assert!(window.has_room(500) && window.has_room(10_000), "an event above the bound goes alone");
+}
