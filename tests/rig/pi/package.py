@@ -13,6 +13,7 @@ def package() -> Path:
     given = os.environ.get("LAMPPOST_DEB")
     if given:
         return ROOT / given
+    subprocess.run([ROOT / "cross" / "build", "aarch64"], check=True)
     subprocess.run([ROOT / "cross" / "package", "aarch64"], check=True)
-    (found,) = (TARGET / "packages").glob("lamppost_*_arm64.deb")
+    (found,) = (TARGET / "cross" / "packages").glob("lamppost_*_arm64.deb")
     return found
