@@ -11,7 +11,7 @@ import time
 import tty
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Optional, Sequence
 
 from rig.child import Child
 from rig.places import ROOT, free_ports
@@ -85,14 +85,16 @@ class Qmp:
 
 
 class Board:
-    """One board that runs a firmware image; `port` is its UART0, of a node the link. What it says on its console goes to `console`."""
+    """One board that runs a firmware image; `port` is its UART0, of a node the link: a pty, or with `uart` that TCP port of loopback.
+    What it says on its console goes to `console`."""
 
-    def __init__(self, image: Path, home: Path, chips: Sequence[Chip] = (TMP105,)) -> None:
+    def __init__(self, image: Path, home: Path, chips: Sequence[Chip] = (TMP105,), uart: Optional[int] = None) -> None:
         self.console = home / "console.txt"
         # Not a Unix socket: their paths have at most 107 bytes, and a story's folder may have more.
         (qmp_port,) = free_ports(1)
         command = ["qemu-system-arm", "-M", "lm3s6965evb", "-display", "none", "-monitor", "none", "-kernel", image]
-        command += ["-chardev", "pty,id=uart0", "-serial", "chardev:uart0", "-serial", f"file:{self.console}"]
+        line = "pty,id=uart0" if uart is None else f"socket,id=uart0,host=127.0.0.1,port={uart},server=on,wait=off"
+        command += ["-chardev", line, "-serial", "chardev:uart0", "-serial", f"file:{self.console}"]
         command += ["-qmp", f"tcp:127.0.0.1:{qmp_port},server=on,wait=off"]
         for chip in chips:
             command += ["-device", f"{chip.model},address={chip.address:#x},id={chip.model}"]

@@ -32,6 +32,9 @@ _POM = ROOT / "tests" / "rig" / "kafka" / "pom.xml"
 _LIBS = RIG / "kafka" / "libs"
 
 
+GUESTS_SEE_US_AT = "10.0.2.2"
+
+
 class NotOurs(Exception):
     """Something was asked of a cluster that the rig did not start."""
 
@@ -94,10 +97,13 @@ class Cluster:
         """Formats the storage of three brokers under `home`; nothing runs yet."""
         self.home = home
         self.libs = fetch_jars()
-        ports = free_ports((2 + len(DOORS)) * BROKERS)
+        ports = free_ports((3 + len(DOORS)) * BROKERS)
         self.ports, self._controller_ports = ports[:BROKERS], ports[BROKERS : 2 * BROKERS]
         self._doors = {door: ports[(2 + n) * BROKERS : (3 + n) * BROKERS] for n, door in enumerate(DOORS)}
+        self._guest_ports = ports[-BROKERS:]
         self.bootstrap = _addresses(self.ports)
+        # For a machine that QEMU emulates with a network of its own: this machine's loopback is there at that address.
+        self.guests = ",".join(f"{GUESTS_SEE_US_AT}:{port}" for port in self._guest_ports)
         self._brokers: list[Optional[Child]] = [None] * BROKERS
         shutil.rmtree(home, ignore_errors=True)
         self.guard = Guard(home / "guard")
@@ -140,14 +146,15 @@ class Cluster:
         voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(self._controller_ports))
         listener, controller = f"127.0.0.1:{self.ports[broker]}", f"127.0.0.1:{self._controller_ports[broker]}"
         doors = ",".join(f"{door}://127.0.0.1:{ports[broker]}" for door, ports in self._doors.items())
+        guests = self._guest_ports[broker]
         return "\n".join(
             [
                 "process.roles=broker,controller",
                 f"node.id={broker}",
                 f"controller.quorum.voters={voters}",
-                f"listeners=BROKER://{listener},CONTROLLER://{controller},{doors}",
-                f"advertised.listeners=BROKER://{listener},{doors}",
-                "listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,MUTUAL:SSL,SASL:SASL_SSL,EXPIRED:SASL_SSL",
+                f"listeners=BROKER://{listener},CONTROLLER://{controller},{doors},GUESTS://127.0.0.1:{guests}",
+                f"advertised.listeners=BROKER://{listener},{doors},GUESTS://{GUESTS_SEE_US_AT}:{guests}",
+                "listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,GUESTS:PLAINTEXT,MUTUAL:SSL,SASL:SASL_SSL,EXPIRED:SASL_SSL",
                 *self.guard.configuration(),
                 "inter.broker.listener.name=BROKER",
                 "controller.listener.names=CONTROLLER",
