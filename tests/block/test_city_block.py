@@ -12,7 +12,7 @@ from rig.pi.post import TOPICS, Post
 from rig.reader import Reader
 from rig.sending import Sender, connections, read_ledgers, total, wait_for_all
 
-CUTS = int(os.environ.get("LAMPPOST_PI_CUTS", "3"))
+CUTS = int(os.environ.get("LAMPPOST_PI_CUTS", "30"))
 RATE = 5
 """Publishes a second on each connection: the emulated card takes some twenty flushes a second."""
 FIRST, LAST = 21.5, -10.5

@@ -86,6 +86,10 @@ NEEDS = {
         lambda: _program("arm-linux-gnueabihf-gcc")() and _program("arm-linux-gnueabihf-g++")() and _debian_rust(),
     ),
     "qemu-user": Need(("qemu-user-static",), _program("qemu-aarch64-static")),
+    "pi": Need(
+        ("debootstrap", "cpio", "device-tree-compiler", "e2fsprogs"),
+        lambda: all(_program(name)() for name in ("debootstrap", "cpio", "fdtput", "mkfs.ext4")),
+    ),
     "dtc": Need(("device-tree-compiler",), _program("dtc")),
     "file-systems": Need(
         ("btrfs-progs", "f2fs-tools", "dosfstools"),

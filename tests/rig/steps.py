@@ -17,14 +17,20 @@ TIERS = (
         "ci",
         None,
         "what CI runs; about half an hour on two cores from nothing",
-        "the ARM64 program, hundreds of kills, benchmarks (--all); a whole emulated Raspberry Pi, hours of soak (no tier "
-        "has them yet)",
+        "the ARM64 program, hundreds of kills, benchmarks (--all); a whole emulated Raspberry Pi (--rig); hours of soak (no tier has them "
+        "yet)",
     ),
     Tier(
         "all",
         "tests/run --all",
         "the above, and what is slow; about an hour more",
-        "a whole emulated Raspberry Pi, hours of soak (no tier has them yet)",
+        "a whole emulated Raspberry Pi (--rig); hours of soak (no tier has them yet)",
+    ),
+    Tier(
+        "rig",
+        "tests/run --rig",
+        "what CI runs, and a whole city block on an emulated Raspberry Pi; about an hour more",
+        "what --all adds; hours of soak (no tier has them yet)",
     ),
 )
 
@@ -259,5 +265,14 @@ STEPS = (
         needs=("c", "ext4", "rocksdb"),
         tier="all",
         minutes_max=60,
+    ),
+    Step(
+        "block",
+        "an emulated Raspberry Pi with the package, a thermometer on I2C and a board on its serial pins; its plug is pulled "
+        "LAMPPOST_PI_CUTS times (30; needs root)",
+        ("cross/build --install aarch64", "cross/package --install aarch64", f"{_PYTEST} block"),
+        needs=("c", "python", "java", "maven", "aarch64", "qemu-user", "qemu-arm", "thumb", "package", "pi"),
+        tier="rig",
+        minutes_max=240,
     ),
 )

@@ -1,4 +1,4 @@
-"""Lamppost's package for the Raspberry Pi: LAMPPOST_DEB, or built from this tree."""
+"""Lamppost's package for the Raspberry Pi: LAMPPOST_DEB, or what cross/package made last of this tree, or made now."""
 
 import functools
 import os
@@ -7,13 +7,17 @@ from pathlib import Path
 
 from rig.places import ROOT, TARGET
 
+_MADE = TARGET / "cross" / "packages"
+
 
 @functools.cache
 def package() -> Path:
     given = os.environ.get("LAMPPOST_DEB")
     if given:
         return ROOT / given
-    subprocess.run([ROOT / "cross" / "build", "aarch64"], check=True)
-    subprocess.run([ROOT / "cross" / "package", "aarch64"], check=True)
-    (found,) = (TARGET / "cross" / "packages").glob("lamppost_*_arm64.deb")
-    return found
+    found = sorted(_MADE.glob("lamppost_*_arm64.deb"))
+    if not found:
+        subprocess.run([ROOT / "cross" / "build", "aarch64"], check=True)
+        subprocess.run([ROOT / "cross" / "package", "aarch64"], check=True)
+        found = sorted(_MADE.glob("lamppost_*_arm64.deb"))
+    return max(found, key=lambda path: path.stat().st_mtime)
