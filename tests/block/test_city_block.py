@@ -80,10 +80,11 @@ def test_every_acknowledged_event_of_a_post_is_in_kafka_after_its_plug_was_pulle
     of_the_node = [record for record in reader.records if record.topic == "block-node"]
     sequences = sorted({int(record.headers["ce_senderseq"]) for record in of_the_node})
     assert len({record.headers["ce_senderboot"] for record in of_the_node}) == 1, "the node was never reset"
-    # While the Pi boots, the node's ring fills: what it had to drop it has counted itself, and nothing else is missing.
+    # While the Pi boots, the node's ring fills: what it had to drop it has counted itself, and nothing else is missing. It may count more:
+    # a reading that is on the card, and whose acknowledgement the cut took along, can be dropped before it is sent again.
     missing = sequences[-1] - len(sequences)
     print(
         f"{len(temperatures(reader))} readings of the thermometer, {len(sequences)} of the node; {missing} of the node missing, "
         f"{told:.0f} dropped by its own count for want of room"
     )
-    assert missing == told, "a reading of the node is missing that it did not drop"
+    assert missing <= told, "a reading of the node is missing that it did not drop"
