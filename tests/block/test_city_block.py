@@ -10,18 +10,16 @@ from rig.judge import judge
 from rig.pi.package import package
 from rig.pi.post import TOPICS, Post
 from rig.reader import Reader
+from rig.seed import seed
 from rig.sending import Sender, connections, read_ledgers, total, wait_for_all
 
 CUTS = int(os.environ.get("LAMPPOST_PI_CUTS", "30"))
 RATE = 5
 """Publishes a second on each connection: the emulated card takes some twenty flushes a second."""
+WINDOW = 256
+"""Readings that a node may have sent and not heard of."""
 FIRST, LAST = 21.5, -10.5
 """What the thermometer measures before the first cut and after the last, in degrees Celsius."""
-
-
-def seed() -> int:
-    given = os.environ.get("LAMPPOST_SEED")
-    return int(given) if given else random.randrange(1 << 32)
 
 
 def temperatures(reader: Reader) -> list[float]:
@@ -80,11 +78,11 @@ def test_every_acknowledged_event_of_a_post_is_in_kafka_after_its_plug_was_pulle
     of_the_node = [record for record in reader.records if record.topic == "block-node"]
     sequences = sorted({int(record.headers["ce_senderseq"]) for record in of_the_node})
     assert len({record.headers["ce_senderboot"] for record in of_the_node}) == 1, "the node was never reset"
-    # While the Pi boots, the node's ring fills: what it had to drop it has counted itself, and nothing else is missing. It may count more:
-    # a reading that is on the card, and whose acknowledgement the cut took along, can be dropped before it is sent again.
+    # While the Pi boots, the node's ring fills: what it had to drop it has counted itself, and nothing else is missing. It may count more, by
+    # a window for each cut: what is on the card, and whose acknowledgement the cut took along, can be dropped before it is sent again.
     missing = sequences[-1] - len(sequences)
     print(
         f"{len(temperatures(reader))} readings of the thermometer, {len(sequences)} of the node; {missing} of the node missing, "
         f"{told:.0f} dropped by its own count for want of room"
     )
-    assert missing <= told, "a reading of the node is missing that it did not drop"
+    assert missing <= told <= missing + CUTS * WINDOW, "a reading of the node is missing that it did not drop"

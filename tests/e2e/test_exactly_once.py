@@ -14,6 +14,7 @@ import pytest
 from rig.gateway import Gateway, run
 from rig.judge import judge
 from rig.reader import Reader
+from rig.seed import seed
 from rig.sending import Sender, connections, read_ledgers, total, wait_for_all
 
 KILLS = int(os.environ.get("LAMPPOST_KILLS", "12"))
@@ -35,12 +36,6 @@ partitions = 4
 [topics.{name}-energy]
 partitions = 2
 """
-
-
-def seed() -> int:
-    """Of this run; LAMPPOST_SEED repeats one."""
-    given = os.environ.get("LAMPPOST_SEED")
-    return int(given) if given else random.randrange(1 << 32)
 
 
 def set_delivery(post: Gateway, delivery: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from rig.judge import judge
 from rig.reader import Reader
+from rig.seed import seed
 from rig.sending import Sender, connections, read_ledgers, total, wait_for_all
 
 KILLS = int(os.environ.get("LAMPPOST_KILLS", "20"))
@@ -33,12 +34,6 @@ partitions = 4
 [topics.kill-energy]
 partitions = 2
 """
-
-
-def seed() -> int:
-    """Of this run; LAMPPOST_SEED repeats one."""
-    given = os.environ.get("LAMPPOST_SEED")
-    return int(given) if given else random.randrange(1 << 32)
 
 
 def kill_with_publishes_in_flight(post, senders, chance: random.Random) -> bool:

@@ -15,6 +15,7 @@ import pytest
 
 from rig.gateway import Gateway, run
 from rig.mosquitto import Mosquitto
+from rig.seed import seed
 from rig.sending import Sender, connections, total, wait_for_all
 
 KILLS = int(os.environ.get("LAMPPOST_BROKER_KILLS", "12"))
@@ -70,12 +71,6 @@ keep_alive = "5s"
 from = "#"
 topic = "plant-air"
 """
-
-
-def seed() -> int:
-    """Of this run; LAMPPOST_SEED repeats one."""
-    given = os.environ.get("LAMPPOST_SEED")
-    return int(given) if given else random.randrange(1 << 32)
 
 
 def acknowledged(sender: Sender) -> list[str]:

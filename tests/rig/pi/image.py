@@ -38,9 +38,9 @@ until [ -b "$root" ]; do
     [ $n -gt 600 ] && { echo "no $root after a minute"; exec /bin/busybox poweroff -f; }
     /bin/busybox usleep 100000
 done
-/bin/busybox mount -t ext4 -o rw,noatime "$root" /root || { echo "$root can't be mounted"; exec /bin/busybox poweroff -f; }
-for folder in proc sys dev; do /bin/busybox mount --move /$folder /root/$folder; done
-exec /bin/busybox switch_root /root "$init"
+/bin/busybox mount -t ext4 -o rw,noatime "$root" /card || { echo "$root can't be mounted"; exec /bin/busybox poweroff -f; }
+for folder in proc sys dev; do /bin/busybox mount --move /$folder /card/$folder; done
+exec /bin/busybox switch_root /card "$init"
 """
 
 
@@ -94,7 +94,7 @@ def initrd() -> Path:
     made = HOME / "initrd.cpio"
     folder = HOME / "initrd"
     shutil.rmtree(folder, ignore_errors=True)
-    for name in ("bin", "proc", "sys", "dev", "root", "modules"):
+    for name in ("bin", "proc", "sys", "dev", "card", "modules"):
         (folder / name).mkdir(parents=True)
     shutil.copy(kernel() / "bin" / "busybox", folder / "bin" / "busybox")
     names = []
@@ -127,7 +127,7 @@ _BYTES = 2 << 30
 
 # Runs once, as the first process on the machine that the card is made on: Debian's own scripts for its packages, then ours.
 _SECOND_STAGE = """#!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive LC_ALL=C
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp DEBIAN_FRONTEND=noninteractive LC_ALL=C
 mount -o remount,rw /
 finish() { mountpoint -q /proc || mount -t proc proc /proc; sync; echo "the card is made: $1"; mount -o remount,ro /; echo o > /proc/sysrq-trigger; sleep 60; }
 /debootstrap/debootstrap --second-stage || { tail -n 20 /debootstrap/debootstrap.log; finish no; }
