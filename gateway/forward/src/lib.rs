@@ -38,6 +38,7 @@ mod credentials;
 mod cursors;
 mod denial;
 mod doubt;
+mod ending;
 mod engine;
 mod enlist;
 mod exactly_once;
