@@ -9,6 +9,7 @@ mod forward;
 mod load;
 mod mqtt;
 mod process;
+mod progress;
 mod whole;
 
 use std::io::Write;

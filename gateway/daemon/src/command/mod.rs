@@ -12,4 +12,5 @@ pub(crate) mod node;
 pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod run;
+mod span;
 pub(crate) mod status;

@@ -10,6 +10,7 @@ use lamppost_event::MAIN_SINK;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
+use super::span::seconds_span;
 use crate::{cli, config, scrape};
 
 /// The path on which the gateway answers.
@@ -134,10 +135,12 @@ fn told_of(answer: &Behindhand) -> String {
     } else {
         lines.push(bar(answer.backlog_most.saturating_sub(answer.backlog_events), answer.backlog_most));
         let bytes = answer.backlog_bytes.map_or_else(String::new, |bytes| format!(", about {}", size(bytes)));
-        let age = answer.oldest_age_s.map_or_else(String::new, |age| format!(", the oldest {} old", span(age)));
+        let age = answer.oldest_age_s.map_or_else(String::new, |age| format!(", the oldest {} old", seconds_span(age)));
         lines.push(format!("behind by {} events{bytes}{age}", answer.backlog_events));
         lines.push(match answer.caught_up {
-            Caught::In { seconds } => format!("caught up in about {} at the speed of the last minute", span(seconds)),
+            Caught::In { seconds } => {
+                format!("caught up in about {} at the speed of the last minute", seconds_span(seconds))
+            }
             Caught::Never => "caught up: never at this rate".to_owned(),
             _ => "caught up: not known yet, it has just started".to_owned(),
         });
@@ -174,18 +177,6 @@ fn size(bytes: f64) -> String {
         _ if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
         _ if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
         _ => format!("{:.1} GB", bytes / 1e9),
-    }
-}
-
-/// In the two largest units.
-fn span(seconds: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is not negative")]
-    let s = seconds.round() as u64;
-    match s {
-        0..60 => format!("{s} s"),
-        60..3_600 => format!("{} min {} s", s / 60, s % 60),
-        3_600..86_400 => format!("{} h {} min", s / 3_600, s / 60 % 60),
-        _ => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
     }
 }
 

@@ -26,6 +26,7 @@ use lamppost_forward::ForwardConfig;
 pub(crate) use bare::serve as bare;
 
 use super::process::{Scratch, disk_of, free_port};
+use super::progress::Progress;
 use crate::cli::ForwardBench;
 use crate::clock::MachineClock;
 use crate::config::Config;
@@ -34,7 +35,6 @@ use cluster::Cluster;
 use configuration::{Text, Wanted};
 use drain::Drained;
 use latency::{Latency, Pace, To};
-use shown::Progress;
 
 /// What an event takes in the journal beside its payload, at most.
 const STORED_BYTES: u64 = 200;

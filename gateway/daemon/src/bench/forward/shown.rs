@@ -1,41 +1,11 @@
-//! The figures, for people and as one line of JSON; and what is being measured, on a terminal.
+//! The figures, for people and as one line of JSON.
 
 use std::io::Write;
 
-use console::Term;
 use serde_json::{Value, json};
 
 use super::{Measured, Round};
 use crate::cli::ForwardBench;
-
-/// One line on standard error, and only on a terminal. Gone when this is dropped.
-pub(super) struct Progress {
-    term: Option<Term>,
-    done: u32,
-    whole: u32,
-}
-
-impl Progress {
-    pub(super) fn new(whole: u32) -> Self {
-        Self { term: Some(Term::stderr()).filter(Term::is_term), done: 0, whole }
-    }
-
-    pub(super) fn step(&mut self, what: &str) {
-        self.done += 1;
-        let Some(term) = &self.term else { return };
-        // A terminal that can't be drawn on is no reason to end.
-        drop(term.clear_line());
-        drop(term.write_str(&format!("{} of {}: {what}", self.done, self.whole)));
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(term) = &self.term {
-            drop(term.clear_line());
-        }
-    }
-}
 
 impl Measured {
     fn ratios(&self) -> Vec<f64> {

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::broker::{Broker, Kind};
 use super::order::{Loader, Order};
-use super::progress::Progress;
 use super::rounds::AT_ONCE;
+use crate::bench::progress::Progress;
 use crate::cli::MqttBench;
 use crate::scrape;
 

@@ -5,7 +5,6 @@ mod broker;
 mod holding;
 mod load;
 mod order;
-mod progress;
 mod rounds;
 mod shown;
 
@@ -14,9 +13,9 @@ use std::io::Write;
 pub(crate) use broker::rumqttd;
 
 use super::process::{Scratch, disk_of};
+use super::progress::Progress;
 use crate::cli::MqttBench;
 use crate::descriptors;
-use progress::Progress;
 
 /// The phases after the rounds.
 const PHASES: u32 = 5;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::broker::{Broker, Kind};
 use super::order::{Done, Loader, Order};
-use super::progress::Progress;
 use crate::bench::floor;
+use crate::bench::progress::Progress;
 use crate::cli::MqttBench;
 use crate::scrape;
 
