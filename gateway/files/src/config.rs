@@ -1,6 +1,6 @@
 //! What the file sink is told, parsed once.
 
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use lamppost_event::{GatewayId, Group, Interest};
@@ -30,6 +30,9 @@ pub enum WhenFull {
 pub struct FilesConfig {
     /// The folder; made if it is missing. No other sink may write there.
     pub folder: PathBuf,
+    /// Where a file system has to be mounted, at or above the folder: while none is, nothing is written, so that a stick that was pulled out
+    /// does not fill the disk below it. Default: anywhere will do.
+    pub mount_point: Option<PathBuf>,
     /// This gateway's name, part of every `ce_id`.
     pub gateway: GatewayId,
     /// Whose cursors these are: the sink's name.
@@ -46,6 +49,9 @@ pub struct FilesConfig {
     pub quota_bytes: u64,
     /// Default [`WhenFull::Pause`].
     pub when_full: WhenFull,
+    /// The longest line that is written for one event, bytes. What is longer in a file that a crash has left was not written by the sink.
+    /// Default 8 MiB: an event of 1 MiB that is escaped throughout.
+    pub line_bytes_max: u64,
     /// How often what was written is flushed, and the cursors moved. Default 1 s.
     pub flush_interval: Duration,
     /// How much is read from the journal at once, bytes. Default 256 KiB.
@@ -62,6 +68,17 @@ pub enum FilesConfigError {
     /// The folder depends on where the program is started.
     #[error("the folder {0:?} depends on where the program is started: write a path that begins with /")]
     Folder(PathBuf),
+    /// What is written there can't be told from what is written elsewhere.
+    #[error("the folder {0:?} has .. in it: write where that leads")]
+    Up(PathBuf),
+    /// A mount that has nothing to do with the folder.
+    #[error("the folder {folder:?} is not below the mount point {mount_point:?}")]
+    MountPoint {
+        /// The folder.
+        folder: PathBuf,
+        /// Where something has to be mounted.
+        mount_point: PathBuf,
+    },
     /// With less there would be nothing to delete when it is full.
     #[error("a quota of {quota} bytes holds less than four files of {file} bytes")]
     Quota {
@@ -89,6 +106,7 @@ impl FilesConfig {
     pub fn new(gateway: GatewayId, group: Group, folder: PathBuf) -> Self {
         Self {
             folder,
+            mount_point: None,
             gateway,
             group,
             interest: Interest::all(),
@@ -97,6 +115,7 @@ impl FilesConfig {
             packing: Packing::None,
             quota_bytes: 1 << 30,
             when_full: WhenFull::Pause,
+            line_bytes_max: 8 << 20,
             flush_interval: Duration::from_secs(1),
             read_bytes: 256 << 10,
             retry_delay_min: Duration::from_millis(200),
@@ -111,6 +130,14 @@ impl FilesConfig {
     pub fn check(&self) -> Result<(), FilesConfigError> {
         if !self.folder.is_absolute() {
             return Err(FilesConfigError::Folder(self.folder.clone()));
+        }
+        if self.folder.components().any(|part| part == Component::ParentDir) {
+            return Err(FilesConfigError::Up(self.folder.clone()));
+        }
+        if let Some(mount_point) = &self.mount_point
+            && !self.folder.starts_with(mount_point)
+        {
+            return Err(FilesConfigError::MountPoint { folder: self.folder.clone(), mount_point: mount_point.clone() });
         }
         if self.rotate_bytes < Self::ROTATE_BYTES_MIN {
             return Err(FilesConfigError::Rotate { bytes: self.rotate_bytes, min: Self::ROTATE_BYTES_MIN });

@@ -18,7 +18,7 @@ const BUFFER_BYTES: usize = 128 << 10;
     clippy::disallowed_methods,
     reason = "this is the sink's place for repairing its own files; the folder is flushed by the caller"
 )]
-pub(crate) fn repair(folder: &Path) -> io::Result<u64> {
+pub(crate) fn repair(folder: &Path, line_bytes_max: u64) -> io::Result<u64> {
     let mut torn = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -28,7 +28,7 @@ pub(crate) fn repair(folder: &Path) -> io::Result<u64> {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let length = file.metadata()?.len();
         let whole = match part.packing {
-            Packing::None => whole_lines(&file)?,
+            Packing::None => whole_lines(&file, line_bytes_max)?,
             Packing::Zstd => whole_frames(&file)?,
         };
         if whole < length {
@@ -46,13 +46,14 @@ pub(crate) fn repair(folder: &Path) -> io::Result<u64> {
     Ok(torn)
 }
 
-/// The bytes up to the end of the last whole line before which all are whole.
-fn whole_lines(file: &File) -> io::Result<u64> {
+/// The bytes up to the end of the last whole line before which all are whole. None is longer than `line_bytes_max`, so no more than that is
+/// kept in memory.
+fn whole_lines(file: &File, line_bytes_max: u64) -> io::Result<u64> {
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
     let (mut whole, mut line) = (0, Vec::new());
     loop {
         line.clear();
-        let read = reader.read_until(b'\n', &mut line)?;
+        let read = reader.by_ref().take(line_bytes_max).read_until(b'\n', &mut line)?;
         if read == 0 || !is_line(&line) {
             return Ok(whole);
         }

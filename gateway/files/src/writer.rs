@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -43,8 +45,11 @@ impl Writer {
     pub(crate) fn begin(&mut self) -> io::Result<()> {
         self.parts.clear();
         self.folder = None;
+        if let Some(mount_point) = &self.config.mount_point {
+            mounted(mount_point)?;
+        }
         Folder::open(&self.config.folder)?;
-        let torn = repair(&self.config.folder)?;
+        let torn = repair(&self.config.folder, self.config.line_bytes_max)?;
         Counters::add(&self.counters.torn_bytes, torn);
         let mut folder = Folder::open(&self.config.folder)?;
         folder.flush()?;
@@ -161,5 +166,29 @@ impl Writer {
     pub(crate) fn abandon(&mut self) {
         self.parts.drain().for_each(|(_, part)| part.abandon());
         self.folder = None;
+    }
+}
+
+/// Whether a file system begins at that folder: it is on another device than the folder above it. A folder that was only bound there from the
+/// same file system, as a service manager does, is none.
+fn mounted(mount_point: &Path) -> io::Result<()> {
+    let above = mount_point.parent().unwrap_or(mount_point);
+    if std::fs::metadata(mount_point)?.dev() == std::fs::metadata(above)?.dev() && mount_point != above {
+        return Err(io::Error::other(format!("nothing is mounted at {}", mount_point.display())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_is_one_only_while_another_file_system_begins_there() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(mounted(Path::new("/proc")).is_ok());
+        assert!(mounted(Path::new("/")).is_ok());
+        assert!(mounted(folder.path()).unwrap_err().to_string().contains("nothing is mounted"));
+        assert!(mounted(&folder.path().join("missing")).is_err());
     }
 }

@@ -207,3 +207,27 @@ async fn a_folder_that_can_not_be_used_pauses_the_sink_which_says_so_and_goes_on
     running.end().await;
     assert_eq!(offsets(&lines(&folder), "noise", 0), [0, 1, 2, 3, 4]);
 }
+
+#[tokio::test]
+async fn where_nothing_is_mounted_nothing_is_written_and_it_says_so() {
+    let (dir, shelf, clock) = (tempfile::tempdir().unwrap(), Arc::new(Shelf::default()), HandClock::new());
+    let folder = dir.path().join("events");
+    let config = FilesConfig { mount_point: Some(dir.path().to_owned()), ..config(&folder) };
+    let running = Running::start(config, &shelf, &clock);
+    fill(&shelf, &clock, "air", 0..4);
+    let counters = running.counters.clone();
+    until("it is paused", || counters.paused_reason().is_some_and(|why| why.contains("nothing is mounted"))).await;
+    running.end().await;
+    assert!(!folder.exists() && shelf.cursor("air", 0) == 0);
+}
+
+#[test]
+fn a_folder_that_can_not_be_told_from_another_is_refused() {
+    let refused = |folder: &str, mount_point: Option<&str>| {
+        let config = FilesConfig { mount_point: mount_point.map(Into::into), ..config(Path::new(folder)) };
+        config.check().map_err(|error| error.to_string())
+    };
+    assert_eq!(refused("/media/stick/events", Some("/media/stick")), Ok(()));
+    assert!(refused("/media/stick/../events", None).unwrap_err().contains(".."));
+    assert!(refused("/srv/events", Some("/media/stick")).unwrap_err().contains("not below the mount point"));
+}

@@ -366,6 +366,7 @@ fn topics(file: &file::File, problems: &mut Vec<Problem>) -> BTreeMap<Topic, Top
 
 fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
     let gateway = gateway_id(&file);
+    let event_max = file.journal.event_max.into_inner();
     Config {
         brokers: file.broker.into_iter().map(|broker| broker.convert(&gateway)).collect(),
         gateway,
@@ -375,7 +376,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
             segment: file.journal.segment.into_inner(),
             linger: file.journal.linger.0,
             linger_bytes: file.journal.linger_bytes,
-            event_max: file.journal.event_max.into_inner(),
+            event_max,
             compression: file.journal.compression,
             read_patience: file.journal.read_patience.0,
             marks_max: file.journal.marks_max,
@@ -386,7 +387,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
         routes: file.route.iter().map(rule).collect(),
         topics,
         kafka: file.kafka.map(convert_kafka),
-        sinks: file.sink.into_iter().filter_map(sink::Written::convert).collect(),
+        sinks: file.sink.into_iter().filter_map(|sink| sink.convert(event_max)).collect(),
         http: file.http.listen.into_inner().0,
         control: file.control.convert(),
         battery: file.clock.map(clock::Written::convert),

@@ -1,7 +1,7 @@
 //! `[[sink]]`: other clusters, and folders, beside the one cluster of `[kafka]`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use lamppost_event::{Group, Interest, MAIN_SINK};
@@ -46,6 +46,8 @@ pub(crate) enum SinkTo {
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     pub(crate) folder: PathBuf,
+    pub(crate) mount_point: Option<PathBuf>,
+    pub(crate) line_max: Size,
     pub(crate) rotate: Size,
     pub(crate) rotate_after: Duration,
     pub(crate) compression: Packing,
@@ -87,6 +89,7 @@ pub(super) struct Written {
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenFiles {
     folder: Spanned<PathBuf>,
+    mount_point: Option<Spanned<PathBuf>>,
     #[serde(default = "rotate")]
     rotate: Spanned<Size>,
     #[serde(default = "rotate_after")]
@@ -164,7 +167,16 @@ pub(super) fn check(sinks: &[Written], event_max: Size, problems: &mut Vec<Probl
             let what = format!("folder = {folder:?} depends on where the program is started");
             problem(files.folder.span(), what, "write a path that begins with /");
         }
-        if folders.insert(folder, ()).is_some() {
+        if folder.components().any(|part| part == Component::ParentDir) {
+            problem(files.folder.span(), format!("folder = {folder:?} has .. in it"), "write where that leads");
+        }
+        if let Some(mount_point) = &files.mount_point
+            && !folder.starts_with(mount_point.get_ref())
+        {
+            let what = format!("the folder {folder:?} is not below mount_point = {:?}", mount_point.get_ref());
+            problem(mount_point.span(), what, "write a folder at or above `folder`");
+        }
+        if folders.insert(folder.components().collect::<PathBuf>(), ()).is_some() {
             let what = format!("a second sink into the folder {folder:?}");
             problem(files.folder.span(), what, "give each sink its own folder");
         }
@@ -194,18 +206,23 @@ pub(super) fn check(sinks: &[Written], event_max: Size, problems: &mut Vec<Probl
     }
 }
 
+/// The longest line.
+fn line_max(event_max: Size) -> Size {
+    Size(event_max.0.saturating_mul(LINE_FACTOR).saturating_add(LINE_EXTRA))
+}
+
 /// The most that is written at once: lines of a quarter of a file, and one event more.
 fn line_room(rotate: Size, event_max: Size) -> Size {
-    Size((rotate.0 / 4).saturating_add(event_max.0.saturating_mul(LINE_FACTOR)).saturating_add(LINE_EXTRA))
+    Size((rotate.0 / 4).saturating_add(line_max(event_max).0))
 }
 
 impl Written {
     /// After [`check`] has found nothing.
-    pub(super) fn convert(self) -> Option<Sink> {
+    pub(super) fn convert(self, event_max: Size) -> Option<Sink> {
         let topics = self.topics.map(|topics| Interest::new(topics.get_ref().iter().map(String::as_str)));
         let to = match (self.kafka, self.files) {
             (Some(kafka), _) => SinkTo::Kafka(Box::new(convert_kafka(kafka))),
-            (None, Some(files)) => SinkTo::Files(files.convert()),
+            (None, Some(files)) => SinkTo::Files(files.convert(event_max)),
             (None, None) => return None,
         };
         Some(Sink {
@@ -219,9 +236,11 @@ impl Written {
 }
 
 impl WrittenFiles {
-    fn convert(self) -> Files {
+    fn convert(self, event_max: Size) -> Files {
         Files {
             folder: self.folder.into_inner(),
+            mount_point: self.mount_point.map(Spanned::into_inner),
+            line_max: line_max(event_max),
             rotate: self.rotate.into_inner(),
             rotate_after: self.rotate_after.into_inner().0,
             compression: self.compression,
@@ -310,6 +329,13 @@ mod tests {
             (format!("{analytics}[sink.kafka]\nbootstraps = [\"k:1\"]\n"), ":4:1: ", "`bootstrap`"),
             (disk.replace("/srv", "srv"), ":4:10: ", "begins with /"),
             (format!("{disk}{}", disk.replace("\"disk\"", "\"other\"")), ":8:10: ", "its own folder"),
+            (disk.replace("/srv", "/srv/../srv"), ":4:10: ", "where that leads"),
+            (
+                disk.replace("/srv/events", "/srv//events/.") + &disk.replace("\"disk\"", "\"other\""),
+                ":8:10: ",
+                "its own folder",
+            ),
+            (format!("{disk}mount_point = \"/media/stick\"\n"), ":5:15: ", "at or above `folder`"),
             (format!("{disk}quota = \"60MiB\"\n"), ":5:9: ", "raise `quota`"),
             (format!("{disk}rotate = \"1B\"\n"), ":5:10: ", "4KiB"),
             (format!("{disk}rotate = \"64KiB\"\nquota = \"1MiB\"\n"), ":6:9: ", "lower `event_max`"),

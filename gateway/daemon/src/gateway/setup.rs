@@ -182,6 +182,8 @@ pub(crate) fn files_config(config: &Config, files: &Files, sink: &Sink) -> Files
         packing,
         quota_bytes: files.quota.0,
         when_full,
+        mount_point: files.mount_point.clone(),
+        line_bytes_max: files.line_max.0,
         flush_interval: files.flush,
         ..FilesConfig::new(config.gateway.clone(), sink.name.clone(), files.folder.clone())
     }

@@ -11,7 +11,7 @@ fn left(ending: &str, bytes: &[u8]) -> (Option<Vec<u8>>, u64) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(format!("{NAME}{ending}.part")), bytes).unwrap();
     std::fs::write(dir.path().join("notes.part"), b"not ours").unwrap();
-    let torn = repair(dir.path()).unwrap();
+    let torn = repair(dir.path(), 1 << 20).unwrap();
     assert!(dir.path().join("notes.part").exists());
     assert!(!dir.path().join(format!("{NAME}{ending}.part")).exists());
     (std::fs::read(dir.path().join(format!("{NAME}{ending}"))).ok(), torn)
@@ -63,4 +63,13 @@ fn wherever_a_compressed_file_was_torn_its_whole_frames_stay_and_nothing_else() 
         let kept = kept.unwrap_or_default();
         assert!(bytes.starts_with(&kept) && kept.len() <= at, "a bit turned at {at}: {} kept", kept.len());
     }
+}
+
+#[test]
+fn a_line_longer_than_any_that_is_written_ends_what_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = format!("{{\"a\":\"{}\"}}\n", "x".repeat(2000));
+    std::fs::write(dir.path().join(format!("{NAME}.part")), format!("{{\"a\":1}}\n{long}")).unwrap();
+    assert_eq!(repair(dir.path(), 1000).unwrap(), long.len() as u64);
+    assert_eq!(std::fs::read(dir.path().join(NAME)).unwrap(), b"{\"a\":1}\n");
 }
