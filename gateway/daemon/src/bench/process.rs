@@ -134,6 +134,8 @@ impl Gateway {
         let program = std::env::current_exe().context("where is this program?")?;
         let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(path).env("RUST_LOG", "error");
+        // As under systemd.
+        command.env("MALLOC_ARENA_MAX", "2");
         Ok(Self { server: Server::start(&mut command)?, http })
     }
 
