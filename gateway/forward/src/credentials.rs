@@ -28,6 +28,8 @@ pub struct CredentialError {
     pub path: PathBuf,
     /// What is wrong with it.
     pub why: String,
+    /// It could not be read, for a reason that may pass without the file changing (no descriptors left, a card that hesitates).
+    pub unread: bool,
 }
 
 /// A secret text, which nobody is shown.
@@ -176,11 +178,14 @@ fn expiry(certificate: &X509) -> Option<WallTime> {
 }
 
 fn wrong(path: &Path, why: impl Into<String>) -> CredentialError {
-    CredentialError { path: path.to_owned(), why: why.into() }
+    CredentialError { path: path.to_owned(), why: why.into(), unread: false }
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, CredentialError> {
-    let unread = |error: io::Error| wrong(path, format!("can't be read: {error}"));
+    let unread = |error: io::Error| CredentialError {
+        unread: error.kind() != io::ErrorKind::NotFound,
+        ..wrong(path, format!("can't be read: {error}"))
+    };
     #[expect(clippy::disallowed_methods, reason = "a file of the operator's, no journal data")]
     let file = std::fs::File::open(path).map_err(unread)?;
     let mut bytes = Vec::new();

@@ -72,6 +72,9 @@ impl Keyring {
                 Ok(changed)
             }
             Err(error) => {
+                if error.unread {
+                    held.stamps = None;
+                }
                 held.refused = Some(error.clone());
                 Err(error)
             }
@@ -190,6 +193,16 @@ mod tests {
         assert!(keyring.properties().contains(&("sasl.password", "one".to_owned())));
         write(&path, "one\n");
         assert_eq!((keyring.refresh(), keyring.generation()), (Ok(false), 1), "back at the old one");
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_read_again_though_the_file_looks_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        // A folder can be opened, but not read.
+        let keyring = keyring(dir.path().to_owned());
+        let error = keyring.refresh().unwrap_err();
+        assert!(error.unread && keyring.held().stamps.is_none(), "{error}");
+        assert_eq!(keyring.refresh(), Err(error), "and told the same way");
     }
 
     #[test]
