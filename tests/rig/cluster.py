@@ -6,6 +6,7 @@ and restarted one by one. The jars come from Maven Central (kafka/pom.xml); JDK 
 With KAFKA_BOOTSTRAP set, the stories use that cluster instead; it can't be killed or stopped from here.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -74,6 +75,12 @@ class Brought:
 
     def start(self, broker: int) -> None:
         raise self._refuse("starting a broker of")
+
+    def stop_orderly(self, broker: int) -> None:
+        raise self._refuse("stopping a broker of")
+
+    def controller(self) -> int:
+        raise self._refuse("looking into the storage of")
 
     def stop(self) -> None:
         """Nothing to do: it was there before."""
@@ -207,6 +214,32 @@ class Cluster:
         child = self._brokers[broker]
         assert child is not None and child.alive(), f"broker {broker} does not run"
         child.kill()
+
+    def stop_orderly(self, broker: int) -> None:
+        """SIGTERM: it hands its partitions over before it ends, as for an upgrade."""
+        child = self._brokers[broker]
+        assert child is not None and child.alive(), f"broker {broker} does not run"
+        child.stop(timeout_s=60)
+        self._brokers[broker] = None
+
+    def runs(self, broker: int) -> bool:
+        child = self._brokers[broker]
+        return child is not None and child.alive()
+
+    def controller(self) -> int:
+        """The node that leads the controllers now, by what the running ones have written down of their last vote. (Clients are told any
+        broker as "the controller" in KRaft mode.)"""
+        votes = []
+        for broker in range(BROKERS):
+            if self.runs(broker):
+                state = json.loads((self.data(broker) / "__cluster_metadata-0" / "quorum-state").read_text())
+                votes.append((state["leaderEpoch"], state["leaderId"]))
+        return max(votes)[1]
+
+    def leader(self, topic: str, partition: int) -> int:
+        """The broker that leads a partition now, -1 for none."""
+        topics = AdminClient(_quiet(self.bootstrap)).list_topics(topic, timeout=20).topics
+        return topics[topic].partitions[partition].leader
 
     def stop(self) -> None:
         """Ends all brokers. Nobody needs their data in order: SIGKILL is quicker than a controlled shutdown of a quorum."""
