@@ -5,6 +5,7 @@ import os
 
 NAMES = {
     "broker-kills": "stories that kill or stop brokers (a cluster of KAFKA_BOOTSTRAP is not ours to kill)",
+    "namespaces": "the stories of a gateway behind a bad line (need root, for network namespaces)",
     "qemu": "the stories of the emulated board (need qemu-system-arm and the thumb build)",
     "pico": "the story of the emulated Pico (needs node, npm and the thumb build)",
     "mqttjs": "the stories with MQTT.js (needs node and npm)",
