@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient
 from rig.child import Child, end_all
 from rig.guarded import DOORS, Guard
 from rig.places import RIG, ROOT, free_ports
+from rig.small_disk import SmallDisk
 
 BROKERS = 3
 REPLICATION = 3
@@ -79,6 +80,9 @@ class Brought:
     def stop_orderly(self, broker: int) -> None:
         raise self._refuse("stopping a broker of")
 
+    def onto_small_disk(self, broker: int, free_mib: int) -> None:
+        raise self._refuse("moving")
+
     def controller(self) -> int:
         raise self._refuse("looking into the storage of")
 
@@ -112,6 +116,7 @@ class Cluster:
         # For a machine that QEMU emulates with a network of its own: this machine's loopback is there at that address.
         self.guests = ",".join(f"{GUESTS_SEE_US_AT}:{port}" for port in self._guest_ports)
         self._brokers: list[Optional[Child]] = [None] * BROKERS
+        self._small: dict[int, SmallDisk] = {}
         shutil.rmtree(home, ignore_errors=True)
         self.guard = Guard(home / "guard")
         self._format()
@@ -191,6 +196,8 @@ class Cluster:
         running = self._brokers[broker]
         assert running is None or not running.alive(), f"broker {broker} already runs"
         command = self._java(HEAP_MIB, "kafka.Kafka", self._properties(broker))
+        if broker in self._small:
+            command = [*self._small[broker].entering, *command]
         self._brokers[broker] = Child(command, self.log(broker))
 
     def start_all(self) -> None:
@@ -222,6 +229,25 @@ class Cluster:
         child.stop(timeout_s=60)
         self._brokers[broker] = None
 
+    def onto_small_disk(self, broker: int, free_mib: int) -> SmallDisk:
+        """Restarts a broker with its partitions on a disk of that room. The story owes `from_small_disk`."""
+        self.kill(broker)
+        self._small[broker] = SmallDisk(self.data(broker), free_mib)
+        self.start(broker)
+        return self._small[broker]
+
+    def from_small_disk(self, broker: int) -> None:
+        """Back to the machine's; the broker is to be started again."""
+        if broker in self._small:
+            if self.runs(broker):
+                self.stop_orderly(broker)
+            self._small.pop(broker).take_away()
+
+    def bury(self, broker: int, timeout_s: float) -> None:
+        """Returns once a broker has ended by itself, as it was to."""
+        self._brokers[broker].wait(timeout_s)
+        self._brokers[broker] = None
+
     def runs(self, broker: int) -> bool:
         child = self._brokers[broker]
         return child is not None and child.alive()
@@ -232,7 +258,8 @@ class Cluster:
         votes = []
         for broker in range(BROKERS):
             if self.runs(broker):
-                state = json.loads((self.data(broker) / "__cluster_metadata-0" / "quorum-state").read_text())
+                data = self._small[broker].seen_from_here if broker in self._small else self.data(broker)
+                state = json.loads((data / "__cluster_metadata-0" / "quorum-state").read_text())
                 votes.append((state["leaderEpoch"], state["leaderId"]))
         return max(votes)[1]
 

@@ -1,0 +1,87 @@
+"""A gateway's clock is not set, then right, days ahead, days behind, lost again, and right at last, under load. Its events go out once their time can be
+known, with that time, in order, none lost."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+import pytest
+
+from rig.judge import Record
+from rig.pair import Pair, Post
+from rig.wrong_clock import FELT_S, WrongClock
+
+DAY_S = 86_400
+PHASE_S = 5
+SLACK_S = 2 * FELT_S + 1
+"""What a setting takes to be felt, on both sides, and what the clocks of two readings differ by."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the gateway's clock said, and from when to when by the machine's."""
+
+    off_s: float
+    began: float
+    ended: float
+
+    def holds(self, seconds: float) -> bool:
+        """Whether this is a time by the gateway's clock of then."""
+        return self.began - SLACK_S <= seconds - self.off_s <= self.ended + SLACK_S
+
+
+@pytest.mark.needs("faketime")
+def test_a_clock_that_jumps_costs_no_event_and_no_order_and_times_are_corrected_where_they_can_be(home, cluster, ending):
+    cluster.ensure_running()
+    pair = Pair("jumps", home, cluster, ending, make=WrongClock)
+    phases = []
+
+    def phase(off_s: float, begin=None) -> None:
+        for post in pair.posts:
+            post.gateway.set_off(off_s)
+        began = time.time()
+        if begin:
+            begin()
+        time.sleep(PHASE_S)
+        phases.append(Phase(off_s, began, time.time()))
+
+    def right() -> None:
+        phase(0)
+        pair.flow()
+
+    unset = 12_345 - time.time()
+    phase(unset, lambda: [post.start() for post in pair.posts])
+    assert [post.delivered() for post in pair.posts] == [0, 0], "sent with a time that nobody knows"
+    right()
+    phase(3 * DAY_S)
+    right()
+    phase(-2 * DAY_S)
+    right()
+    phase(unset)
+    right()
+    whole = Phase(0, phases[0].began, time.time())
+    for post in pair.posts:
+        ledger = post.finish()
+        reader = post.read(cluster.bootstrap, {entry.id for entry in ledger})
+        post.judge(ledger, reader.records, reader.partitions)
+        judge_times(post, reader.records, whole, phases)
+
+
+def received(record: Record) -> float:
+    return datetime.fromisoformat(record.headers["ce_time"]).timestamp()
+
+
+def judge_times(post: Post, records: list[Record], whole: Phase, phases: list[Phase]) -> None:
+    """Each record has the time at which it came in; but for what went out while the clock was set and wrong, which has the time of then."""
+    behind = [phase for phase in phases if phase.off_s == -2 * DAY_S]
+    lost = [phase for phase in phases if phase.off_s < -3 * DAY_S]
+    unset = [record for record in records if record.headers["ce_clock"] == "unset"]
+    wrong = [record for record in records if not whole.holds(record.time_ms / 1000)]
+    print(f"{post.delivery}: {len(unset)} of {len(records)} came in while the clock was not set, {len(wrong)} went out two days behind")
+    assert unset and wrong, "the clock did not jump"
+    for record in unset:
+        corrected = received(record)
+        assert any(phase.began - SLACK_S <= corrected <= phase.ended + SLACK_S for phase in lost), record
+    for record in wrong:
+        assert behind[0].holds(record.time_ms / 1000), record
+        assert behind[0].holds(received(record)), record
