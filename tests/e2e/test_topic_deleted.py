@@ -28,13 +28,19 @@ partitions = 4
 """
 
 
-def delete(cluster, topic: str) -> None:
-    AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0}).delete_topics([topic])[topic].result(30)
+class Operator:
+    """Makes topics and deletes them."""
 
+    def __init__(self, cluster) -> None:
+        self._admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
 
-def make(cluster, topic: str) -> None:
-    new = NewTopic(topic, PARTITIONS, 3)
-    AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0}).create_topics([new])[topic].result(30)
+    def delete(self, topic: str) -> None:
+        self._admin.delete_topics([topic])[topic].result(30)
+
+    def make(self, topic: str, partitions: int = PARTITIONS, **settings: str) -> None:
+        """Unless it is there."""
+        if topic not in self._admin.list_topics(timeout=20).topics:
+            self._admin.create_topics([NewTopic(topic, partitions, 3, config=settings)])[topic].result(30)
 
 
 def read_for(reader: Reader, seconds: float) -> None:
@@ -78,10 +84,11 @@ def test_a_topic_that_is_deleted_under_load(may_create, home, cluster, ending):
     print(f"\nLAMPPOST_SEED={number}")
     chance = random.Random(number)
     cluster.ensure_running()
+    operator = Operator(cluster)
     pair = Pair("deleted-again" if may_create else "deleted", home, cluster, ending, extra=OTHER)
     if not may_create:
         for post in pair.posts:
-            forbid(post, cluster)
+            forbid(post, operator)
     pair.start()
     for post in pair.posts:
         post.send("noise", topic=f"{post.topic}-other", kind="noise")
@@ -90,11 +97,11 @@ def test_a_topic_that_is_deleted_under_load(may_create, home, cluster, ending):
         read_for(reader, 2 + chance.uniform(0, 1))
     for post, reader in zip(pair.posts, old):
         reader.read_to_end()
-        delete(cluster, post.topic)
+        operator.delete(post.topic)
     if not may_create:
         for post in pair.posts:
             only_it_waits(post)
-            make(cluster, post.topic)
+            operator.make(post.topic)
     pair.flow(10 * RATE)
     for post, reader in zip(pair.posts, old):
         reader.close()
@@ -107,18 +114,15 @@ def test_a_topic_that_is_deleted_under_load(may_create, home, cluster, ending):
         post.wait("no topic is paused", lambda post=post: post.metric("lamppost_forward_paused_topics") == 0)
 
 
-def forbid(post: Post, cluster) -> None:
+def forbid(post: Post, operator: Operator) -> None:
     """The gateway makes no topics: an operator has made them."""
     text = post.gateway.config.read_text()
     post.gateway.config.write_text(text.replace("create_topics = true", "create_topics = false"))
     for topic in (post.topic, f"{post.topic}-other"):
-        make(cluster, topic)
-    known = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0}).list_topics(timeout=20).topics
-    admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
-    for topic, settings in (("lamppost-cursors", {"cleanup.policy": "compact"}), ("audit-trail", {}), ("dead-letters", {})):
-        if topic not in known:
-            count = 16 if topic == "lamppost-cursors" else 1
-            admin.create_topics([NewTopic(topic, count, 3, config=settings)])[topic].result(30)
+        operator.make(topic)
+    operator.make("lamppost-cursors", 16, **{"cleanup.policy": "compact"})
+    operator.make("audit-trail", 1)
+    operator.make("dead-letters", 1)
 
 
 def only_it_waits(post: Post) -> None:

@@ -240,7 +240,7 @@ class Cluster:
         """Back to the machine's; the broker is to be started again."""
         if broker in self._small:
             if self.runs(broker):
-                self.stop_orderly(broker)
+                self.kill(broker)
             self._small.pop(broker).take_away()
 
     def bury(self, broker: int, timeout_s: float) -> None:

@@ -73,10 +73,13 @@ class SmallDisk:
     def take_away(self) -> None:
         """Copies what is on it to the folder below. Nobody may use it any more."""
         self.free()
-        shutil.rmtree(self.folder)
-        subprocess.run(["cp", "-a", self.seen_from_here, self.folder], check=True)
+        small, kept = (self.folder.with_name(f"{self.folder.name}.{end}") for end in ("small", "kept"))
+        subprocess.run(["cp", "-a", self.seen_from_here, kept], check=True)
+        # Before the folder goes: the kernel takes a mount away, everywhere, with the folder on which it lies.
         self._holder.kill()
-        shutil.rmtree(self.folder.with_name(f"{self.folder.name}.small"))
+        shutil.rmtree(self.folder)
+        shutil.rmtree(small)
+        kept.rename(self.folder)
 
 
 def _used(folder: Path) -> int:
