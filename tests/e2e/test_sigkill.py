@@ -9,6 +9,7 @@ import pytest
 
 from rig.judge import judge
 from rig.reader import Reader
+from rig.repeats import events_in, repeats
 from rig.seed import seed
 from rig.sending import Sender, connections, read_ledgers, total, wait_for_all
 
@@ -16,11 +17,18 @@ KILLS = int(os.environ.get("LAMPPOST_KILLS", "20"))
 ATTEMPTS_MAX = 3 * KILLS
 RATE = 60
 """Publishes a second on each connection: some thirty in flight at any moment, by the linger of a commit alone."""
+WINDOW_KIB = 256
+CURSOR_LATE_S = 5
+DELIVERED_PER_S_MAX = 3 * 14 * RATE
+"""While it catches up with what came while it was down, which is seldom more than a few seconds' worth."""
 TOPICS = {"kill-air": 4, "kill-energy": 2}
 BROKER_DIES, BROKER_RETURNS = (KILLS // 5, 11 * KILLS // 20), (2 * KILLS // 5, 3 * KILLS // 4)
 """Before which kill (from 0) a broker is killed, and before which it is started again."""
 
 CONFIG = """
+[journal]
+event_max = "64KiB"
+
 [[route]]
 from = "city/{district}/air/{device}/#"
 topic = "kill-air"
@@ -64,6 +72,8 @@ def test_what_was_acknowledged_is_in_kafka_in_order_after_twenty_kills_and_two_d
     print(f"\nLAMPPOST_SEED={chosen}")
     chance = random.Random(chosen)
     post = gateway("kill", CONFIG)
+    text = post.config.read_text()
+    post.config.write_text(text.replace("create_topics = true\n", f'create_topics = true\nin_flight = "{WINDOW_KIB}KiB"\n'))
     post.start()
     air = connections("air", 10, 0, "city/north/air/{client}/pm10", "kill-air")
     energy = connections("meter", 4, 0, "city/north/energy/{client}", "kill-energy")
@@ -111,7 +121,11 @@ def test_what_was_acknowledged_is_in_kafka_in_order_after_twenty_kills_and_two_d
     print(
         f"delivered twice (same ce_id): {verdict.delivered_twice}; sent twice (same sender's id): {verdict.sent_twice}"
     )
-    print(verdict)
+    again = repeats(reader.records)
+    print(f"{again} in {attempts + uncounted_in_start} kills\n{verdict}")
     assert verdict.acknowledged > 1000
+    # What was on its way, and what was delivered after the cursor was last made durable (gateway/forward/README.md: up to 5 s).
+    assert again.furthest <= events_in(WINDOW_KIB << 10) + CURSOR_LATE_S * DELIVERED_PER_S_MAX, again
+    assert again.records == verdict.delivered_twice, "every repetition has its ce_id and is where it was"
     assert verdict.good, verdict
     assert reader.partitions == TOPICS

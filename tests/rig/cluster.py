@@ -6,6 +6,7 @@ and restarted one by one. The jars come from Maven Central (kafka/pom.xml); JDK 
 With KAFKA_BOOTSTRAP set, the stories use that cluster instead; it can't be killed or stopped from here.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from confluent_kafka.admin import AdminClient
 from rig.child import Child, end_all
 from rig.guarded import DOORS, Guard
 from rig.places import RIG, ROOT, free_ports
+from rig.small_disk import SmallDisk
 
 BROKERS = 3
 REPLICATION = 3
@@ -75,6 +77,15 @@ class Brought:
     def start(self, broker: int) -> None:
         raise self._refuse("starting a broker of")
 
+    def stop_orderly(self, broker: int) -> None:
+        raise self._refuse("stopping a broker of")
+
+    def onto_small_disk(self, broker: int, free_mib: int) -> None:
+        raise self._refuse("moving")
+
+    def controller(self) -> int:
+        raise self._refuse("looking into the storage of")
+
     def stop(self) -> None:
         """Nothing to do: it was there before."""
 
@@ -105,6 +116,7 @@ class Cluster:
         # For a machine that QEMU emulates with a network of its own: this machine's loopback is there at that address.
         self.guests = ",".join(f"{GUESTS_SEE_US_AT}:{port}" for port in self._guest_ports)
         self._brokers: list[Optional[Child]] = [None] * BROKERS
+        self._small: dict[int, SmallDisk] = {}
         shutil.rmtree(home, ignore_errors=True)
         self.guard = Guard(home / "guard")
         self._format()
@@ -184,6 +196,8 @@ class Cluster:
         running = self._brokers[broker]
         assert running is None or not running.alive(), f"broker {broker} already runs"
         command = self._java(HEAP_MIB, "kafka.Kafka", self._properties(broker))
+        if broker in self._small:
+            command = [*self._small[broker].entering, *command]
         self._brokers[broker] = Child(command, self.log(broker))
 
     def start_all(self) -> None:
@@ -207,6 +221,52 @@ class Cluster:
         child = self._brokers[broker]
         assert child is not None and child.alive(), f"broker {broker} does not run"
         child.kill()
+
+    def stop_orderly(self, broker: int) -> None:
+        """SIGTERM: it hands its partitions over before it ends, as for an upgrade."""
+        child = self._brokers[broker]
+        assert child is not None and child.alive(), f"broker {broker} does not run"
+        child.stop(timeout_s=60)
+        self._brokers[broker] = None
+
+    def onto_small_disk(self, broker: int, free_mib: int) -> SmallDisk:
+        """Restarts a broker with its partitions on a disk of that room. The story owes `from_small_disk`."""
+        self.kill(broker)
+        self._small[broker] = SmallDisk(self.data(broker), free_mib)
+        self.start(broker)
+        return self._small[broker]
+
+    def from_small_disk(self, broker: int) -> None:
+        """Back to the machine's; the broker is to be started again."""
+        if broker in self._small:
+            if self.runs(broker):
+                self.kill(broker)
+            self._small.pop(broker).take_away()
+
+    def bury(self, broker: int, timeout_s: float) -> None:
+        """Returns once a broker has ended by itself, as it was to."""
+        self._brokers[broker].wait(timeout_s)
+        self._brokers[broker] = None
+
+    def runs(self, broker: int) -> bool:
+        child = self._brokers[broker]
+        return child is not None and child.alive()
+
+    def controller(self) -> int:
+        """The node that leads the controllers now, by what the running ones have written down of their last vote. (Clients are told any
+        broker as "the controller" in KRaft mode.)"""
+        votes = []
+        for broker in range(BROKERS):
+            if self.runs(broker):
+                data = self._small[broker].seen_from_here if broker in self._small else self.data(broker)
+                state = json.loads((data / "__cluster_metadata-0" / "quorum-state").read_text())
+                votes.append((state["leaderEpoch"], state["leaderId"]))
+        return max(votes)[1]
+
+    def leader(self, topic: str, partition: int) -> int:
+        """The broker that leads a partition now, -1 for none."""
+        topics = AdminClient(_quiet(self.bootstrap)).list_topics(topic, timeout=20).topics
+        return topics[topic].partitions[partition].leader
 
     def stop(self) -> None:
         """Ends all brokers. Nobody needs their data in order: SIGKILL is quicker than a controlled shutdown of a quorum."""

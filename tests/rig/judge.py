@@ -26,6 +26,8 @@ class Record:
     key: bytes
     value: bytes
     headers: Mapping[str, str]
+    time_ms: int = 0
+    """The record's timestamp, ms since 1970."""
 
     @property
     def event_id(self) -> Optional[str]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Optional, Sequence
 
 from rig.places import RIG, ROOT, VENV_PYTHON
 from rig.pico.board import fetch_emulator
@@ -48,6 +48,12 @@ def _perl() -> bool:
 
 def _venv() -> bool:
     return subprocess.run(["python3", "-c", "import ensurepip, venv"], capture_output=True).returncode == 0
+
+
+def faketime() -> Optional[Path]:
+    """The library that tells a program of many threads another time."""
+    found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+    return Path(found[0]) if found else None
 
 
 _RUST = ("rustc-web", "cargo-web", "rust-web-src")
@@ -90,6 +96,9 @@ NEEDS = {
         ("debootstrap", "cpio", "device-tree-compiler", "e2fsprogs"),
         lambda: all(_program(name)() for name in ("debootstrap", "cpio", "fdtput", "mkfs.ext4")),
     ),
+    "faketime": Need(("faketime",), lambda: faketime() is not None),
+    "network": Need(("iproute2",), _program("ip")),
+    "mounts": Need(("mount", "util-linux"), lambda: all(_program(name)() for name in ("mount", "unshare", "nsenter"))),
     "dtc": Need(("device-tree-compiler",), _program("dtc")),
     "file-systems": Need(
         ("btrfs-progs", "f2fs-tools", "dosfstools"),

@@ -121,6 +121,6 @@ class Reader:
 
 def _record(message) -> Record:
     headers = {name: value.decode("utf-8") for name, value in message.headers() or []}
-    return Record(
-        message.topic(), message.partition(), message.offset(), message.key() or b"", message.value() or b"", headers
-    )
+    _, time_ms = message.timestamp()
+    place = (message.topic(), message.partition(), message.offset())
+    return Record(*place, message.key() or b"", message.value() or b"", headers, time_ms)

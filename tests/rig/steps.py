@@ -63,12 +63,18 @@ _STORIES_NEED = (
     "qemu-arm",
     "thumb",
     "pico",
+    "faketime",
+    "network",
+    "mounts",
 )
 _STORIES_SPARE = {
     "qemu": ("qemu-arm", "thumb"),
     "pico": ("pico",),
     "mqttjs": ("node",),
     "mosquitto": ("mosquitto-clients", "mosquitto-broker"),
+    "faketime": ("faketime",),
+    "namespaces": ("network",),
+    "small-disks": ("mounts",),
 }
 _CARD = "cd tests/rig/card && CARGO_TARGET_DIR=../../../target/card cargo"
 _FUZZED = ("frame", "batch", "checkpoint", "recovery")

@@ -5,6 +5,9 @@ import os
 
 NAMES = {
     "broker-kills": "stories that kill or stop brokers (a cluster of KAFKA_BOOTSTRAP is not ours to kill)",
+    "faketime": "the story of the clock that jumps (needs Debian's libfaketime)",
+    "namespaces": "the stories of a gateway behind a bad line (need root, for network namespaces)",
+    "small-disks": "the story of brokers whose disks are full (needs root, for mounts of its own)",
     "qemu": "the stories of the emulated board (need qemu-system-arm and the thumb build)",
     "pico": "the story of the emulated Pico (needs node, npm and the thumb build)",
     "mqttjs": "the stories with MQTT.js (needs node and npm)",

@@ -60,6 +60,8 @@ mod security;
 mod session;
 mod solo;
 mod stamp;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod steady;
 mod telling;
 mod transaction;
 mod transactional;

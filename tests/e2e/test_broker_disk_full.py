@@ -1,0 +1,47 @@
+"""The disk of one broker is full, then that of a second one: each gives up, as Kafka does. Room is made, they are started again."""
+
+import random
+
+import pytest
+
+from rig.cluster import BROKERS
+from rig.pair import Pair
+from rig.seed import seed
+
+FREE_MIB = 24
+GIVES_UP_S = 60
+
+
+@pytest.mark.needs("small-disks", "broker-kills")
+def test_brokers_whose_disks_are_full_cost_nothing_once_there_is_room_again(home, cluster, ending):
+    number = seed()
+    print(f"\nLAMPPOST_SEED={number}")
+    cluster.ensure_running()
+    ending(cluster.ensure_running)
+    victims = random.Random(number).sample(range(BROKERS), 2)
+    disks = {}
+    for broker in victims:
+        ending(lambda broker=broker: cluster.from_small_disk(broker))
+        disks[broker] = cluster.onto_small_disk(broker, FREE_MIB)
+    cluster.wait_until_in_sync()
+    pair = Pair("full", home, cluster, ending)
+    pair.start()
+
+    first, second = victims
+    filled = disks[first].fill()
+    cluster.bury(first, GIVES_UP_S)
+    pair.flow()
+    disks[second].fill()
+    cluster.bury(second, GIVES_UP_S)
+    stood = [post.delivered() for post in pair.posts]
+    for post in pair.posts:
+        post.wait("a backlog", lambda post=post: post.metric("lamppost_forward_backlog_events") > 500)
+    assert [post.delivered() for post in pair.posts] == stood, "the last broker alone has taken events"
+    print(f"brokers {victims} gave up on full disks, the first with {filled >> 20} MiB of filling")
+
+    for broker in victims:
+        disks[broker].free()
+        cluster.start(broker)
+    cluster.wait_until_in_sync()
+    pair.flow()
+    pair.judge()
