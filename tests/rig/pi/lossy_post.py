@@ -16,6 +16,8 @@ _MQTT, _HTTP = 1883, 9464
 _READY_S = 900
 _STATE_BYTES = 512 << 20
 _UPLINK, _DEVICES = "net0", "net1"
+_TOLD = "/run/told"
+_OF_INTEREST = r"EXT4-fs|fsck|systemd\[1\].*lamppost|recover| ready "
 _ADVICE = ROOT / "hardware" / "CARD.md"
 
 _CONFIGURATION = """\
@@ -84,7 +86,7 @@ class LossyPost:
         self.disk.follow()
         forwards = f"hostfwd=tcp:127.0.0.1:{self.mqtt_port}-:{_MQTT},hostfwd=tcp:127.0.0.1:{self.http_port}-:{_HTTP}"
         networks = ["net=10.0.2.0/24", f"net=10.0.3.0/24,restrict=on,{forwards}"]
-        self.machine = machine.virt(self.home / f"boot-{self.boots}", self.root, disks=[self.disk.path], networks=networks)
+        self.machine = machine.virt(self.home / f"boot-{self.boots}", self.root, "quiet", disks=[self.disk.path], networks=networks)
         self.plug_uplink(online)
 
     def plug_uplink(self, plugged: bool) -> None:
@@ -113,7 +115,8 @@ class LossyPost:
     def told(self) -> str:
         """What the machine has to say of its file systems since it was switched on."""
         self.machine.login()
-        return self.machine.console.run("mount | grep -E ' (/|/var/lib/lamppost) '; journalctl -b -o cat | grep -E 'EXT4-fs|fsck|lamppost' | head -n 30")
+        self.machine.console.run(f"journalctl -b -q --no-hostname -o short-monotonic > {_TOLD}")
+        return self.machine.console.run(f"findmnt -no SOURCE,OPTIONS /; findmnt -no SOURCE,OPTIONS /var/lib/lamppost || true; grep -E '{_OF_INTEREST}' {_TOLD}")
 
     def cut(self, seed: int, fate: str, garbled: bool) -> dict:
         """The machine goes as well, once the card's power is gone (no acknowledgement may rest on what was not flushed by then); what the
