@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Mapping
+from typing import Mapping, Sequence
 
 from rig.pi import image, machine
 from rig.pi.packages import HOME
@@ -52,8 +52,9 @@ def _luggage(home: Path, files: Mapping[str, Path | str]) -> Path:
     return disk
 
 
-def with_lamppost(home: Path, package: Path, configuration: str) -> Path:
-    """A copy of the card on which the package is installed as its user would, with that configuration; `home` is where it lies."""
+def with_lamppost(home: Path, package: Path, configuration: str, then: Sequence[str] = ()) -> Path:
+    """A copy of the card on which the package is installed as its user would, with that configuration; `home` is where it lies. `then` are
+    commands for root's shell, run in the end."""
     card = home / "card.img"
     # Holes stay holes: the card is mostly empty.
     subprocess.run(["cp", "--sparse=always", str(base()), str(card)], check=True)
@@ -67,6 +68,8 @@ def with_lamppost(home: Path, package: Path, configuration: str) -> Path:
         console.run("install -D -m 644 /luggage/lamppost.toml /etc/lamppost/lamppost.toml")
         console.run("lamppost check", 120)
         console.run("systemctl enable lamppost && umount /luggage")
+        for command in then:
+            console.run(command)
         console.send("systemctl poweroff")
         installing.wait_off(300)
     finally:

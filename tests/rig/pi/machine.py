@@ -118,20 +118,22 @@ def _boot(root: str, extra: str) -> list[str]:
     return ["-kernel", str(image.vmlinuz()), "-initrd", str(image.initrd()), "-append", append]
 
 
-def virt(home: Path, card: Path, extra: str = "", *, disks: Sequence[Path] = (), network: Optional[str] = None, flushes: bool = True) -> Machine:
-    """QEMU's own ARM64 machine: several times faster than the Raspberry Pi, with a disk that knows flushes, and no I2C. Without `flushes`
-    they are not passed on to this machine's disk: quicker, for a card that is only being made."""
+def virt(home: Path, card: Path, extra: str = "", *, disks: Sequence[Path] = (), networks: Sequence[str] = (), flushes: bool = True) -> Machine:
+    """QEMU's own ARM64 machine: several times faster than the Raspberry Pi, with disks that know flushes, and no I2C. Without `flushes`
+    they are not passed on to this machine's disk: quicker, for a card that is only being made. `networks` are QEMU's user networks, by
+    their options; the links of QMP are called net0, net1, ..."""
     arguments = ["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512"]
     cache = "writeback" if flushes else "unsafe"
     for number, disk in enumerate((card, *disks)):
-        arguments += ["-drive", f"file={disk},if=none,id=disk{number},format=raw,cache={cache}"]
+        # A disk that fails stands for one whose power is gone, and the machine's with it: it does nothing more.
+        arguments += ["-drive", f"file={disk},if=none,id=disk{number},format=raw,cache={cache},werror=stop,rerror=stop"]
         arguments += ["-device", f"virtio-blk-device,drive=disk{number}"]
     # Devices on virtio's MMIO bus are found in the opposite order.
     root = f"/dev/vd{'abcdef'[len(disks)]}"
-    if network is None:
+    for number, options in enumerate(networks):
+        arguments += ["-netdev", f"user,id=net{number},{options}", "-device", f"virtio-net-device,netdev=net{number}"]
+    if not networks:
         arguments += ["-nic", "none"]
-    else:
-        arguments += ["-netdev", f"user,id=net0{network}", "-device", "virtio-net-device,netdev=net0"]
     return Machine(home, [*arguments, *_boot(root, extra)], "virt")
 
 

@@ -58,11 +58,34 @@ pub fn cut(record: &Record, steps: usize, random: &mut SplitMix64) -> (Image, Da
         _ => Fate::Scattered,
     };
     let open: Vec<(u64, &[u8])> = writes(open).collect();
-    let anchors = anchors(&record.start);
-    let whole = |at: u64, page: &[u8]| anchors.contains(&(at / PAGE as u64)) || is_journal_superblock(page);
-    apply(&mut image, &open, fate, &whole, random);
-    let garbage_pages = if random.chance(1, 4) { garble(&mut image, &open, &whole, random) } else { 0 };
+    let is_whole = is_whole(&record.start);
+    apply(&mut image, &open, fate, &is_whole, random);
+    let garbage_pages = if random.chance(1, 4) { garble(&mut image, &open, &is_whole, random) } else { 0 };
     (image, Damage { fate, unflushed: open.len(), garbage_pages })
+}
+
+/// The card after a cut behind all of a record that has no flush in it, with this fate; with garbage in a page at least where `garbled`
+/// says so and there is one that may hold it.
+#[must_use]
+pub fn cut_open(record: &Record, fate: Fate, garbled: bool, random: &mut SplitMix64) -> (Image, Damage) {
+    let open: Vec<(u64, &[u8])> = writes(&record.steps).collect();
+    let (mut image, is_whole) = (record.start.clone(), is_whole(&record.start));
+    apply(&mut image, &open, fate, &is_whole, random);
+    let mut garbage_pages = 0;
+    for _ in 0..GARBLE_TRIES {
+        if garbled && garbage_pages == 0 {
+            garbage_pages = garble(&mut image, &open, &is_whole, random);
+        }
+    }
+    (image, Damage { fate, unflushed: open.len(), garbage_pages })
+}
+
+/// Each try fills a page with one chance in four; where none is filled after so many, there is none that may be.
+const GARBLE_TRIES: usize = 64;
+
+fn is_whole(start: &Image) -> impl Fn(u64, &[u8]) -> bool {
+    let anchors = anchors(start);
+    move |at, page| anchors.contains(&(at / PAGE as u64)) || is_journal_superblock(page)
 }
 
 /// Chooses a moment for a cut within `range`, or up to the flush behind it: half of all where it fell, so that little or much

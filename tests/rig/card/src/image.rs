@@ -71,6 +71,15 @@ impl Image {
         Ok(())
     }
 
+    /// Takes over the pages of `other` that these bytes lie in; they are shared until they change.
+    pub(crate) fn share(&mut self, other: &Self, at: u64, bytes: usize) {
+        let (Ok((first, within)), true) = (place(at), bytes > 0) else { return };
+        let pages = first..=first + (within + bytes - 1) / PAGE;
+        if let (Some(ours), Some(theirs)) = (self.pages.get_mut(pages.clone()), other.pages.get(pages)) {
+            ours.clone_from_slice(theirs);
+        }
+    }
+
     /// Writes `bytes` at byte `at`.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod ext4;
 pub mod image;
 pub mod ledger;
 pub mod life;
+pub mod loss;
 pub mod serve;
 pub mod stand;
 pub mod words;

@@ -1,6 +1,7 @@
 //! `lamppost-card`: see README.md.
 
 mod cuts;
+mod disk;
 mod mount;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ struct Arguments {
 enum Command {
     /// Puts up a card and keeps it until stdin closes or a signal comes.
     Mount(mount::Arguments),
+    /// Serves a card as a file, for an emulated machine, and cuts its power as it is told on stdin
+    Disk(disk::Arguments),
     /// Cuts the power of a journal on a card, many times, and tells what it has kept; and of a control beside it
     Cuts(cuts::Arguments),
     /// What `cuts` starts: a store's writer
@@ -31,6 +34,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Mount(arguments) => mount::mount(&arguments),
+        Command::Disk(arguments) => disk::disk(&arguments),
         Command::Cuts(arguments) => cuts::cuts(&arguments),
         Command::Writer(task) => write(&task),
     };

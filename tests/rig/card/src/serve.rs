@@ -14,7 +14,7 @@ use fuser::{
     ReplyOpen, ReplyWrite, Request, Session, SessionACL, WriteFlags,
 };
 
-use crate::card::Card;
+use crate::card::{Card, Refused};
 
 /// The file that is the card.
 pub const DISK: &str = "disk.img";
@@ -162,15 +162,16 @@ impl Filesystem for Files {
         }
         match self.card.write(data, offset) {
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
-            Err(_) => reply.error(Errno::ENOSPC),
+            Err(Refused::Off) => reply.error(Errno::EIO),
+            Err(Refused::BeyondEnd | Refused::RecordFull) => reply.error(Errno::ENOSPC),
         }
     }
 
     fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        if ino == DISK_INODE {
-            self.card.flush();
+        match if ino == DISK_INODE { self.card.flush() } else { Ok(()) } {
+            Ok(()) => reply.ok(),
+            Err(_) => reply.error(Errno::EIO),
         }
-        reply.ok();
     }
 
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {

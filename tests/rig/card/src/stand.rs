@@ -177,7 +177,10 @@ pub fn check_machine() -> Result<()> {
 }
 
 /// Tries until it is not busy, for ten seconds. What is busy even then is unmounted as soon as nobody uses it.
-fn unmount(at: &Path) -> Result<()> {
+///
+/// # Errors
+/// It can't be unmounted.
+pub fn unmount(at: &Path) -> Result<()> {
     let path = at.to_str().context("the folder's name is not UTF-8")?;
     let mut last = None;
     for _ in 0..100 {

@@ -80,6 +80,22 @@ fn a_write_that_was_not_flushed_can_be_there_or_lost_or_torn_or_garbled() {
 }
 
 #[test]
+fn a_cut_whose_fate_is_chosen_has_it_and_holds_garbage_if_and_only_if_it_is_asked_for() {
+    let mut record = record();
+    record.steps.retain(|step| *step != Step::Flush);
+    for seed in 0..50 {
+        let made = |fate, garbled| cut_open(&record, fate, garbled, &mut SplitMix64::new(seed));
+        let (image, damage) = made(Fate::Dropped, false);
+        assert_eq!((bytes(&image), damage.unflushed), (bytes(&record.start), 4));
+        assert_eq!(damage.garbage_pages, 0);
+        let (kept, _) = made(Fate::Kept, false);
+        assert!(page(&bytes(&kept), 3).iter().all(|byte| *byte == 3), "seed {seed}");
+        let (garbled, damage) = made(Fate::Kept, true);
+        assert!(damage.garbage_pages > 0 && bytes(&garbled) != bytes(&kept), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_cut_before_a_write_knows_nothing_of_it_and_a_cut_before_the_flush_can_lose_what_the_flush_made_safe() {
     let mut lost = 0;
     for seed in 0..100 {

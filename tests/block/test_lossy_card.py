@@ -1,0 +1,139 @@
+"""Power cuts of a whole machine whose card has a cache: a post on QEMU's `virt` with its state on a card that drops, tears and garbles
+what was not flushed. LAMPPOST_VIRT_CUTS times the power goes, with the cable to the cluster plugged in every third life only, so that what is
+acknowledged is on the card and nowhere else. In the end the same card lies about its flushes once, and has to be caught."""
+
+import os
+import random
+import time
+
+from rig.judge import judge
+from rig.pi.lossy import FATES
+from rig.pi.lossy_post import TOPICS, LossyPost
+from rig.pi.package import package
+from rig.reader import Reader
+from rig.seed import seed
+from rig.sending import Sender, connections, read_ledgers, total, wait_for_all
+
+CUTS = int(os.environ.get("LAMPPOST_VIRT_CUTS", "10"))
+"""Three at least: fewer need not drop anything."""
+RATE, PAYLOAD_BYTES = 15, 600
+"""Publishes a second on each connection, and the size of each: a commit is of several pages, so that there is something to tear."""
+ONLINE_EVERY = 3
+"""In so many lives there is one with the cluster."""
+BOOTING_EVERY = 4
+"""Of so many cuts one comes while the machine still starts: in the check of the file system, its journal, or the gateway's recovery."""
+
+
+def until_acknowledged(post: LossyPost, senders: list[Sender], wanted: int) -> None:
+    """Returns once so many more are acknowledged."""
+    wanted += total(senders, "acknowledged")
+    deadline = time.monotonic() + 300
+    while total(senders, "acknowledged") < wanted:
+        for sender in senders:
+            sender.check()
+        post.machine.console.drain()
+        assert time.monotonic() < deadline, f"nothing is acknowledged any more; the machine said\n{post.machine.console.tail()}"
+        time.sleep(0.05)
+
+
+def until_off(post: LossyPost) -> None:
+    """Returns once the card's power is gone."""
+    deadline = time.monotonic() + 300
+    while not post.disk.is_off():
+        post.machine.console.drain()
+        assert time.monotonic() < deadline, f"nothing is written any more; the machine said\n{post.machine.console.tail()}"
+        time.sleep(0.02)
+
+
+def boot(post: LossyPost, *, online: bool) -> str:
+    began = time.monotonic()
+    post.start(online=online)
+    post.wait_until_ready()
+    return f"the gateway is there after {time.monotonic() - began:.0f} s, {'with' if online else 'without'} the cluster"
+
+
+def verdict_of(post: LossyPost, bootstrap: str, senders: list[Sender]):
+    ledgers = read_ledgers(senders)
+    reader = Reader(bootstrap, post.name, TOPICS)
+    reader.read_ids({entry.id for entry in ledgers})
+    reader.close()
+    keys = {entry.key for entry in ledgers}
+    of_these = [record for record in reader.records if record.key.decode() in keys]
+    return judge(ledgers, of_these, reader.partitions)
+
+
+def test_a_card_that_loses_what_was_not_flushed_costs_no_acknowledged_event_and_one_that_lies_is_caught(home, cluster, ending):
+    chosen = seed()
+    chance = random.Random(chosen)
+    print(f"\nLAMPPOST_SEED={chosen}")
+    post = LossyPost(home, f"virt-{chosen:08x}", package(), cluster.guests)
+    ending(post.end)
+    print(f"life 1: {boot(post, online=True)}", flush=True)
+    devices = connections("lamp", 8, 0, "city/north/traffic/{client}", "lossy-traffic")
+    senders = [
+        Sender("paho", home, "lamps-5", post.mqtt_port, devices[:4], rate=RATE),
+        Sender("paho", home, "lamps-311", post.mqtt_port, devices[4:], rate=RATE, protocol=4),
+    ]
+    sums: dict[str, int] = {}
+    for cut in range(1, CUTS + 1):
+        fate, garbled = FATES[cut % len(FATES)], cut % 2 == 1
+        harm = (chance.randrange(1 << 32), fate, garbled)
+        if cut % BOOTING_EVERY == 0:
+            writes = chance.randrange(100)
+            post.start(online=False)
+            post.disk.fail_after(writes, 0)
+            began = time.monotonic()
+            until_off(post)
+            when = f"while it started, {time.monotonic() - began:.0f} s after it was switched on, at its write {writes + 1}"
+        else:
+            if cut > 1:
+                print(f"life {post.boots + 1}: {boot(post, online=cut % ONLINE_EVERY == 0)}\n{post.told()}", flush=True)
+            wanted = chance.randrange(20, 400)
+            until_acknowledged(post, senders, wanted)
+            post.disk.switch_off(chance.randrange(40), chance.choice((0, 1, 3)))
+            when = f"after {wanted} acknowledgements"
+        lost = post.cut(*harm)
+        print(f"cut {cut} {when}, {fate}{' and garbled' if garbled else ''}: {lost}", flush=True)
+        for name, count in lost.items():
+            sums[name] = sums.get(name, 0) + count
+    print(f"life {post.boots + 1}: {boot(post, online=True)}\n{post.told()}", flush=True)
+    for sender in senders:
+        sender.finish()
+    wait_for_all(senders, timeout_s=300)
+    verdict = verdict_of(post, cluster.bootstrap, senders)
+    print(f"{CUTS} cuts: {sums}\n{verdict}", flush=True)
+    assert verdict.good, verdict
+    assert verdict.acknowledged > 20 * CUTS
+    assert sums["bytes_dropped"] > 0 and sums["writes_torn"] + sums["bytes_garbled"] > 0, "the cuts took nothing: they prove nothing"
+
+    # The control: what the card said was safe is not.
+    post.plug_uplink(False)
+    post.disk.be_deaf()
+    devices = connections("cheated", 4, 100, "city/north/traffic/{client}", "lossy-traffic")
+    cheated = [Sender("paho", home, "cheated", post.mqtt_port, devices, rate=RATE)]
+    wait_for_all(cheated, timeout_s=300)
+    post.disk.switch_off(0, 0)
+    print(f"a card that lies: {post.cut(chosen, 'dropped', False)}; then {boot(post, online=True)}")
+    caught = verdict_of(post, cluster.bootstrap, cheated)
+    print(caught)
+    assert caught.lost > 0, "a card that answers flushes and drops all of it was not caught: the story proves nothing"
+
+
+def test_a_file_system_beyond_mending_leaves_the_machine_reachable_and_the_gateway_away(home, ending):
+    post = LossyPost(home, "virt-beyond-mending", package(), "10.0.2.2:9")
+    ending(post.end)
+    with post.disk.path.open("r+b") as card:
+        # The group descriptors and all inodes of the first group: its superblock, by which it is found, stays.
+        card.seek(4096)
+        card.write(random.Random(1).randbytes(4 << 20))
+    post.start(online=True)
+    post.machine.login(600)
+    shell = post.machine.console.run
+    until = time.monotonic() + 120
+    while "lamppost.service" in (jobs := shell("systemctl list-jobs --no-legend")) or "lamppost.mount" in jobs:
+        assert time.monotonic() < until, jobs
+        time.sleep(1)
+    print(post.told())
+    assert shell("findmnt -n /var/lib/lamppost || true") == "", "what is damaged was mounted"
+    assert shell("systemctl is-active lamppost || true") == "inactive"
+    assert shell("systemctl is-system-running || true") in ("running", "degraded")
