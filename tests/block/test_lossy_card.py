@@ -7,7 +7,7 @@ import random
 import time
 
 from rig.judge import judge
-from rig.pi.lossy import FATES
+from rig.pi.lossy import FATES, Disk
 from rig.pi.lossy_post import TOPICS, LossyPost
 from rig.pi.package import package
 from rig.reader import Reader
@@ -60,6 +60,47 @@ def verdict_of(post: LossyPost, bootstrap: str, senders: list[Sender]):
     keys = {entry.key for entry in ledgers}
     of_these = [record for record in reader.records if record.key.decode() in keys]
     return judge(ledgers, of_these, reader.partitions)
+
+
+def test_the_card_keeps_what_was_flushed_loses_what_was_not_and_deaf_loses_both(home, ending):
+    disk = Disk(home, 16 << 20)
+    ending(disk.end)
+    old, flushed, later = b"o" * 8192, b"f" * 8192, b"l" * 8192
+
+    def write(content: bytes, *, flush: bool) -> None:
+        file = os.open(disk.path, os.O_RDWR)
+        os.pwrite(file, content, 4096)
+        if flush:
+            os.fsync(file)
+        os.close(file)
+
+    def cut(fate: str, *, garbled: bool = False) -> tuple[bytes, dict]:
+        disk.switch_off(0, 0, patience_s=0.1)
+        lost = disk.cut(7, fate, garbled)
+        with disk.path.open("rb") as file:
+            file.seek(4096)
+            found = file.read(8192)
+        disk.follow()
+        return found, lost
+
+    disk.follow()
+    write(old, flush=True)
+    assert cut("dropped")[0] == old
+    write(flushed, flush=True)
+    write(later, flush=False)
+    found, lost = cut("dropped")
+    assert (found, lost["bytes_dropped"], lost["unflushed_writes"]) == (flushed, 8192, 1)
+    write(later, flush=False)
+    found, lost = cut("torn")
+    assert found != later and set(found) <= set(flushed + later) and lost["bytes_dropped"] > 0
+    write(old, flush=True)
+    write(later, flush=False)
+    found, lost = cut("kept", garbled=True)
+    assert set(found) - set(later) and lost["garbage_pages"] > 0 and lost["bytes_garbled"] > 0
+    write(old, flush=True)
+    disk.be_deaf()
+    write(flushed, flush=True)
+    assert cut("dropped")[0] == old, "a card that is deaf to flushes has kept what it was told to"
 
 
 def test_a_card_that_loses_what_was_not_flushed_costs_no_acknowledged_event_and_one_that_lies_is_caught(home, cluster, ending):
