@@ -16,6 +16,8 @@ _MQTT, _HTTP = 1883, 9464
 _READY_S = 900
 _STATE_BYTES = 512 << 20
 _UPLINK, _DEVICES = "net0", "net1"
+# A line on the console costs an emulated machine time, and a busy host makes it slower than systemd waits for a device.
+_KERNEL = "quiet systemd.default_timeout_start_sec=900"
 _TOLD = "/run/told"
 _OF_INTEREST = r"EXT4-fs|fsck|systemd\[1\].*lamppost|recover| ready "
 _ADVICE = ROOT / "hardware" / "CARD.md"
@@ -86,7 +88,7 @@ class LossyPost:
         self.disk.follow()
         forwards = f"hostfwd=tcp:127.0.0.1:{self.mqtt_port}-:{_MQTT},hostfwd=tcp:127.0.0.1:{self.http_port}-:{_HTTP}"
         networks = ["net=10.0.2.0/24", f"net=10.0.3.0/24,restrict=on,{forwards}"]
-        self.machine = machine.virt(self.home / f"boot-{self.boots}", self.root, "quiet", disks=[self.disk.path], networks=networks)
+        self.machine = machine.virt(self.home / f"boot-{self.boots}", self.root, _KERNEL, disks=[self.disk.path], networks=networks)
         self.plug_uplink(online)
 
     def plug_uplink(self, plugged: bool) -> None:
