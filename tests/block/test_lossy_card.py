@@ -38,7 +38,7 @@ def until_acknowledged(post: LossyPost, senders: list[Sender], wanted: int) -> N
 
 def until_off(post: LossyPost) -> None:
     """Returns once the card's power is gone."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not post.disk.is_off():
         post.machine.console.drain()
         assert time.monotonic() < deadline, f"nothing is written any more; the machine said\n{post.machine.console.tail()}"
