@@ -16,8 +16,8 @@ _MQTT, _HTTP = 1883, 9464
 _READY_S = 900
 _STATE_BYTES = 512 << 20
 _UPLINK, _DEVICES = "net0", "net1"
-# A line on the console costs an emulated machine time, and a busy host makes it slower than systemd waits for a device.
-_KERNEL = "quiet systemd.default_timeout_start_sec=900"
+# A busy host makes an emulated machine slower than systemd waits for a device.
+_PATIENCE = "[Manager]\nDefaultDeviceTimeoutSec=900\nDefaultTimeoutStartSec=900\n"
 _TOLD = "/run/told"
 _OF_INTEREST = r"EXT4-fs|fsck|systemd\[1\].*lamppost|recover| ready "
 _ADVICE = ROOT / "hardware" / "CARD.md"
@@ -76,7 +76,9 @@ class LossyPost:
         servers = ", ".join(f'"{server}"' for server in bootstrap.split(","))
         configuration = _CONFIGURATION.format(name=name, bootstrap=servers, mqtt=_MQTT, http=_HTTP)
         fstab = _READ_ONLY + _advised(r"echo '(LABEL=lamppost [^']*)' >> /etc/fstab")
-        self.root = card.with_lamppost(home, package, configuration, [f"cat > /etc/fstab <<'END'\n{fstab}\nEND"])
+        files = {"/etc/fstab": fstab, "/etc/systemd/system.conf.d/patience.conf": _PATIENCE}
+        then = [f"mkdir -p $(dirname {path})\ncat > {path} <<'END'\n{text}\nEND" for path, text in files.items()]
+        self.root = card.with_lamppost(home, package, configuration, then)
         self.disk = Disk(home, _STATE_BYTES)
         make = _advised(r"^ *(mkfs\.ext4 -L lamppost .*) /dev/\S+$").split()
         subprocess.run([*make, "-q", str(self.disk.path)], check=True)
@@ -88,7 +90,7 @@ class LossyPost:
         self.disk.follow()
         forwards = f"hostfwd=tcp:127.0.0.1:{self.mqtt_port}-:{_MQTT},hostfwd=tcp:127.0.0.1:{self.http_port}-:{_HTTP}"
         networks = ["net=10.0.2.0/24", f"net=10.0.3.0/24,restrict=on,{forwards}"]
-        self.machine = machine.virt(self.home / f"boot-{self.boots}", self.root, _KERNEL, disks=[self.disk.path], networks=networks)
+        self.machine = machine.virt(self.home / f"boot-{self.boots}", self.root, "quiet", disks=[self.disk.path], networks=networks)
         self.plug_uplink(online)
 
     def plug_uplink(self, plugged: bool) -> None:
