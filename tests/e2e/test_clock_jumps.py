@@ -62,9 +62,9 @@ def test_a_clock_that_jumps_costs_no_event_and_no_order_and_times_are_corrected_
     right()
     phase(unset)
     right()
-    whole = Phase(0, phases[0].began, time.time())
     for post in pair.posts:
         ledger = post.finish()
+        whole = Phase(0, phases[0].began, time.time())
         reader = post.read(cluster.bootstrap, {entry.id for entry in ledger})
         post.judge(ledger, reader.records, reader.partitions)
         judge_times(post, reader.records, whole, phases)

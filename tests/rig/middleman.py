@@ -109,6 +109,7 @@ class Middleman:
             for pair in list(self._open):
                 if self._chance.random() < 0.5:
                     self.cuts += 1
+                    self._open.discard(pair)
                     self._reset(pair)
 
         self._loop.call_soon_threadsafe(reset)

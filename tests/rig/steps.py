@@ -16,7 +16,7 @@ TIERS = (
     Tier(
         "ci",
         None,
-        "what CI runs; about half an hour on two cores from nothing",
+        "what CI runs; about forty minutes on two cores from nothing",
         "the ARM64 program, hundreds of kills, benchmarks (--all); a whole emulated Raspberry Pi (--rig); hours of soak (no tier has them "
         "yet)",
     ),
@@ -198,6 +198,7 @@ STEPS = (
         needs=_STORIES_NEED,
         spares=_STORIES_SPARE,
         environment=_BUILT,
+        minutes_max=60,
     ),
     Step(
         "cross",
