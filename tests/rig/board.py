@@ -31,6 +31,18 @@ def firmware_image(program: str = "lm3s6965evb") -> Path:
     return _IMAGES / program
 
 
+@functools.cache
+def _build_examples() -> None:
+    built = subprocess.run([ROOT / "firmware" / "build", "lm3s6965evb", "--examples"], capture_output=True, text=True)
+    assert built.returncode == 0, f"firmware/build lm3s6965evb --examples failed:\n{built.stdout}{built.stderr}"
+
+
+def example_image(chip: str) -> Path:
+    """The board's example of a chip, built if it is not."""
+    _build_examples()
+    return _IMAGES / "examples" / chip
+
+
 @dataclass(frozen=True)
 class Chip:
     """One of QEMU's I2C devices."""

@@ -155,8 +155,8 @@ STEPS = (
     Step("node", "tests of the firmware's brain, on this machine", ("cd firmware && cargo test --locked",)),
     Step(
         "thumb",
-        "the boards' firmware, and every driver for a board's processor",
-        ("firmware/build", "firmware/build pico", "firmware/build pico --features usb", "tests/rig/thumb_drivers"),
+        "the boards' firmware, an example of each chip, and every driver for a board's processor",
+        ("firmware/build lm3s6965evb --bins --examples", "firmware/build pico", "firmware/build pico --features usb", "tests/rig/thumb_drivers"),
         needs=("thumb", "pico"),
     ),
     Step("systemd", "the units, offline", ("systemd/check",), needs=("systemd-analyze",)),

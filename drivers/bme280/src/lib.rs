@@ -19,6 +19,8 @@
 //! weather monitoring.
 //!
 //! [`Bme280`] blocks; [`asynchronous::Bme280`] is the same to be awaited.
+//!
+//! `examples/read_bme280.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/bme280.rs` for a board.
 
 #![no_std]
 #![forbid(unsafe_code)]

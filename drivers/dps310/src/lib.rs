@@ -22,6 +22,8 @@
 //! the registers with it and with QEMU's model, the integers with the formulas in floating point. Linux and the data sheet, as it
 //! is remembered, disagree about the bits that shift (4 and 3, or 3 and 2); here are the data sheet's, which matter beyond eight
 //! samples only. The data sheet's text was not to be had, and no real chip has been asked.
+//!
+//! `examples/read_dps310.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/dps310.rs` for a board.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -17,6 +17,8 @@
 //! What judges the constants: DS1338's table of registers was compared with the data sheet's text and with QEMU's model
 //! (hw/rtc/ds1338.c, which does not model CH), whose clock never stops. DS3231's are as they are remembered. No real chip has been
 //! asked.
+//!
+//! `examples/read_ds1338.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/ds1338.rs` for a board.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -18,6 +18,8 @@
 //! What judges the constants: the registers, the bits, the table of averages and the worked example (10 A through 2 mΩ) were
 //! compared with the data sheet's text as TI publishes it; the longest conversion times are as they are remembered. No real chip
 //! has been asked.
+//!
+//! `examples/read_ina226.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/ina226.rs` for a board.
 
 #![no_std]
 #![forbid(unsafe_code)]

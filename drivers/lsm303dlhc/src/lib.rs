@@ -18,7 +18,7 @@
 //! table, and judges nothing.
 //!
 //! [`Lsm303dlhc`] blocks; [`asynchronous::Lsm303dlhc`] is the same to be awaited. `examples/read_lsm303dlhc.rs` is
-//! for Linux, `firmware/boards/lm3s6965evb/src/magnetometer.rs` for a board.
+//! for Linux, `firmware/boards/lm3s6965evb/examples/lsm303dlhc.rs` for a board.
 //!
 //! ```no_run
 //! # fn example<B: embedded_hal::i2c::I2c>(bus: B) -> Result<(), lamppost_lsm303dlhc::Error<B::Error>> {

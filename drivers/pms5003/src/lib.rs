@@ -16,6 +16,8 @@
 //! What judges the constants: frames of real sensors that others have published, and the commands of Linux's driver
 //! (drivers/iio/chemical/pms7003.c). The data manual's text was not to be had; that the second three masses are those of the
 //! atmosphere, and the counts' meaning, are as the manual is remembered and as others' drivers have them.
+//!
+//! `examples/read_pms5003.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/pms5003.rs` for a board.
 
 #![no_std]
 #![forbid(unsafe_code)]

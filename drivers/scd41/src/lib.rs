@@ -17,6 +17,8 @@
 //! (Sensirion/embedded-i2c-scd4x, model version 2.0) and the words of the tests are the data sheet's worked examples, as they are
 //! remembered, whose checksums and values come out. The data sheet's text was not to be had, and no real chip has been asked.
 //!
+//! `examples/read_scd41.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/scd41.rs` for a board.
+//!
 //! ```no_run
 //! # async fn example<B: embedded_hal_async::i2c::I2c>(bus: B, mut delay: impl embedded_hal_async::delay::DelayNs)
 //! # -> Result<(), lamppost_scd41::Error<B::Error>> {

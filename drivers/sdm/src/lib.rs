@@ -7,6 +7,9 @@
 //!
 //! Each value is an IEEE 754 single in two registers, the higher half first. Eastron's register number 30001 is address 0x0000. A request
 //! reads at most [`REGISTERS_MAX`] registers; one for an address that a meter does not have is answered with exception 2.
+//!
+//! `examples/read_sdm.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/sdm.rs` for a board.
+
 #![no_std]
 #![forbid(unsafe_code)]
 

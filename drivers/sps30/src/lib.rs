@@ -12,6 +12,8 @@
 //! What judges the constants: the commands of Linux's driver (drivers/iio/chemical/sps30_i2c.c) and the order of the values in the
 //! tests of the maker's own (Sensirion/embedded-i2c-sps30); those to sleep, to wake and of the status, the times, and that whole
 //! numbers take firmware 2.0, are as the data sheet is remembered. Its text was not to be had, and no real sensor has been asked.
+//!
+//! `examples/read_sps30.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/sps30.rs` for a board.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -11,6 +11,8 @@
 //! The chip converts on its own, without end; [`Tmp105::read`] fetches the last result. [`Tmp105`] blocks;
 //! [`asynchronous::Tmp105`] is the same to be awaited.
 //!
+//! `examples/read_tmp105.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/tmp105.rs` for a board.
+//!
 //! ```no_run
 //! # fn example<B: embedded_hal::i2c::I2c>(bus: B) -> Result<(), lamppost_tmp105::Error<B::Error>> {
 //! use lamppost_tmp105::{Address, Resolution, Tmp105};

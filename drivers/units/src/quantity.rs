@@ -25,6 +25,10 @@ pub enum Unit {
     PartsPerMillion,
     /// Micrograms in a cubic metre (RFC 8798).
     MicrogramPerCubicMetre,
+    /// How many there were.
+    Count,
+    /// A ratio, as a share of time: 0 to 1.
+    Ratio,
 }
 
 impl Unit {
@@ -41,6 +45,8 @@ impl Unit {
             Self::Ampere => "A",
             Self::PartsPerMillion => "ppm",
             Self::MicrogramPerCubicMetre => "ug/m3",
+            Self::Count => "count",
+            Self::Ratio => "/",
         }
     }
 }

@@ -84,6 +84,12 @@ impl Detector {
         ended.or(begun)
     }
 
+    /// How it detects.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Vehicles counted since the start.
     #[must_use]
     pub const fn count(&self) -> u64 {

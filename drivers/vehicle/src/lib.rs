@@ -8,6 +8,8 @@
 //!                     └── baseline: follows slowly, and only while no vehicle is there                 Summary ◄────┘
 //! ```
 //!
+//! `examples/count_vehicles.rs` is for Linux, `firmware/boards/lm3s6965evb/src/bin/traffic.rs` for a board.
+//!
 //! ```
 //! use lamppost_units::Microtesla;
 //! use lamppost_vehicle::{Detector, Field, Millis, Sample, Settings};

@@ -6,7 +6,7 @@ use lamppost_units::Microtesla;
 
 /// How to detect. The default suits a sensor in the middle of a lane, sampled 20 to 100 times a second, with noise below 0.4 µT
 /// (root mean square, of each axis), and vehicles of 5 to 130 km/h.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// A vehicle may have come when the field is further than this from the baseline. Seven times the noise, at least.
     pub enter: Microtesla,

@@ -13,6 +13,8 @@ use crate::{Reading, Refusal, Resend, Sequence, Step, Time, TimeAsked, VERSION, 
 
 /// Between two requests to introduce itself to a node that doesn't.
 const INTRODUCE_INTERVAL_MS: u32 = 500;
+/// In so many sessions in a row a node begins with one and the same reading of a life that should be over, and with no other between: no echo does.
+const INSISTENCE_ROUNDS: u8 = 3;
 /// Between two sendings of an order that is not answered.
 const ORDER_INTERVAL_MS: u32 = 1_000;
 
@@ -60,6 +62,9 @@ pub struct GatewayCounters {
     /// Readings of an earlier boot after a later one's first, and questions for the time of another boot, which no
     /// node sends: dropped.
     pub bygone: u32,
+    /// Times that readings were taken all the same of a life before one that is on disk, since the node insisted: it has lost its count, and counts
+    /// anew through numbers that it has used. What it has numbered twice may be lost; it has to be told its operator.
+    pub recounted: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +94,16 @@ struct Lane {
     out_of_turn: Option<Sequence>,
 }
 
+/// A reading that looks bygone, as the node's oldest one of its boot, session after session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Insistence {
+    boot: Boot,
+    sequence: Sequence,
+    /// The last session's in which it came.
+    nonce: u32,
+    rounds: u8,
+}
+
 /// The gateway's end of the link to one node.
 #[derive(Debug, Clone)]
 pub struct GatewaySession {
@@ -97,6 +112,8 @@ pub struct GatewaySession {
     lane: Option<Lane>,
     /// The latest life that the node has counted of which a reading was taken: it keeps none of those before.
     settled: Boot,
+    /// What the node sends again and again, though it was dropped and the node asked to begin anew.
+    insistence: Option<Insistence>,
     /// The first reading of a boot that the caller has yet to open.
     held: Option<(Step, Reading)>,
     introduce: bool,
@@ -138,6 +155,7 @@ impl GatewaySession {
             phase: Phase::Unknown,
             lane: None,
             settled: Boot::UNNUMBERED,
+            insistence: None,
             held: None,
             introduce: true,
             introduced_at: None,
@@ -293,8 +311,13 @@ impl GatewaySession {
         match (message, self.phase) {
             (FromNode::Hello(hello), _) => self.meet(hello),
             (FromNode::Reading(step, reading), Phase::Welcomed { boot, begun }) => {
-                let earlier = reading.boot.is_counted() && reading.boot < self.settled;
-                self.receive(step, reading, reading.boot != boot && (begun || earlier))
+                let bygone = reading.boot != boot && (begun || self.is_before_settled(reading.boot));
+                if bygone && !begun && step == Step::OLDEST && self.insists(&reading) {
+                    self.settled = Boot::UNNUMBERED;
+                    count(&mut self.counters.recounted);
+                    return self.receive(step, reading, false);
+                }
+                self.receive(step, reading, bygone)
             }
             (FromNode::Heartbeat(heartbeat), Phase::Welcomed { .. }) => Some(GatewayEvent::Heartbeat(heartbeat)),
             (FromNode::TimeAsked(asked), Phase::Welcomed { boot, .. }) if asked.boot == boot => {
@@ -316,6 +339,23 @@ impl GatewaySession {
                 None
             }
         }
+    }
+
+    fn is_before_settled(&self, boot: Boot) -> bool {
+        boot.is_counted() && boot < self.settled
+    }
+
+    /// Whether the node has begun with this reading in so many sessions in a row that it is no echo.
+    fn insists(&mut self, reading: &Reading) -> bool {
+        let known = self.insistence.filter(|it| (it.boot, it.sequence) == (reading.boot, reading.sequence));
+        let rounds = match known {
+            Some(it) if it.nonce == self.nonce => it.rounds,
+            Some(it) => it.rounds.saturating_add(1),
+            None => 1,
+        };
+        self.insistence =
+            Some(Insistence { boot: reading.boot, sequence: reading.sequence, nonce: self.nonce, rounds });
+        rounds >= INSISTENCE_ROUNDS
     }
 
     fn meet(&mut self, hello: Hello) -> Option<GatewayEvent> {
@@ -348,6 +388,7 @@ impl GatewaySession {
             self.introduce = true;
             return None;
         }
+        self.insistence = None;
         if self.lane.is_none_or(|lane| lane.boot != reading.boot) {
             self.held = Some((step, reading));
             return Some(GatewayEvent::Boot(reading.boot));

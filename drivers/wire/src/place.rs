@@ -14,8 +14,8 @@ impl Millis {
     }
 }
 
-/// One life of a node, from reset to reset. A node that can count its resets numbers them from 1; one that can't says
-/// [`Boot::UNNUMBERED`] and is given a number by the gateway.
+/// One life of a node, from reset to reset. A node that can count its resets numbers them upwards, from a number drawn at random where it
+/// has no count yet or has lost it; one that can't says [`Boot::UNNUMBERED`] and is given a number by the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Boot(pub u32);
 

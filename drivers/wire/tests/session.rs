@@ -273,6 +273,34 @@ fn of_lives_that_a_node_counts_none_before_the_latest_taken_or_on_disk_is_taken_
     assert_eq!([38, 40].map(|boot| is_taken(&mut gateway, boot)), [false, true]);
 }
 
+/// A node whose count was lost has got to its third life without a word to the gateway, which has the fourth of the lives before on disk.
+#[test]
+fn what_a_node_insists_on_in_three_sessions_in_a_row_is_taken_and_told_of() {
+    let mut gateway = GatewaySession::new();
+    let mut nonce = 0;
+    let mut begin = |gateway: &mut GatewaySession, step: Step, boot: u32, sequence: u64| {
+        nonce += 1;
+        assert!(event(gateway, &FromNode::Hello(Hello { nonce, ..hello(5, 0) })).is_some());
+        gateway.settle(Boot(5).settled(|life| Sequence(u64::from(life == Boot(4)))));
+        gateway.welcome(Boot(5), Sequence::NONE, 8, 100);
+        // It is sent twice in a session: that is no more insistence.
+        let came = [(), ()].map(|()| event(gateway, &FromNode::Reading(step, reading(boot, sequence))));
+        (came[0].is_some(), gateway.counters().recounted)
+    };
+    assert_eq!(begin(&mut gateway, Step::OLDEST, 3, 1), (false, 0));
+    assert_eq!(begin(&mut gateway, Step::OLDEST, 3, 1), (false, 0));
+    assert_eq!(begin(&mut gateway, Step::OLDEST, 2, 1), (false, 0), "another one: it began with an echo");
+    assert_eq!(begin(&mut gateway, Step::OLDEST, 3, 1), (false, 0));
+    assert_eq!(begin(&mut gateway, Step(1), 3, 1), (false, 0), "not the oldest that it keeps");
+    assert_eq!(begin(&mut gateway, Step::OLDEST, 3, 1), (false, 0));
+    assert_eq!(begin(&mut gateway, Step::OLDEST, 3, 1), (true, 1));
+    gateway.open(Boot(3), Sequence::NONE);
+    let taken = |came: Option<GatewayEvent>| matches!(came, Some(GatewayEvent::Reading { .. }));
+    assert!(taken(gateway.take(&mut &[][..])));
+    assert!(taken(event(&mut gateway, &FromNode::Reading(Step(1), reading(3, 2)))), "and so are those behind it");
+    assert_eq!(begin(&mut gateway, Step::OLDEST, 3, 3), (false, 1), "a reading that was taken ends the insistence");
+}
+
 #[test]
 fn no_more_than_sixteen_lives_are_asked_for() {
     let mut asked = 0;

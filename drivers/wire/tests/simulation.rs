@@ -52,6 +52,16 @@ fn a_node_that_wrongly_gives_each_life_the_same_number_is_given_another() {
 }
 
 #[test]
+fn a_node_whose_memory_is_wiped_and_that_counts_on_from_a_number_drawn_at_random_loses_no_more_than_was_wiped() {
+    run(Kind::Wiped);
+}
+
+#[test]
+fn a_node_that_was_wiped_and_counts_through_its_old_numbers_anew_does_not_go_round_for_ever() {
+    run(Kind::Recounting);
+}
+
+#[test]
 fn one_seed_gives_one_run() {
     let history = |seed| {
         let mut world = World::new(seed, Kind::Persistent);

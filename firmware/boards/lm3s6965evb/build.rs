@@ -7,6 +7,7 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
         for argument in ["--nmagic", "-Tlink.x"] {
             println!("cargo::rustc-link-arg-bins={argument}");
+            println!("cargo::rustc-link-arg-examples={argument}");
         }
     }
 }

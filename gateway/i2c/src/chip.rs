@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::lane;
+
 /// A kind of chip, with what has to be known of how it is built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Chip {
@@ -21,6 +23,11 @@ pub enum Chip {
         /// The shunt, in microohms: 100 to 2,500,000.
         shunt_uohm: u32,
     },
+    /// ST LSM303DLHC, its magnetometer: the field, or the vehicles that bend it.
+    Lsm303dlhc {
+        /// How vehicles are told. None: the field itself is reported.
+        vehicles: Option<lamppost_vehicle::Settings>,
+    },
 }
 
 impl Chip {
@@ -34,6 +41,7 @@ impl Chip {
             Self::Scd41 => "scd41",
             Self::Sps30 => "sps30",
             Self::Ina226 { .. } => "ina226",
+            Self::Lsm303dlhc { .. } => "lsm303dlhc",
         }
     }
 
@@ -47,6 +55,7 @@ impl Chip {
             Self::Scd41 => lamppost_scd41::ADDRESS..=lamppost_scd41::ADDRESS,
             Self::Sps30 => lamppost_sps30::ADDRESS..=lamppost_sps30::ADDRESS,
             Self::Ina226 { .. } => lamppost_ina226::Address::RANGE,
+            Self::Lsm303dlhc { .. } => lamppost_lsm303dlhc::ADDRESS..=lamppost_lsm303dlhc::ADDRESS,
         };
         (*range.start(), *range.end())
     }
@@ -61,6 +70,8 @@ impl Chip {
             Self::Scd41 => &["co2", "temperature", "humidity"],
             Self::Sps30 => &["pm1", "pm2_5", "pm4", "pm10"],
             Self::Ina226 { .. } => &["voltage", "current", "power"],
+            Self::Lsm303dlhc { vehicles: None } => &["field_x", "field_y", "field_z"],
+            Self::Lsm303dlhc { vehicles: Some(_) } => &lane::MEASURES,
         }
     }
 }

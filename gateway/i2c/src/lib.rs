@@ -14,8 +14,11 @@
 //! | [`Chip::Scd41`] | `co2`, `temperature`, `humidity` | `ppm`, `Cel`, `%RH` |
 //! | [`Chip::Sps30`] | `pm1`, `pm2_5`, `pm4`, `pm10` | `ug/m3` |
 //! | [`Chip::Ina226`] | `voltage`, `current`, `power` | `V`, `A`, `W` |
+//! | [`Chip::Lsm303dlhc`] | `field_x`, `field_y`, `field_z` | `T` |
+//! | the same, told how to tell vehicles | `vehicles`, `vehicles_short`, `vehicles_medium`, `vehicles_long`, `occupancy`, `watched` | `count` (four), `/` (two) |
 //!
 //! An SCD41 can be told the pressure by a barometer beside it ([`Air`]). A clock with a battery is no source, but read and set by hand ([`Rtc`]).
+//! A magnetometer that counts vehicles is read 71 times a second, by its source's own thread; a poll then takes what was seen since the last one.
 //!
 //! Invariants:
 //! - A source has one thread at most for its bus: one that hangs holds nothing else up, and no second one is started while
@@ -34,6 +37,7 @@ mod air;
 mod bus;
 mod chip;
 mod counters;
+mod lane;
 pub mod model;
 mod mux;
 mod payload;
@@ -47,6 +51,8 @@ pub use air::Air;
 pub use bus::BusOpener;
 pub use chip::{BusAddress, Chip, PollError};
 pub use counters::{I2cCounters, I2cReport};
+pub use lamppost_vehicle::{Settings as VehicleSettings, SettingsError as VehicleSettingsError};
+pub use lane::check as check_vehicles;
 pub use mux::{Gate, MuxChannel};
 pub use rtc::{Rtc, RtcChip};
 pub use source::{I2cSource, SetupError};

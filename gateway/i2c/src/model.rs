@@ -4,6 +4,7 @@
 mod bme280;
 mod dps310;
 mod ina226;
+mod lsm303dlhc;
 mod rtc;
 mod scd41;
 mod sps30;
@@ -39,6 +40,7 @@ enum ModelChip {
     Scd41(scd41::Scd41Model),
     Sps30(sps30::Sps30Model),
     Ina226(ina226::Ina226Model),
+    Lsm303dlhc(lsm303dlhc::Lsm303dlhcModel),
     Rtc(rtc::RtcModel),
 }
 
@@ -57,6 +59,7 @@ impl ModelChip {
             Self::Scd41(chip) => chip,
             Self::Sps30(chip) => chip,
             Self::Ina226(chip) => chip,
+            Self::Lsm303dlhc(chip) => chip,
             Self::Rtc(chip) => chip,
         }
     }
@@ -125,6 +128,16 @@ impl ModelBus {
         match state.chips.get_mut(&address) {
             Some(ModelChip::Ina226(chip)) => chip.set(bus, shunt),
             _ => drop(state.chips.insert(address, ModelChip::Ina226(ina226::Ina226Model::new(bus, shunt)))),
+        }
+    }
+
+    /// Puts the magnetometer of an LSM303DLHC there that measures `field`, or lets the one that is there measure it. Beyond its range it says so.
+    pub fn set_lsm303dlhc(&self, field: lamppost_lsm303dlhc::MagneticField) {
+        let mut state = self.lock();
+        let address = BusAddress(lamppost_lsm303dlhc::ADDRESS);
+        match state.chips.get_mut(&address) {
+            Some(ModelChip::Lsm303dlhc(chip)) => chip.set(field),
+            _ => drop(state.chips.insert(address, ModelChip::Lsm303dlhc(lsm303dlhc::Lsm303dlhcModel::new(field)))),
         }
     }
 

@@ -48,6 +48,9 @@ pub enum SetupError {
         /// The shunt, in microohms.
         shunt_uohm: u32,
     },
+    /// No vehicle can be told by such settings.
+    #[error("how vehicles are told: {0}")]
+    Vehicles(lamppost_vehicle::SettingsError),
     /// The source's name does not fit an address.
     #[error("the source's name: {0}")]
     Name(#[from] NameError),
@@ -74,7 +77,7 @@ impl I2cSource {
     /// Each quantity arrives at the address `i2c/NAME/QUANTITY`. Nothing is opened yet.
     ///
     /// # Errors
-    /// [`SetupError`] if the chip can't have that address or shunt, the name does not fit, or the interval is zero.
+    /// [`SetupError`] if the chip can't have that address, shunt or settings, the name does not fit, or the interval is zero.
     pub fn new(
         name: &str,
         bus: BusOpener,
@@ -88,6 +91,7 @@ impl I2cSource {
         let place = Place::new(chip, address).map_err(|why| match why {
             NoPlace::Address => SetupError::Address { chip, address, first, last },
             NoPlace::Shunt(shunt_uohm) => SetupError::Shunt { shunt_uohm },
+            NoPlace::Vehicles(error) => SetupError::Vehicles(error),
         })?;
         if every.is_zero() {
             return Err(SetupError::Interval);
@@ -179,7 +183,7 @@ impl I2cSource {
             Some(running) => running,
             None => {
                 let started =
-                    Worker::start(&self.name, Station::new(self.opener.clone(), self.place, self.air.clone()));
+                    Worker::start(&self.name, Station::new(self.opener.clone(), self.place.clone(), self.air.clone()));
                 worker.insert(started.map_err(|source| PollError::Open { bus: bus(), source })?)
             }
         };

@@ -6,16 +6,19 @@ use std::time::Duration;
 use lamppost_bme280::Bme280;
 use lamppost_dps310::Dps310;
 use lamppost_ina226::{Averages, Calibration, Ina226};
+use lamppost_lsm303dlhc::Lsm303dlhc;
 use lamppost_scd41::{Interval, Scd41};
 use lamppost_sps30::Sps30;
 use lamppost_tmp105::{Resolution, Tmp105};
 use lamppost_units::{Pascals, Quantity, Unit};
+use lamppost_vehicle::Detector;
 use linux_embedded_hal::Delay;
 use tokio::time::Instant;
 
 use crate::air::AirUse;
 use crate::bus::{Bus, BusError, BusOpener};
 use crate::chip::{BusAddress, Chip, PollError};
+use crate::lane::{self, Lane};
 use crate::payload::Measured;
 
 /// Sixteen samples of pressure: 31 ms, with that of temperature.
@@ -37,7 +40,7 @@ const SCD41_PRESSURE_STEP_MPA: u32 = 100_000;
 const SPS30_SILENT_MS_MAX: u32 = 10_000 + 5 * lamppost_sps30::INTERVAL_MS;
 
 /// A chip with its address and its shunt checked, as the drivers know it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Place {
     Tmp105(lamppost_tmp105::Address),
     Bme280(lamppost_bme280::Address),
@@ -45,6 +48,8 @@ pub(crate) enum Place {
     Scd41,
     Sps30,
     Ina226(lamppost_ina226::Address, Calibration),
+    /// And the detector of vehicles that watches it, if one does.
+    Lsm303dlhc(Option<Box<Detector>>),
 }
 
 /// Why a chip has no place.
@@ -54,6 +59,8 @@ pub(crate) enum NoPlace {
     Address,
     /// Its shunt, in microohms.
     Shunt(u32),
+    /// How vehicles are told.
+    Vehicles(lamppost_vehicle::SettingsError),
 }
 
 impl Place {
@@ -68,11 +75,15 @@ impl Place {
                 let calibration = Calibration::of_shunt(shunt_uohm).ok_or(NoPlace::Shunt(shunt_uohm))?;
                 lamppost_ina226::Address::new(address.0).map(|address| Self::Ina226(address, calibration))
             }
+            Chip::Lsm303dlhc { vehicles } => {
+                let detector = vehicles.map(lane::detector).transpose().map_err(NoPlace::Vehicles)?.map(Box::new);
+                (address == BusAddress(lamppost_lsm303dlhc::ADDRESS)).then_some(Self::Lsm303dlhc(detector))
+            }
         };
         place.ok_or(NoPlace::Address)
     }
 
-    pub(crate) const fn address(self) -> BusAddress {
+    pub(crate) const fn address(&self) -> BusAddress {
         match self {
             Self::Tmp105(address) => BusAddress(address.get()),
             Self::Bme280(address) => BusAddress(address.get()),
@@ -80,6 +91,7 @@ impl Place {
             Self::Scd41 => BusAddress(lamppost_scd41::ADDRESS),
             Self::Sps30 => BusAddress(lamppost_sps30::ADDRESS),
             Self::Ina226(address, _) => BusAddress(address.get()),
+            Self::Lsm303dlhc(_) => BusAddress(lamppost_lsm303dlhc::ADDRESS),
         }
     }
 }
@@ -94,6 +106,7 @@ enum Driver {
     /// And when it measured last, likewise.
     Sps30(Sps30<Bus>, Instant),
     Ina226(Ina226<Bus>),
+    Lsm303dlhc(Lsm303dlhc<Bus>),
 }
 
 /// A chip on its bus. Opened when first polled, and anew after each failure: the chip may have been replaced, or have lost
@@ -103,15 +116,35 @@ pub(crate) struct Station {
     place: Place,
     air: AirUse,
     driver: Option<Driver>,
+    /// What is watched between polls. It has a driver of its own.
+    lane: Option<Lane>,
 }
 
 impl Station {
-    pub(crate) const fn new(opener: BusOpener, place: Place, air: AirUse) -> Self {
-        Self { opener, place, air, driver: None }
+    pub(crate) fn new(opener: BusOpener, place: Place, air: AirUse) -> Self {
+        let lane = match &place {
+            Place::Lsm303dlhc(Some(detector)) => Some(Lane::new(opener.clone(), Detector::clone(detector))),
+            _ => None,
+        };
+        Self { opener, place, air, driver: None, lane }
+    }
+
+    /// When it wants to look at its chip by itself, between polls.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.lane.as_ref().and_then(Lane::due)
+    }
+
+    /// Looks at the chip between polls. Blocks likewise.
+    pub(crate) fn look(&mut self) -> Result<(), PollError> {
+        let looked = self.lane.as_mut().map_or(Ok(()), Lane::look);
+        looked.map_err(|reason| self.failed(reason))
     }
 
     /// Measures once. Blocks for as long as bus and chip take.
     pub(crate) fn poll(&mut self) -> Result<Vec<Measured>, PollError> {
+        if let Some(lane) = &mut self.lane {
+            return lane.report().map_err(|reason| self.failed(reason));
+        }
         let mut driver = match self.driver.take() {
             Some(driver) => driver,
             None => self.begin()?,
@@ -124,7 +157,7 @@ impl Station {
     fn begin(&self) -> Result<Driver, PollError> {
         let open = |source| PollError::Open { bus: self.opener.to_string(), source };
         let bus = self.opener.open().map_err(open)?;
-        Driver::begin(self.place, bus).map_err(|reason| self.failed(reason))
+        Driver::begin(&self.place, bus).map_err(|reason| self.failed(reason))
     }
 
     fn failed(&self, reason: String) -> PollError {
@@ -134,8 +167,8 @@ impl Station {
 
 impl Driver {
     /// Takes 0.6 s at most. An error is what the driver says.
-    fn begin(place: Place, bus: Bus) -> Result<Self, String> {
-        match place {
+    fn begin(place: &Place, bus: Bus) -> Result<Self, String> {
+        match *place {
             Place::Tmp105(address) => {
                 let mut chip = Tmp105::new(bus, address);
                 chip.set_resolution(Resolution::Bits12).map_err(said)?;
@@ -163,6 +196,7 @@ impl Driver {
             Place::Ina226(address, calibration) => {
                 Ina226::new(bus, address, INA226, calibration).map(Self::Ina226).map_err(said)
             }
+            Place::Lsm303dlhc(_) => lane::magnetometer(bus).map(Self::Lsm303dlhc).map_err(said),
         }
     }
 
@@ -195,6 +229,10 @@ impl Driver {
                     measured("current", found.current),
                     Measured { measure: "power", value: found.power.decimal(), unit: Unit::Watt },
                 ])
+            }
+            Self::Lsm303dlhc(chip) => {
+                let found = chip.read().map_err(said)?;
+                Ok(vec![measured("field_x", found.x), measured("field_y", found.y), measured("field_z", found.z)])
             }
         }
     }
@@ -255,7 +293,7 @@ fn nothing_new(last: Instant, silent_ms_max: u32, error: impl std::error::Error)
     if silent { Err(said(error)) } else { Ok(Vec::new()) }
 }
 
-fn said(error: impl std::error::Error) -> String {
+pub(crate) fn said(error: impl std::error::Error) -> String {
     error.to_string()
 }
 
@@ -290,7 +328,7 @@ mod tests {
             temperature: Celsius::from_milli(20_000),
             humidity: RelativeHumidity::from_milli(40_000),
         });
-        let mut driver = Driver::begin(Place::Scd41, Bus::Model(bus)).unwrap();
+        let mut driver = Driver::begin(&Place::Scd41, Bus::Model(bus)).unwrap();
         assert_eq!(driver.measure(&AirUse::Nothing).unwrap().len(), 3);
         assert_eq!(driver.measure(&AirUse::Nothing).unwrap().len(), 0);
         let Driver::Scd41(chip, last, _) = &mut driver else { panic!("another driver") };
@@ -346,7 +384,7 @@ mod tests {
     fn an_sps30_that_brings_nothing_new_fails_after_its_fan_could_be_clean_and_not_before() {
         let bus = ModelBus::new();
         bus.set_sps30(lamppost_sps30::convert([1, 2, 3, 4, 0, 0, 0, 0, 0, 0]));
-        let mut driver = Driver::begin(Place::Sps30, Bus::Model(bus)).unwrap();
+        let mut driver = Driver::begin(&Place::Sps30, Bus::Model(bus)).unwrap();
         assert_eq!(driver.measure(&AirUse::Nothing).unwrap().len(), 4);
         let Driver::Sps30(chip, last) = &mut driver else { panic!("another driver") };
         *last = Instant::now().checked_sub(Duration::from_millis(14_000)).unwrap();

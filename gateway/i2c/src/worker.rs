@@ -1,21 +1,24 @@
-//! The thread that works the bus. A thread of its own rather than one of the runtime's: one that hangs in the kernel must not
+//! The thread that works the bus, when it is asked to and, for a chip that is watched, between. A thread of its own rather than one of the runtime's: one that hangs in the kernel must not
 //! hold up the program's end, and the runtime waits for its own.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::chip::PollError;
 use crate::payload::Measured;
 use crate::station::Station;
 
 type Outcome = Result<Vec<Measured>, PollError>;
+/// Where the answer goes, and until when somebody waits for it.
+type Request = (oneshot::Sender<Outcome>, Instant);
 
 /// A handle to the thread. Dropped, the thread ends after what it is doing.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    requests: mpsc::SyncSender<oneshot::Sender<Outcome>>,
+    requests: mpsc::SyncSender<Request>,
     /// The answer that did not come in time. While it is out, nothing more is asked.
     late: Option<oneshot::Receiver<Outcome>>,
 }
@@ -32,11 +35,19 @@ pub(crate) enum NoAnswer {
 impl Worker {
     /// Starts the thread.
     pub(crate) fn start(name: &str, mut station: Station) -> std::io::Result<Self> {
-        let (requests, inbox) = mpsc::sync_channel::<oneshot::Sender<Outcome>>(1);
+        let (requests, inbox) = mpsc::sync_channel::<Request>(1);
+        let source = name.to_owned();
         let work = move || {
-            while let Ok(answer) = inbox.recv() {
-                // Nobody waits any more for an answer that comes too late: it is stale, and is dropped.
-                drop(answer.send(station.poll()));
+            let mut looks = Looks { source, failing_with: None };
+            loop {
+                match next(&inbox, station.due()) {
+                    // Nobody waits any more: what was seen between polls is kept for who asks next.
+                    Ok((_, until)) if Instant::now() > until => {}
+                    // An answer that comes too late is stale, and is dropped.
+                    Ok((answer, _)) => drop(answer.send(station.poll())),
+                    Err(RecvTimeoutError::Timeout) => looks.tell(station.look()),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
             }
         };
         std::thread::Builder::new().name(format!("i2c {name}")).spawn(work)?;
@@ -52,14 +63,47 @@ impl Worker {
             }
         }
         let (answer, mut outcome) = oneshot::channel();
+        let until = Instant::now() + limit;
         // There is room: one request is out at most.
-        self.requests.try_send(answer).map_err(|_| NoAnswer::Died)?;
+        self.requests.try_send((answer, until)).map_err(|_| NoAnswer::Died)?;
         match tokio::time::timeout(limit, &mut outcome).await {
             Ok(Ok(outcome)) => Ok(outcome),
+            // The thread looked at the request as late as that.
+            Ok(Err(_closed)) if Instant::now() >= until => Err(NoAnswer::Hangs),
             Ok(Err(_closed)) => Err(NoAnswer::Died),
             Err(_elapsed) => {
                 self.late = Some(outcome);
                 Err(NoAnswer::Hangs)
+            }
+        }
+    }
+}
+
+/// The next request, waited for until `due`, or for ever.
+fn next<T>(inbox: &mpsc::Receiver<T>, due: Option<Instant>) -> Result<T, RecvTimeoutError> {
+    match due {
+        Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
+        None => inbox.recv().map_err(|_closed| RecvTimeoutError::Disconnected),
+    }
+}
+
+/// What is said of the looks between polls: once per cause.
+struct Looks {
+    source: String,
+    failing_with: Option<String>,
+}
+
+impl Looks {
+    fn tell(&mut self, looked: Result<(), PollError>) {
+        match looked.map_err(|error| error.to_string()) {
+            Ok(()) if self.failing_with.take().is_some() => {
+                tracing::info!(source = %self.source, "the chip can be watched again");
+            }
+            Ok(()) => {}
+            Err(error) if self.failing_with.as_ref() == Some(&error) => {}
+            Err(error) => {
+                tracing::warn!(source = %self.source, %error, "the chip can't be watched; it is tried again");
+                self.failing_with = Some(error);
             }
         }
     }

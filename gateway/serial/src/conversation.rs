@@ -133,8 +133,24 @@ impl Conversation {
         if now.0.frames_ok != self.counted.0.frames_ok {
             self.status.set_heard(Monotonic(self.watch.monotonic().0));
         }
+        if now.1.recounted != self.counted.1.recounted {
+            self.note_recount();
+        }
         self.counted = now;
         outcome
+    }
+
+    /// A node that breaks the rule of numbers gets on, and its operator is told once.
+    fn note_recount(&self) {
+        let device = self.node.as_ref().map_or("", |node| node.device.as_str());
+        let told =
+            format!("node {device} has lost its count of lives, and counts anew through numbers that it has used");
+        if self.status.set_error(&told) {
+            warn!(
+                link = &*self.name,
+                "{told}; readings that it has numbered twice may be lost: let it begin at a number drawn at random"
+            );
+        }
     }
 
     /// There may be room again: offers what was refused.

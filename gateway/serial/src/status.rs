@@ -72,6 +72,8 @@ pub struct LinkStatus {
     pub hellos_newer: Count,
     /// Boot numbers given to nodes that had none, or a used one.
     pub boots_given: Count,
+    /// Times that readings of a bygone life were taken because the node insisted: it counts its lives through used numbers anew.
+    pub recounted: Count,
     /// Readings offered to the journal.
     pub readings: Count,
     /// Readings received again and dropped.
@@ -173,6 +175,7 @@ impl LinkStatus {
     pub(crate) fn add_session(&self, before: GatewayCounters, now: GatewayCounters) {
         self.resent.add(u64::from(now.resent.wrapping_sub(before.resent)));
         self.out_of_turn.add(u64::from(now.out_of_turn.wrapping_sub(before.out_of_turn)));
+        self.recounted.add(u64::from(now.recounted.wrapping_sub(before.recounted)));
         let dropped = now.before_welcome.wrapping_sub(before.before_welcome);
         self.before_welcome.add(u64::from(dropped.wrapping_add(now.bygone.wrapping_sub(before.bygone))));
     }

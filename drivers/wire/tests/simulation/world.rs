@@ -19,6 +19,26 @@ pub(crate) enum Kind {
     Forgetful,
     /// Nothing, and it calls every life the same.
     Liar,
+    /// As [`Kind::Persistent`], but once all of it is wiped, and it counts on from a number drawn at random, as the specification wants.
+    Wiped,
+    /// The same, but it counts from 1 anew, which the specification forbids.
+    Recounting,
+}
+
+impl Kind {
+    const fn is_wiped(self) -> bool {
+        matches!(self, Self::Wiped | Self::Recounting)
+    }
+
+    /// It keeps its readings over a reset, mostly.
+    const fn keeps(self) -> bool {
+        matches!(self, Self::Persistent) || self.is_wiped()
+    }
+
+    /// No two of its lives have one number.
+    const fn is_distinct(self) -> bool {
+        !matches!(self, Self::Liar | Self::Recounting)
+    }
 }
 
 /// What happened in all.
@@ -34,6 +54,8 @@ pub(crate) struct Tally {
     node_resets: u64,
     gateway_resets: u64,
     renumbered: u64,
+    /// Times that the gateway took what the node insisted on.
+    recounted: u64,
     /// Commands obeyed, moments measured by the gateway, wall times of the node's that were looked at.
     clockwork: [u64; 3],
 }
@@ -50,6 +72,7 @@ impl Tally {
         self.node_resets += other.node_resets;
         self.gateway_resets += other.gateway_resets;
         self.renumbered += other.renumbered;
+        self.recounted += other.recounted;
         for (sum, more) in self.clockwork.iter_mut().zip(other.clockwork) {
             *sum += more;
         }
@@ -60,10 +83,12 @@ impl Tally {
         let happened = [self.acknowledged, self.dropped, self.resent, self.harmed, self.node_resets];
         assert!(happened.iter().all(|count| *count > 100), "{self:?}");
         assert!(self.gateway_resets > 100 && self.journaled > 100, "{self:?}");
-        // A liar's lives can't be told apart, so of the moments of its clock nothing is claimed.
+        // Where lives can't be told apart, nothing is claimed of the moments of their clocks.
         let [commands, moments, walls] = self.clockwork;
-        assert!(commands > 100 && walls > 100 && (moments > 100) == (kind != Kind::Liar), "{self:?}");
-        assert_eq!(self.renumbered > 100, kind != Kind::Persistent, "{self:?}");
+        assert!(commands > 100 && walls > 100 && (moments > 100) == kind.is_distinct(), "{self:?}");
+        let is_renumbered = !matches!(kind, Kind::Persistent | Kind::Wiped);
+        assert_eq!(self.renumbered > 100, is_renumbered, "{self:?}");
+        assert_eq!(self.recounted > 5, kind == Kind::Recounting, "{self:?}");
     }
 }
 
@@ -151,6 +176,7 @@ pub(crate) struct World {
     first_lives: u64,
     next_value: i64,
     boots: u32,
+    wiped: bool,
     lost: BTreeSet<i64>,
     /// Values with the number of the life they belong to.
     lives: Vec<u64>,
@@ -165,7 +191,7 @@ fn hello(kind: Kind, boots: u32, nonce: u32) -> Hello {
         nonce,
         device: text("node").unwrap(),
         boot: match kind {
-            Kind::Persistent => Boot(boots),
+            Kind::Persistent | Kind::Wiped | Kind::Recounting => Boot(boots),
             Kind::Forgetful => Boot::UNNUMBERED,
             Kind::Liar => Boot(1),
         },
@@ -207,6 +233,7 @@ impl World {
             first_lives: if dice.in_100(50) { 60 } else { 4_000 },
             next_value: 0,
             boots: 1,
+            wiped: false,
             lost: BTreeSet::new(),
             lives: Vec::new(),
             tally: Tally::default(),
@@ -225,6 +252,7 @@ impl World {
             journaled: self.journal.durable.len() as u64,
             harmed: self.up.harmed + self.down.harmed,
             renumbered: self.ledger.renumbered,
+            recounted: self.tally.recounted + u64::from(self.gateway.counters().recounted),
             clockwork: [self.clockwork.done, self.clockwork.bounds, self.clockwork.walls],
             ..self.tally.clone()
         }
@@ -246,7 +274,8 @@ impl World {
                 self.sample();
             }
             // Some nodes can't stay up at first: their first life ends while its first readings are being flushed.
-            let node_period = if self.now < 2_000 { self.first_lives } else { 4_000 };
+            let is_first = self.now < 2_000 || self.kind.is_wiped() && self.now % (self.live_ms / 3) < 2_000;
+            let node_period = if is_first { self.first_lives } else { 4_000 };
             if self.dice.below(node_period) == 0 {
                 self.reset_node();
             }
@@ -298,9 +327,14 @@ impl World {
     fn reset_node(&mut self) {
         self.tally.node_resets += 1;
         self.boots += 1;
+        let is_wiped = self.kind.is_wiped() && !self.wiped && self.now >= self.live_ms / 3;
+        if is_wiped {
+            self.wiped = true;
+            self.boots = if self.kind == Kind::Wiped { 1 + self.dice.below(1 << 23) as u32 } else { 1 };
+        }
         self.born = self.now;
         self.clockwork.node_is_reset(&mut self.dice);
-        if self.kind != Kind::Persistent {
+        if !self.kind.keeps() || is_wiped {
             self.lost.extend(self.ledger.kept.drain(..).map(|reading| reading.value.0));
         }
         let hello = hello(self.kind, self.boots, self.dice.roll() as u32);
@@ -321,6 +355,7 @@ impl World {
     fn reset_gateway(&mut self) {
         self.tally.gateway_resets += 1;
         self.tally.resent += u64::from(self.gateway.counters().resent);
+        self.tally.recounted += u64::from(self.gateway.counters().recounted);
         self.gateway = GatewaySession::seeded(self.dice.roll() as u32);
         self.journal.offered.clear();
         self.clockwork.gateway_is_reset(&mut self.dice);
@@ -331,7 +366,7 @@ impl World {
         let uptime = self.clockwork.uptime(self.now - self.born);
         let heard = self.down.receive(self.now);
         self.node.receive(&heard, uptime, &mut self.ledger);
-        let distinct = self.kind != Kind::Liar;
+        let distinct = self.kind.is_distinct();
         let context = (self.seed, self.kind);
         self.clockwork.node_turn(&mut self.node, self.born, self.now, distinct, &context);
         loop {
@@ -397,6 +432,10 @@ impl World {
         let once: BTreeSet<i64> = durable.iter().copied().collect();
         assert_eq!(once.len(), durable.len(), "a reading is stored twice: {context}");
         assert!(self.ledger.kept.is_empty(), "the node still keeps {}: {context}", self.ledger.kept.len());
+        if self.kind == Kind::Recounting {
+            // What it has numbered twice the gateway can't tell apart, so no more is claimed: it gets on, and nothing comes twice.
+            return;
+        }
         for reading in &self.ledger.acknowledged {
             assert!(once.contains(&reading.value.0), "{reading:?} was acknowledged and is not stored: {context}");
         }

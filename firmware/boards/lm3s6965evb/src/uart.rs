@@ -1,4 +1,4 @@
-//! The UARTs, which are PL011s (LM3S6965 data sheet, chapter "UARTs"): 115,200 baud, 8N1, FIFOs on.
+//! The UARTs, which are PL011s (LM3S6965 data sheet, chapter "UARTs"): 8N1, FIFOs on; 115,200 baud, if nothing else is said.
 //!
 //! What UART0 receives goes through an interrupt into a ring, so that no byte is lost while the main loop measures. Sending
 //! never waits: the main loop hands over as many bytes as the FIFO has room for.
@@ -60,11 +60,16 @@ pub struct Uart {
 }
 
 impl Uart {
-    /// Starts UART0. `queue` is the ring that its interrupt fills.
+    /// Starts UART0 for the link. `queue` is the ring that its interrupt fills.
     pub fn start(queue: &'static mut Queue<u8, RING_BYTES>) -> Self {
+        Self::start_at(BAUD, queue)
+    }
+
+    /// Starts UART0 for something else than the link, with `baud` of 1,200 to 230,400.
+    pub fn start_at(baud: u32, queue: &'static mut Queue<u8, RING_BYTES>) -> Self {
         let (producer, received) = queue.split();
         critical_section::with(|cs| RECEIVER.replace(cs, Some(producer)));
-        configure(UART0);
+        configure(UART0, baud);
         register(UART0, INTERRUPT_MASK).write(RECEIVED | RECEIVE_TIMEOUT);
         Self { received }
     }
@@ -108,7 +113,7 @@ pub struct Console;
 impl Console {
     /// Starts UART1. Harmless if it was started before.
     pub fn start() -> Self {
-        configure(UART1);
+        configure(UART1, BAUD);
         Self
     }
 
@@ -129,14 +134,14 @@ impl core::fmt::Write for Console {
     }
 }
 
-fn configure(uart: usize) {
+fn configure(uart: usize, baud: u32) {
     const EIGHT_BITS_AND_FIFOS: u32 = 0b11 << 5 | 1 << 4;
     const ENABLE_BOTH_WAYS: u32 = 1 << 9 | 1 << 8 | 1;
     // Sixteen samples a bit, the divisor in 1/64, rounded.
-    const DIVISOR: u32 = (SYSTEM_CLOCK_HZ * 8 / BAUD).div_ceil(2);
+    let divisor = (SYSTEM_CLOCK_HZ * 8 / baud.max(1)).div_ceil(2);
     register(uart, CONTROL).write(0);
-    register(uart, BAUD_INTEGER).write(DIVISOR / 64);
-    register(uart, BAUD_FRACTION).write(DIVISOR % 64);
+    register(uart, BAUD_INTEGER).write(divisor / 64);
+    register(uart, BAUD_FRACTION).write(divisor % 64);
     register(uart, LINE).write(EIGHT_BITS_AND_FIFOS);
     register(uart, CONTROL).write(ENABLE_BOTH_WAYS);
 }

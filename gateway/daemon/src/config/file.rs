@@ -191,6 +191,8 @@ pub(super) struct I2c {
     pub(super) shunt_uohm: Option<Spanned<Whole<100, 2_500_000>>>,
     /// An SCD41's: the source of the barometer that tells it the pressure.
     pub(super) pressure_from: Option<Spanned<Text<DeviceId>>>,
+    /// An LSM303DLHC's: how vehicles are told.
+    pub(super) vehicles: Option<Spanned<super::vehicles::Written>>,
     /// The multiplexer that the chip is behind.
     pub(super) mux: Option<Spanned<Whole<0x70, 0x77>>>,
     pub(super) channel: Option<Spanned<Whole<0, 7>>>,

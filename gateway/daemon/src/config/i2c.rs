@@ -7,6 +7,7 @@ use super::Chip;
 use super::file::I2c;
 use super::problem::Problem;
 use super::serial::check_device;
+use super::vehicles;
 
 /// What stands at an address of a bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +43,7 @@ pub(super) fn check(chips: &[I2c], problems: &mut Vec<Problem>) {
             _ => {}
         }
         check_pressure(chip, chips, problems);
+        vehicles::check(chip, problems);
         let mut problem = |span, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
         let (address, bus) = (chip.address.get_ref().0, chip.bus.as_path());
         let others = places.entry((bus, address)).or_default();

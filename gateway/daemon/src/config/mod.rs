@@ -16,6 +16,7 @@ mod serial;
 mod sink;
 mod topic;
 pub(crate) mod value;
+mod vehicles;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use lamppost_event::{DeviceId, GatewayId, Topic, WallTime};
 use lamppost_forward::{Compression, Delivery, Security, TopicTemplate};
+use lamppost_i2c::VehicleSettings;
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
 
@@ -97,11 +99,12 @@ pub(crate) enum Chip {
     Scd41,
     Sps30,
     Ina226,
+    Lsm303dlhc,
 }
 
 impl Chip {
-    /// The chip as it is built in. That an INA226 has its shunt has been checked.
-    fn with(self, shunt_uohm: Option<u32>) -> lamppost_i2c::Chip {
+    /// The chip as it is built in. That an INA226 has its shunt has been checked, and so has how vehicles are told.
+    fn with(self, shunt_uohm: Option<u32>, vehicles: Option<VehicleSettings>) -> lamppost_i2c::Chip {
         match self {
             Self::Tmp105 => lamppost_i2c::Chip::Tmp105,
             Self::Bme280 => lamppost_i2c::Chip::Bme280,
@@ -109,6 +112,7 @@ impl Chip {
             Self::Scd41 => lamppost_i2c::Chip::Scd41,
             Self::Sps30 => lamppost_i2c::Chip::Sps30,
             Self::Ina226 => lamppost_i2c::Chip::Ina226 { shunt_uohm: shunt_uohm.unwrap_or(0) },
+            Self::Lsm303dlhc => lamppost_i2c::Chip::Lsm303dlhc { vehicles },
         }
     }
 }
@@ -294,7 +298,7 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
         }
     }
     for i2c in &file.i2c {
-        let chip = i2c.chip.get_ref().with(None);
+        let chip = i2c.chip.get_ref().with(None, None);
         let (first, last) = chip.addresses();
         let address = i2c.address.get_ref().0;
         if !(i64::from(first)..=i64::from(last)).contains(&address) {
@@ -399,7 +403,10 @@ fn convert_i2c(i2c: file::I2c) -> I2c {
     I2c {
         name: name.as_str().to_owned(),
         bus: i2c.bus,
-        chip: i2c.chip.into_inner().with(i2c.shunt_uohm.map(|shunt| shunt.into_inner().to())),
+        chip: i2c.chip.into_inner().with(
+            i2c.shunt_uohm.map(|shunt| shunt.into_inner().to()),
+            i2c.vehicles.map(|vehicles| vehicles.into_inner().convert()),
+        ),
         address: i2c.address.into_inner().to(),
         every: i2c.every.into_inner().0,
         device: i2c.device.map_or(name, |device| device.0),

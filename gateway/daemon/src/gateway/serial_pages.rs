@@ -81,6 +81,11 @@ fn link(out: &mut Exposition, name: &str, status: &LinkStatus) {
     let counts = [
         ("lamppost_link_boots_given_total", "Lives of nodes that were given a number.", &status.boots_given),
         (
+            "lamppost_link_recounted_total",
+            "Times that a node was heard all the same that counts its lives through used numbers anew.",
+            &status.recounted,
+        ),
+        (
             "lamppost_link_out_of_turn_total",
             "Readings dropped, to be sent again: one before was lost.",
             &status.out_of_turn,

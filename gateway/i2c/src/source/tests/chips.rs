@@ -1,6 +1,6 @@
 //! What each kind of chip brings.
 
-use lamppost_units::{Microvolts, PartsPerMillion, Volts};
+use lamppost_units::{Microtesla, Microvolts, PartsPerMillion, Volts};
 
 use super::*;
 
@@ -111,4 +111,82 @@ fn what_a_chip_can_not_have_is_refused_with_what_it_can() {
         refused(ina226(99), METER_AT),
         "an ina226 can't be calibrated for a shunt of 99 µΩ: 100 to 2500000 µΩ it can be"
     );
+}
+
+const FIELD_AT: BusAddress = BusAddress(lamppost_lsm303dlhc::ADDRESS);
+
+fn field(x: i32, y: i32, z: i32) -> lamppost_lsm303dlhc::MagneticField {
+    let [x, y, z] = [x, y, z].map(Microtesla::from_nanotesla);
+    lamppost_lsm303dlhc::MagneticField { x, y, z }
+}
+
+#[tokio::test]
+async fn a_magnetometer_reports_the_field_along_its_three_axes_in_teslas() {
+    let (bus, basket) = (ModelBus::new(), Arc::<Basket>::default());
+    bus.set_lsm303dlhc(field(9_091, -18_182, 40_816));
+    let chip = Chip::Lsm303dlhc { vehicles: None };
+    let report = run_until(source(BusOpener::Model(bus), chip, FIELD_AT, 50, &basket), |r| r.stored >= 3).await;
+    assert_eq!(report.errors, 0, "{report:?}");
+    let expected = [
+        ("i2c/mast/field_x", r#"{"measure":"field_x","value":0.000009091,"unit":"T"}"#),
+        ("i2c/mast/field_y", r#"{"measure":"field_y","value":-0.000018182,"unit":"T"}"#),
+        ("i2c/mast/field_z", r#"{"measure":"field_z","value":0.000040816,"unit":"T"}"#),
+    ];
+    assert_eq!(basket.texts()[..3], expected.map(|(address, payload)| (address.to_owned(), payload.to_owned())));
+}
+
+/// Settings that tolerate a machine which is busy for a second.
+fn patient() -> lamppost_vehicle::Settings {
+    lamppost_vehicle::Settings { learn_ms: 200, gap_ms_min: 1_000, silence_ms_max: 1_000, ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_magnetometer_counts_what_drives_past_between_two_polls_also_when_it_was_pulled_out_meanwhile() {
+    let (bus, basket) = (ModelBus::new(), Arc::<Basket>::default());
+    bus.set_lsm303dlhc(field(18_000, 2_000, 45_000));
+    let chip = Chip::Lsm303dlhc { vehicles: Some(patient()) };
+    let source = source(BusOpener::Model(bus.clone()), chip, FIELD_AT, 700, &basket);
+    let began = Instant::now();
+    let vehicles = || -> u64 {
+        let texts = basket.texts();
+        let counts = texts.iter().filter(|(address, _)| address == "i2c/mast/vehicles");
+        counts
+            .map(|(_, payload)| serde_json::from_str::<serde_json::Value>(payload).unwrap()["value"].as_u64().unwrap())
+            .sum()
+    };
+    run_until(source, |_| {
+        match began.elapsed().as_millis() {
+            // Time to learn, then a car of 0.4 s, then nothing.
+            1_000..1_400 => bus.set_lsm303dlhc(field(18_000, 2_000, 75_000)),
+            1_400..2_000 => bus.set_lsm303dlhc(field(18_000, 2_000, 45_000)),
+            // The reports after this one could not be had by asking the chip then.
+            2_000..2_100 => bus.unplug(FIELD_AT),
+            2_100.. => bus.set_lsm303dlhc(field(18_000, 2_000, 45_000)),
+            _ => {}
+        }
+        vehicles() == 1
+    })
+    .await;
+    let texts = basket.texts();
+    let places: Vec<_> = texts.iter().map(|(address, _)| address.as_str()).take(6).collect();
+    let measures = ["vehicles", "vehicles_short", "vehicles_medium", "vehicles_long", "occupancy", "watched"];
+    assert_eq!(places, measures.map(|measure| format!("i2c/mast/{measure}")));
+    assert!(
+        texts.iter().all(|(_, payload)| payload.contains(r#""unit":"count""#) || payload.contains(r#""unit":"/""#))
+    );
+}
+
+#[tokio::test]
+async fn a_magnetometer_that_is_not_there_fails_as_any_chip_does() {
+    let basket = Arc::<Basket>::default();
+    let chip = Chip::Lsm303dlhc { vehicles: Some(patient()) };
+    let source = source(BusOpener::Model(ModelBus::new()), chip, FIELD_AT, 10, &basket);
+    let report = run_until(source, |report| report.errors >= 2).await;
+    assert_eq!(
+        report.last_error.as_deref(),
+        Some(
+            "the modelled bus, address 0x1e: reading LSM303DLHC register IRA (0x0a): no chip acknowledges the address"
+        )
+    );
+    assert!(basket.texts().is_empty());
 }

@@ -1,0 +1,206 @@
+//! A magnetometer that watches a lane: read 71 times a second, between polls too, and what drove past told at each poll.
+//!
+//! | measure | unit | what it is, since the report before |
+//! |---|---|---|
+//! | `vehicles` | `count` | vehicles whose passage ended |
+//! | `vehicles_short`, `vehicles_medium`, `vehicles_long` | `count` | those of them that could be classed by length; the rest could not |
+//! | `occupancy` | `/` | for what share of the watched time a vehicle was there; not reported of no watched time |
+//! | `watched` | `/` | for what share of all time it is known whether one was there |
+//!
+//! Invariants:
+//! - What was counted is reported once: a report that fails takes nothing away from the next one.
+//! - Of a time that nothing is known of, nothing is reported: no vehicle seen is not the same as none there.
+//! - A chip that fails is set up anew, each second; the detector outlives it, and takes the samples between for missing ones.
+
+use std::time::Duration;
+
+use lamppost_lsm303dlhc::{Error, Lsm303dlhc, OutputError, Range, Rate};
+use lamppost_units::{Decimal, Unit};
+use lamppost_vehicle::{
+    Detector, Event, Field, LengthClass, Lengths, Millis, Permille, Sample, Settings, SettingsError,
+};
+use tokio::time::Instant;
+
+use crate::bus::{Bus, BusError, BusOpener};
+use crate::payload::Measured;
+use crate::station::said;
+
+/// What is reported.
+pub(crate) const MEASURES: [&str; 6] =
+    ["vehicles", "vehicles_short", "vehicles_medium", "vehicles_long", "occupancy", "watched"];
+const CLASSES: [(&str, LengthClass); 3] = [
+    ("vehicles_short", LengthClass::Short),
+    ("vehicles_medium", LengthClass::Medium),
+    ("vehicles_long", LengthClass::Long),
+];
+const RATE: Rate = Rate::Hz75;
+/// Between two samples: a little longer than the chip takes for one.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(14);
+/// The shortest gap that can be seen at that interval, on a machine that has other things to do.
+const GAP_MS_MIN: u32 = 50;
+/// Between two tries of a chip that does not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How much longer than a baseline takes to be learnt nothing may be known.
+const UNKNOWN_MAX: Duration = Duration::from_secs(10);
+
+/// Whether vehicles can be told by such settings, at the interval at which a chip is read here.
+///
+/// # Errors
+/// [`SettingsError`] names the first setting that is out of its bounds.
+pub fn check(settings: &Settings) -> Result<(), SettingsError> {
+    settings.check()?;
+    if settings.gap_ms_min < GAP_MS_MIN {
+        return Err(SettingsError::Time { setting: "gap_ms_min", ms_min: GAP_MS_MIN, ms_max: 10_000 });
+    }
+    Ok(())
+}
+
+pub(crate) fn detector(settings: Settings) -> Result<Detector, SettingsError> {
+    check(&settings)?;
+    Detector::new(settings)
+}
+
+/// Sets a magnetometer up, and returns when its first result is there: 27 ms.
+pub(crate) fn magnetometer(bus: Bus) -> Result<Lsm303dlhc<Bus>, Error<BusError>> {
+    let chip = Lsm303dlhc::new(bus, Range::Gauss1_3, RATE)?;
+    std::thread::sleep(Duration::from_micros(2 * u64::from(RATE.interval_us())));
+    Ok(chip)
+}
+
+/// A lane, and the chip that watches it.
+pub(crate) struct Lane {
+    opener: BusOpener,
+    chip: Option<Lsm303dlhc<Bus>>,
+    began: Instant,
+    due: Option<Instant>,
+    /// What the chip said last, if it failed.
+    failing: Option<String>,
+    watch: Watch,
+}
+
+impl Lane {
+    /// A lane that is watched from the first report on.
+    pub(crate) fn new(opener: BusOpener, detector: Detector) -> Self {
+        Self { opener, chip: None, began: Instant::now(), due: None, failing: None, watch: Watch::new(detector) }
+    }
+
+    /// When the next sample is due.
+    pub(crate) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Takes the sample that is due. An error is what bus or driver says.
+    pub(crate) fn look(&mut self) -> Result<(), String> {
+        match self.sample() {
+            Ok(sample) => {
+                // In step, unless the machine was late by more than a sample: those are not made up for.
+                let now = Instant::now();
+                let next = self.due.unwrap_or(now) + SAMPLE_INTERVAL;
+                self.due = Some(if next > now { next } else { now + SAMPLE_INTERVAL });
+                self.failing = None;
+                self.watch.take(self.since_it_began(now), sample);
+                Ok(())
+            }
+            Err(reason) => {
+                self.chip = None;
+                self.due = Some(Instant::now() + LOOK_AGAIN);
+                self.failing = Some(reason.clone());
+                Err(reason)
+            }
+        }
+    }
+
+    /// What is known since the last report; nothing, while the baseline is learnt.
+    pub(crate) fn report(&mut self) -> Result<Vec<Measured>, String> {
+        if self.due.is_none() {
+            self.look()?;
+        }
+        let now = Instant::now();
+        match (self.watch.report(self.since_it_began(now)), &self.failing) {
+            (Ok(measured), _) => Ok(measured),
+            (Err(_), Some(reason)) => Err(reason.clone()),
+            (Err(reason), None) => reason.map_or_else(|| Ok(Vec::new()), Err),
+        }
+    }
+
+    fn sample(&mut self) -> Result<Sample, String> {
+        let chip = match &mut self.chip {
+            Some(chip) => chip,
+            None => {
+                let bus = self.opener.open().map_err(said)?;
+                self.chip.insert(magnetometer(bus).map_err(said)?)
+            }
+        };
+        match chip.read() {
+            Ok(field) => Ok(Sample::Field(Field::new(field.x, field.y, field.z))),
+            Err(Error::Output(OutputError::Saturated { .. })) => Ok(Sample::Saturated),
+            Err(error) => Err(said(error)),
+        }
+    }
+
+    fn since_it_began(&self, now: Instant) -> Millis {
+        Millis(u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// What has been seen. No clock: times are handed in.
+struct Watch {
+    detector: Detector,
+    lengths: Lengths,
+    /// How many of each of [`CLASSES`] passed since the last report.
+    classes: [u32; CLASSES.len()],
+    /// Until when it was reported, or the beginning.
+    reported: Millis,
+}
+
+impl Watch {
+    fn new(detector: Detector) -> Self {
+        Self { detector, lengths: Lengths::default(), classes: [0; CLASSES.len()], reported: Millis(0) }
+    }
+
+    fn take(&mut self, now: Millis, sample: Sample) {
+        if let Some(Event::Passed(passage)) = self.detector.observe(now, sample) {
+            let class = self.lengths.classify(&passage);
+            let counts = self.classes.iter_mut().zip(CLASSES);
+            counts.filter(|(_, (_, of))| *of == class).for_each(|(count, _)| *count = count.saturating_add(1));
+        }
+    }
+
+    /// What happened since the last report. Where nothing is known of that time, an error: with words if that has lasted too long.
+    fn report(&mut self, now: Millis) -> Result<Vec<Measured>, Option<String>> {
+        let summary = self.detector.summarize(now);
+        let watched_ms = summary.occupied_ms.saturating_add(summary.free_ms);
+        if watched_ms == 0 && summary.count == 0 {
+            return Err(self.unknown(now));
+        }
+        let since_ms = now.since_ms(std::mem::replace(&mut self.reported, now));
+        let count = |measure, count: u32| Measured { measure, value: Decimal::new(count.into(), 0), unit: Unit::Count };
+        let share = |measure, share: Permille| Measured {
+            measure,
+            value: Decimal::new(share.get().into(), -3),
+            unit: Unit::Ratio,
+        };
+        let classes = CLASSES.iter().zip(std::mem::take(&mut self.classes));
+        let mut report = vec![count("vehicles", summary.count)];
+        report.extend(classes.map(|((measure, _), passed)| count(measure, passed)));
+        report.extend(summary.occupancy().map(|occupancy| share("occupancy", occupancy)));
+        let watched = Permille::of(watched_ms, since_ms);
+        report.extend(watched.map(|watched| share("watched", watched)));
+        Ok(report)
+    }
+
+    fn unknown(&self, now: Millis) -> Option<String> {
+        let unknown_max = UNKNOWN_MAX.as_millis() + u128::from(self.detector.settings().learn_ms);
+        let lasted = u128::from(now.since_ms(self.reported));
+        (lasted > unknown_max).then(|| {
+            format!(
+                "LSM303DLHC: the field was never still for {} ms, within {} on each axis: no vehicle can be told from it",
+                self.detector.settings().learn_ms,
+                self.detector.settings().enter
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
