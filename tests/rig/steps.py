@@ -16,22 +16,27 @@ TIERS = (
     Tier(
         "ci",
         None,
-        "what CI runs; about forty minutes on two cores from nothing",
-        "the ARM64 program, hundreds of kills, benchmarks (--all); a whole emulated Raspberry Pi (--rig); hours of soak (no tier has them "
-        "yet)",
+        "what CI runs; about an hour on two cores from nothing",
+        "the ARM64 program, hundreds of kills, benchmarks (--all); a whole emulated Raspberry Pi (--rig); a week in simulated time (--week)",
     ),
     Tier(
         "all",
         "tests/run --all",
         "the above, and what is slow; about an hour more",
-        "a whole emulated Raspberry Pi (--rig); hours of soak (no tier has them yet)",
+        "a whole emulated Raspberry Pi (--rig); a week in simulated time (--week); days of real time (no tier has them)",
     ),
     Tier(
         "rig",
         "tests/run --rig",
         "what CI runs, a whole city block on an emulated Raspberry Pi, and power cuts of a machine whose card has a cache; about an hour and "
         "a half more",
-        "what --all adds; hours of soak (no tier has them yet)",
+        "what --all adds; a week in simulated time (--week)",
+    ),
+    Tier(
+        "week",
+        "tests/run --week",
+        "what CI runs, and a week of a city on a small board in simulated time; about an hour more",
+        "what --all and --rig add; days of real time (no tier has them)",
     ),
 )
 
@@ -290,6 +295,16 @@ STEPS = (
         ("cross/build --install aarch64", "cross/package --install aarch64", f"{_PYTEST} block/test_lossy_card.py"),
         needs=("c", "python", "java", "maven", "aarch64", "qemu-user", "package", "pi"),
         tier="rig",
+        minutes_max=120,
+    ),
+    Step(
+        "week",
+        "a week of a city in simulated time on a board of 64 MB with a card of 256 MB, three days of it without the cluster; "
+        "LAMPPOST_WEEK_HOURS (168) shortens it (needs root, loop devices and a cgroup)",
+        ("cargo build --locked --release -p lamppost", f"{_PYTEST} endurance"),
+        needs=("c", "python", "java", "maven", "ext4"),
+        tier="week",
+        environment=_BUILT,
         minutes_max=120,
     ),
 )

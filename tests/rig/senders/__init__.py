@@ -7,6 +7,8 @@ Every sender is started with one argument, the path of a plan:
      "window": 16,                        publishes in flight on a connection
      "rate": 0,                           publishes a second on each connection; 0: as fast as they are acknowledged
      "payload_bytes": 0,                  payloads are filled up to this size
+     "keepalive_s": 30, "flush_s": 0,     the latter: how long the ledger's fsync may wait
+     "course": null,                      a city's day and night in simulated time (rig/course.py); paho's alone
      "ledger": PATH, "gauges": PATH,      see rig/ledger.py and rig/gauges.py
      "connections": [{"client": "dev-1", "address": "city/north/air/dev-1/pm", "topic": "air-quality", "key": "dev-1",
                       "events": 1000}]}   events 0: until SIGTERM

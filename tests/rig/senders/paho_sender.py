@@ -64,7 +64,7 @@ class Line:
             return
         self.retry_at = now + RECONNECT_S
         try:
-            self.client.connect(self.plan.host, self.plan.port, keepalive=30)
+            self.client.connect(self.plan.host, self.plan.port, keepalive=self.plan.keepalive_s)
             # Whatever is in flight goes out again.
             self.gauges.add("sent", len(self.in_flight))
         except OSError:
@@ -78,8 +78,9 @@ class Line:
 
     def publish(self, now: float, ending: Ending) -> None:
         """Fills the window."""
+        due = self.plan.due(self.started, now)
         while self.ready and len(self.in_flight) < self.plan.window and not self.all_made(ending):
-            if self.plan.rate and self.made >= (now - self.started) * self.plan.rate:
+            if self.made >= due:
                 return
             number = self.made + 1
             properties = None
@@ -87,7 +88,7 @@ class Line:
                 properties = Properties(PacketTypes.PUBLISH)
                 properties.UserProperty = ("id", self.connection.id(number))
                 properties.ContentType = "application/json"
-            payload = self.connection.payload(number, self.plan.payload_bytes)
+            payload = self.plan.payload(self.connection, number, now)
             sent = self.client.publish(self.connection.address, payload, qos=1, properties=properties)
             # Even where the connection has just been lost, paho has taken the message and will send it.
             self.made = number
@@ -116,7 +117,7 @@ def main() -> int:
     ledger, gauges = plan.open()
     ending = Ending()
     lines = [Line(plan, connection, ledger, gauges) for connection in plan.connections]
-    misc_at = 0.0
+    misc_at = flush_at = 0.0
     while not all(line.finished(ending) for line in lines):
         now = time.monotonic()
         for line in lines:
@@ -127,7 +128,9 @@ def main() -> int:
             misc_at = now + 1
             for line in lines:
                 line.client.loop_misc()
-        ledger.flush()
+        if now >= flush_at:
+            flush_at = now + plan.flush_s
+            ledger.flush()
     ledger.flush()
     gauges["finished"] = 1
     for line in lines:

@@ -5,7 +5,9 @@ import random
 import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Optional
 
+from rig.course import Course
 from rig.gauges import Gauges
 from rig.ledger import Entry, Ledger
 
@@ -48,6 +50,11 @@ class Plan:
     window: int = 16
     rate: float = 0
     payload_bytes: int = 0
+    keepalive_s: int = 30
+    flush_s: float = 0
+    """So long may an acknowledgement wait for the ledger's fsync."""
+    course: Optional[Course] = None
+    """In place of the even rate: its rate is meant in simulated seconds, on the mean of a day."""
 
     def write(self, path: Path) -> Path:
         path.write_text(json.dumps(asdict(self)))
@@ -57,7 +64,19 @@ class Plan:
     def read(path: str) -> "Plan":
         fields = json.loads(Path(path).read_text())
         fields["connections"] = [Connection(**connection) for connection in fields["connections"]]
+        fields["course"] = Course(**fields["course"]) if fields["course"] else None
         return Plan(**fields)
+
+    def due(self, started: float, now: float) -> float:
+        """How many events each connection should have made by now."""
+        if self.course:
+            return self.rate * self.course.mean_seconds(now)
+        return (now - started) * self.rate if self.rate else float("inf")
+
+    def payload(self, connection: Connection, number: int, now: float) -> str:
+        if self.course:
+            return self.course.report(connection.id(number), number, now)
+        return connection.payload(number, self.payload_bytes)
 
     def open(self) -> tuple[Ledger, Gauges]:
         return Ledger(Path(self.ledger)), Gauges(Path(self.gauges))
