@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lamppost_event::{EventTime, JournalStopped, Now, Offset, Rfc3339, Stored, Topic, TopicPartition};
+use lamppost_event::{JournalStopped, Now, Offset, Stored, Topic, TopicPartition};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
@@ -221,7 +221,7 @@ impl Engine {
                         self.alone_done(&at, stored.offset);
                     }
                     Outcome::Failed { class: Class::Poison, why } => self.alone_poison(&at, &stored, &why),
-                    Outcome::Failed { class: Class::Untimely, why } => self.alone_untimely(&at, *stored, &why),
+                    Outcome::Failed { class: Class::Untimely, why } => self.alone_untimely(&at, &why),
                     Outcome::Failed { class, why } => self.alone_failed(topic, class, why),
                 }
             }
@@ -240,14 +240,15 @@ impl Engine {
         }
     }
 
-    /// Its own time was refused, and the time of sending too. It is buried with the time of sending: with its own, the dead letter
-    /// would be refused as well.
-    fn alone_untimely(&mut self, at: &TopicPartition, mut stored: Stored, why: &str) {
-        let EventTime { device, wall, quality, .. } = stored.event.time;
-        let received = Rfc3339::new(wall).map_or_else(|| format!("{} ms", wall.0), |time| time.to_string());
-        let why = format!("{why}, and with the time of sending too; received {received} (clock: {})", quality.as_str());
-        stored.event.time = EventTime::received(self.clock.now(), device);
-        self.alone_poison(at, &stored, &why);
+    /// Its own time was refused, and the time of sending too. That is no fault of the event but of a clock, so the topic waits: buried, events
+    /// would be dead letters by the thousand, and be refused as those for the same reason.
+    fn alone_untimely(&mut self, at: &TopicPartition, why: &str) {
+        self.counters.retries.fetch_add(1, Relaxed);
+        let Some(lane) = self.lanes.get_mut(&at.topic) else { return };
+        // Always the same words: they are logged when they change.
+        let why = format!("{why}, and with the time of sending too: this gateway's clock is wrong, or the brokers'");
+        lane.cause = Cause::Refused(why);
+        lane.postpone();
     }
 
     fn alone_failed(&mut self, topic: &Topic, class: Class, why: String) {
