@@ -1,7 +1,7 @@
 """A gateway's clock is not set, then right, ahead, days behind, lost again, and right at last, under load. Its events go out once their time can be known,
 with that time, in order, none lost.
 
-It is ahead by less than the hour that brokers take (`message.timestamp.after.max.ms`): what they refuse for its time goes to the dead letters."""
+It is ahead by less than the hour that brokers take (`message.timestamp.after.max.ms`): a topic that is refused for the time of sending waits."""
 
 import time
 from dataclasses import dataclass
