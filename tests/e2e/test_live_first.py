@@ -1,5 +1,5 @@
-"""Live first, backlog after: with a long backlog and a narrow link, what is published now arrives now, in both lanes in order, also when the
-gateway is killed with two lanes open. Beside it a gateway in strict order with the same backlog, for comparison."""
+"""Live first, backlog after: with a long backlog and a narrow link, what is published now arrives now, each lane in
+order, also when the gateway is killed with two lanes open. Beside it a gateway in strict order."""
 
 import json
 import random
@@ -32,6 +32,7 @@ CONFIG = """
 [[route]]
 from = "city/{{district}}/air/{{device}}/#"
 topic = "{topic}"
+device = "{{device}}"
 
 [topics.{topic}]
 partitions = 4
@@ -47,7 +48,8 @@ def live_at(post, home, topic: str, when: str) -> Sender:
     """Of devices that have a backlog: what is live overtakes events of its own key."""
     devices = [f"old-{n}" for n in range(LIVE_CONNECTIONS)]
     lines = [
-        Connection(f"live-{when}-{device}", f"city/north/air/{device}/pm10", topic, device, LIVE_EACH) for device in devices
+        Connection(f"live-{when}-{device}", f"city/north/air/{device}/pm10", topic, device, LIVE_EACH)
+        for device in devices
     ]
     return Sender("paho", home, f"live-{when}-{topic}", post.mqtt_port, lines, rate=LIVE_RATE)
 
@@ -56,8 +58,8 @@ def is_old(record) -> bool:
     return record.sender_id.startswith("old-")
 
 
-def ids(reader) -> set[str]:
-    return {record.sender_id for record in reader.records}
+def count(reader, prefix: str) -> int:
+    return len({record.sender_id for record in reader.records if record.sender_id.startswith(prefix)})
 
 
 class Arrivals:
@@ -109,7 +111,7 @@ def spread(seconds: list[float]) -> str:
 
 
 @pytest.mark.needs("broker-kills")
-def test_what_is_live_overtakes_a_backlog_that_comes_beside_it_marked_also_through_a_kill(home, cluster, ending):
+def test_what_is_live_overtakes_a_marked_backlog_also_through_a_kill(home, cluster, ending):
     chosen = seed()
     print(f"\nLAMPPOST_SEED={chosen}")
     chance = random.Random(chosen)
@@ -150,13 +152,15 @@ def test_what_is_live_overtakes_a_backlog_that_comes_beside_it_marked_also_throu
     live.kill()
     live.start()
     senders["live"].append(live_at(live, home, "lanes-live", "two"))
-    arrivals.until(lambda: len({id for id in ids(arrivals.readers["live"]) if id.startswith("live-two")}) >= each, "those after the kill", 120)
-    behind = EVENTS - len({id for id in ids(arrivals.readers["live"]) if id.startswith("old-")})
+    reader = arrivals.readers["live"]
+    arrivals.until(lambda: count(reader, "live-two") >= each, "those after the kill", 120)
+    behind = EVENTS - count(reader, "old-")
     print(f"all live ones are there, {behind} of the backlog to come")
     assert behind > 0, "the kill ended the lanes"
 
     def is_done() -> bool:
-        return all(json.loads(post.get("/status"))["sinks"][0]["caught_up"] == {"when": "up"} for post in posts.values())
+        told = (json.loads(post.get("/status"))["sinks"][0] for post in posts.values())
+        return all(sink["caught_up"] == {"when": "up"} for sink in told)
 
     arrivals.until(is_done, "both caught up", 600)
     assert "lamppost_forward_backfill_events" not in live.metrics(), "one lane again"
@@ -172,7 +176,7 @@ def test_what_is_live_overtakes_a_backlog_that_comes_beside_it_marked_also_throu
             f"{name}: live events came {spread(arrivals.late_s[name])}; "
             f"delivered twice {report['delivered_twice']}, backfilled {report['backfilled']}"
         )
-        assert report["delivered"] == len(ledgers)
+        assert (report["found"], report["lost"]) == (len(ledgers), 0)
         assert (report["backfilled"] > EVENTS // 4) == (name == "live")
         marked = [record for record in reader.records if "ce_lane" in record.headers]
         # Who does not know of the lanes calls it disorder: the judge is not blind.
