@@ -157,13 +157,14 @@ def _judge_alone(record: Record, partitions: Mapping[str, int], verdict: Verdict
 
 
 def _judge_order(entries: list[Entry], first: Mapping[str, Record], verdict: Verdict) -> None:
-    latest: dict[tuple[str, str], int] = {}
+    latest: dict[tuple[str, str, bool], int] = {}
     for entry in entries:
         record = first.get(entry.id)
         if record is None:
             verdict.blame("lost", entry.id)
             continue
-        stream = (entry.topic, entry.key)
+        # What is marked as backlog may stand behind what came later: it is a lane of its own.
+        stream = (entry.topic, entry.key, record.headers.get("ce_lane") == "backfill")
         if record.offset < latest.get(stream, -1):
             verdict.blame("out_of_order", f"{entry.id} at {record.topic}/{record.partition}/{record.offset}")
         latest[stream] = max(latest.get(stream, -1), record.offset)

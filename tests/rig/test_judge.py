@@ -56,6 +56,30 @@ def test_an_empty_cluster_has_lost_everything():
     assert judge(entries, [], PARTITIONS).lost == len(entries)
 
 
+def live_first(marked: bool) -> tuple[list[Entry], list[Record]]:
+    """Of one device's ten events the fourth to the seventh come last, marked or not."""
+    entries, records = right(keys=1, events=10)
+    placed = records[:3] + records[7:] + [with_headers(record, ce_lane="backfill") for record in records[3:7]]
+    if not marked:
+        placed = records[:3] + records[7:] + records[3:7]
+    return entries, [replace(record, offset=offset) for offset, record in enumerate(placed)]
+
+
+def test_a_marked_backlog_may_stand_behind_what_came_later_and_an_unmarked_one_may_not():
+    assert judge(*live_first(marked=True), PARTITIONS).good
+    assert judge(*live_first(marked=False), PARTITIONS).out_of_order == 3
+
+
+@pytest.mark.parametrize("at", [0, 4, 7])
+def test_each_lane_is_in_order_by_itself(at):
+    entries, records = live_first(marked=True)
+    records[at], records[at + 1] = (
+        replace(records[at + 1], offset=records[at].offset),
+        replace(records[at], offset=records[at + 1].offset),
+    )
+    assert judge(entries, records, PARTITIONS).out_of_order == 1
+
+
 def test_two_swapped_records_of_a_key_are_out_of_order():
     entries, records = right(keys=1)
     one, other = records[1], records[3]

@@ -20,8 +20,9 @@
 //! | buried | offsets that a dead letter stands for |
 //! | delivered twice | a `ce_id` that was seen before: the forwarder sent again |
 //! | sent twice | a sender's mark that was seen under another `ce_id`: the sender sent again |
-//! | out of order by ledger | a first occurrence that comes after a later one of the same key in the same ledger |
-//! | out of order by journal | a first occurrence that comes after a higher offset of the same journal partition, in one partition of the cluster |
+//! | out of order by ledger | a first occurrence that comes after a later one of the same key in the same ledger, in its lane |
+//! | out of order by journal | a first occurrence that comes after a higher offset of the same journal partition, in one partition of the cluster and in its lane |
+//! | backfilled | first occurrences marked as backlog that was delivered beside what was live: a lane of its own, in order by itself |
 //! | misplaced | a record that is not in the partition that Kafka's murmur2 chooses for its key |
 //! | wrong key | a record whose key is another than its ledger's |
 //!
@@ -58,6 +59,8 @@ pub struct Record<'a> {
     pub mark: Option<MarkRef<'a>>,
     /// When it was stored, by its timestamp, in milliseconds since 1970.
     pub time_ms: i64,
+    /// Whether it was delivered as backlog beside what was live ([`lamppost_event::header::LANE`]).
+    pub backfill: bool,
     /// Why it is a dead letter, if it is one.
     pub reason: Option<&'a str>,
     /// Its payload, if it is a gateway's notice in the audit trail ([`lamppost_event::Notice`]).
@@ -130,6 +133,7 @@ struct Sighting {
     /// Which of the judge's topics.
     topic: u32,
     partition: Partition,
+    backfill: bool,
 }
 
 /// Takes ledgers and records, and judges.
@@ -137,10 +141,10 @@ struct Sighting {
 pub struct Judge {
     expected: HashMap<u64, Expected>,
     tracks: HashMap<Track, Intervals>,
-    /// The highest offset of a track seen in a partition of the cluster.
-    highest: HashMap<(Track, Partition), u64>,
-    /// The latest ledger line of a group seen in a topic.
-    latest: HashMap<(u64, u32), u32>,
+    /// The highest offset of a track seen in a partition of the cluster, in each lane: live, and backfill.
+    highest: HashMap<(Track, Partition), [Option<u64>; 2]>,
+    /// The latest ledger line of a group seen in a topic, in each lane.
+    latest: HashMap<(u64, u32, bool), u32>,
     /// The cluster's topics, as they were met.
     topics: Vec<String>,
     /// What was seen before the ledgers are heard; `None`: they have been.
@@ -258,13 +262,16 @@ impl Judge {
         if let Some(buried) = buried {
             self.account.bury(buried);
         }
-        let highest = self.highest.entry((track, record.partition)).or_insert(offset.0);
-        if offset.0 < *highest {
+        let [live, backfill] = self.highest.entry((track, record.partition)).or_default();
+        let highest = if record.backfill { backfill } else { live };
+        if let Some(highest) = highest.filter(|highest| offset.0 < *highest) {
             self.report.out_of_order_by_journal += 1;
-            let example = || format!("{} after {highest}, at {}", record.id.unwrap_or_default(), place(record));
+            let lane = if record.backfill { " in the backfill" } else { "" };
+            let example = || format!("{} after {highest}{lane}, at {}", record.id.unwrap_or_default(), place(record));
             add(&mut self.report.examples.out_of_order, example);
         }
-        *highest = offset.0.max(*highest);
+        *highest = (*highest).max(Some(offset.0));
+        self.report.backfilled += u64::from(record.backfill);
         if let Some(mark) = record.mark {
             self.observe_mark(record, &topic, mark);
         }
@@ -291,6 +298,7 @@ impl Judge {
             offset: record.offset,
             topic: self.topic(record.topic),
             partition: record.partition,
+            backfill: record.backfill,
         };
         match &mut self.kept {
             Some(kept) => kept.push(sighting),
@@ -314,7 +322,7 @@ impl Judge {
             add(&mut self.report.examples.wrong_key, place);
         }
         let line = expected.line;
-        let latest = self.latest.entry((group, sighting.topic)).or_insert(line);
+        let latest = self.latest.entry((group, sighting.topic, sighting.backfill)).or_insert(line);
         if line < *latest {
             self.report.out_of_order_by_ledger += 1;
             let example = || format!("{} of line {line} comes after line {latest}", place());

@@ -292,7 +292,7 @@ fn numbered(partition: i32) -> Partition {
 
 fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
     let (mut id, mut sender_id, mut device, mut boot, mut sequence) = (None, None, None, None, None);
-    let (mut source, mut reason, mut kind) = (None, None, None);
+    let (mut source, mut reason, mut kind, mut backfill) = (None, None, None, false);
     for field in message.headers().into_iter().flat_map(|headers| headers.iter()) {
         let value = field.value.and_then(|value| std::str::from_utf8(value).ok());
         match field.key {
@@ -300,6 +300,7 @@ fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
             header::SOURCE => source = value,
             header::REASON => reason = value,
             header::KIND => kind = value,
+            header::LANE => backfill = value == Some(header::BACKFILL),
             header::SENDER_ID => sender_id = value,
             header::DEVICE => device = value,
             header::SENDER_BOOT => boot = value.and_then(|value| value.parse().ok()),
@@ -320,6 +321,7 @@ fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
         id,
         mark: sender_id.map(MarkRef::Id).or_else(counted),
         time_ms: message.timestamp().to_millis().unwrap_or_default(),
+        backfill,
         reason,
         notice: message.payload().filter(|_| is_notice(id, source)),
     });

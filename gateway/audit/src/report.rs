@@ -44,6 +44,8 @@ pub struct Report {
     pub out_of_order_by_ledger: u64,
     /// First occurrences that come after a higher offset of their journal partition.
     pub out_of_order_by_journal: u64,
+    /// First occurrences marked as backlog that was delivered beside what was live. Each of the two lanes is in order by itself.
+    pub backfilled: u64,
     /// Records in another partition than Kafka's murmur2 chooses for their key.
     pub misplaced: u64,
     /// Records whose key is not their ledger's.
@@ -185,7 +187,7 @@ impl fmt::Display for Report {
         let examples = &self.examples;
         let none = Vec::new();
         let dropped = self.dropped_for.iter().map(|(reason, events)| format!("{events}: {reason}")).collect();
-        let rows: [(&str, u64, &Vec<String>); 17] = [
+        let rows: [(&str, u64, &Vec<String>); 18] = [
             ("acknowledged", self.acknowledged, &none),
             ("journaled", self.journaled, &none),
             ("delivered", self.delivered, &none),
@@ -197,6 +199,7 @@ impl fmt::Display for Report {
             ("dead letters for events", self.buried, &none),
             ("out of order, by ledger", self.out_of_order_by_ledger, &examples.out_of_order),
             ("out of order, by journal", self.out_of_order_by_journal, &examples.out_of_order),
+            ("backfilled", self.backfilled, &none),
             ("misplaced", self.misplaced, &examples.misplaced),
             ("wrong key", self.wrong_key, &examples.wrong_key),
             ("delivered twice", self.delivered_twice, &examples.delivered_twice),

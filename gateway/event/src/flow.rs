@@ -180,6 +180,32 @@ pub trait Outlet: Send + Sync + 'static {
     /// [`JournalStopped`].
     fn commit(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped>;
 
+    /// The offset behind the last durable one, of each partition that has any. An outlet that does not say has no lanes.
+    fn ends(&self) -> Vec<Cursor> {
+        Vec::new()
+    }
+
+    /// The cursors of `group`, as [`Self::resume`] gives them, without looking for a position. Reads no disk.
+    fn cursors(&self, group: &Group) -> Vec<Cursor> {
+        let _ = group;
+        Vec::new()
+    }
+
+    /// Forgets the cursors of `group`; durable as those of [`Self::commit`].
+    ///
+    /// # Errors
+    /// [`JournalStopped`].
+    fn forget(&self, group: &Group) -> Result<(), JournalStopped> {
+        let _ = group;
+        Ok(())
+    }
+
+    /// Completes once what `group` has committed so far is on disk; at once where nothing outlives the process.
+    fn settled<'a>(&'a self, group: &'a Group) -> Waiting<'a, Result<(), JournalStopped>> {
+        let _ = group;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Completes once something durable lies beyond `position`, or the journal has stopped.
     fn grown(&self, position: Position) -> Waiting<'_, ()>;
 }

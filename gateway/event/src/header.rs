@@ -34,6 +34,11 @@ pub const REASON: &str = "ce_reason";
 /// Extension: the payload's whole length in bytes, on a dead letter that was cut to what the cluster takes. The journal keeps the whole.
 pub const PAYLOAD_BYTES: &str = "ce_payloadbytes";
 
+/// Extension: [`BACKFILL`] where older events are delivered beside the live ones, which may stand before them. Else left out.
+pub const LANE: &str = "ce_lane";
+/// The one value of [`LANE`].
+pub const BACKFILL: &str = "backfill";
+
 /// What a record of our own beside the events is; no event has it. Only [`CURSOR`] so far.
 pub const KIND: &str = "lamppost_kind";
 /// A cursor of the forwarder's, in exactly-once mode.

@@ -21,6 +21,7 @@ use crate::engine::Target;
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
 use crate::solo::Solo;
+use crate::split::Horizon;
 use crate::stamp::{Stamp, Timing};
 use crate::window::Slot;
 
@@ -56,15 +57,23 @@ impl Alone {
         Self { topic, at, next: at, items: VecDeque::new(), ended: false, untimely: None, kafka: None, solo: None }
     }
 
-    /// The first event or gap of the topic that is not done; `None` where the journal ends. Reads the disk.
+    /// The first event or gap of the topic that is not done and not beyond the horizon; `None` where the journal ends. Reads the disk.
     pub(crate) fn find(
         &mut self,
         outlet: &dyn Outlet,
         cursors: &HashMap<Partition, Offset>,
+        horizon: Option<&Horizon>,
         read_bytes: usize,
     ) -> Result<Option<Item>, JournalStopped> {
         loop {
             while let Some(item) = self.items.pop_front() {
+                let is_ours = *place(&item).0 == self.topic;
+                let Some(item) = (match horizon.filter(|_| is_ours) {
+                    Some(horizon) => horizon.below(item),
+                    None => Some(item),
+                }) else {
+                    continue;
+                };
                 let (topic, partition, after) = match &item {
                     Item::Event(stored) => (&stored.event.topic, stored.partition, stored.offset.next()),
                     Item::Gap(gap) => (&gap.at.topic, gap.at.partition, gap.to),
@@ -114,7 +123,7 @@ impl Alone {
         config: &ForwardConfig,
         counters: &Arc<Counters>,
         target: &Target,
-        stored: &Stored,
+        (stored, backfill): (&Stored, bool),
         mut stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
     ) -> Option<Outcome> {
         let Target { name, partitions, bounds } = target;
@@ -122,7 +131,7 @@ impl Alone {
         let partition = lamppost_event::partition_of(&stored.event.key, *partitions);
         loop {
             let stamp = stamp(stored, self.timing(stored, bounds))?;
-            let out = Outgoing { name, partition, stored, stamp };
+            let out = Outgoing { name, partition, stored, stamp, backfill };
             counters.sent.fetch_add(1, Relaxed);
             let outcome = self.send(config, counters, &out).await;
             let Outcome::Failed { class: Class::Untimely, why } = &outcome else { return Some(outcome) };
@@ -226,6 +235,7 @@ pub(crate) struct StepInput {
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) cursors: HashMap<Partition, Offset>,
     pub(crate) target: Target,
+    pub(crate) horizon: Option<Horizon>,
     pub(crate) solo: Option<Solo>,
 }
 
@@ -242,12 +252,13 @@ pub(crate) async fn step(
     input: StepInput,
     stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
 ) -> (Box<Alone>, Result<Step, JournalStopped>) {
-    let StepInput { config, counters, outlet, cursors, target, solo } = input;
+    let StepInput { config, counters, outlet, cursors, target, horizon, solo } = input;
+    let backfill = horizon.is_some();
     let read_bytes = config.read_bytes;
     let topic = alone.topic.clone();
     let at = alone.at;
     let found = tokio::task::spawn_blocking(move || {
-        let found = alone.find(&*outlet, &cursors, read_bytes);
+        let found = alone.find(&*outlet, &cursors, horizon.as_ref(), read_bytes);
         (alone, found, cursors)
     });
     let (mut alone, found, cursors) = match found.await {
@@ -270,7 +281,7 @@ pub(crate) async fn step(
         Err(stopped) => return (alone, Err(stopped)),
     };
     alone.solo = solo;
-    let outcome = alone.deliver(&config, &counters, &target, &stored, stamp).await;
+    let outcome = alone.deliver(&config, &counters, &target, (&stored, backfill), stamp).await;
     alone.solo = None;
     if outcome != Some(Outcome::Delivered) {
         alone.put_back(Item::Event(stored.clone()));

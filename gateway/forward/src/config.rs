@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamppost_event::{GatewayId, Group, NameError, Topic};
+use lamppost_event::{AUDIT_TRAIL, GatewayId, Group, Interest, NameError, Topic};
 
 use crate::keyring::Keyring;
 
@@ -106,6 +106,23 @@ impl FromStr for TopicTemplate {
     }
 }
 
+/// Live first, backlog after: which topics, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveFirst {
+    /// The topics. The audit trail never is one of them.
+    pub topics: Interest,
+    /// So old the oldest event that is being delivered has to be, at least.
+    pub after: Duration,
+}
+
+impl LiveFirst {
+    /// Whether that topic goes live first.
+    #[must_use]
+    pub fn takes(&self, topic: &Topic) -> bool {
+        topic.as_str() != AUDIT_TRAIL && self.topics.takes(topic)
+    }
+}
+
 /// What the forwarder is told. [`ForwardConfig::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct ForwardConfig {
@@ -115,6 +132,8 @@ pub struct ForwardConfig {
     pub gateway: GatewayId,
     /// Whose cursors these are. Default `forward`.
     pub group: Group,
+    /// Which topics go live first after an outage, and from when on; `None`: all in strict order. Not with [`Delivery::ExactlyOnce`]. Default `None`.
+    pub live_first: Option<LiveFirst>,
     /// How this client is called in the brokers' logs and quotas. Default `lamppost-<gateway>`.
     pub client_id: String,
     /// Default [`Compression::Zstd`].
@@ -203,6 +222,7 @@ impl ForwardConfig {
             compression: Compression::default(),
             in_flight_bytes_max: 8 << 20,
             bandwidth_max: None,
+            live_first: None,
             read_bytes: 256 << 10,
             linger: Duration::from_millis(5),
             message_bytes_max: 1_000_000,
@@ -260,6 +280,12 @@ pub enum ForwardConfigError {
         /// librdkafka's words.
         why: String,
     },
+    /// A transaction can't say which of two lanes its cursor is of.
+    #[error("live first and exactly once don't go together: use one of them")]
+    LiveFirstExactlyOnce,
+    /// The lanes' groups are named after it.
+    #[error("the group {0:?} is too long to go live first: 56 bytes at most")]
+    GroupTooLong(String),
     /// librdkafka does not take the whole.
     #[error("librdkafka refuses the configuration: {0}")]
     Refused(String),

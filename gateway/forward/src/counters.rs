@@ -1,7 +1,7 @@
 //! What the forwarder counts; the daemon exports it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use lamppost_event::{Monotonic, WallTime};
 
@@ -73,6 +73,10 @@ pub struct Counters {
     pub connected: AtomicBool,
     /// Whether everything durable has been delivered.
     pub caught_up: AtomicBool,
+    /// Whether a backlog is delivered beside what is live.
+    pub split: AtomicBool,
+    /// What the live lanes count, one after the other; nothing of it is counted here.
+    pub(crate) live: OnceLock<Arc<Self>>,
     /// What was last said of the cluster: nothing, reached, not reached.
     said: AtomicU8,
     last_delivery_ms: AtomicU64,
@@ -105,10 +109,24 @@ impl Counters {
         self.oldest_ms.store(received.map_or(NO_TIME, |time| time.0), Relaxed);
     }
 
+    /// What the live lane counts; `None` where there has been none, nor will be.
+    #[must_use]
+    pub fn live(&self) -> Option<&Self> {
+        self.live.get().map(|live| &**live)
+    }
+
+    /// One of the counts over all lanes.
+    #[must_use]
+    pub fn over_lanes(&self, count: impl Fn(&Self) -> &AtomicU64) -> u64 {
+        let of = |counters: &Self| count(counters).load(Relaxed);
+        of(self) + self.live().map_or(0, of)
+    }
+
     /// Why nothing (or one topic) moves, in words for a human; `None`: nothing is paused.
     #[must_use]
     pub fn paused_reason(&self) -> Option<String> {
-        self.paused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        let own = self.paused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        own.or_else(|| self.live().filter(|_| self.split.load(Relaxed))?.paused_reason())
     }
 
     /// For a client that is only made to see whether it can be: what it meets is not said.

@@ -1,6 +1,6 @@
 //! The forwarder's state between producers, and what becomes of everything that comes back to it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -25,9 +25,11 @@ use crate::exactly_once::ExactlyOnce;
 use crate::failure::{Class, classify};
 use crate::kafka::Report;
 use crate::lane::{Cause, Lane};
+use crate::live::Split;
 use crate::pace::Pace;
 use crate::reading::Reading;
 use crate::resolve::Resolution;
+use crate::split::Lanes;
 use crate::stamp::ClockWait;
 use crate::telling::{Hole, Tellings};
 use crate::window::{Admission, Slot, Window};
@@ -57,6 +59,8 @@ pub(crate) enum Done {
     Buried { place: Place, first: bool, result: Result<(), JournalStopped> },
     Told { hole: Hole, result: Result<bool, JournalStopped> },
     Resumed { reader: Reader, resume: Result<Resume, JournalStopped> },
+    Opened { lanes: Result<Lanes, JournalStopped> },
+    LiveEnded { result: Result<Resume, JournalStopped> },
     Closed,
 }
 
@@ -76,6 +80,10 @@ pub(crate) struct Engine {
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(crate) trail: Option<Arc<dyn AuditTrail>>,
     pub(crate) interest: Interest,
+    /// Of those only these topics: what the live lane takes.
+    pub(crate) only: Option<Arc<HashSet<Topic>>>,
+    /// `None`: all topics go in strict order, and nothing else was begun before the start.
+    pub(crate) split: Option<Box<Split>>,
     pub(crate) burials: Burials,
     pub(crate) tellings: Tellings,
     pub(crate) counters: Arc<Counters>,
@@ -129,8 +137,8 @@ impl Engine {
     ) -> Self {
         let seed = seed_of(&config, &*clock);
         Self {
-            pace: config.bandwidth_max.map(Pace::new),
-            wire_looks: 0,
+            pace: config.bandwidth_max.map(|ceiling| Pace::new(ceiling, counters.wire_bytes.load(Relaxed))),
+            wire_looks: counters.wire_looks.load(Relaxed),
             window: Window::new(config.in_flight_bytes_max, resume.cursors),
             reading: Reading::new(resume.position),
             doubts: Doubts::default(),
@@ -162,6 +170,8 @@ impl Engine {
             dead_letters,
             trail: None,
             interest: Interest::all(),
+            only: None,
+            split: None,
             burials: Burials::default(),
             tellings: Tellings::default(),
             counters,
@@ -170,11 +180,15 @@ impl Engine {
 
     /// Takes what librdkafka told of the wire, if there is something new.
     pub(crate) fn look_at_wire(&mut self) {
+        let in_flight_max = self.in_flight_max();
         let Some(pace) = &mut self.pace else { return };
+        if let Some(split) = &mut self.split {
+            pace.others_wrote(split.live_wrote());
+        }
         let looks = self.counters.wire_looks.load(Relaxed);
         if std::mem::replace(&mut self.wire_looks, looks) != looks {
             pace.told(self.counters.wire_bytes.load(Relaxed), self.window.bytes());
-            self.window.set_bytes_max(pace.in_flight_max(self.config.in_flight_bytes_max));
+            self.window.set_bytes_max(pace.in_flight_max(in_flight_max));
         }
     }
 
@@ -240,6 +254,9 @@ impl Engine {
         self.backoff_denied.reset();
         self.denied.clear();
         self.delivered_at = Some(Instant::now());
+        if let Some(split) = &mut self.split {
+            split.delivered = true;
+        }
         self.counters.set_reached();
         self.counters.set_last_delivery(self.clock.now().monotonic);
     }
@@ -250,7 +267,7 @@ impl Engine {
             Item::Event(stored) => (&stored.event.topic, stored.partition, stored.offset.next()),
             Item::Gap(gap) => (&gap.at.topic, gap.at.partition, gap.to),
         };
-        if self.interest.takes(topic) {
+        if self.only.as_ref().map_or_else(|| self.interest.takes(topic), |only| only.contains(topic)) {
             return false;
         }
         let track = self.window.track(topic, partition);
@@ -316,7 +333,7 @@ impl Engine {
         counters.gap_events.store(lost.events, Relaxed);
         let paused = || self.lanes.iter().filter_map(|(topic, lane)| Some((topic, lane.cause.paused()?)));
         counters.paused_topics.store(paused().count() as u64, Relaxed);
-        let idle = self.window.events() == 0 && self.reading.is_used_up() && self.lanes.is_empty();
+        let idle = self.window.events() == 0 && self.reading.is_used_up() && self.lanes.is_empty() && !self.is_split();
         counters.caught_up.store(idle && self.reading.caught_up, Relaxed);
         counters.denied.store(self.denied.is_some(), Relaxed);
         let denied = self.denied.reason().map(str::to_owned).or_else(|| self.held_up.clone());
@@ -350,6 +367,7 @@ impl Engine {
         if let Some(pace) = self.pace.as_mut().filter(|_| !goes_on) {
             pace.write_off();
         }
+        self.put_off_split();
         let undone = self.window.reset().unwrap_or_else(|| self.reading.place());
         self.rewind(undone);
         self.forget_passed_burials();
@@ -442,7 +460,8 @@ impl Engine {
 
     /// What is in flight.
     pub(crate) fn undelivered(&self) -> Undelivered {
-        let caught_up = self.reading.caught_up && self.reading.is_used_up() && self.lanes.is_empty();
+        let caught_up =
+            self.reading.caught_up && self.reading.is_used_up() && self.lanes.is_empty() && !self.is_split();
         Undelivered { events: self.window.events() as u64, bytes: self.window.bytes() as u64, caught_up }
     }
 

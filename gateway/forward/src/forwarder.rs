@@ -1,17 +1,19 @@
 //! The forwarder as the daemon sees it.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use lamppost_event::{Clock, Gap, Interest, JournalStopped, Outlet, Stored, Waiting};
+use lamppost_event::{Clock, Gap, Interest, JournalStopped, Outlet, Stored, Topic, Waiting};
 
-use crate::config::{ForwardConfig, ForwardConfigError};
+use crate::config::{Delivery, ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
 use crate::doubt;
 use crate::engine::Engine;
 use crate::kafka;
 use crate::session::Ended;
+use crate::split::LaneGroups;
 
 /// An event that the cluster can never accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,13 +69,15 @@ pub enum ForwardError {
 
 /// Carries durable events to the cluster.
 pub struct Forwarder {
-    config: Arc<ForwardConfig>,
-    outlet: Arc<dyn Outlet>,
-    clock: Arc<dyn Clock>,
-    dead_letters: Option<Arc<dyn DeadLetters>>,
-    trail: Option<Arc<dyn AuditTrail>>,
-    interest: Interest,
-    counters: Arc<Counters>,
+    pub(crate) config: Arc<ForwardConfig>,
+    pub(crate) outlet: Arc<dyn Outlet>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
+    pub(crate) trail: Option<Arc<dyn AuditTrail>>,
+    pub(crate) interest: Interest,
+    /// Of those only these topics.
+    pub(crate) only: Option<Arc<HashSet<Topic>>>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Forwarder {
@@ -89,6 +93,12 @@ impl Forwarder {
         dead_letters: Option<Arc<dyn DeadLetters>>,
     ) -> Result<Self, ForwardConfigError> {
         kafka::check(&config)?;
+        if config.live_first.is_some() {
+            LaneGroups::of(&config.group).map_err(|_| ForwardConfigError::GroupTooLong(config.group.to_string()))?;
+            if config.delivery == Delivery::ExactlyOnce {
+                return Err(ForwardConfigError::LiveFirstExactlyOnce);
+            }
+        }
         Ok(Self {
             config: Arc::new(config),
             outlet,
@@ -96,6 +106,7 @@ impl Forwarder {
             dead_letters,
             trail: None,
             interest: Interest::all(),
+            only: None,
             counters: Arc::default(),
         })
     }
@@ -129,11 +140,31 @@ impl Forwarder {
     /// # Errors
     /// [`ForwardError`]: only the journal can end it. Whatever the cluster does is tried again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Undelivered, ForwardError> {
-        let Self { config, outlet, clock, dead_letters, trail, interest, counters } = self;
+        let Self { config, outlet, clock, dead_letters, trail, interest, only, counters } = self;
         let resume = doubt::resume(Arc::clone(&outlet), config.group.clone()).await?;
+        let cursors = resume.cursors.clone();
         let mut engine = Engine::new(Arc::clone(&config), outlet, clock, dead_letters, Arc::clone(&counters), resume);
         engine.trail = trail;
         engine.interest = interest;
+        engine.only = only;
+        engine.prepare_split(&cursors);
+        let left = engine.run(shutdown).await?;
+        engine.end_live().await?;
+        Ok(left)
+    }
+
+    /// The same, to be run beside another one.
+    pub(crate) fn run_boxed(
+        self,
+        shutdown: Waiting<'static, ()>,
+    ) -> Waiting<'static, Result<Undelivered, ForwardError>> {
+        Box::pin(self.run(shutdown))
+    }
+}
+
+impl Engine {
+    async fn run(&mut self, shutdown: impl Future<Output = ()> + Send) -> Result<Undelivered, JournalStopped> {
+        let engine = self;
         let mut shutdown = pin!(shutdown);
         loop {
             if !engine.has_credentials() {

@@ -162,6 +162,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) partition: Partition,
     pub(crate) stored: &'a Stored,
     pub(crate) stamp: Stamp,
+    /// It is older than what may stand before it in the cluster.
+    pub(crate) backfill: bool,
 }
 
 /// A producer with its reports.
@@ -229,13 +231,16 @@ impl Kafka {
         slot: Slot,
         text: &mut String,
     ) -> Result<(), RDKafkaErrorCode> {
-        let mut headers = Some(OwnedHeaders::new_with_capacity(14));
+        let mut headers = Some(OwnedHeaders::new_with_capacity(15));
         let mut bytes = 0;
         let mut put = |key: &'static str, value: &str| {
             bytes += record::header_bytes(key, value);
             headers = headers.take().map(|headers| headers.insert(Header { key, value: Some(value) }));
         };
         record::headers(out.stored, &config.gateway, out.stamp, text, &mut put);
+        if out.backfill {
+            put(header::LANE, header::BACKFILL);
+        }
         let event = &out.stored.event;
         let mut payload: &[u8] = &event.payload;
         if let Some(room) = record::cut(out.stored, config.message_bytes_max) {

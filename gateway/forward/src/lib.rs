@@ -48,6 +48,7 @@ mod handshake;
 mod kafka;
 mod keyring;
 mod lane;
+mod live;
 mod outcome;
 mod pace;
 mod probe;
@@ -59,6 +60,7 @@ mod resolve;
 mod security;
 mod session;
 mod solo;
+mod split;
 mod stamp;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod steady;
@@ -68,7 +70,9 @@ mod transactional;
 mod window;
 mod wire;
 
-pub use config::{Compression, Delivery, ForwardConfig, ForwardConfigError, TopicTemplate, TopicTemplateError};
+pub use config::{
+    Compression, Delivery, ForwardConfig, ForwardConfigError, LiveFirst, TopicTemplate, TopicTemplateError,
+};
 pub use counters::Counters;
 pub use credentials::{CredentialError, Examination, examine};
 pub use denial::{Denial, DenialCounts};
@@ -77,3 +81,4 @@ pub use kafka::{check_property, producer_properties};
 pub use keyring::Keyring;
 pub use probe::{ClusterSeen, probe};
 pub use security::{ClientTls, Login, Mechanism, OwnCertificate, Security, said_otherwise};
+pub use split::{LaneGroups, Lanes};

@@ -49,6 +49,8 @@ impl Engine {
                 (self.reading.busy, self.reading.caught_up, self.growing) = (false, false, None);
             }
             Done::Grown { .. } | Done::Closed => {}
+            Done::Opened { lanes } => self.opened(lanes?),
+            Done::LiveEnded { result } => self.live_ended(result)?,
             Done::Resumed { reader, resume } => self.resumed(&reader, &resume?),
             Done::Resolved { topic, name, resolution } => self.resolved(topic, name, resolution),
             Done::Bounds { topic, bounds } => self.bounded(&topic, bounds),
@@ -163,6 +165,7 @@ impl Engine {
 
     pub(crate) fn step_lane(&mut self, topic: Topic, target: Target) {
         let (cursors, solo) = (self.cursors_of(&topic), self.solo(&topic));
+        let horizon = self.horizon(&topic).cloned();
         let Some(lane) = self.lanes.get_mut(&topic) else { return };
         lane.busy = true;
         let at = lane.at;
@@ -173,6 +176,7 @@ impl Engine {
             outlet: Arc::clone(&self.outlet),
             cursors,
             target,
+            horizon,
             solo,
         };
         let (clock, wait, counters) =

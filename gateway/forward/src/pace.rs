@@ -59,7 +59,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(bytes_per_s: NonZeroU64) -> Self {
+    /// `told`: what had gone out in all before.
+    pub(crate) fn new(bytes_per_s: NonZeroU64, told: u64) -> Self {
         Self {
             bytes_per_s: as_f64(bytes_per_s.get()),
             allowed: 0.0,
@@ -72,7 +73,7 @@ impl Pace {
             sample_window: 0.0,
             handed: 0,
             acknowledged: 0,
-            told: 0,
+            told,
         }
     }
 
@@ -113,6 +114,11 @@ impl Pace {
         if self.sample_window >= SAMPLE_MIN {
             self.ratio = (self.sample_wire / self.sample_window).clamp(RATIO_MIN, RATIO_MAX);
         }
+    }
+
+    /// So many bytes went out beside these: they are of the same ceiling.
+    pub(crate) fn others_wrote(&mut self, wire_bytes: u64) {
+        self.spent += as_f64(wire_bytes);
     }
 
     /// The producer is gone, and with it what it would have told: what it was given counts as sent.

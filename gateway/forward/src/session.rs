@@ -16,6 +16,7 @@ use crate::exactly_once::{begin_transaction, has_room};
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
 use crate::lane::Cause;
+use crate::live::Backfill;
 use crate::outcome::{stamp_of, unburied};
 use crate::record;
 use crate::stamp::Timing;
@@ -77,6 +78,7 @@ impl Engine {
                 self.settle(Failures::default());
                 return Ok(Ended::Failed(Duration::ZERO));
             }
+            self.tend_split()?;
             let more = match self.pump(&kafka) {
                 Pumped::More => true,
                 Pumped::Blocked => false,
@@ -99,6 +101,7 @@ impl Engine {
         match failures {
             Some(failures) => Ok(Ended::Failed(self.give_up(kafka, failures).await?)),
             None => {
+                self.stop_live();
                 self.drain(kafka).await?;
                 Ok(Ended::Stopped)
             }
@@ -160,7 +163,7 @@ impl Engine {
 
     /// Hands events over until the window is full, nothing is in hand, or it is time to look at reports.
     pub(crate) fn pump(&mut self, kafka: &Kafka) -> Pumped {
-        if self.rereading {
+        if self.rereading || self.is_splitting() {
             return Pumped::Blocked;
         }
         let now = self.clock.now();
@@ -170,6 +173,15 @@ impl Engine {
                 let Some(start) = self.reading.turn() else { return Pumped::Blocked };
                 self.window.begin_read(start);
                 continue;
+            };
+            let item = match if self.is_split() { self.backfill(item) } else { Backfill::Item(item) } {
+                Backfill::Item(item) => item,
+                Backfill::Nothing(None) => continue,
+                Backfill::Nothing(Some(jump)) => match self.settle_jump(&jump, Reader::Common) {
+                    // What is behind it is the live lane's.
+                    true => continue,
+                    false => return Pumped::Blocked,
+                },
             };
             let offered = match &item {
                 Item::Gap(_) | Item::Event(_) if self.pass_unwanted(&item) => Offered::Taken,
@@ -233,7 +245,8 @@ impl Engine {
             return Offered::Blocked;
         };
         let partition = partition_of(&stored.event.key, target.partitions);
-        let out = Outgoing { name: &target.name, partition, stored, stamp };
+        let backfill = self.horizon(topic).is_some();
+        let out = Outgoing { name: &target.name, partition, stored, stamp, backfill };
         if let Err(failures) = begin_transaction(&mut self.exactly_once, kafka) {
             return Offered::Failed(failures);
         }

@@ -209,6 +209,21 @@ impl Window {
         self.tracks.iter().filter_map(|track| track.waiting.front()?.received).min()
     }
 
+    /// The same, of these topics alone.
+    pub(crate) fn oldest_of(&self, takes: impl Fn(&Topic) -> bool) -> Option<WallTime> {
+        let tracks = self.tracks.iter().filter(|track| !track.waiting.is_empty() && takes(&track.at.topic));
+        tracks.filter_map(|track| track.waiting.front()?.received).min()
+    }
+
+    /// All below `next` was delivered by another; nothing is in flight there.
+    pub(crate) fn advance(&mut self, id: TrackId, next: Offset) {
+        let Some(track) = self.tracks.get_mut(id.0) else { return };
+        assert!(track.waiting.is_empty(), "{}: something is in flight", track.at);
+        if track.next.is_none_or(|own| own < next) {
+            (track.next, track.moved) = (Some(next), true);
+        }
+    }
+
     /// What the journal has lost is on its way to be told: done with [`Window::done`], and counted as by [`Window::lose`].
     /// It counts with so many bytes.
     pub(crate) fn telling(&mut self, id: TrackId, offset: Offset, after: Offset, bytes: usize) -> Slot {

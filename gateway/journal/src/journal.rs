@@ -363,6 +363,15 @@ impl Journal {
         self.shared().commit_cursors(group, cursors)
     }
 
+    /// Whether all that was committed of that group's cursors is on disk.
+    ///
+    /// # Errors
+    /// [`JournalStopped`].
+    pub fn cursors_are_durable(&self, group: &Group) -> Result<bool, JournalStopped> {
+        self.durable()?;
+        Ok(hold(&self.shared().book).dirty_cursors().iter().all(|(dirty, _, _)| dirty != group))
+    }
+
     /// Sets the cursors of `group`, back or forth, to within what is kept; durable with the next commit, as those of
     /// [`Journal::commit_cursors`]. For an operator: a consumer that runs meanwhile goes on from where it is, and its next commit
     /// counts.

@@ -32,6 +32,7 @@ impl Cluster {
             id: Some(id),
             mark: None,
             time_ms,
+            backfill: false,
             reason,
             notice: notice.as_deref(),
         });
@@ -214,6 +215,7 @@ fn reasons_beyond_a_bound_are_counted_together_and_a_notice_that_is_not_understo
         id: Some("post/0000000000000001/audit-trail/0/1000"),
         mark: None,
         time_ms: 0,
+        backfill: false,
         reason: None,
         notice: Some(b"{\"notice\":\"later\"}"),
     });

@@ -12,6 +12,7 @@ struct Owned {
     partition: Partition,
     id: String,
     sender: String,
+    backfill: bool,
 }
 
 const PARTITIONS: u16 = 4;
@@ -26,6 +27,7 @@ const NOTHING: Record<'static> = Record {
     id: None,
     mark: None,
     time_ms: 0,
+    backfill: false,
     reason: None,
     notice: None,
 };
@@ -42,7 +44,7 @@ fn run(keys: u64, each: u64) -> Run {
             *end += 1;
             let mark = Mark::Id { id: sender.clone() };
             ledger.push(LedgerEntry { topic: Some("air".into()), key: Some(key.clone()), mark });
-            records.push(Owned { key, partition, id, sender });
+            records.push(Owned { key, partition, id, sender, backfill: false });
         }
     }
     Run { records, ledger }
@@ -65,6 +67,14 @@ fn judge(run: &Run) -> Report {
     report
 }
 
+/// The same where there are more faults than examples: which of them are kept depends on when the ledger is heard.
+fn judge_once(run: &Run) -> Report {
+    let mut judge = Judge::new();
+    hear(&mut judge, run);
+    see(&mut judge, run, 0, run.records.len());
+    judge.verdict(&["dev.ledger".to_owned()])
+}
+
 fn hear(judge: &mut Judge, run: &Run) {
     for (line, entry) in (1..).zip(&run.ledger) {
         judge.expect(LedgerIndex(0), line, entry);
@@ -81,6 +91,7 @@ fn see(judge: &mut Judge, run: &Run, from: usize, to: usize) {
             key: record.key.as_bytes(),
             id: Some(&record.id),
             mark: Some(MarkRef::Id(&record.sender)),
+            backfill: record.backfill,
             ..NOTHING
         });
     }
@@ -153,6 +164,54 @@ fn two_records_of_a_key_that_changed_places_are_out_of_order_by_both_judgements(
     assert_eq!(report.out_of_order_by_ledger, 1);
     assert!(report.out_of_order_by_journal >= 1, "{report}");
     assert!(!report.is_kept());
+}
+
+/// Events 40 to 80 come behind 80 to 100, with the backfill's mark.
+fn live_first() -> Run {
+    let mut run = run(5, 20);
+    let backlog = run.records.drain(40..80).map(|record| Owned { backfill: true, ..record });
+    let backlog: Vec<Owned> = backlog.collect();
+    run.records.extend(backlog);
+    run
+}
+
+#[test]
+fn a_backlog_behind_what_was_live_is_no_disorder_if_it_is_marked() {
+    let report = judge(&live_first());
+    assert_eq!((report.out_of_order(), report.backfilled, report.lost, report.missing_offsets), (0, 40, 0, 0));
+    assert!(report.is_kept(), "{report}");
+
+    let mut unmarked = live_first();
+    unmarked.records.iter_mut().for_each(|record| record.backfill = false);
+    let report = judge_once(&unmarked);
+    assert!(report.out_of_order_by_journal > 0 && report.out_of_order_by_ledger > 0, "{report}");
+}
+
+#[test]
+fn each_lane_is_in_order_by_itself_and_loses_nothing_for_being_marked() {
+    let key = |run: &Run, at: usize| run.records[at].key.clone();
+    for lane in [false, true] {
+        let mut run = live_first();
+        let of: Vec<usize> = (0..100).filter(|at| run.records[*at].backfill == lane).collect();
+        let first = of[0];
+        let second = of.iter().copied().find(|at| *at != first && key(&run, *at) == key(&run, first)).unwrap();
+        run.records.swap(first, second);
+        let report = judge_once(&run);
+        assert!(report.out_of_order_by_journal > 0 && report.out_of_order_by_ledger > 0, "backfill {lane}: {report}");
+    }
+    let mut run = live_first();
+    run.records.remove(90);
+    let report = judge(&run);
+    assert_eq!((report.lost, report.missing_offsets, report.out_of_order()), (1, 1, 0));
+}
+
+#[test]
+fn a_backlog_that_comes_again_is_delivered_twice_with_a_mark_or_without() {
+    let mut run = live_first();
+    let again: Vec<Owned> = run.records[70..75].iter().map(|r| Owned { backfill: !r.backfill, ..r.clone() }).collect();
+    run.records.extend(again);
+    let report = judge(&run);
+    assert_eq!((report.delivered_twice, report.out_of_order(), report.backfilled), (5, 0, 40));
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn leads(sink: &config::Sink) -> String {
 
 /// Groups that the gateway's journal remembers, if it can be looked into, and that are no sinks: what was removed from the configuration.
 fn stale_groups(config: &Config) -> Vec<String> {
-    let known = crate::gateway::sink_names(config);
+    let known = crate::gateway::known_groups(config);
     let dir = config.state_dir.join("journal");
     let inspect = Directory::existing(&dir).ok().and_then(|disk| Inspect::open(std::sync::Arc::new(disk)).ok());
     let groups = inspect.map(|inspect| inspect.figures().groups).unwrap_or_default();

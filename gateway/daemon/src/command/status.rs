@@ -37,6 +37,9 @@ pub(crate) struct Behindhand {
     pub(crate) events: u64,
     /// Of those, not delivered.
     pub(crate) backlog_events: u64,
+    /// Where what is live goes first: of those, what goes beside it, marked. `None`: all goes in one lane.
+    #[serde(default)]
+    pub(crate) backfill_events: Option<u64>,
     /// The most that there were since all had been delivered.
     pub(crate) backlog_most: u64,
     /// Their bytes, about.
@@ -145,6 +148,12 @@ fn told_of(answer: &Behindhand) -> String {
             _ => "caught up: not known yet, it has just started".to_owned(),
         });
     }
+    if let Some(backfill) = answer.backfill_events {
+        let live = answer.backlog_events.saturating_sub(backfill);
+        lines.push(format!(
+            "live first: {live} live events are not delivered; {backfill} of the backlog go beside, marked"
+        ));
+    }
     if let (Some(forwarded), Some(arriving)) = (answer.forwarded_per_s, answer.arriving_per_s) {
         lines.push(format!("{forwarded:.1} events/s go, {arriving:.1} events/s come"));
     }
@@ -189,6 +198,7 @@ mod tests {
             name: MAIN_SINK.to_owned(),
             events: 1_000,
             backlog_events: backlog,
+            backfill_events: None,
             backlog_most: 800,
             backlog_bytes: Some(backlog as f64 * 400.0),
             oldest_age_s: Some(3_700.0),
@@ -207,6 +217,14 @@ mod tests {
         assert!(text.contains(&format!("[{}{}] 75 %", "=".repeat(22), " ".repeat(8))), "{text}");
         assert!(text.contains("behind by 200 events, about 80.0 kB, the oldest 1 h 1 min old"), "{text}");
         assert!(text.contains("in about 2 min 5 s") && text.contains("12.0 events/s go, 2.0"), "{text}");
+    }
+
+    #[test]
+    fn both_lanes_are_told_of_where_there_are_two() {
+        let split = Behindhand { backfill_events: Some(190), ..sink(200, Caught::In { seconds: 125.0 }) };
+        let text = told_of(&split);
+        assert!(text.contains("live first: 10 live events are not delivered; 190 of the backlog go beside"), "{text}");
+        assert!(!told_of(&sink(200, Caught::Never)).contains("live first"));
     }
 
     #[test]

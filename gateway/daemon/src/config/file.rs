@@ -240,6 +240,8 @@ pub(super) struct Kafka {
     #[serde(default = "manifest_every")]
     pub(super) manifest_every: Span,
     pub(super) bandwidth_max: Option<Spanned<super::rate::Rate>>,
+    pub(super) live_first: Option<Spanned<Vec<String>>>,
+    pub(super) live_first_after: Option<Spanned<Span>>,
     pub(super) topic_template: Option<Text<lamppost_forward::TopicTemplate>>,
     #[serde(default)]
     pub(super) delivery: lamppost_forward::Delivery,

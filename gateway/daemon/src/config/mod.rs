@@ -9,6 +9,7 @@ mod delivery;
 mod file;
 mod i2c;
 mod kafka;
+mod lanes;
 mod mqtt;
 mod problem;
 mod rate;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lamppost_event::{DeviceId, GatewayId, Topic, WallTime};
-use lamppost_forward::{Compression, Delivery, Security, TopicTemplate};
+use lamppost_forward::{Compression, Delivery, LiveFirst, Security, TopicTemplate};
 use lamppost_i2c::VehicleSettings;
 use lamppost_route::{Rule, RuleError};
 use serde::Deserialize;
@@ -129,6 +130,8 @@ pub(crate) struct Kafka {
     pub(crate) manifest_every: Duration,
     /// Bytes a second on the wire; `None`: no limit.
     pub(crate) bandwidth_max: Option<NonZeroU64>,
+    /// `None`: all topics in strict order.
+    pub(crate) live_first: Option<LiveFirst>,
     pub(crate) topic_template: TopicTemplate,
     pub(crate) delivery: Delivery,
     pub(crate) transaction_linger: Duration,
@@ -237,6 +240,7 @@ fn nearest<'a>(what: &str, right: &'a str) -> Option<&'a str> {
 fn check(file: &file::File, problems: &mut Vec<Problem>) {
     for kafka in file.clusters() {
         delivery::check(kafka, file, problems);
+        lanes::check(kafka, problems);
         kafka::check(kafka, problems);
     }
     let mut problem = |span: Range<usize>, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
@@ -435,6 +439,7 @@ fn field_span(route: &file::Route, field: &str) -> Range<usize> {
 
 fn convert_kafka(kafka: file::Kafka) -> Kafka {
     Kafka {
+        live_first: lanes::live_first(&kafka),
         security: kafka::security(&kafka),
         properties: kafka::properties(&kafka),
         bootstrap: kafka.bootstrap.into_inner().into_iter().map(toml::Spanned::into_inner).collect(),

@@ -5,6 +5,7 @@ use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use lamppost_event::{Group, Interest, MAIN_SINK};
+use lamppost_forward::LaneGroups;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -128,6 +129,14 @@ pub(super) fn check(sinks: &[Written], event_max: Size, problems: &mut Vec<Probl
         let name = sink.name.get_ref().0.as_str();
         if name == MAIN_SINK {
             problem(sink.name.span(), format!("{name} is the sink of [kafka]"), "give this one another name");
+        }
+        let lanes = sink.kafka.as_ref().is_some_and(|kafka| kafka.live_first.is_some());
+        if lanes && LaneGroups::of(&sink.name.get_ref().0).is_err() {
+            problem(sink.name.span(), format!("{name} is too long to go live first"), "56 characters or less");
+        }
+        if [".live", ".horizon"].iter().any(|end| name.ends_with(end)) {
+            let what = format!("{name:?} ends as the cursors of a live lane do");
+            problem(sink.name.span(), what, "give the sink a name that ends otherwise");
         }
         if names.insert(name, ()).is_some() {
             problem(sink.name.span(), format!("a second sink named {name:?}"), "give each sink its own name");
@@ -319,6 +328,8 @@ mod tests {
         for (text, place, remedy) in [
             (sink("forward") + KAFKA, ":2:8: ", "another name"),
             (format!("{disk}{}{KAFKA}", sink("disk")), ":6:8: ", "its own name"),
+            (sink("disk.live") + FILES, ":2:8: ", "ends otherwise"),
+            (format!("{}{KAFKA}live_first = [\"*\"]\n", sink(&"s".repeat(57))), ":2:8: ", "56 characters or less"),
             (analytics.clone(), ":2:8: ", "[sink.kafka] or [sink.files]"),
             (format!("{disk}{KAFKA}"), ":2:8: ", "[sink.kafka] or [sink.files]"),
             (format!("{analytics}topics = []\n{KAFKA}"), ":3:10: ", "leave it out"),

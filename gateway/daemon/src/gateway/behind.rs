@@ -58,7 +58,7 @@ impl Behind {
     /// Takes a look.
     pub(super) fn look(&self, at: Monotonic, figures: Figures) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Figures { events, backlog } = figures;
+        let Figures { events, backlog, .. } = figures;
         seen.backlog_most = if backlog == 0 { 0 } else { seen.backlog_most.max(backlog) };
         seen.looks.push_back(Look { at, events, backlog });
         // The first look that is old enough stays.
@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn start() -> (u64, Figures) {
-        (0, Figures { events: 1_000_000, backlog: 90_000 })
+        (0, Figures { events: 1_000_000, backlog: 90_000, backfill: None })
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The sinks' part of `/metrics`, of what goes over the wire and how far each is behind; and `/status`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use lamppost_event::Now;
 use lamppost_forward::Counters;
@@ -11,10 +11,6 @@ use super::figures::Figures;
 use super::sinks::{Counted, SinkSeen};
 use crate::command::status::{Behindhand, Caught, Wire};
 use crate::exposition::Exposition;
-
-fn read(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
 
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
 fn ratio(of: u64, to: u64) -> Option<f64> {
@@ -27,19 +23,29 @@ type Labels<'a> = &'a [(&'a str, &'a str)];
 /// What goes over the wire.
 pub(super) fn wire(out: &mut Exposition, labels: Labels<'_>, counters: &Counters) {
     let bytes = "Bytes written to the brokers, as librdkafka counts them: what a metered link carries, without what TLS, TCP and IP add.";
-    out.counter("lamppost_forward_wire_bytes_total", bytes, labels, read(&counters.wire_bytes));
+    out.counter("lamppost_forward_wire_bytes_total", bytes, labels, counters.over_lanes(|of| &of.wire_bytes));
     out.counter(
         "lamppost_forward_wire_requests_total",
         "Requests to the brokers.",
         labels,
-        read(&counters.wire_requests),
+        counters.over_lanes(|of| &of.wire_requests),
     );
-    out.counter("lamppost_forward_batches_total", "Batches of events to the brokers.", labels, read(&counters.batches));
-    out.counter("lamppost_forward_batch_events_total", "Events in them.", labels, read(&counters.batch_events));
+    out.counter(
+        "lamppost_forward_batches_total",
+        "Batches of events to the brokers.",
+        labels,
+        counters.over_lanes(|of| &of.batches),
+    );
+    out.counter(
+        "lamppost_forward_batch_events_total",
+        "Events in them.",
+        labels,
+        counters.over_lanes(|of| &of.batch_events),
+    );
     let batch = "Their bytes, compressed as they went.";
-    out.counter("lamppost_forward_batch_bytes_total", batch, labels, read(&counters.batch_bytes));
+    out.counter("lamppost_forward_batch_bytes_total", batch, labels, counters.over_lanes(|of| &of.batch_bytes));
     let record = "Bytes of the records handed to the producer, before compression.";
-    out.counter("lamppost_forward_record_bytes_total", record, labels, read(&counters.record_bytes));
+    out.counter("lamppost_forward_record_bytes_total", record, labels, counters.over_lanes(|of| &of.record_bytes));
     let wire = told(counters);
     if let Some(per_event) = wire.bytes_per_event {
         let what = "Bytes written to the brokers for each event in a batch, since the start.";
@@ -52,14 +58,14 @@ pub(super) fn wire(out: &mut Exposition, labels: Labels<'_>, counters: &Counters
 }
 
 fn told(counters: &Counters) -> Wire {
-    let (batches, events) = (read(&counters.batches), read(&counters.batch_events));
+    let (batches, events) = (counters.over_lanes(|of| &of.batches), counters.over_lanes(|of| &of.batch_events));
     // What was handed over and is not in a batch yet would count as compressed away.
-    let record_bytes = ratio(read(&counters.record_bytes), read(&counters.sent));
-    let batch_bytes = ratio(read(&counters.batch_bytes), events);
+    let record_bytes = ratio(counters.over_lanes(|of| &of.record_bytes), counters.over_lanes(|of| &of.sent));
+    let batch_bytes = ratio(counters.over_lanes(|of| &of.batch_bytes), events);
     Wire {
-        bytes: read(&counters.wire_bytes),
+        bytes: counters.over_lanes(|of| &of.wire_bytes),
         batches,
-        bytes_per_event: ratio(read(&counters.wire_bytes), events),
+        bytes_per_event: ratio(counters.over_lanes(|of| &of.wire_bytes), events),
         events_per_batch: ratio(events, batches),
         compression_ratio: record_bytes.zip(batch_bytes).map(|(before, after)| before / after.max(1.0)),
     }
@@ -73,6 +79,10 @@ pub(super) fn behind(out: &mut Exposition, labels: Labels<'_>, status: &Behindha
         labels,
         status.backlog_events,
     );
+    if let Some(backfill) = status.backfill_events {
+        let what = "Of the backlog, events that go marked beside what is live; left out where all goes in one lane.";
+        out.level("lamppost_forward_backfill_events", what, labels, backfill);
+    }
     if let Some(bytes) = status.backlog_bytes {
         out.gauge("lamppost_forward_backlog_bytes", "Their bytes, about.", labels, bytes);
     }
@@ -105,13 +115,14 @@ pub(super) fn behind(out: &mut Exposition, labels: Labels<'_>, status: &Behindha
 
 /// What `/status` says of a sink.
 pub(super) fn status(seen: &SinkSeen, journal: &Journal, now: Now) -> Behindhand {
-    let Figures { events, backlog } = seen.figures(journal);
+    let Figures { events, backlog, backfill } = seen.figures(journal);
     let (speed, stats) = (seen.behind.speed(), journal.stats());
     let counters = match &seen.counted {
         Counted::Kafka(counters) => Some(counters),
         Counted::Files(_) => None,
     };
-    let sent = counters.and_then(|counters| ratio(read(&counters.record_bytes), read(&counters.sent)));
+    let sent = counters
+        .and_then(|counters| ratio(counters.over_lanes(|of| &of.record_bytes), counters.over_lanes(|of| &of.sent)));
     let event_bytes = sent.or_else(|| ratio(stats.event_bytes, stats.events));
     let oldest = counters.and_then(|counters| counters.oldest()).filter(|_| backlog > 0);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -121,6 +132,7 @@ pub(super) fn status(seen: &SinkSeen, journal: &Journal, now: Now) -> Behindhand
         name: seen.name.to_string(),
         events,
         backlog_events: backlog,
+        backfill_events: backfill,
         backlog_most: seen.behind.backlog_most().max(backlog),
         backlog_bytes: event_bytes.map(bytes),
         oldest_age_s: oldest.map(|oldest| age_s(oldest.0)),

@@ -1,5 +1,7 @@
 //! What consumers see of the journal: events where it has records.
 
+use std::time::Duration;
+
 use lamppost_event::{
     Address, BootId, Chunk, ClockQuality, Cursor, DeviceId, Event, EventTime, Group, Item, JournalStopped, Monotonic,
     Origin, Outlet, Position, RecordError, Resume, SourceKind, Stored, StoredRecord, Topic, TopicShape, Waiting,
@@ -10,6 +12,8 @@ use lamppost_journal::{ItemInPlace, Journal, ReadItem, ReadRecord};
 /// What an event takes in the journal, about: for how many room is made at once, and for how many at most.
 const EVENT_BYTES: usize = 160;
 const ITEMS_MAX: usize = 8192;
+/// How often it is looked whether cursors are on disk.
+const SETTLED_AGAIN: Duration = Duration::from_millis(20);
 
 /// The journal, read as events.
 pub(crate) struct JournalOutlet {
@@ -92,6 +96,29 @@ impl Outlet for JournalOutlet {
 
     fn commit(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
         self.journal.commit_cursors(group, cursors)
+    }
+
+    fn ends(&self) -> Vec<Cursor> {
+        let partitions = self.journal.partitions().into_iter();
+        partitions.map(|bounds| Cursor { at: bounds.at, next: bounds.next }).collect()
+    }
+
+    fn cursors(&self, group: &Group) -> Vec<Cursor> {
+        let groups = self.journal.groups().into_iter();
+        groups.filter(|(known, _)| known == group).flat_map(|(_, cursors)| cursors).collect()
+    }
+
+    fn forget(&self, group: &Group) -> Result<(), JournalStopped> {
+        self.journal.forget_group(group).map(drop)
+    }
+
+    fn settled<'a>(&'a self, group: &'a Group) -> Waiting<'a, Result<(), JournalStopped>> {
+        Box::pin(async move {
+            while !self.journal.cursors_are_durable(group)? {
+                tokio::time::sleep(SETTLED_AGAIN).await;
+            }
+            Ok(())
+        })
     }
 
     fn grown(&self, position: Position) -> Waiting<'_, ()> {

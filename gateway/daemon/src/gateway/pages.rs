@@ -17,6 +17,7 @@ use super::forward_pages;
 use super::intake::JournalIntake;
 use super::journal_pages;
 use super::serial_pages;
+use super::setup::with_lanes;
 use super::sink_pages;
 use super::sinks::{Counted, SinkSeen};
 use super::sources::{I2cSeen, Seen};
@@ -128,7 +129,7 @@ impl Pages for Overview {
                 sink_pages::sink(&mut out, sink, &status);
             }
         }
-        let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let names = with_lanes(self.sinks.iter().map(|sink| sink.name.clone()).collect());
         sink_pages::stale(&mut out, &self.journal, &names);
         out
     }
@@ -148,7 +149,7 @@ impl Pages for Overview {
         )];
         if let Some(counters) = &self.forward {
             let figures = self.figures();
-            let done = read(&counters.delivered) + read(&counters.poison) + read(&counters.gaps);
+            let done = sink_pages::done(counters);
             let progress =
                 Progress { done, has_work: figures.backlog > 0, patience_ms: FORWARD_PATIENCE_MS, elsewhere: true };
             parts.push(("forward".to_owned(), progress));
@@ -299,46 +300,56 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
         "lamppost_forward_delivered_total",
         "Events that the cluster acknowledged.",
         &[],
-        read(&counters.delivered),
+        counters.over_lanes(|of| &of.delivered),
     );
     out.counter(
         "lamppost_forward_delivered_bytes_total",
         "Their key and payload bytes.",
         &[],
-        read(&counters.delivered_bytes),
+        counters.over_lanes(|of| &of.delivered_bytes),
     );
-    out.counter("lamppost_forward_retries_total", "Failed tries.", &[], read(&counters.retries));
+    out.counter("lamppost_forward_retries_total", "Failed tries.", &[], counters.over_lanes(|of| &of.retries));
     out.counter(
         "lamppost_forward_rebuilds_total",
         "Producers torn down and built anew.",
         &[],
-        read(&counters.rebuilds),
+        counters.over_lanes(|of| &of.rebuilds),
     );
     out.counter(
         "lamppost_forward_rereads_total",
         "Times that the journal was read again because offsets were missing without a gap.",
         &[],
-        read(&counters.rereads),
+        counters.over_lanes(|of| &of.rereads),
     );
-    out.level("lamppost_forward_in_flight_bytes", "Bytes in flight.", &[], read(&counters.in_flight_bytes));
-    out.level("lamppost_forward_in_flight_events", "Events in flight.", &[], read(&counters.in_flight_events));
+    out.level(
+        "lamppost_forward_in_flight_bytes",
+        "Bytes in flight.",
+        &[],
+        counters.over_lanes(|of| &of.in_flight_bytes),
+    );
+    out.level(
+        "lamppost_forward_in_flight_events",
+        "Events in flight.",
+        &[],
+        counters.over_lanes(|of| &of.in_flight_events),
+    );
     out.counter(
         "lamppost_forward_gap_events_total",
         "Events that gaps of the journal swallowed.",
         &[],
-        read(&counters.gap_events),
+        counters.over_lanes(|of| &of.gap_events),
     );
     out.counter(
         "lamppost_forward_untold_gaps_total",
         "Gaps that were passed without a notice for the audit, for want of room.",
         &[],
-        read(&counters.untold_gaps),
+        counters.over_lanes(|of| &of.untold_gaps),
     );
     out.counter(
         "lamppost_forward_poison_total",
         "Events that the cluster can never accept.",
         &[],
-        read(&counters.poison),
+        counters.over_lanes(|of| &of.poison),
     );
     out.counter(
         "lamppost_forward_transactions_total",

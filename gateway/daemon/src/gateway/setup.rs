@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use lamppost_event::{Group, Interest, MAIN_SINK, Topic, TopicShape};
 use lamppost_files::FilesConfig;
-use lamppost_forward::{ForwardConfig, Keyring};
+use lamppost_forward::{ForwardConfig, Keyring, LaneGroups};
 use lamppost_journal::{Journal, Options, Policy, Priority, TopicOptions};
 use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
 
@@ -151,6 +151,7 @@ pub(crate) fn forward_config(config: &Config, kafka: &Kafka, sink: Group) -> For
         compression: kafka.compression,
         in_flight_bytes_max: usize::try_from(kafka.in_flight.0).unwrap_or(usize::MAX),
         bandwidth_max: kafka.bandwidth_max,
+        live_first: kafka.live_first.clone(),
         create_topics: kafka.create_topics,
         replication: u8::try_from(kafka.replication).ok().and_then(NonZeroU8::new),
         clock_wait_max: kafka.clock_wait,
@@ -193,6 +194,18 @@ pub(crate) fn files_config(config: &Config, files: &Files, sink: &Sink) -> Files
 pub(crate) fn sink_names(config: &Config) -> Vec<Group> {
     let main = config.kafka.iter().map(|_| forward_group());
     main.chain(config.sinks.iter().map(|sink| sink.name.clone())).collect()
+}
+
+/// All groups that the journal may know: the sinks, and the lanes of those that go to a cluster, now or by an earlier configuration.
+pub(crate) fn known_groups(config: &Config) -> Vec<Group> {
+    with_lanes(sink_names(config))
+}
+
+/// The sinks, and the groups of their lanes.
+pub(crate) fn with_lanes(sinks: Vec<Group>) -> Vec<Group> {
+    let lanes: Vec<Group> =
+        sinks.iter().filter_map(|sink| LaneGroups::of(sink).ok()).flat_map(|of| [of.horizon, of.live]).collect();
+    [sinks, lanes].concat()
 }
 
 /// The clusters, and what they are told of.

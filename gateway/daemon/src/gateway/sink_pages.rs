@@ -22,38 +22,59 @@ fn read(counter: &AtomicU64) -> u64 {
 /// A sink beside the main one.
 pub(super) fn sink(out: &mut Exposition, seen: &SinkSeen, status: &Behindhand) {
     let labels = &[("sink", seen.name.as_str())];
-    let mut counter = |name, help, counter: &AtomicU64| out.counter(name, help, labels, read(counter));
+    let mut counter = |name, help, count: u64| out.counter(name, help, labels, count);
     let (paused, connected) = match &seen.counted {
         Counted::Kafka(counters) => {
-            counter("lamppost_forward_delivered_total", "Events that the cluster acknowledged.", &counters.delivered);
+            counter(
+                "lamppost_forward_delivered_total",
+                "Events that the cluster acknowledged.",
+                counters.over_lanes(|of| &of.delivered),
+            );
             counter(
                 "lamppost_forward_delivered_bytes_total",
                 "Their key and payload bytes.",
-                &counters.delivered_bytes,
+                counters.over_lanes(|of| &of.delivered_bytes),
             );
-            counter("lamppost_forward_retries_total", "Failed tries.", &counters.retries);
-            counter("lamppost_forward_rebuilds_total", "Producers torn down and built anew.", &counters.rebuilds);
+            counter("lamppost_forward_retries_total", "Failed tries.", counters.over_lanes(|of| &of.retries));
+            counter(
+                "lamppost_forward_rebuilds_total",
+                "Producers torn down and built anew.",
+                counters.over_lanes(|of| &of.rebuilds),
+            );
             let swallowed = "Events that gaps of the journal swallowed.";
-            counter("lamppost_forward_gap_events_total", swallowed, &counters.gap_events);
+            counter("lamppost_forward_gap_events_total", swallowed, counters.over_lanes(|of| &of.gap_events));
             let untold = "Gaps that were passed without a notice for the audit, for want of room.";
-            counter("lamppost_forward_untold_gaps_total", untold, &counters.untold_gaps);
-            counter("lamppost_forward_poison_total", "Events that the cluster can never accept.", &counters.poison);
-            out.level("lamppost_forward_in_flight_bytes", "Bytes in flight.", labels, read(&counters.in_flight_bytes));
+            counter("lamppost_forward_untold_gaps_total", untold, counters.over_lanes(|of| &of.untold_gaps));
+            counter(
+                "lamppost_forward_poison_total",
+                "Events that the cluster can never accept.",
+                counters.over_lanes(|of| &of.poison),
+            );
+            out.level(
+                "lamppost_forward_in_flight_bytes",
+                "Bytes in flight.",
+                labels,
+                counters.over_lanes(|of| &of.in_flight_bytes),
+            );
             out.level("lamppost_forward_paused_topics", "Topics paused.", labels, read(&counters.paused_topics));
             (seen.paused().is_some(), Some(counters.connected.load(Ordering::Relaxed)))
         }
         Counted::Files(counters) => {
-            counter("lamppost_files_delivered_total", "Events on disk in files.", &counters.delivered);
-            counter("lamppost_files_written_bytes_total", "Bytes written to files.", &counters.bytes);
-            counter("lamppost_files_finished_total", "Files finished.", &counters.finished);
-            counter("lamppost_files_deleted_total", "Files deleted because the folder was full.", &counters.deleted);
-            counter("lamppost_files_deleted_bytes_total", "Their bytes.", &counters.deleted_bytes);
+            counter("lamppost_files_delivered_total", "Events on disk in files.", read(&counters.delivered));
+            counter("lamppost_files_written_bytes_total", "Bytes written to files.", read(&counters.bytes));
+            counter("lamppost_files_finished_total", "Files finished.", read(&counters.finished));
+            counter(
+                "lamppost_files_deleted_total",
+                "Files deleted because the folder was full.",
+                read(&counters.deleted),
+            );
+            counter("lamppost_files_deleted_bytes_total", "Their bytes.", read(&counters.deleted_bytes));
             let retries = "Times that something failed on the disk, or the folder was found full.";
-            counter("lamppost_files_retries_total", retries, &counters.retries);
+            counter("lamppost_files_retries_total", retries, read(&counters.retries));
             let swallowed = "Events that gaps of the journal swallowed; each gap is a line.";
-            counter("lamppost_files_gap_events_total", swallowed, &counters.gap_events);
+            counter("lamppost_files_gap_events_total", swallowed, read(&counters.gap_events));
             let torn = "Bytes cut off behind the last whole line of files that a crash had left.";
-            counter("lamppost_files_torn_bytes_total", torn, &counters.torn_bytes);
+            counter("lamppost_files_torn_bytes_total", torn, read(&counters.torn_bytes));
             out.level("lamppost_files_folder_bytes", "Bytes in the folder.", labels, read(&counters.folder_bytes));
             (seen.paused().is_some(), None)
         }
@@ -78,12 +99,17 @@ pub(super) fn sink(out: &mut Exposition, seen: &SinkSeen, status: &Behindhand) {
 /// How a sink beside the main one gets on.
 pub(super) fn health(journal: &Journal, seen: &SinkSeen) -> (String, Progress) {
     let done = match &seen.counted {
-        Counted::Kafka(counters) => read(&counters.delivered) + read(&counters.poison) + read(&counters.gaps),
+        Counted::Kafka(counters) => done(counters),
         Counted::Files(counters) => read(&counters.delivered) + read(&counters.gaps),
     };
     let has_work = seen.figures(journal).backlog > 0;
     let progress = Progress { done, has_work, patience_ms: PATIENCE_MS, elsewhere: true };
     (format!("sink/{}", seen.name), progress)
+}
+
+/// Of a cluster's sink, over its lanes.
+pub(super) fn done(counters: &lamppost_forward::Counters) -> u64 {
+    counters.over_lanes(|of| &of.delivered) + counters.over_lanes(|of| &of.poison) + counters.over_lanes(|of| &of.gaps)
 }
 
 /// Groups that the journal remembers and no sink has.

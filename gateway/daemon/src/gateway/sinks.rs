@@ -202,7 +202,7 @@ impl Sink {
 
 /// Says which groups the journal remembers that no sink has: they hold nothing back, and wait for nobody.
 pub(crate) fn tell_stale(journal: &Journal, config: &Config) {
-    let known = setup::sink_names(config);
+    let known = setup::known_groups(config);
     for (group, _) in journal.groups().into_iter().filter(|(group, _)| !known.contains(group)) {
         tracing::warn!(%group, "the journal remembers how far a group has come that is no sink any more; it holds nothing back. lamppost journal forget removes it");
     }

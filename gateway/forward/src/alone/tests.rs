@@ -75,7 +75,7 @@ fn found(from: u64, cursor: u64) -> Vec<Item> {
     let (mut alone, outlet) = (Alone::new(topic(), Position(from)), Denser::default());
     let mut cursors = HashMap::from([(Partition(0), Offset(cursor))]);
     let mut found = Vec::new();
-    while let Some(item) = alone.find(&outlet, &cursors, 1).unwrap() {
+    while let Some(item) = alone.find(&outlet, &cursors, None, 1).unwrap() {
         let after = match &item {
             Item::Event(stored) => stored.offset.next(),
             Item::Gap(gap) => gap.to,

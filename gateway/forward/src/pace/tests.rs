@@ -23,7 +23,7 @@ struct Link {
 impl Link {
     fn new(ratio: f64, round_trip: Duration) -> Self {
         let now = Instant::now();
-        let pace = Pace::new(NonZeroU64::new(CEILING).unwrap());
+        let pace = Pace::new(NonZeroU64::new(CEILING).unwrap(), 0);
         Self { ratio, pace, now, began: now, wire: 0.0, in_flight: VecDeque::new(), round_trip, told_at: now }
     }
 
@@ -50,6 +50,20 @@ impl Link {
             }
         }
         self.wire - before
+    }
+}
+
+#[test]
+fn what_others_write_is_taken_from_the_ceiling_before_its_own() {
+    for (others, least, most) in [(0.0, 0.97, 1.05), (0.6, 0.37, 0.45), (1.0, 0.0, 0.05)] {
+        let mut link = Link::new(0.6, Duration::from_millis(80));
+        let mut wire = 0.0;
+        for _ in 0..200 {
+            link.pace.others_wrote((CEILING as f64 * others / 10.0) as u64);
+            wire += link.run(Duration::from_millis(100), 100);
+        }
+        let share = wire / (CEILING as f64 * 20.0);
+        assert!((least..=most).contains(&share), "{others}: {share}");
     }
 }
 
@@ -107,7 +121,7 @@ fn little_goes_at_once_and_nothing_is_saved_up_beyond_a_burst() {
 
 #[test]
 fn what_a_producer_took_with_it_counts_as_sent() {
-    let mut pace = Pace::new(NonZeroU64::new(1_000).unwrap());
+    let mut pace = Pace::new(NonZeroU64::new(1_000).unwrap(), 0);
     let now = Instant::now();
     assert!(!pace.admits(now), "nothing is saved up at the start");
     assert!(pace.admits(now + BURST));
@@ -119,7 +133,7 @@ fn what_a_producer_took_with_it_counts_as_sent() {
 
 #[test]
 fn who_waits_is_told_until_when_and_a_portion_goes_together() {
-    let mut pace = Pace::new(NonZeroU64::new(10_000).unwrap());
+    let mut pace = Pace::new(NonZeroU64::new(10_000).unwrap(), 0);
     let mut now = Instant::now();
     assert!(!pace.admits(now));
     let again = pace.ask_again(now).unwrap();
@@ -131,17 +145,17 @@ fn who_waits_is_told_until_when_and_a_portion_goes_together() {
 
 #[test]
 fn the_window_and_the_batches_shrink_with_the_ceiling() {
-    let slow = Pace::new(NonZeroU64::new(100_000).unwrap());
+    let slow = Pace::new(NonZeroU64::new(100_000).unwrap(), 0);
     assert_eq!((slow.in_flight_max(8 << 20), slow.batch_max(1_000_000)), (200_000, 100_000));
-    let slower = Pace::new(NonZeroU64::new(1_000).unwrap());
+    let slower = Pace::new(NonZeroU64::new(1_000).unwrap(), 0);
     assert_eq!((slower.in_flight_max(8 << 20), slower.batch_max(1_000_000)), (IN_FLIGHT_MIN, BATCH_MIN));
-    let fast = Pace::new(NonZeroU64::new(1_000_000_000).unwrap());
+    let fast = Pace::new(NonZeroU64::new(1_000_000_000).unwrap(), 0);
     assert_eq!((fast.in_flight_max(8 << 20), fast.batch_max(1_000_000)), (8 << 20, 1_000_000));
 }
 
 #[test]
 fn who_was_held_back_and_has_nothing_more_to_send_is_woken_once() {
-    let mut pace = Pace::new(NonZeroU64::new(CEILING).unwrap());
+    let mut pace = Pace::new(NonZeroU64::new(CEILING).unwrap(), 0);
     let mut now = Instant::now();
     assert!(!pace.admits(now), "nothing is saved up yet");
     now = pace.ask_again(now).unwrap() + BURST;

@@ -39,11 +39,23 @@ struct Inner {
     items: Vec<Item>,
     ends: HashMap<TopicPartition, u64>,
     cursors: HashMap<TopicPartition, Offset>,
+    /// Of the groups beside the sink's own.
+    lanes: HashMap<Group, HashMap<TopicPartition, Offset>>,
+    /// What a crash leaves of both.
+    durable: (HashMap<TopicPartition, Offset>, HashMap<Group, HashMap<TopicPartition, Offset>>),
     sequence: HashMap<String, u64>,
 }
 
 impl Inner {
+    fn of(&self, group: &Group) -> HashMap<TopicPartition, Offset> {
+        if is_lane(group) { self.lanes.get(group).cloned().unwrap_or_default() } else { self.cursors.clone() }
+    }
+
     fn first_undone(&self) -> usize {
+        self.first_undone_of(&self.cursors)
+    }
+
+    fn first_undone_of(&self, cursors: &HashMap<TopicPartition, Offset>) -> usize {
         let undone = |item: &Item| {
             let (at, after) = match item {
                 Item::Event(stored) => {
@@ -52,10 +64,14 @@ impl Inner {
                 }
                 Item::Gap(gap) => (gap.at.clone(), gap.to.0),
             };
-            self.cursors.get(&at).is_none_or(|cursor| after > cursor.0)
+            cursors.get(&at).is_none_or(|cursor| after > cursor.0)
         };
         self.items.iter().position(undone).unwrap_or(self.items.len())
     }
+}
+
+fn is_lane(group: &Group) -> bool {
+    group.as_str().ends_with(".live") || group.as_str().ends_with(".horizon")
 }
 
 /// A journal over a vector: a position is an index. Cursors survive the forwarder, as they do a restart.
@@ -153,6 +169,23 @@ impl Journal {
         self.inner.lock().unwrap().cursors.get(&at).map_or(0, |cursor| cursor.0)
     }
 
+    /// What is committed outlives a crash.
+    pub fn sync(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.durable = (inner.cursors.clone(), inner.lanes.clone());
+    }
+
+    /// What was not synced is forgotten.
+    pub fn crash(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        (inner.cursors, inner.lanes) = inner.durable.clone();
+    }
+
+    /// Whether the journal knows of cursors beside the sink's own.
+    pub fn knows_lanes(&self) -> bool {
+        !self.inner.lock().unwrap().lanes.is_empty()
+    }
+
     /// As after a power cut that came before the cursors were on disk.
     pub fn forget_cursors(&self) {
         self.inner.lock().unwrap().cursors.clear();
@@ -181,10 +214,11 @@ impl Outlet for Journal {
         topics.into_iter().map(|topic| TopicShape { topic, partitions: PARTITIONS }).collect()
     }
 
-    fn resume(&self, _: &Group) -> Result<Resume, JournalStopped> {
+    fn resume(&self, group: &Group) -> Result<Resume, JournalStopped> {
         let inner = self.inner.lock().unwrap();
-        let position = inner.first_undone();
-        let cursors = inner.cursors.iter().map(|(at, next)| Cursor { at: at.clone(), next: *next }).collect();
+        let cursors = inner.of(group);
+        let position = inner.first_undone_of(&cursors);
+        let cursors = cursors.iter().map(|(at, next)| Cursor { at: at.clone(), next: *next }).collect();
         Ok(Resume { position: Position(position as u64), cursors })
     }
 
@@ -195,8 +229,16 @@ impl Outlet for Journal {
         Ok(Chunk { items, next: Position(next), caught_up: next == inner.items.len() as u64 })
     }
 
-    fn commit(&self, _: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
+    fn commit(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
         let mut inner = self.inner.lock().unwrap();
+        if is_lane(group) {
+            let table = inner.lanes.entry(group.clone()).or_default();
+            for cursor in cursors {
+                let next = table.entry(cursor.at.clone()).or_default();
+                *next = cursor.next.max(*next);
+            }
+            return Ok(());
+        }
         for cursor in cursors {
             let end = inner.ends.get(&cursor.at).copied().unwrap_or(0);
             assert!(cursor.next.0 <= end, "a cursor beyond the end of {}", cursor.at);
@@ -204,6 +246,26 @@ impl Outlet for Journal {
             assert!(before.is_none_or(|before| before <= cursor.next), "a cursor that goes back in {}", cursor.at);
         }
         Ok(())
+    }
+
+    fn ends(&self) -> Vec<Cursor> {
+        let inner = self.inner.lock().unwrap();
+        inner.ends.iter().map(|(at, end)| Cursor { at: at.clone(), next: Offset(*end) }).collect()
+    }
+
+    fn cursors(&self, group: &Group) -> Vec<Cursor> {
+        let of = self.inner.lock().unwrap().of(group);
+        of.into_iter().map(|(at, next)| Cursor { at, next }).collect()
+    }
+
+    fn forget(&self, group: &Group) -> Result<(), JournalStopped> {
+        self.inner.lock().unwrap().lanes.remove(group);
+        Ok(())
+    }
+
+    fn settled<'a>(&'a self, _: &'a Group) -> Waiting<'a, Result<(), JournalStopped>> {
+        self.sync();
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn grown(&self, position: Position) -> Waiting<'_, ()> {

@@ -59,6 +59,12 @@ impl Running {
         Self { counters, stop, task }
     }
 
+    /// As a crash: nothing is waited for.
+    pub async fn abort(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+
     pub async fn stop(self) -> Undelivered {
         drop(self.stop);
         self.task.await.unwrap()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use lamppost_event::{Cursor, Group, Offset, TopicPartition};
+use lamppost_forward::LaneGroups;
 use lamppost_journal::{Journal, PartitionBounds};
 use serde_json::json;
 
@@ -26,6 +27,10 @@ pub(super) fn reset(args: &Reset, out: &mut impl Write) -> anyhow::Result<()> {
         let moved = moves.iter().filter(|m| m.before != m.after);
         let cursors: Vec<Cursor> = moved.map(|m| Cursor { at: m.bounds.at.clone(), next: m.after }).collect();
         journal.reset_cursors(&args.group, &cursors)?;
+        // What went live before is sent again with all else from there.
+        for lane in LaneGroups::of(&args.group).into_iter().flat_map(|lanes| [lanes.horizon, lanes.live]) {
+            journal.forget_group(&lane)?;
+        }
         Ok(moves)
     });
     // Whatever came of it, the journal ends cleanly: that makes the cursors durable, and needs no new epoch at the next start.

@@ -1,0 +1,189 @@
+//! Live first, backlog after, with real producers against librdkafka's mock cluster of three brokers.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what helps a test fails it by panicking")]
+
+#[allow(dead_code, unreachable_pub, reason = "shared by the tests of this folder, none of which uses all")]
+mod journal;
+#[allow(dead_code, unreachable_pub, reason = "shared by the tests of this folder, none of which uses all")]
+mod running;
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use journal::{Journal, Seen, Still, first_occurrences, read_topic};
+use lamppost_event::{BootId, Clock as _, ClockQuality, EventTime, Interest, WallTime};
+use lamppost_forward::{Delivery, ForwardConfig, ForwardConfigError, Forwarder, LiveFirst};
+use running::{Cluster, Running, cluster, config, until};
+
+/// Hardly to be compressed: the ceiling is in bytes.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn payload(&mut self) -> Vec<u8> {
+        (0..25).flat_map(|_| self.next().to_le_bytes()).collect()
+    }
+}
+
+/// Events that were received an hour ago.
+fn backlog(journal: &Journal, topic: &str, events: u64, noise: &mut Noise) {
+    let now = Still.now();
+    let hour_ago = WallTime(now.wall.0 - 3_600_000);
+    for n in 0..events {
+        let received = EventTime::received(now, None);
+        let time = EventTime { quality: ClockQuality::Synced, boot: BootId(6), wall: hour_ago, ..received };
+        journal.append_with(topic, &format!("dev-{}", n % 20), &noise.payload(), time);
+    }
+}
+
+fn live(journal: &Journal, topic: &str, events: u64, noise: &mut Noise) {
+    for n in 0..events {
+        journal.append(topic, &format!("dev-{}", n % 20), &noise.payload());
+    }
+}
+
+fn live_first(cluster: &Cluster) -> ForwardConfig {
+    let mut config = config(cluster);
+    config.live_first = Some(LiveFirst { topics: Interest::new(["air"]).unwrap(), after: Duration::from_secs(60) });
+    config.in_flight_bytes_max = 64 << 10;
+    config.bandwidth_max = NonZeroU64::new(40_000);
+    config
+}
+
+fn is_backfill(record: &Seen) -> bool {
+    record.headers.get("ce_lane").is_some_and(|lane| lane == "backfill")
+}
+
+/// First occurrences, by partition: of the live lane and of the backfill, each in the cluster's order.
+fn by_lane(seen: &[Seen]) -> [BTreeMap<u16, Vec<u64>>; 2] {
+    let (mut lanes, mut known) = ([BTreeMap::new(), BTreeMap::new()], HashSet::new());
+    for record in seen {
+        let (partition, offset) = record.place();
+        if known.insert((partition, offset)) {
+            let lane: &mut BTreeMap<u16, Vec<u64>> = &mut lanes[usize::from(is_backfill(record))];
+            lane.entry(partition).or_default().push(offset);
+        }
+    }
+    lanes
+}
+
+/// Nothing is lost, each lane is in order; gives how many records there are.
+fn assert_whole_and_in_order_by_lane(cluster: &Cluster, journal: &Journal, topic: &str) -> usize {
+    let seen = read_topic(&cluster.bootstrap_servers(), topic);
+    let lanes = by_lane(&seen);
+    for lane in lanes.iter().flat_map(BTreeMap::values) {
+        assert!(lane.is_sorted(), "within its lane: {lane:?}");
+    }
+    for (partition, expected) in journal.expected(topic) {
+        let mut all: Vec<u64> = lanes.iter().filter_map(|lane| lane.get(&partition)).flatten().copied().collect();
+        all.sort_unstable();
+        assert_eq!(all, expected, "partition {partition}");
+    }
+    seen.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_in_goes_at_once_and_the_backlog_beside_it_with_a_mark() {
+    let cluster = cluster(&["air", "strict"]);
+    let (journal, mut noise) = (Arc::new(Journal::default()), Noise(88_172_645_463_325_252));
+    backlog(&journal, "air", 600, &mut noise);
+    backlog(&journal, "strict", 20, &mut noise);
+    let running = Running::start(live_first(&cluster), &journal, None);
+    let counters = Arc::clone(&running.counters);
+    until("two lanes", || counters.split.load(Relaxed)).await;
+    live(&journal, "air", 20, &mut noise);
+    live(&journal, "strict", 20, &mut noise);
+    let lane = counters.live().unwrap();
+    until("the live ones delivered", || lane.delivered.load(Relaxed) >= 20).await;
+    assert!(counters.split.load(Relaxed), "long before the backlog's end");
+    assert!(counters.delivered.load(Relaxed) < 400, "{}", counters.delivered.load(Relaxed));
+    let in_flight = counters.in_flight_bytes.load(Relaxed) + lane.in_flight_bytes.load(Relaxed);
+    assert!(in_flight <= 64 << 10, "{in_flight}");
+    until("one lane again", || !counters.split.load(Relaxed)).await;
+    until("all cursors at their ends", || journal.is_done()).await;
+    assert!(!journal.knows_lanes(), "nothing is kept of a split that is over");
+    live(&journal, "air", 20, &mut noise);
+    until("those behind it", || journal.is_done()).await;
+    running.stop().await;
+
+    assert_eq!(assert_whole_and_in_order_by_lane(&cluster, &journal, "air"), 640, "nothing twice");
+    let seen = read_topic(&cluster.bootstrap_servers(), "air");
+    let marked = seen.iter().filter(|record| is_backfill(record)).count();
+    assert!((300..600).contains(&marked), "what went before the split, and what came after it, has no mark: {marked}");
+    // Who does not know of the lanes sees disorder: the check above is not blind.
+    assert_ne!(first_occurrences(&seen), journal.expected("air"));
+    let strict = read_topic(&cluster.bootstrap_servers(), "strict");
+    assert_eq!(first_occurrences(&strict), journal.expected("strict"), "a topic in strict order beside it");
+    assert!(!strict.iter().any(is_backfill));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_strict_order_nothing_is_split_and_nothing_marked() {
+    let cluster = cluster(&["air"]);
+    let (journal, mut noise) = (Arc::new(Journal::default()), Noise(5));
+    backlog(&journal, "air", 200, &mut noise);
+    let running = Running::start(ForwardConfig { live_first: None, ..live_first(&cluster) }, &journal, None);
+    live(&journal, "air", 20, &mut noise);
+    until("all cursors at their ends", || journal.is_done()).await;
+    assert!(running.counters.live().is_none() && !journal.knows_lanes());
+    running.stop().await;
+    let seen = read_topic(&cluster.bootstrap_servers(), "air");
+    assert_eq!(first_occurrences(&seen), journal.expected("air"));
+    assert!(!seen.iter().any(is_backfill));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crashes_with_two_lanes_lose_nothing_and_keep_the_order_of_each() {
+    let seed = std::env::var("LAMPPOST_SEED").ok().and_then(|seed| seed.parse::<u64>().ok()).unwrap_or(7);
+    println!("LAMPPOST_SEED={seed}");
+    let cluster = cluster(&["air"]);
+    let (journal, mut noise) = (Arc::new(Journal::default()), Noise(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1));
+    backlog(&journal, "air", 500, &mut noise);
+    // What may come again: what was delivered since the sync before the last one, and what was in flight.
+    let (mut again_max, mut crashes, mut split) = (0, 0, 0);
+    while crashes < 8 {
+        let running = Running::start(live_first(&cluster), &journal, None);
+        let counters = Arc::clone(&running.counters);
+        let delivered = || counters.over_lanes(|counters| &counters.delivered);
+        let (mut synced, mut synced_before) = (0, 0);
+        for _ in 0..5 + noise.next() % 40 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            live(&journal, "air", noise.next() % 2, &mut noise);
+            if !noise.next().is_multiple_of(3) {
+                // What was delivered by now is committed by the next but one.
+                (synced_before, synced) = (synced, delivered());
+                journal.sync();
+            }
+        }
+        split += u32::from(counters.split.load(Relaxed));
+        running.abort().await;
+        again_max += delivered() - synced_before + 2 * 64;
+        journal.crash();
+        crashes += 1;
+    }
+    assert!(split >= 4, "crashes with two lanes: {split} of {crashes}");
+    let running = Running::start(ForwardConfig { bandwidth_max: None, ..live_first(&cluster) }, &journal, None);
+    until("all cursors at their ends", || journal.is_done()).await;
+    running.stop().await;
+    let records = assert_whole_and_in_order_by_lane(&cluster, &journal, "air");
+    let all: usize = journal.expected("air").values().map(Vec::len).sum();
+    println!("{all} events, {records} records, at most {again_max} again; two lanes at {split} of {crashes} crashes");
+    assert!(records - all <= usize::try_from(again_max).unwrap(), "{records} records of {all}, {again_max}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_exactly_once_it_is_refused() {
+    let mut config = live_first(&cluster(&[]));
+    config.delivery = Delivery::ExactlyOnce;
+    let refused = Forwarder::new(config, Arc::new(Journal::default()), Arc::new(Still), None).err();
+    assert_eq!(refused, Some(ForwardConfigError::LiveFirstExactlyOnce));
+}
