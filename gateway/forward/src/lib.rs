@@ -12,6 +12,7 @@
 //!   times from the cursors on, before they are passed and counted as one. A gap is passed once it is told ([`AuditTrail`]), durably.
 //! - When anything fails for good, the producer is purged and closed, and a new one goes on at the cursors. So in every
 //!   partition of the cluster the *first* occurrences of events are in order; later ones carry the same `ce_id`.
+//! - Live first ([`LiveFirst`]) means a second forwarder of this kind while a backlog is delivered: each lane in order, the backlog marked.
 //! - Exactly once ([`Delivery::ExactlyOnce`]) means transactions: a cursor passes what is committed, and lies in the cluster too.
 //! - A topic that can't be written to is set apart and tried with one event at a time; the others go on. Where a batch was
 //!   refused, its events go one at a time until the one that was meant is found and buried.
