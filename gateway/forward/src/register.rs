@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use lamppost_event::partition_of;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -17,7 +18,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::config::ForwardConfig;
 use crate::cursors::ClusterCursors;
 use crate::denial::Denial;
-use crate::kafka::client_config;
+use crate::kafka::{self, client_config};
 use crate::resolve::{self, Resolution};
 
 /// Partitions of a topic that we make.
@@ -165,7 +166,22 @@ impl Register {
     }
 }
 
-fn consumer(config: &ForwardConfig, isolation: &str) -> KafkaResult<BaseConsumer> {
+/// What fails is returned by the call that it fails. librdkafka's events tell of it again, and of each end of a partition as of an error.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        kafka::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "the cursors' reader");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+fn consumer(config: &ForwardConfig, isolation: &str) -> KafkaResult<BaseConsumer<Quiet>> {
     let mut client: ClientConfig = client_config(config);
     client
         // Never joined: partitions are assigned by hand.
@@ -176,7 +192,7 @@ fn consumer(config: &ForwardConfig, isolation: &str) -> KafkaResult<BaseConsumer
         .set("auto.offset.reset", "earliest")
         .set("queued.max.messages.kbytes", "4096")
         .set("fetch.wait.max.ms", "50");
-    client.create()
+    BaseConsumer::from_config_and_context(&client, Quiet)
 }
 
 /// librdkafka tells of these and goes on by itself.
