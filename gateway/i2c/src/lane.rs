@@ -10,7 +10,9 @@
 //! Invariants:
 //! - What was counted is reported once: a report that fails takes nothing away from the next one.
 //! - Of a time that nothing is known of, nothing is reported: no vehicle seen is not the same as none there.
-//! - A chip that fails is set up anew, each second; the detector outlives it, and takes the samples between for missing ones.
+//! - A chip that fails is set up anew: at once, before the detector misses it, and then each second. The detector outlives it, and takes the samples
+//!   between for missing ones.
+//! - A chip that answers and measures nothing new has failed: after a reset it sleeps.
 
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ use crate::bus::{Bus, BusError, BusOpener};
 use crate::payload::Measured;
 use crate::station::said;
 
+/// What is said of a chip that answers, and stands still.
+pub(crate) const NOTHING_NEW: &str = "LSM303DLHC measures nothing new: it was reset, or hangs";
 /// What is reported.
 pub(crate) const MEASURES: [&str; 6] =
     ["vehicles", "vehicles_short", "vehicles_medium", "vehicles_long", "occupancy", "watched"];
@@ -38,6 +42,10 @@ const RATE: Rate = Rate::Hz75;
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(14);
 /// The shortest gap that can be seen at that interval, on a machine that has other things to do.
 const GAP_MS_MIN: u32 = 50;
+/// The detector's own.
+const GAP_MS_MAX: u32 = 10_000;
+/// So many looks in a row without a new result: the chip was reset, or hangs. Shorter than the silence that a detector bears.
+const STALE_MAX: u32 = 10;
 /// Between two tries of a chip that does not answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How much longer than a baseline takes to be learnt nothing may be known.
@@ -48,11 +56,11 @@ const UNKNOWN_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`SettingsError`] names the first setting that is out of its bounds.
 pub fn check(settings: &Settings) -> Result<(), SettingsError> {
-    settings.check()?;
-    if settings.gap_ms_min < GAP_MS_MIN {
-        return Err(SettingsError::Time { setting: "gap_ms_min", ms_min: GAP_MS_MIN, ms_max: 10_000 });
+    // Before the detector's own bounds, which are wider.
+    if !(GAP_MS_MIN..=GAP_MS_MAX).contains(&settings.gap_ms_min) {
+        return Err(SettingsError::Time { setting: "gap_ms_min", ms_min: GAP_MS_MIN, ms_max: GAP_MS_MAX });
     }
-    Ok(())
+    settings.check()
 }
 
 pub(crate) fn detector(settings: Settings) -> Result<Detector, SettingsError> {
@@ -71,6 +79,8 @@ pub(crate) fn magnetometer(bus: Bus) -> Result<Lsm303dlhc<Bus>, Error<BusError>>
 pub(crate) struct Lane {
     opener: BusOpener,
     chip: Option<Lsm303dlhc<Bus>>,
+    /// Looks in a row without a new result.
+    stale: u32,
     began: Instant,
     due: Option<Instant>,
     /// What the chip said last, if it failed.
@@ -81,7 +91,15 @@ pub(crate) struct Lane {
 impl Lane {
     /// A lane that is watched from the first report on.
     pub(crate) fn new(opener: BusOpener, detector: Detector) -> Self {
-        Self { opener, chip: None, began: Instant::now(), due: None, failing: None, watch: Watch::new(detector) }
+        Self {
+            opener,
+            chip: None,
+            stale: 0,
+            began: Instant::now(),
+            due: None,
+            failing: None,
+            watch: Watch::new(detector),
+        }
     }
 
     /// When the next sample is due.
@@ -97,15 +115,18 @@ impl Lane {
                 let now = Instant::now();
                 let next = self.due.unwrap_or(now) + SAMPLE_INTERVAL;
                 self.due = Some(if next > now { next } else { now + SAMPLE_INTERVAL });
-                self.failing = None;
-                self.watch.take(self.since_it_began(now), sample);
+                if let Some(sample) = sample {
+                    self.failing = None;
+                    self.watch.take(self.since_it_began(now), sample);
+                }
                 Ok(())
             }
             Err(reason) => {
-                self.chip = None;
-                self.due = Some(Instant::now() + LOOK_AGAIN);
-                self.failing = Some(reason.clone());
-                Err(reason)
+                (self.chip, self.stale) = (None, 0);
+                let is_first = self.failing.replace(reason.clone()).is_none();
+                // A single fault is mended before a vehicle that stands there is lost sight of.
+                self.due = Some(Instant::now() + if is_first { SAMPLE_INTERVAL } else { LOOK_AGAIN });
+                if is_first { Ok(()) } else { Err(reason) }
             }
         }
     }
@@ -123,7 +144,8 @@ impl Lane {
         }
     }
 
-    fn sample(&mut self) -> Result<Sample, String> {
+    /// `None`: nothing new is there yet.
+    fn sample(&mut self) -> Result<Option<Sample>, String> {
         let chip = match &mut self.chip {
             Some(chip) => chip,
             None => {
@@ -131,9 +153,14 @@ impl Lane {
                 self.chip.insert(magnetometer(bus).map_err(said)?)
             }
         };
+        if !chip.has_new().map_err(said)? {
+            self.stale += 1;
+            return if self.stale < STALE_MAX { Ok(None) } else { Err(NOTHING_NEW.to_owned()) };
+        }
+        self.stale = 0;
         match chip.read() {
-            Ok(field) => Ok(Sample::Field(Field::new(field.x, field.y, field.z))),
-            Err(Error::Output(OutputError::Saturated { .. })) => Ok(Sample::Saturated),
+            Ok(field) => Ok(Some(Sample::Field(Field::new(field.x, field.y, field.z)))),
+            Err(Error::Output(OutputError::Saturated { .. })) => Ok(Some(Sample::Saturated)),
             Err(error) => Err(said(error)),
         }
     }
@@ -146,6 +173,8 @@ impl Lane {
 /// What has been seen. No clock: times are handed in.
 struct Watch {
     detector: Detector,
+    /// The last sample was beyond the chip's range.
+    is_saturated: bool,
     lengths: Lengths,
     /// How many of each of [`CLASSES`] passed since the last report.
     classes: [u32; CLASSES.len()],
@@ -155,10 +184,17 @@ struct Watch {
 
 impl Watch {
     fn new(detector: Detector) -> Self {
-        Self { detector, lengths: Lengths::default(), classes: [0; CLASSES.len()], reported: Millis(0) }
+        Self {
+            detector,
+            is_saturated: false,
+            lengths: Lengths::default(),
+            classes: [0; CLASSES.len()],
+            reported: Millis(0),
+        }
     }
 
     fn take(&mut self, now: Millis, sample: Sample) {
+        self.is_saturated = matches!(sample, Sample::Saturated);
         if let Some(Event::Passed(passage)) = self.detector.observe(now, sample) {
             let class = self.lengths.classify(&passage);
             let counts = self.classes.iter_mut().zip(CLASSES);
@@ -193,6 +229,9 @@ impl Watch {
         let unknown_max = UNKNOWN_MAX.as_millis() + u128::from(self.detector.settings().learn_ms);
         let lasted = u128::from(now.since_ms(self.reported));
         (lasted > unknown_max).then(|| {
+            if self.is_saturated {
+                return "LSM303DLHC: the field is beyond its range: no vehicle can be told from it".to_owned();
+            }
             format!(
                 "LSM303DLHC: the field was never still for {} ms, within {} on each axis: no vehicle can be told from it",
                 self.detector.settings().learn_ms,

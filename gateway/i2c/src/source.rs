@@ -1,5 +1,6 @@
 //! One polled chip as a source of events.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use lamppost_event::{
     Address, Arrival, ContentType, DeviceId, Intake, JournalStopped, NameError, Origin, Refusal, SourceKind,
 };
+use lamppost_units::{Decimal, Unit};
 use tokio::time::Instant;
 
 use crate::air::{Air, AirUse};
@@ -57,6 +59,25 @@ pub enum SetupError {
     /// Polling without a pause.
     #[error("the interval can't be zero")]
     Interval,
+}
+
+/// What was counted and found no room: it belongs to the next report. Of other quantities the next value makes up for a missed one.
+#[derive(Debug, Default)]
+struct Owed(BTreeMap<&'static str, i64>);
+
+impl Owed {
+    fn keep(&mut self, value: &Measured) {
+        if value.unit == Unit::Count {
+            self.0.insert(value.measure, value.value.mantissa());
+        }
+    }
+
+    fn add_to(&mut self, measured: &mut [Measured]) {
+        for value in measured.iter_mut().filter(|value| value.unit == Unit::Count) {
+            let more = self.0.remove(value.measure).unwrap_or(0);
+            value.value = Decimal::new(value.value.mantissa().saturating_add(more), value.value.exponent());
+        }
+    }
 }
 
 /// A chip that is polled.
@@ -140,6 +161,7 @@ impl I2cSource {
         let mut schedule = Schedule::new(self.every);
         let mut worker = None;
         let mut failing_with = None;
+        let mut owed = Owed::default();
         loop {
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
@@ -152,14 +174,15 @@ impl I2cSource {
                 outcome = self.poll(&mut worker) => outcome,
             };
             match outcome {
-                Ok(measured) => {
+                Ok(mut measured) => {
+                    owed.add_to(&mut measured);
                     schedule.succeeded();
                     if failing_with.take().is_some() {
                         tracing::info!(source = %self.name, "the chip answers again");
                     }
                     tokio::select! {
                         () = &mut shutdown => return Ok(()),
-                        stored = self.store(measured, began, due) => stored?,
+                        stored = self.store(measured, began, due, &mut owed) => stored?,
                     }
                 }
                 Err(error) => {
@@ -199,7 +222,13 @@ impl I2cSource {
 
     /// Hands over what was measured. What the journal has no room for within a second, or until the next poll is due, is given
     /// up and counted.
-    async fn store(&self, measured: Vec<Measured>, began: Instant, due: Due) -> Result<(), JournalStopped> {
+    async fn store(
+        &self,
+        measured: Vec<Measured>,
+        began: Instant,
+        due: Due,
+        owed: &mut Owed,
+    ) -> Result<(), JournalStopped> {
         let until = (began + due.until).min(Instant::now() + ROOM_MAX);
         for value in &measured {
             let Some(arrival) = self.arrival(value) else { continue };
@@ -208,7 +237,10 @@ impl I2cSource {
                     self.counters.stored.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(Refusal::Stopped(stopped)) => return Err(stopped),
-                Err(Refusal::Full(_)) => self.counters.missed(1),
+                Err(Refusal::Full(_)) => {
+                    owed.keep(value);
+                    self.counters.missed(1);
+                }
                 Err(error @ Refusal::TooLarge { .. }) => self.counters.failed(error.to_string()),
             }
         }

@@ -231,6 +231,9 @@ impl Driver {
                 ])
             }
             Self::Lsm303dlhc(chip) => {
+                if !chip.has_new().map_err(said)? {
+                    return Err(lane::NOTHING_NEW.to_owned());
+                }
                 let found = chip.read().map_err(said)?;
                 Ok(vec![measured("field_x", found.x), measured("field_y", found.y), measured("field_z", found.z)])
             }

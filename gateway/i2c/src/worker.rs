@@ -38,7 +38,7 @@ impl Worker {
         let (requests, inbox) = mpsc::sync_channel::<Request>(1);
         let source = name.to_owned();
         let work = move || {
-            let mut looks = Looks { source, failing_with: None };
+            let mut looks = Looks { source, failing_with: None, good_since: None };
             loop {
                 match next(&inbox, station.due()) {
                     // Nobody waits any more: what was seen between polls is kept for who asks next.
@@ -87,21 +87,30 @@ fn next<T>(inbox: &mpsc::Receiver<T>, due: Option<Instant>) -> Result<T, RecvTim
     }
 }
 
+/// A chip that comes and goes is well again after so long a time without a failure: until then nothing more is said of the same one.
+const WELL_AFTER: Duration = Duration::from_secs(60);
+
 /// What is said of the looks between polls: once per cause.
 struct Looks {
     source: String,
     failing_with: Option<String>,
+    /// Since when nothing has failed.
+    good_since: Option<Instant>,
 }
 
 impl Looks {
     fn tell(&mut self, looked: Result<(), PollError>) {
         match looked.map_err(|error| error.to_string()) {
-            Ok(()) if self.failing_with.take().is_some() => {
-                tracing::info!(source = %self.source, "the chip can be watched again");
+            Ok(()) if self.failing_with.is_some() => {
+                if self.good_since.get_or_insert_with(Instant::now).elapsed() >= WELL_AFTER {
+                    (self.failing_with, self.good_since) = (None, None);
+                    tracing::info!(source = %self.source, "the chip can be watched again");
+                }
             }
             Ok(()) => {}
-            Err(error) if self.failing_with.as_ref() == Some(&error) => {}
+            Err(error) if self.failing_with.as_ref() == Some(&error) => self.good_since = None,
             Err(error) => {
+                self.good_since = None;
                 tracing::warn!(source = %self.source, %error, "the chip can't be watched; it is tried again");
                 self.failing_with = Some(error);
             }

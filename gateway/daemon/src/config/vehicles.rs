@@ -147,6 +147,7 @@ mod tests {
             (with("leave_nt = 3000"), ":8:12: a vehicle that has come could never have left", "below `enter_nt`"),
             (with("enter_nt = 100"), ":8:12: ", "from 200 to 130000"),
             (with("gap_min = \"20ms\""), ":8:11: `gap_min` is out of its bounds", "from 50ms to 10000ms"),
+            (with("gap_min = \"11s\""), ":8:11: `gap_min` is out of its bounds", "from 50ms to 10000ms"),
             (with("presence_min = \"11s\""), ":8:16: `presence_min` is out", "from 0ms to 10000ms"),
             (with("presence_max = \"10ms\""), ":8:16: `presence_max` is out", "from 1000ms to 3600000ms"),
             (with("learn = \"5min\""), ":8:9: `learn` is out", "from 100ms to 60000ms"),

@@ -268,3 +268,17 @@ fn an_address_that_the_chip_can_not_have_is_refused_with_those_it_can() {
     let refused = I2cSource::new("mast", bus(), Chip::Tmp105, AT, Duration::ZERO, device, intake).err();
     assert_eq!(refused, Some(SetupError::Interval));
 }
+
+#[test]
+fn what_was_counted_and_found_no_room_is_in_the_next_report() {
+    let count = |value| Measured { measure: "vehicles", value: Decimal::new(value, 0), unit: Unit::Count };
+    let share = |value| Measured { measure: "occupancy", value: Decimal::new(value, -3), unit: Unit::Ratio };
+    let mut owed = Owed::default();
+    [count(3), share(250)].iter().for_each(|value| owed.keep(value));
+    let mut next = [count(2), share(500)];
+    owed.add_to(&mut next);
+    assert_eq!(next.map(|value| value.value), [Decimal::new(5, 0), Decimal::new(500, -3)]);
+    let mut then = [count(1)];
+    owed.add_to(&mut then);
+    assert_eq!(then[0].value, Decimal::new(1, 0), "told once");
+}

@@ -2,6 +2,8 @@
 
 use lamppost_units::{Microtesla, Microvolts, PartsPerMillion, Volts};
 
+use std::cell::Cell;
+
 use super::*;
 
 const CO2_AT: BusAddress = BusAddress(lamppost_scd41::ADDRESS);
@@ -189,4 +191,50 @@ async fn a_magnetometer_that_is_not_there_fails_as_any_chip_does() {
         )
     );
     assert!(basket.texts().is_empty());
+}
+
+#[tokio::test]
+async fn a_magnetometer_that_was_reset_between_two_polls_is_found_out_and_set_up_anew() {
+    let (bus, basket) = (ModelBus::new(), Arc::<Basket>::default());
+    bus.set_lsm303dlhc(field(9_091, -18_182, 40_816));
+    let chip = Chip::Lsm303dlhc { vehicles: None };
+    let was_reset = Cell::new(false);
+    let report = run_until(source(BusOpener::Model(bus.clone()), chip, FIELD_AT, 50, &basket), |report| {
+        if report.stored >= 6 && !was_reset.get() {
+            bus.unplug(FIELD_AT);
+            bus.set_lsm303dlhc(field(9_091, -18_182, 40_816));
+            was_reset.set(true);
+        }
+        report.errors > 0 && report.stored >= 12
+    })
+    .await;
+    assert!(report.last_error.is_some_and(|error| error.contains("measures nothing new")));
+    assert!(basket.texts().iter().all(|(_, payload)| !payload.contains(r#""value":0.0,"#)), "{:?}", basket.texts());
+}
+
+#[tokio::test]
+async fn a_lane_is_watched_on_though_its_magnetometer_was_reset_between_two_looks() {
+    let (bus, basket) = (ModelBus::new(), Arc::<Basket>::default());
+    bus.set_lsm303dlhc(field(18_000, 2_000, 45_000));
+    let chip = Chip::Lsm303dlhc { vehicles: Some(patient()) };
+    let source = source(BusOpener::Model(bus.clone()), chip, FIELD_AT, 700, &basket);
+    let began = Instant::now();
+    let was_reset = Cell::new(false);
+    run_until(source, |_| {
+        match began.elapsed().as_millis() {
+            1_000.. if !was_reset.get() => {
+                bus.unplug(FIELD_AT);
+                bus.set_lsm303dlhc(field(18_000, 2_000, 45_000));
+                was_reset.set(true);
+            }
+            1_800..2_200 => bus.set_lsm303dlhc(field(18_000, 2_000, 75_000)),
+            2_200.. => bus.set_lsm303dlhc(field(18_000, 2_000, 45_000)),
+            _ => {}
+        }
+        basket.texts().contains(&(
+            "i2c/mast/vehicles".to_owned(),
+            r#"{"measure":"vehicles","value":1,"unit":"count"}"#.to_owned(),
+        ))
+    })
+    .await;
 }
