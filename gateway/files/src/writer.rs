@@ -80,6 +80,9 @@ impl Writer {
             return Ok(Written::Full);
         }
         if !self.parts.contains_key(topic) {
+            if let Some(mount_point) = &self.config.mount_point {
+                mounted(mount_point)?;
+            }
             let packing = self.config.packing;
             let folder = self.folder()?;
             let topic_in_name = of_topic(topic.as_str());

@@ -74,6 +74,8 @@ pub(crate) struct Failures {
 }
 
 pub(crate) struct Engine {
+    /// Gaps, and events in them, that were counted by those before it.
+    lost_before: (u64, u64),
     pub(crate) config: Arc<ForwardConfig>,
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -139,6 +141,7 @@ impl Engine {
         Self {
             pace: config.bandwidth_max.map(|ceiling| Pace::new(ceiling, counters.wire_bytes.load(Relaxed))),
             wire_looks: counters.wire_looks.load(Relaxed),
+            lost_before: (counters.gaps.load(Relaxed), counters.gap_events.load(Relaxed)),
             window: Window::new(config.in_flight_bytes_max, resume.cursors),
             reading: Reading::new(resume.position),
             doubts: Doubts::default(),
@@ -329,8 +332,8 @@ impl Engine {
         counters.in_flight_events.store(self.window.events() as u64, Relaxed);
         counters.set_oldest(self.window.oldest().or_else(|| self.oldest_in_hand()));
         let lost = self.window.lost();
-        counters.gaps.store(lost.gaps, Relaxed);
-        counters.gap_events.store(lost.events, Relaxed);
+        counters.gaps.store(self.lost_before.0 + lost.gaps, Relaxed);
+        counters.gap_events.store(self.lost_before.1 + lost.events, Relaxed);
         let paused = || self.lanes.iter().filter_map(|(topic, lane)| Some((topic, lane.cause.paused()?)));
         counters.paused_topics.store(paused().count() as u64, Relaxed);
         let idle = self.window.events() == 0 && self.reading.is_used_up() && self.lanes.is_empty() && !self.is_split();

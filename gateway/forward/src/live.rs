@@ -25,6 +25,7 @@ use crate::counters::Counters;
 use crate::doubt::{self, Jump, place};
 use crate::engine::{Done, Engine};
 use crate::forwarder::{ForwardError, Forwarder};
+use crate::keyring::Keyring;
 use crate::split::{Horizon, LaneGroups, Lanes};
 use crate::window::Admission;
 
@@ -52,6 +53,8 @@ pub(crate) struct Split {
     pub(crate) delivered: bool,
     /// Dropped, it stops the live lane.
     stop: Option<oneshot::Sender<()>>,
+    /// A live lane was started, and has not been heard to have ended.
+    is_running: bool,
     /// Of all live lanes, one after the other.
     live: Arc<Counters>,
     /// How many of their bytes on the wire the ceiling knows of.
@@ -62,7 +65,7 @@ impl Split {
     fn new(groups: LaneGroups, counters: &Counters) -> Self {
         let live = Arc::clone(counters.live.get_or_init(Arc::default));
         let live_wire = live.wire_bytes.load(Relaxed);
-        Self { groups, state: State::Whole, delivered: false, stop: None, live, live_wire }
+        Self { groups, state: State::Whole, delivered: false, stop: None, is_running: false, live, live_wire }
     }
 
     const fn lanes(&self) -> Option<&Lanes> {
@@ -169,7 +172,9 @@ impl Engine {
                     let track = window.track(&at.topic, at.partition);
                     horizon.0 == 0 || window.has_passed(track, horizon)
                 };
-                if lanes.ends_of_backfill().all(passed) {
+                // A topic apart is read by itself, below the horizon; the common reader has left out what lies behind.
+                let is_apart = self.lanes.keys().any(|topic| lanes.holds(topic));
+                if !is_apart && lanes.ends_of_backfill().all(passed) {
                     self.end();
                 }
             }
@@ -189,6 +194,9 @@ impl Engine {
 
     /// The producer is gone: what was in flight may still come to be in the cluster, so nothing is split before the next one has delivered.
     pub(crate) fn put_off_split(&mut self) {
+        if let Some(split) = &mut self.split {
+            split.delivered = false;
+        }
         if self.split.as_ref().is_some_and(|split| matches!(split.state, State::Emptying)) {
             self.set_state(State::Whole);
         }
@@ -255,7 +263,7 @@ impl Engine {
     fn launch(&mut self, lanes: Lanes) {
         let Some(split) = &mut self.split else { return };
         let (stop, mut stopped) = oneshot::channel::<()>();
-        split.stop = Some(stop);
+        (split.stop, split.is_running) = (Some(stop), true);
         let (outlet, groups) = (Arc::clone(&self.outlet), split.groups.clone());
         let from = horizons(&lanes);
         let lane: Arc<dyn Outlet> =
@@ -264,6 +272,8 @@ impl Engine {
             client_id: format!("{}-live", self.config.client_id),
             in_flight_bytes_max: self.config.in_flight_bytes_max / 2,
             live_first: None,
+            // Each lane finds out for itself that the files have changed.
+            keyring: Arc::new(Keyring::new(self.config.keyring.security().clone())),
             ..ForwardConfig::clone(&self.config)
         };
         let group = config.group.clone();
@@ -274,7 +284,9 @@ impl Engine {
             dead_letters: self.dead_letters.clone(),
             trail: self.trail.clone(),
             interest: Interest::all(),
-            only: Some(Arc::new(lanes.topics().cloned().collect::<HashSet<Topic>>())),
+            only: Some(Arc::new(
+                lanes.topics().filter(|it| self.interest.takes(it)).cloned().collect::<HashSet<Topic>>(),
+            )),
             counters: Arc::clone(&split.live),
         };
         let live = async move {
@@ -306,6 +318,7 @@ impl Engine {
     pub(crate) fn live_ended(&mut self, result: Result<Resume, JournalStopped>) -> Result<(), JournalStopped> {
         let resume = result?;
         let Some(split) = &mut self.split else { return Ok(()) };
+        split.is_running = false;
         let (groups, state) = (split.groups.clone(), mem::replace(&mut split.state, State::Whole));
         match state {
             State::Ending(lanes) => {
@@ -340,7 +353,7 @@ impl Engine {
     /// Waits until it has.
     pub(crate) async fn end_live(&mut self) -> Result<(), JournalStopped> {
         self.stop_live();
-        while self.is_split() {
+        while self.split.as_ref().is_some_and(|split| split.is_running) {
             let Some(done) = self.work.join_next().await else { return Ok(()) };
             let ended = matches!(done, Ok(Done::LiveEnded { .. }));
             self.joined(done)?;

@@ -177,6 +177,8 @@ impl Engine {
             let item = match if self.is_split() { self.backfill(item) } else { Backfill::Item(item) } {
                 Backfill::Item(item) => item,
                 Backfill::Nothing(None) => continue,
+                // What is missing below the horizon the topic's own lane is still to deliver; once it rejoins, that is read again.
+                Backfill::Nothing(Some(jump)) if self.lanes.contains_key(&jump.at.topic) => continue,
                 Backfill::Nothing(Some(jump)) => match self.settle_jump(&jump, Reader::Common) {
                     // What is behind it is the live lane's.
                     true => continue,

@@ -62,10 +62,11 @@ impl Horizon {
 }
 
 impl Lanes {
-    /// Split now: where each partition ends, of the topics that go live first.
+    /// Split now: where each partition ends, of the topics that go live first. One without any event is not split: a horizon of 0 is not kept on disk,
+    /// and after a restart all of it would come again.
     pub(crate) fn at(ends: &[Cursor], goes_live_first: impl Fn(&Topic) -> bool) -> Self {
         let mut lanes = Self::default();
-        for end in ends.iter().filter(|end| goes_live_first(&end.at.topic)) {
+        for end in ends.iter().filter(|end| end.next.0 > 0 && goes_live_first(&end.at.topic)) {
             lanes.horizons.entry(end.at.topic.clone()).or_default().0.insert(end.at.partition, end.next);
         }
         lanes

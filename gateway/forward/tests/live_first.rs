@@ -16,6 +16,8 @@ use std::time::Duration;
 use journal::{Journal, Seen, Still, first_occurrences, read_topic};
 use lamppost_event::{BootId, Clock as _, ClockQuality, EventTime, Interest, WallTime};
 use lamppost_forward::{Delivery, ForwardConfig, ForwardConfigError, Forwarder, LiveFirst};
+use rdkafka::types::RDKafkaApiKey;
+use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as REFUSED;
 use running::{Cluster, Running, cluster, config, until};
 
 /// In 64 KiB of the window, at some 1,400 bytes each.
@@ -181,6 +183,25 @@ async fn crashes_with_two_lanes_lose_nothing_and_keep_the_order_of_each() {
     let all: usize = journal.expected("air").values().map(Vec::len).sum();
     println!("{all} events, {records} records, at most {again_max} again; two lanes at {split} of {crashes} crashes");
     assert!(records - all <= usize::try_from(again_max).unwrap(), "{records} records of {all}, {again_max}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_refused_for_a_while_with_two_lanes_loses_nothing() {
+    let cluster = cluster(&["air"]);
+    let (journal, mut noise) = (Arc::new(Journal::default()), Noise(11));
+    backlog(&journal, "air", 400, &mut noise);
+    let running = Running::start(live_first(&cluster), &journal, None);
+    let counters = Arc::clone(&running.counters);
+    until("two lanes", || counters.split.load(Relaxed)).await;
+    // So many that both lanes are kept out for seconds: what lies behind the horizon is met again and again meanwhile.
+    cluster.request_errors(RDKafkaApiKey::Produce, &[REFUSED; 24]);
+    live(&journal, "air", 40, &mut noise);
+    until("apart", || counters.paused_topics.load(Relaxed) > 0).await;
+    until("in again", || counters.paused_topics.load(Relaxed) == 0).await;
+    until("all cursors at their ends", || journal.is_done()).await;
+    running.stop().await;
+    assert_eq!(counters.over_lanes(|counters| &counters.gap_events), 0, "passed over");
+    assert_whole_and_in_order_by_lane(&cluster, &journal, "air");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,8 @@ const SINKS_MAX: usize = 16;
 const HOLD_MIN: Duration = Duration::from_secs(60);
 /// A line is at most so many times as long as its event: a character may be written as `\u0000`.
 const LINE_FACTOR: u64 = 6;
+/// A line may be so long in any case: `event_max` may have been larger, up to a tenth of the usual segment.
+const LINE_LEAST: u64 = 16 << 20;
 /// What a line has beside its event.
 const LINE_EXTRA: u64 = 16 << 10;
 
@@ -249,7 +251,8 @@ impl WrittenFiles {
         Files {
             folder: self.folder.into_inner(),
             mount_point: self.mount_point.map(Spanned::into_inner),
-            line_max: line_max(event_max),
+            // The journal and files may hold what was taken while `event_max` was larger.
+            line_max: Size(line_max(event_max).0.max(LINE_LEAST)),
             rotate: self.rotate.into_inner(),
             rotate_after: self.rotate_after.into_inner().0,
             compression: self.compression,

@@ -27,9 +27,10 @@ pub(super) fn reset(args: &Reset, out: &mut impl Write) -> anyhow::Result<()> {
         let moved = moves.iter().filter(|m| m.before != m.after);
         let cursors: Vec<Cursor> = moved.map(|m| Cursor { at: m.bounds.at.clone(), next: m.after }).collect();
         journal.reset_cursors(&args.group, &cursors)?;
-        // What went live before is sent again with all else from there.
-        for lane in LaneGroups::of(&args.group).into_iter().flat_map(|lanes| [lanes.horizon, lanes.live]) {
-            journal.forget_group(&lane)?;
+        // What went live is sent again from the horizon on. The horizon stays: what lies below has to come with the mark, since what lies
+        // behind may stand before it in the cluster.
+        if let Ok(lanes) = LaneGroups::of(&args.group) {
+            journal.forget_group(&lanes.live)?;
         }
         Ok(moves)
     });
