@@ -1,5 +1,6 @@
 """What stories are handed: one cluster for all of them, a folder each, gateways that end with the story."""
 
+import contextlib
 import fcntl
 import re
 import secrets
@@ -57,11 +58,9 @@ def home(request):
 
 @pytest.fixture
 def ending():
-    """Things to end when the story is over: `ending(gateway.end)`."""
-    last_first = []
-    yield last_first.append
-    for end in reversed(last_first):
-        end()
+    """Things to end when the story is over: `ending(gateway.end)`. Last first, and all of them, also where one fails."""
+    with contextlib.ExitStack() as ends:
+        yield ends.callback
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The disk of one broker is full, then that of a second one: each gives up, as Kafka does. Room is made, they are started again."""
 
 import random
+import time
 
 import pytest
 
@@ -10,6 +11,8 @@ from rig.seed import seed
 
 FREE_MIB = 24
 GIVES_UP_S = 60
+SETTLED_S = 5
+"""After which what was on its way has come back or never will; and so long nothing more may be taken."""
 
 
 @pytest.mark.needs("small-disks", "broker-kills")
@@ -33,7 +36,9 @@ def test_brokers_whose_disks_are_full_cost_nothing_once_there_is_room_again(home
     pair.flow()
     disks[second].fill()
     cluster.bury(second, GIVES_UP_S)
+    time.sleep(SETTLED_S)
     stood = [post.delivered() for post in pair.posts]
+    time.sleep(SETTLED_S)
     for post in pair.posts:
         post.wait("a backlog", lambda post=post: post.metric("lamppost_forward_backlog_events") > 500)
     assert [post.delivered() for post in pair.posts] == stood, "the last broker alone has taken events"

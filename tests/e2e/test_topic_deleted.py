@@ -18,6 +18,8 @@ BEHIND = 1 << 40
 """Added to the offsets of the topic that was made anew: they begin with 0, and come after."""
 UNSEEN_S_MAX = 5
 """So long before the topic's end a record may have come that our reader had no time to see."""
+GONE_S = 3
+"""So long after its deletion no broker takes anything for the old topic any more."""
 OTHER = """
 [[route]]
 from = "city/{{district}}/noise/{{device}}/#"
@@ -61,14 +63,19 @@ def gone_with_the_topic(before: list[Record], after: list[Record]) -> list[tuple
     return gone
 
 
-def judge(post: Post, ledger: list[Entry], before: list[Record], after: list[Record]) -> None:
-    """As always, but for what went with the topic: those entries of each key that lie between its last in the old topic and its first in the new one."""
+def judge(post: Post, ledger: list[Entry], by_then: int, before: list[Record], after: list[Record]) -> None:
+    """As always, but for what went with the topic: those entries of each key that lie between its last in the old topic and its first in the new one.
+    `by_then`: how many entries there were when the old topic was gone; what was acknowledged later can't have gone with it."""
     gone = gone_with_the_topic(before, after)
     assert len(gone) <= UNSEEN_S_MAX * RATE * 6, f"{len(gone)} records went with the topic"
     records = before + [replace(record, offset=record.offset + BEHIND) for record in after]
     known = {record.sender_id for record in records}
     missing = [entry for entry in ledger if entry.id not in known]
     assert len(missing) <= len(gone), f"{len(missing)} are missing, {len(gone)} went with the topic: {missing[:5]}"
+    later = set(ledger[by_then:])
+    assert later, "nothing was acknowledged once the topic was gone"
+    lost_later = [entry for entry in missing if entry in later]
+    assert not lost_later, f"{len(lost_later)} are missing that were acknowledged once the topic was gone: {lost_later[:5]}"
     for entry in missing:
         own = [int(e.id.rsplit("-", 1)[-1]) for e in missing if e.key == entry.key]
         assert max(own) - min(own) == len(own) - 1, f"those that are missing of {entry.key} are not one stretch: {own}"
@@ -98,18 +105,21 @@ def test_a_topic_that_is_deleted_under_load(may_create, home, cluster, ending):
     for post, reader in zip(pair.posts, old):
         reader.read_to_end()
         operator.delete(post.topic)
+    time.sleep(GONE_S)
+    # Of the senders the first alone sends to that topic.
+    by_then = [post.senders[0].gauges["acknowledged"] for post in pair.posts]
     if not may_create:
         for post in pair.posts:
             only_it_waits(post)
             operator.make(post.topic)
     pair.flow(10 * RATE)
-    for post, reader in zip(pair.posts, old):
+    for post, reader, acknowledged in zip(pair.posts, old, by_then):
         reader.close()
         ledger = post.finish()
         others = [entry for entry in ledger if entry.topic != post.topic]
         own = [entry for entry in ledger if entry.topic == post.topic]
         last = {entry.key: entry.id for entry in own}
-        judge(post, own, reader.records, post.read(cluster.bootstrap, set(last.values())).records)
+        judge(post, own, acknowledged, reader.records, post.read(cluster.bootstrap, set(last.values())).records)
         judge_other(post, others, cluster)
         post.wait("no topic is paused", lambda post=post: post.metric("lamppost_forward_paused_topics") == 0)
 

@@ -226,8 +226,9 @@ class Cluster:
         """SIGTERM: it hands its partitions over before it ends, as for an upgrade."""
         child = self._brokers[broker]
         assert child is not None and child.alive(), f"broker {broker} does not run"
-        child.stop(timeout_s=60)
+        ended = child.stop(timeout_s=60)
         self._brokers[broker] = None
+        assert ended != -signal.SIGKILL, f"broker {broker} had to be killed, that was to end by itself; its log ends\n{child.tail()}"
 
     def onto_small_disk(self, broker: int, free_mib: int) -> SmallDisk:
         """Restarts a broker with its partitions on a disk of that room. The story owes `from_small_disk`."""

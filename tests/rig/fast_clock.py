@@ -14,10 +14,10 @@ _SOURCE = ROOT / "tests" / "rig" / "clock" / "fast.c"
 
 def _library() -> Path:
     if platform.machine() != "x86_64":
-        raise RuntimeError("the fast clock knows x86-64 alone (clock/fast.c)")
+        raise RuntimeError("the fast clock knows x86-64 alone (clock/fast.c); LAMPPOST_WITHOUT=fast-clock,week leaves out by name what needs it")
     built = RIG / "clock" / "fast.so"
     built.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", built, _SOURCE, "-ldl"], check=True)
+    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", built, _SOURCE, "-ldl"], check=True)
     return built
 
 

@@ -23,9 +23,9 @@ class Image:
         self.point = point
         try:
             subprocess.run(["mount", "-o", "noatime", self.device, point], check=True)
-        except subprocess.CalledProcessError:
+        finally:
+            # Of a mounted one the kernel only takes note: it drops the device with its last mount, whoever ends that.
             subprocess.run(["losetup", "--detach", self.device], check=True)
-            raise
         self._written_before, self._flushes_before = self._counted()
 
     def _counted(self) -> tuple[int, int]:
@@ -47,7 +47,6 @@ class Image:
 
     def end(self) -> None:
         subprocess.run(["umount", self.point], check=True)
-        subprocess.run(["losetup", "--detach", self.device], check=True)
 
 
 def disk_bytes(folder: Path) -> int:

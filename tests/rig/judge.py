@@ -101,16 +101,20 @@ class Verdict:
         return "\n".join(lines)
 
 
-def judge(ledgers: Iterable[Entry], records: Iterable[Record], partitions: Mapping[str, int]) -> Verdict:
+def judge(
+    ledgers: Iterable[Entry], records: Iterable[Record], partitions: Mapping[str, int], *, lanes: bool = False
+) -> Verdict:
     """`ledgers`: what was acknowledged, each key's entries in the order of acknowledgement. `records`: all of the
-    cluster, each partition in the order of its offsets. `partitions`: how many a topic has."""
+    cluster, each partition in the order of its offsets. `partitions`: how many a topic has. `lanes`: the gateway was set
+    up to send what is live first, and what it marks as backlog may stand behind what came later. Without, no mark excuses
+    disorder."""
     verdict = Verdict()
     entries = list(ledgers)
     verdict.acknowledged = len(entries)
     if len({entry.id for entry in entries}) != len(entries):
         raise ValueError("a sender's id stands twice in the ledgers: the judge can't tell their events apart")
     first = _first_occurrences(records, {entry.id: entry for entry in entries}, partitions, verdict)
-    _judge_order(entries, first, verdict)
+    _judge_order(entries, first, lanes, verdict)
     verdict.unacknowledged = len(first.keys() - {entry.id for entry in entries})
     return verdict
 
@@ -156,15 +160,16 @@ def _judge_alone(record: Record, partitions: Mapping[str, int], verdict: Verdict
         verdict.blame("altered", f"{where} has id {in_header} with the payload of {in_payload}")
 
 
-def _judge_order(entries: list[Entry], first: Mapping[str, Record], verdict: Verdict) -> None:
+def _judge_order(entries: list[Entry], first: Mapping[str, Record], lanes: bool, verdict: Verdict) -> None:
     latest: dict[tuple[str, str, bool], int] = {}
     for entry in entries:
         record = first.get(entry.id)
         if record is None:
             verdict.blame("lost", entry.id)
             continue
-        # What is marked as backlog may stand behind what came later: it is a lane of its own.
-        stream = (entry.topic, entry.key, record.headers.get("ce_lane") == "backfill")
-        if record.offset < latest.get(stream, -1):
+        # What is live may stand before an older one of the backlog; nothing stands before an older one that is live.
+        marked = lanes and record.headers.get("ce_lane") == "backfill"
+        stream, live = (entry.topic, entry.key, marked), (entry.topic, entry.key, False)
+        if record.offset < max(latest.get(stream, -1), latest.get(live, -1)):
             verdict.blame("out_of_order", f"{entry.id} at {record.topic}/{record.partition}/{record.offset}")
         latest[stream] = max(latest.get(stream, -1), record.offset)

@@ -117,3 +117,5 @@ class Middleman:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(10)
+        for _, listener in self._listeners:
+            listener.close()

@@ -18,6 +18,7 @@ RATE = 40
 """Publishes a second of each device."""
 WINDOW_KIB = 256
 FLOWS_S = 90
+METRICS_RETRIES = 5
 
 _ROUTE = """
 [journal]
@@ -70,10 +71,13 @@ class Post:
         return self.metric("lamppost_forward_delivered_total")
 
     def metric(self, name: str) -> float:
-        try:
-            return self.gateway.metrics().get(name, 0.0)
-        except OSError:
-            return 0.0
+        """0 for one that has no value yet. Raises OSError where the page does not answer: that is no figure."""
+        for _ in range(METRICS_RETRIES):
+            try:
+                return self.gateway.metrics().get(name, 0.0)
+            except OSError:
+                time.sleep(0.2)
+        return self.gateway.metrics().get(name, 0.0)
 
     def log_tail(self) -> str:
         return self.gateway.child.tail() if self.gateway.child else "(never started)"

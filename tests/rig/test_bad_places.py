@@ -19,6 +19,7 @@ def line(ending):
     """A broker who says what he hears, the way to him, and the man in the middle."""
     (port,) = free_ports(1)
     broker = socket.create_server(("127.0.0.1", port))
+    broker.settimeout(20)
     ending(broker.close)
     cable = Cable()
     ending(cable.close)
@@ -28,6 +29,7 @@ def line(ending):
         post = socket.create_connection((GUESTS_SEE_US_AT, port), timeout=5)
     ending(post.close)
     far, _ = broker.accept()
+    far.settimeout(20)
     ending(far.close)
     return post, far, cable, middleman
 
@@ -76,6 +78,15 @@ def test_lost_answers_leave_the_other_direction_alone(line):
     cable.lose_nothing()
     post.settimeout(20)
     assert post.recv(100) == b"not heard"
+
+
+@pytest.mark.needs("namespaces")
+def test_who_stands_between_takes_nobody_in_once_he_is_gone(line):
+    _, far, cable, middleman = line
+    _, port = far.getsockname()
+    middleman.close()
+    with cable.post.inside(), pytest.raises(ConnectionRefusedError):
+        socket.create_connection((GUESTS_SEE_US_AT, port), timeout=5)
 
 
 @pytest.mark.needs("small-disks")

@@ -3,7 +3,11 @@
 import sys
 import time
 
+import pytest
+
 from rig.fast_clock import FastClock
+
+pytestmark = pytest.mark.needs("fast-clock")
 
 SPEED = 500
 

@@ -66,8 +66,20 @@ def live_first(marked: bool) -> tuple[list[Entry], list[Record]]:
 
 
 def test_a_marked_backlog_may_stand_behind_what_came_later_and_an_unmarked_one_may_not():
-    assert judge(*live_first(marked=True), PARTITIONS).good
-    assert judge(*live_first(marked=False), PARTITIONS).out_of_order == 3
+    assert judge(*live_first(marked=True), PARTITIONS, lanes=True).good
+    assert judge(*live_first(marked=False), PARTITIONS, lanes=True).out_of_order == 3
+
+
+def test_the_mark_is_no_excuse_for_a_gateway_in_strict_order():
+    assert judge(*live_first(marked=True), PARTITIONS).out_of_order == 3
+
+
+def test_a_marked_event_may_not_stand_before_an_older_live_one():
+    entries, records = live_first(marked=True)
+    # The first of the backlog, the fourth event, comes before the three that are older: each lane by itself is in order.
+    placed = records[6:7] + records[:6] + records[7:]
+    placed = [replace(record, offset=offset) for offset, record in enumerate(placed)]
+    assert judge(entries, placed, PARTITIONS, lanes=True).out_of_order == 1
 
 
 @pytest.mark.parametrize("at", [0, 4, 7])
@@ -77,7 +89,7 @@ def test_each_lane_is_in_order_by_itself(at):
         replace(records[at + 1], offset=records[at].offset),
         replace(records[at], offset=records[at + 1].offset),
     )
-    assert judge(entries, records, PARTITIONS).out_of_order == 1
+    assert judge(entries, records, PARTITIONS, lanes=True).out_of_order == 1
 
 
 def test_two_swapped_records_of_a_key_are_out_of_order():

@@ -5,6 +5,7 @@ import os
 
 NAMES = {
     "broker-kills": "stories that kill or stop brokers (a cluster of KAFKA_BOOTSTRAP is not ours to kill)",
+    "fast-clock": "the tests of the faster clock (x86-64 alone; the step week needs it too)",
     "faketime": "the story of the clock that jumps (needs Debian's libfaketime)",
     "namespaces": "the stories of a gateway behind a bad line (need root, for network namespaces)",
     "small-disks": "the story of brokers whose disks are full (needs root, for mounts of its own)",

@@ -18,6 +18,7 @@ class WrongClock(Gateway):
         if self._library is None:
             raise RuntimeError("libfaketime is missing (Debian: faketime; LAMPPOST_WITHOUT=faketime leaves this story out by name)")
         self._setting = home / "clock"
+        self._started: list[int] = []
         self.set_off(0)
 
     def set_off(self, seconds: float) -> None:
@@ -38,3 +39,11 @@ class WrongClock(Gateway):
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
         self.child = Child([program(), "run", "--config", self.config], self.log, env=environment)
+        self._started.append(self.child.pid)
+
+    def end(self) -> None:
+        super().end()
+        # What libfaketime's processes share, which one that was killed leaves behind.
+        for pid in self._started:
+            for name in ("faketime_shm_", "sem.faketime_sem_"):
+                Path(f"/dev/shm/{name}{pid}").unlink(missing_ok=True)
