@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use lamppost_event::{
-    Clock, Commit, Cursor, DeviceId, Epoch, Group, JournalStopped, Offset, Partition, Position, Resume, StoredRecord,
-    Topic, TopicPartition, Waiting, WallTime,
+    Clock, Commit, DeviceId, Epoch, JournalStopped, Offset, Partition, Position, StoredRecord, Topic, TopicPartition,
+    Waiting,
 };
 
 use crate::disk::Disk;
@@ -160,7 +160,7 @@ impl Journal {
         Ok((Self { handle: Arc::new(Handle { shared, threads: Mutex::default() }) }, hand, recovery))
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.handle.shared
     }
 
@@ -354,61 +354,6 @@ impl Journal {
         self.shared().marked_recently(&mark_key(device, boot))
     }
 
-    /// Remembers how far `group` has come: durable with the next commit, or one of its own after
-    /// [`Options::cursor_deadline`]. Cursors only go forward; one beyond the durable end is taken as at the end.
-    ///
-    /// # Errors
-    /// [`JournalStopped`].
-    pub fn commit_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
-        self.shared().commit_cursors(group, cursors)
-    }
-
-    /// Whether all that was committed of that group's cursors is on disk.
-    ///
-    /// # Errors
-    /// [`JournalStopped`].
-    pub fn cursors_are_durable(&self, group: &Group) -> Result<bool, JournalStopped> {
-        self.durable()?;
-        Ok(hold(&self.shared().book).dirty_cursors().iter().all(|(dirty, _, _)| dirty != group))
-    }
-
-    /// Sets the cursors of `group`, back or forth, to within what is kept; durable with the next commit, as those of
-    /// [`Journal::commit_cursors`]. For an operator: a consumer that runs meanwhile goes on from where it is, and its next commit
-    /// counts.
-    ///
-    /// # Errors
-    /// [`JournalStopped`].
-    pub fn reset_cursors(&self, group: &Group, cursors: &[Cursor]) -> Result<(), JournalStopped> {
-        self.shared().reset_cursors(group, cursors)
-    }
-
-    /// Forgets a group, durably with the next commit: used again, it begins at the first kept event. False if there is none.
-    ///
-    /// # Errors
-    /// [`JournalStopped`].
-    pub fn forget_group(&self, group: &Group) -> Result<bool, JournalStopped> {
-        self.shared().forget_group(group)
-    }
-
-    /// Of each partition the first offset that was stored at `time` or later; its end if there is none. By the rule of
-    /// [`crate::Times`]; what was stored by a clock that was never set counts as of the latest time that it may be of. May lie a
-    /// little before (in a cold segment: up to one run), never behind. Reads one segment, and those in which a clock may have become
-    /// right.
-    ///
-    /// # Errors
-    /// [`JournalStopped`].
-    pub fn offsets_at(&self, time: WallTime) -> Result<Vec<Cursor>, JournalStopped> {
-        self.shared().offsets_at(time)
-    }
-
-    /// Where `group` goes on. Reads up to one segment.
-    ///
-    /// # Errors
-    /// [`JournalStopped`].
-    pub fn resume(&self, group: &Group) -> Result<Resume, JournalStopped> {
-        self.shared().resume(group)
-    }
-
     /// Reads durable events of all topics in the log's order, from `from` on, up to about `bytes_max` bytes (at least one
     /// frame). A position that fell out gives gaps that begin at offset 0, and what is kept. Reads the disk.
     ///
@@ -456,12 +401,6 @@ impl Journal {
         }
         let bounds = bounds.into_iter().filter(|(at, _)| !internal(at));
         bounds.map(|(at, kept)| PartitionBounds { at, first: kept.first, next: kept.next }).collect()
-    }
-
-    /// The cursors of all groups.
-    #[must_use]
-    pub fn groups(&self) -> Vec<(Group, Vec<Cursor>)> {
-        hold(&self.shared().book).groups()
     }
 
     /// The end of what is durable.

@@ -32,6 +32,7 @@ mod found;
 pub mod fuzzing;
 mod gather;
 mod give_up;
+mod groups;
 mod inspect;
 mod item;
 mod journal;
