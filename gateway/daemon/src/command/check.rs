@@ -55,7 +55,8 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "  route     {} -> {}", route.from.as_str(), route.topic)?;
     }
     if let Some(kafka) = &config.kafka {
-        writeln!(out, "  kafka     {}   {}", kafka.bootstrap.join(", "), let_in(&kafka.security))?;
+        let (brokers, order) = (kafka.bootstrap.join(", "), order(kafka));
+        writeln!(out, "  kafka     {brokers}   {}{order}", let_in(&kafka.security))?;
     }
     for sink in &config.sinks {
         writeln!(out, "  sink      {}", leads(sink))?;
@@ -162,11 +163,18 @@ fn reads(broker: &lamppost_mqtt::Broker) -> String {
     format!("{host}:{port}, {how}, MQTT {version}, as {id:?}; reads {}", filters.join(", "))
 }
 
+/// In which order topics go after an outage, in words; nothing of strict order.
+fn order(kafka: &config::Kafka) -> String {
+    kafka.live_first.as_ref().map_or_else(String::new, |live_first| {
+        format!("; {} live first once {} s behind", live_first.topics, live_first.after.as_secs())
+    })
+}
+
 /// Where a sink leads, in words.
 fn leads(sink: &config::Sink) -> String {
     let (name, topics) = (&sink.name, &sink.topics);
     let to = match &sink.to {
-        config::SinkTo::Kafka(kafka) => format!("kafka {}", kafka.bootstrap.join(", ")),
+        config::SinkTo::Kafka(kafka) => format!("kafka {}{}", kafka.bootstrap.join(", "), order(kafka)),
         config::SinkTo::Files(files) => {
             let full = match files.when_full {
                 config::WhenFolderFull::Pause => "then it waits",
@@ -322,6 +330,19 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("dead-letters   priority above all but alarms"), "{text}");
+    }
+
+    #[test]
+    fn topics_that_go_live_first_are_said() {
+        let described = |kafka: &str| {
+            let mut out = Vec::new();
+            describe(&config::parse(&format!("[kafka]\nbootstrap = [\"k:9092\"]\n{kafka}")).unwrap(), &mut out)
+                .unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let split = described("live_first = [\"city-*\"]\nlive_first_after = \"2min\"\n");
+        assert!(split.contains("city-* live first once 120 s behind"), "{split}");
+        assert!(!described("").contains("live first"));
     }
 
     #[test]
