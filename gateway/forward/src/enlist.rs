@@ -100,6 +100,9 @@ impl Engine {
         match later {
             Later::Usurped => return Err(self.stand_by()),
             Later::Register(RegisterError::Unreachable(why)) => self.counters.set_unreached(&why),
+            Later::Register(RegisterError::New(why)) => {
+                tracing::debug!(why, "the cursors' topic is not everywhere yet")
+            }
             Later::Register(RegisterError::Denied { denial, why }) => {
                 self.deny(denial, &why);
                 return Err(self.delay_denied());

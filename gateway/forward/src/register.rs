@@ -50,6 +50,9 @@ pub(crate) enum RegisterError {
     /// It is not there and was not created, or we may not see it.
     #[error("the cursors' topic {topic:?}: {why}")]
     Topic { topic: String, why: String },
+    /// It was made just now, and not every broker knows of it.
+    #[error("{0}")]
+    New(String),
     /// Nobody answers, or not in time.
     #[error("{0}")]
     Unreachable(String),
@@ -96,7 +99,7 @@ impl Register {
         read.map_err(|error| match error.rdkafka_error_code() {
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
                 self.partition = None;
-                RegisterError::Unreachable(error.to_string())
+                RegisterError::New(error.to_string())
             }
             Some(Code::TopicAuthorizationFailed) => {
                 RegisterError::Topic { topic: config.cursors_topic.to_string(), why: format!("can't be read: {error}") }
