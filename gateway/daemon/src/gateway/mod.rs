@@ -53,7 +53,7 @@ use outlet::JournalOutlet;
 pub(crate) use outlet::item as event_item;
 use pages::Overview;
 pub(crate) use reload::Started;
-pub(crate) use setup::{fits, forward_config, forward_group, journal_options, known_groups, topics};
+pub(crate) use setup::{fits, forward_config, forward_group, journal_options, known_groups, sink_names, topics};
 use sinks::Given;
 pub(crate) use sources::{Buses, LinkSeen, MODEL_BUS};
 use sources::{Memory, Seen, Sources};

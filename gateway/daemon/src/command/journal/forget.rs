@@ -7,14 +7,15 @@ use serde_json::json;
 
 use super::{configured, folder, take};
 use crate::cli::Forget;
-use crate::gateway::known_groups;
+use crate::gateway::{known_groups, sink_names};
 
 pub(super) fn forget(args: &Forget, out: &mut impl Write) -> anyhow::Result<()> {
     let config = configured(&args.of)?;
     let group = &args.group;
+    let is = if sink_names(&config).contains(group) { "is" } else { "belongs to" };
     anyhow::ensure!(
         !known_groups(&config).contains(group),
-        "{group} is, or belongs to, a sink of {}: remove it there first, or move its cursors with lamppost journal reset",
+        "{group} {is} a sink of {}: remove it there first, or move its cursors with lamppost journal reset",
         args.of.config.display()
     );
     let journal = take(&config, &folder(&args.of)?)?;
