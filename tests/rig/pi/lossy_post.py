@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from rig.pi import card, machine
+from rig.pi.configuration import HEAD
 from rig.pi.lossy import Disk
 from rig.places import ROOT, free_ports
 
@@ -22,27 +23,7 @@ _TOLD = "/run/told"
 _OF_INTEREST = r"EXT4-fs|fsck|systemd\[1\].*lamppost|recover| ready "
 _ADVICE = ROOT / "hardware" / "CARD.md"
 
-_CONFIGURATION = """\
-[gateway]
-id = "{name}"
-state_dir = "/var/lib/lamppost"
-
-[journal]
-quota = "256MiB"
-segment = "4MiB"
-
-[mqtt]
-listen = "0.0.0.0:{mqtt}"
-anonymous = true
-
-[kafka]
-bootstrap = [{bootstrap}]
-replication = 3
-create_topics = true
-
-[http]
-listen = "0.0.0.0:{http}"
-
+_CONFIGURATION = HEAD + """
 [[route]]
 from = "city/{{district}}/traffic/{{device}}"
 topic = "lossy-traffic"

@@ -9,6 +9,7 @@ from typing import Optional
 
 from rig.board import Board, firmware_image
 from rig.pi import card, machine
+from rig.pi.configuration import HEAD
 from rig.pi.ntp import TimeServer
 from rig.places import free_ports
 
@@ -16,27 +17,7 @@ from rig.places import free_ports
 _MQTT, _HTTP = 1883, 9464
 _BOOT_S, _READY_S = 600, 300
 
-_CONFIGURATION = """\
-[gateway]
-id = "{name}"
-state_dir = "/var/lib/lamppost"
-
-[journal]
-quota = "256MiB"
-segment = "4MiB"
-
-[mqtt]
-listen = "0.0.0.0:{mqtt}"
-anonymous = true
-
-[kafka]
-bootstrap = [{bootstrap}]
-replication = 3
-create_topics = true
-
-[http]
-listen = "0.0.0.0:{http}"
-
+_CONFIGURATION = HEAD + """
 [[i2c]]
 name = "street"
 bus = "/dev/i2c-1"
