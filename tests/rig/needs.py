@@ -57,6 +57,8 @@ def faketime() -> Optional[Path]:
 
 
 _RUST = ("rustc-web", "cargo-web", "rust-web-src")
+# Each by itself: where one came from elsewhere, Debian's other conflicts with it.
+_NODE = (Need(("nodejs",), _program("node")), Need(("npm",), _program("npm")))
 NEEDS = {
     "c": Need(
         ("gcc", "g++", "make", "perl"),
@@ -75,13 +77,10 @@ NEEDS = {
     ),
     "openssl": Need(("openssl",), _program("openssl")),
     "mosquitto-broker": Need(("mosquitto",), _program("mosquitto")),
-    "node": Need(("nodejs", "npm"), lambda: _program("node")() and _program("npm")()),
+    "node": _NODE,
     "qemu-arm": Need(("qemu-system-arm",), _program("qemu-system-arm")),
     "thumb": Need((*_RUST, "lld"), lambda: _thumb("thumbv7m-none-eabi")),
-    "pico": Need(
-        (*_RUST, "lld", "nodejs", "npm"),
-        lambda: _thumb("thumbv6m-none-eabi") and _program("node")() and _program("npm")(),
-    ),
+    "pico": (Need((*_RUST, "lld"), lambda: _thumb("thumbv6m-none-eabi")), *_NODE),
     "systemd-analyze": Need(("systemd",), _program("systemd-analyze")),
     "aarch64": Need(
         (*_RUST, "gcc-aarch64-linux-gnu", "g++-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
@@ -113,8 +112,13 @@ NEEDS = {
 
 def missing_packages(needs: Sequence[str]) -> list[str]:
     """The Debian packages that would bring what is missing."""
-    missing = {package for need in needs if not NEEDS[need].present() for package in NEEDS[need].packages}
+    missing = {package for need in needs for part in _parts(need) if not part.present() for package in part.packages}
     return sorted(missing)
+
+
+def _parts(need: str) -> Sequence[Need]:
+    it = NEEDS[need]
+    return (it,) if isinstance(it, Need) else it
 
 
 def install(packages: Sequence[str]) -> None:
@@ -129,8 +133,13 @@ def install(packages: Sequence[str]) -> None:
             raise RuntimeError(f"not root, and sudo asks or is missing; please run: sudo {line}")
     environment = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive"]
     subprocess.run([*environment, "apt-get", "update", "-q"], check=False)
-    if subprocess.run([*environment, *line.split()]).returncode != 0:
-        raise RuntimeError(f"failed: {line}")
+    if subprocess.run([*environment, *line.split()]).returncode == 0:
+        return
+    # One that conflicts with what is there must not keep the others away.
+    each = line.split()[: -len(packages)]
+    failed = [name for name in packages if subprocess.run([*environment, *each, name]).returncode != 0]
+    if failed:
+        raise RuntimeError(f"failed: {' '.join(each)} {' '.join(failed)}")
 
 
 def python_ready() -> bool:

@@ -74,6 +74,13 @@ def test_every_step_belongs_to_a_tier_and_needs_what_is_known():
     assert {need for step in STEPS for need in step.needs} <= runner.needs.NEEDS.keys()
 
 
+def test_of_what_a_need_has_several_parts_for_only_what_is_missing_is_installed(monkeypatch):
+    here, away = runner.needs.Need(("here",), lambda: True), runner.needs.Need(("away",), lambda: False)
+    monkeypatch.setitem(runner.needs.NEEDS, "both", (here, away))
+    monkeypatch.setitem(runner.needs.NEEDS, "one", away)
+    assert runner.needs.missing_packages(["both", "one"]) == ["away"]
+
+
 def test_what_is_left_out_by_name_need_not_be_installed(monkeypatch):
     monkeypatch.delenv("KAFKA_BOOTSTRAP", raising=False)
     stories = next(step for step in STEPS if step.name == "stories")
