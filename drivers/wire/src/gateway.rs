@@ -223,6 +223,8 @@ impl GatewaySession {
         self.introduce = false;
         self.nonce = nonce;
         self.open(boot, durable);
+        // What was to be acknowledged is within `durable`, or of the node that stood here before, whose numbers may be this one's too.
+        self.ack = None;
         let version = version.min(VERSION);
         self.welcome = Some(Welcome { version, nonce, boot, resume_after: durable, window, patience_ms });
     }

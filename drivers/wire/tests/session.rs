@@ -240,6 +240,37 @@ fn after_this_life_s_first_reading_one_of_an_earlier_life_is_not_taken() {
     assert_eq!((event(&mut gateway, &echo), gateway.counters().bygone), (None, 1));
 }
 
+/// Everything that the gateway has to say.
+fn told(gateway: &mut GatewaySession) -> Vec<FromGateway> {
+    let (mut decoder, mut told) = (FrameDecoder::<MESSAGE_BYTES_MAX>::new(), Vec::new());
+    loop {
+        let mut out = [0; FRAME_BYTES_MAX];
+        let length = gateway.transmit(Millis(0), &mut out);
+        if length == 0 {
+            return told;
+        }
+        for byte in &out[..length] {
+            if let Some(frame) = decoder.take(*byte) {
+                told.push(FromGateway::decode(frame.unwrap()).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_that_takes_anothers_place_is_not_told_what_was_kept_of_that_one() {
+    let mut gateway = GatewaySession::new();
+    assert!(event(&mut gateway, &FromNode::Hello(hello(5, 0))).is_some());
+    gateway.welcome(Boot(5), Sequence::NONE, 8, 100);
+    assert!(event(&mut gateway, &FromNode::Reading(Step::OLDEST, reading(5, 1))).is_some());
+    // Another one stands there, in a life of the same number, before the reading is on disk.
+    assert!(event(&mut gateway, &FromNode::Hello(hello(5, 1))).is_some());
+    gateway.acknowledge(Boot(5), Sequence(1));
+    gateway.welcome(Boot(5), Sequence::NONE, 8, 100);
+    let told = told(&mut gateway);
+    assert!(matches!(&told[..], [FromGateway::Welcome(_)]), "{told:?}");
+}
+
 /// Sends the node a command of that session and number: what it obeys and what it answers.
 #[test]
 fn of_lives_that_a_node_counts_none_before_the_latest_taken_or_on_disk_is_taken_any_more() {
