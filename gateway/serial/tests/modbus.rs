@@ -126,8 +126,11 @@ async fn a_register_that_the_slave_does_not_have_costs_its_neighbours_a_few_poll
     bench.until("eighty values", |bench| bench.intake.offers().len() >= 80).await;
     let seen: std::collections::BTreeSet<_> = bench.texts().into_iter().map(|(address, _)| address).collect();
     assert_eq!(seen.len(), 8, "{seen:?}");
-    let said = bench.status.slaves[0].last_error().unwrap();
+    let slave = &bench.status.slaves[0];
+    let said = slave.last_error().unwrap();
     assert_eq!(said, "slave 1 (meter-1), function 4, input register 5: exception 2 (Illegal data address)");
+    // No poll brings all, and the slave gets on.
+    assert!(slave.errors.get() + 1 >= slave.polls.get() && slave.answers.get() >= 10, "{slave:?}");
     bench.stop().await;
 }
 
@@ -264,6 +267,18 @@ async fn a_bus_that_is_unplugged_and_plugged_in_again_is_asked_on() {
     let before = bench.status.slaves[0].stored.get();
     bench.plug_in();
     bench.until("the next value", |bench| bench.status.slaves[0].stored.get() > before).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_poll_that_a_hang_up_ends_counts_as_one_that_brought_nothing() {
+    let mut bench = Bench::new(vec![slave(1, "meter-1", vec![volts()])], |bus| bus.set(1, VOLTS));
+    bench.until("a value", |bench| bench.status.slaves[0].stored.get() >= 1).await;
+    bench.unplug();
+    bench.until("the hang-up", |bench| bench.status.port.hang_ups.get() >= 1).await;
+    let slave = &bench.status.slaves[0];
+    // Each other poll brought its one value.
+    assert_eq!(slave.polls.get() - slave.errors.get(), slave.stored.get(), "{slave:?}");
     bench.stop().await;
 }
 

@@ -194,8 +194,7 @@ pub(super) fn health(name: &str, seen: &SerialSeen) -> Vec<(String, Progress)> {
         SerialSeen::Link(_) | SerialSeen::Lines(_) => return Vec::new(),
     };
     let part = |(slave, every): (&lamppost_serial::SlaveStatus, &Duration)| {
-        let progress = polled(slave.polls.get().saturating_sub(slave.errors.get()), *every);
-        (format!("modbus/{name}/{}", slave.device), progress)
+        (format!("modbus/{name}/{}", slave.device), polled(slave.answers.get(), *every))
     };
     status.slaves.iter().zip(every).map(part).collect()
 }

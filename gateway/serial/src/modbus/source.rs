@@ -165,6 +165,7 @@ impl Polling<'_> {
             match self.ask(options.id, &request, tries, master).await {
                 Ok(answer) => {
                     self.understood = true;
+                    status.answers.add(1);
                     self.turns.answered(at);
                     self.recovered(at, options, &place(&request));
                     if self.with_gaps.get_mut(at).and_then(Option::take).is_some() {
@@ -173,6 +174,7 @@ impl Polling<'_> {
                     complete &= self.store(at, options, status, &request, &answer).await?;
                 }
                 Err(NoAnswer::Port(error)) => {
+                    status.errors.add(1);
                     return Err(PortError::Read { path: self.source.settings.path.clone(), error });
                 }
                 Err(error) => {

@@ -34,6 +34,8 @@ pub struct SlaveStatus {
     pub polls: Count,
     /// Polls that brought nothing, or not all.
     pub errors: Count,
+    /// Answers with values, a request each: what shows that it gets on, also where others of its registers don't.
+    pub answers: Count,
     /// Answers that were exceptions.
     pub exceptions: Count,
     /// Values that are no numbers, infinite, or can't be scaled exactly; they are not stored.
