@@ -7,6 +7,20 @@ use std::path::{Path, PathBuf};
 
 use crate::name::{Parsed, parse};
 
+/// Makes what is missing of an absolute path, from the top. `flush` is called for each folder that got a new entry: without that a loss of
+/// power could take the whole folder, with lines that cursors have passed.
+fn make(path: &Path, flush: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        flush(folder.parent().unwrap_or(folder))?;
+    }
+    Ok(())
+}
+
 /// The folder, as it was when it was last looked at, and what we did since.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -26,7 +40,7 @@ impl Folder {
     /// Opens it; makes it if it is missing.
     #[expect(clippy::disallowed_methods, reason = "a folder is opened to flush it")]
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        make(path, &mut |above| File::open(above)?.sync_all())?;
         let handle = File::open(path)?;
         let (path, bytes) = (path.to_owned(), 0);
         let mut folder = Self { path, handle, finished: BTreeMap::new(), bytes, last: HashMap::new(), dirty: true };
@@ -101,5 +115,25 @@ impl Folder {
             self.dirty = false;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_folder_that_gets_a_new_one_is_flushed_from_the_top() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/b");
+        let mut flushed = Vec::new();
+        make(&folder, &mut |above| {
+            flushed.push(above.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(flushed, [root.path().to_owned(), root.path().join("a")]);
+        assert!(folder.is_dir());
+        make(&folder, &mut |above| panic!("nothing is new in {}", above.display())).unwrap();
     }
 }

@@ -33,3 +33,4 @@ mod writer;
 pub use config::{FilesConfig, FilesConfigError, Packing, WhenFull};
 pub use counters::Counters;
 pub use sink::FileSink;
+pub use writer::mounted;

@@ -42,17 +42,28 @@ impl Part {
 
     /// On disk once this returns.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.flush_by(File::sync_data)
+    }
+
+    fn flush_by(&mut self, flush: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
         if self.flushed < self.bytes {
-            self.file.sync_data()?;
+            flush(&self.file)?;
             self.flushed = self.bytes;
         }
         Ok(())
     }
 
     /// Gives it its name; that is on disk once the folder is flushed. What was written has been flushed before.
+    pub(crate) fn finish(self) -> io::Result<String> {
+        self.finish_by(File::sync_data)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the folder is flushed before a cursor moves")]
-    pub(crate) fn finish(mut self) -> io::Result<String> {
-        self.flush()?;
+    fn finish_by(mut self, flush: impl FnOnce(&File) -> io::Result<()>) -> io::Result<String> {
+        if let Err(error) = self.flush_by(flush) {
+            self.abandon();
+            return Err(error);
+        }
         std::fs::rename(self.folder.join(format!("{}{PART}", self.name)), self.folder.join(&self.name))?;
         Ok(self.name)
     }
@@ -63,5 +74,22 @@ impl Part {
             // The repair before the next write looks at every line.
             tracing::debug!(%error, name = self.name, "an abandoned file can't be cut");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_whose_last_flush_fails_is_cut_back_to_what_was_flushed_and_not_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut part = Part::create(folder.path(), "a.jsonl".to_owned(), Monotonic(0)).unwrap();
+        part.write(b"{}\n").unwrap();
+        part.flush().unwrap();
+        part.write(b"{\"in\":\"doubt\"}\n").unwrap();
+        part.finish_by(|_| Err(io::Error::other("the card is worn"))).unwrap_err();
+        assert_eq!(std::fs::read(folder.path().join("a.jsonl.part")).unwrap(), b"{}\n");
+        assert!(!folder.path().join("a.jsonl").exists());
     }
 }

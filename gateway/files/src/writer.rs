@@ -174,7 +174,10 @@ impl Writer {
 
 /// Whether a file system begins at that folder: it is on another device than the folder above it. A folder that was only bound there from the
 /// same file system, as a service manager does, is none.
-fn mounted(mount_point: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// None begins there, or the folder can't be looked at.
+pub fn mounted(mount_point: &Path) -> io::Result<()> {
     let above = mount_point.parent().unwrap_or(mount_point);
     if std::fs::metadata(mount_point)?.dev() == std::fs::metadata(above)?.dev() && mount_point != above {
         return Err(io::Error::other(format!("nothing is mounted at {}", mount_point.display())));
