@@ -12,7 +12,7 @@ pub(crate) struct Progress {
     pub(crate) done: u64,
     /// There is something to do now.
     pub(crate) has_work: bool,
-    /// How long it may have work without getting on, ms.
+    /// How long it may have work without getting on, ms; 0: it is ill as soon as it has some.
     pub(crate) patience_ms: u64,
     /// A part outside the gateway (the cluster, a chip): a restart of the gateway would not help it.
     pub(crate) elsewhere: bool,
@@ -73,10 +73,19 @@ impl Report {
     }
 }
 
+/// A part as it was when it was looked at last.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    done: u64,
+    had_work: bool,
+    /// When it last got on, or was found to have work after it had none.
+    since: Monotonic,
+}
+
 /// Remembers when each part last got on.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    seen: Mutex<BTreeMap<String, (u64, Monotonic)>>,
+    seen: Mutex<BTreeMap<String, Seen>>,
 }
 
 impl Health {
@@ -86,12 +95,16 @@ impl Health {
         let judged: BTreeMap<String, Part> = parts
             .into_iter()
             .map(|(name, progress)| {
-                let last = seen.entry(name.clone()).or_insert((progress.done, now));
-                if last.0 != progress.done || !progress.has_work {
-                    *last = (progress.done, now);
+                let Progress { done, has_work, patience_ms, .. } = progress;
+                let fresh = Seen { done, had_work: has_work, since: now };
+                let last = seen.entry(name.clone()).or_insert(fresh);
+                // Whoever asks does so seldom: work that was not there the last time may have come this moment.
+                if last.done != done || !has_work || !last.had_work {
+                    *last = fresh;
                 }
-                let waiting_ms = now.0.saturating_sub(last.1.0);
-                let status = if waiting_ms > progress.patience_ms { Verdict::Stalled } else { Verdict::Ok };
+                let waiting_ms = now.0.saturating_sub(last.since.0);
+                let stalled = waiting_ms > patience_ms || (has_work && patience_ms == 0);
+                let status = if stalled { Verdict::Stalled } else { Verdict::Ok };
                 (name, Part { status, waiting_ms, reason: None, elsewhere: progress.elsewhere })
             })
             .collect();
@@ -124,6 +137,16 @@ mod tests {
         for at in [0, 10_000, 20_000] {
             assert!(judge(&health, at, 7, false).well());
         }
+    }
+
+    #[test]
+    fn a_part_that_had_nothing_to_do_when_it_was_looked_at_last_has_all_its_patience() {
+        let health = Health::default();
+        assert!(judge(&health, 0, 7, false).well());
+        // The watchdog looks each half minute, and the work came just before.
+        assert!(judge(&health, 30_000, 7, true).well());
+        assert!(judge(&health, 31_000, 7, true).well());
+        assert!(!judge(&health, 31_001, 7, true).well());
     }
 
     #[test]

@@ -28,8 +28,14 @@ fn main() -> ExitCode {
     begin_log(&cli.command);
     match dispatch(&cli.command) {
         Ok(status) => ExitCode::from(status),
-        // A reader that has gone (`| head`) is no mistake of ours.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // A reader that has gone (`| head`) is no mistake of ours. A verdict that it has not read may still be a bad one.
+        Err(error) if is_broken_pipe(&error) => {
+            if cli.command.judges() {
+                ExitCode::from(COULD_NOT_JUDGE)
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
         Err(error) => {
             // Where even this can't be written there is nobody to tell.
             drop(writeln!(std::io::stderr(), "lamppost: {}", told(&error)));

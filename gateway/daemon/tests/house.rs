@@ -67,6 +67,14 @@ fn drivers_never_depend_on_the_gateway_or_the_firmware() {
     }
 }
 
+/// A folder that is there already is not flushed by the journal, nor are those above it.
+#[test]
+fn the_journals_folder_is_made_by_the_journal_alone() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gateway/mod.rs");
+    let text = std::fs::read_to_string(source).unwrap();
+    assert!(text.contains("Directory::create(") && !text.contains("create_dir"));
+}
+
 #[test]
 fn only_the_daemon_and_the_edges_know_a_runtime() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -380,3 +380,19 @@ fn what_was_set_aside_is_removed_only_when_told_to() {
     world.lines(&["repair", "--drop-set-aside", "--yes"]);
     assert!(world.files("damaged-").is_empty() && world.files("salvaged-").is_empty());
 }
+
+#[test]
+fn a_verdict_whose_reader_has_gone_is_not_taken_for_a_good_one() {
+    let world = over_a_clock_that_becomes_right();
+    let status = |command: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let program = Command::new(env!("CARGO_BIN_EXE_lamppost"))
+            .args(["journal", command, "--dir"])
+            .arg(world.path("journal"))
+            .stdout(writer)
+            .status();
+        program.unwrap().code()
+    };
+    assert_eq!([status("verify"), status("ls")], [Some(2), Some(0)]);
+}

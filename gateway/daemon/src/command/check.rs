@@ -83,7 +83,7 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// The time, where the clock has been set: certificates are compared with nothing else.
-pub(super) fn now() -> Option<lamppost_event::WallTime> {
+pub(crate) fn now() -> Option<lamppost_event::WallTime> {
     let now = MachineClock::new().now();
     (now.quality != ClockQuality::Unset).then_some(now.wall)
 }

@@ -23,10 +23,11 @@ pub(super) fn check(kafka: &file::Kafka, file: &file::File, problems: &mut Vec<P
     }
     let template =
         kafka.topic_template.as_ref().map_or_else(|| "{topic}".to_owned(), |template| template.0.to_string());
-    let gateway = file.gateway.id.as_ref().map_or_else(String::new, |id| id.0.to_string());
-    let is_it = |topic: &str| template.replace("{topic}", topic).replace("{gateway}", &gateway) == *name;
-    let own = [lamppost_route::DEAD_LETTERS, lamppost_event::AUDIT_TRAIL].into_iter();
-    if own.chain(file.topics.keys().map(|topic| topic.get_ref().as_str())).any(is_it) {
+    let gateway = super::gateway_id(file);
+    let is_it = |topic: &str| template.replace("{topic}", topic).replace("{gateway}", gateway.as_str()) == *name;
+    let own = [lamppost_route::DEFAULT_TOPIC, lamppost_route::DEAD_LETTERS, lamppost_event::AUDIT_TRAIL].into_iter();
+    let routed = file.route.iter().filter_map(|route| route.topic.get_ref().0.literal());
+    if own.chain(routed).chain(file.topics.keys().map(|topic| topic.get_ref().as_str())).any(is_it) {
         // The topic of the cursors is compacted: of events, the last one of each device would stay.
         let what = format!("{name:?} is a topic of events: its cursors would stand between them");
         problems.push(Problem::at(span, what, "give the cursors a topic of their own"));

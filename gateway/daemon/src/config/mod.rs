@@ -272,7 +272,7 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
         );
     }
     let http = file.http.listen.get_ref().0;
-    if http.port() != 0 && file.mqtt.iter().flat_map(mqtt::addresses).any(|address| address == http) {
+    if file.mqtt.iter().flat_map(mqtt::addresses).any(|address| mqtt::meet(address, http)) {
         let what = format!("mqtt and http both listen on {http}");
         problem(file.http.listen.span(), what, "give one of them another port");
     }

@@ -71,6 +71,15 @@ impl From<Identity> for IdentityFrom {
     }
 }
 
+/// Whether two listeners are in each other's way: on one port at one address, or one of them at all of them. `[::]` takes IPv4 as well, as
+/// Linux does unless it is told otherwise (ipv6(7), IPV6_V6ONLY).
+pub(super) fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers =
+        |wide: SocketAddr, narrow: SocketAddr| wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4());
+    let one_address = one.ip() == other.ip() || covers(one, other) || covers(other, one);
+    one.port() != 0 && one.port() == other.port() && one_address
+}
+
 /// Where the listeners listen.
 pub(super) fn addresses(mqtt: &file::Mqtt) -> Vec<SocketAddr> {
     own(mqtt).iter().chain(&mqtt.listener).map(|listener| listener.listen.get_ref().0).collect()
@@ -116,11 +125,16 @@ pub(super) fn check(mqtt: &file::Mqtt, problems: &mut Vec<Problem>) {
             problems.push(Problem::at(size.span(), what, "raise it, or lower `packet_max`"));
         }
     }
-    let mut addresses = Vec::new();
+    let mut addresses: Vec<SocketAddr> = Vec::new();
     for listener in own(mqtt).iter().chain(&mqtt.listener) {
         let (address, span) = (listener.listen.get_ref().0, listener.listen.span());
-        if address.port() != 0 && addresses.contains(&address) {
-            problems.push(Problem::at(span, format!("a second listener on {address}"), "give it another port"));
+        if let Some(other) = addresses.iter().find(|other| meet(**other, address)) {
+            let what = if *other == address {
+                format!("a second listener on {address}")
+            } else {
+                format!("a listener on {address}, which the one on {other} is in the way of")
+            };
+            problems.push(Problem::at(span, what, "give it another port"));
         }
         addresses.push(address);
         check_listener(listener, mqtt.passwords.is_some(), problems);
@@ -337,6 +351,7 @@ mod tests {
         assert_eq!(ports("[mqtt]\n"), [1883]);
         assert_eq!(ports(&one), [8883]);
         assert_eq!(ports(&format!("[mqtt]\nlisten = \"127.0.0.1:1884\"\n{one}")), [1884, 8883]);
+        assert_eq!(ports(&format!("[mqtt]\nlisten = \"[::1]:8883\"\n{one}")), [8883, 8883]);
     }
 
     #[test]
@@ -397,6 +412,8 @@ mod tests {
                 "a listener of its own",
             ),
             (format!("{on}{on}"), ":4:10: ", "another port"),
+            (format!("{on}{}anonymous = true\n", on.replace("127.0.0.1", "0.0.0.0")), ":4:10: ", "another port"),
+            (format!("{on}{}anonymous = true\n", on.replace("127.0.0.1", "[::]")), ":4:10: ", "another port"),
             (format!("{on}certificate = \"c\"\nkey = \"/k\"\n"), ":3:15: ", "begins with /"),
             ("[mqtt]\npasswords = \"p\"\n".into(), ":2:13: ", "begins with /"),
             (format!("[mqtt]\nanonymous = true\n{on}"), ":2:13: ", "[[mqtt.listener]]"),

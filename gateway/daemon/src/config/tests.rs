@@ -187,6 +187,8 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         (format!("{KAFKA}cursors_topic = \"__c\"\n"), ":3:17: ", "does not begin with"),
         (format!("{KAFKA}cursors_topic = \"air\"\n[topics.air]\n"), ":3:17: ", "a topic of their own"),
         (format!("{KAFKA}cursors_topic = \"dead-letters\"\n"), ":3:17: ", "a topic of their own"),
+        (format!("{KAFKA}cursors_topic = \"events\"\n"), ":3:17: ", "a topic of their own"),
+        (format!("{KAFKA}cursors_topic = \"t\"\n{route}"), ":3:17: ", "a topic of their own"),
         (
             format!("{KAFKA}cursors_topic = \"c-air\"\ntopic_template = \"c-{{topic}}\"\n[topics.air]\n"),
             ":3:17: ",
@@ -198,6 +200,8 @@ fn each_mistake_is_shown_where_it_stands_with_what_would_be_right() {
         ("[journal]\nsegment = \"1GiB\"\n".into(), ":2:11: ", "lower `segment`"),
         ("[gateway]\nstate_dir = \"here\"\n".into(), ":2:13: ", "begins with /"),
         ("[mqtt]\nlisten = \"127.0.0.1:9464\"\n".into(), ": mqtt and http both", "another port"),
+        ("[mqtt]\nlisten = \"0.0.0.0:9464\"\nanonymous = true\n".into(), ": mqtt and http both", "another port"),
+        ("[mqtt]\n[http]\nlisten = \"0.0.0.0:1883\"\n".into(), ":3:10: mqtt and http both", "another port"),
         (i2c.replace("0x48", "0x10"), ":5:11: ", "from 0x48 to 0x4f"),
         ("[kafka]\n".into(), ":1:1: missing key `bootstrap`", "add it"),
         (format!("{KAFKA}compression = \"rar\"\n"), ":3:15: ", "`zstd`"),

@@ -110,7 +110,8 @@ mod tests {
         status.connected_now.store(true, Ordering::Relaxed);
         assert!(judge(3 * PATIENCE_MS).well(), "silence is no illness");
         status.left_now.store(2, Ordering::Relaxed);
-        assert!(!judge(5 * PATIENCE_MS).well());
+        assert!(judge(5 * PATIENCE_MS).well(), "it may be so only now");
+        assert!(!judge(6 * PATIENCE_MS + 1).well());
     }
 
     #[test]

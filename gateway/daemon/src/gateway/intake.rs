@@ -56,6 +56,8 @@ pub(crate) struct JournalIntake {
     event_bytes_max: usize,
     /// Held over look-up and append, so that a sequence is stored once whichever port it comes by.
     at_hand: Mutex<HashMap<(DeviceId, u64), Marked>>,
+    /// The last commit that an event was taken for.
+    latest: AtomicU64,
     pub(crate) count: IntakeCount,
 }
 
@@ -74,6 +76,7 @@ impl JournalIntake {
             devices,
             event_bytes_max,
             at_hand: Mutex::default(),
+            latest: AtomicU64::new(0),
             count: IntakeCount::default(),
         }
     }
@@ -81,6 +84,11 @@ impl JournalIntake {
     /// Devices that their view has forgotten since the start.
     pub(crate) fn devices_forgotten(&self) -> u64 {
         self.devices.forgotten()
+    }
+
+    /// The last commit that an event was taken for since the start: on disk once it is durable.
+    pub(crate) fn latest(&self) -> Commit {
+        Commit(self.latest.load(Ordering::Relaxed))
     }
 
     fn routes(&self) -> Arc<Routes> {
@@ -123,6 +131,7 @@ impl JournalIntake {
         match self.journal.append(&topic, partition, record, mark) {
             Ok(appended) => {
                 one_more(&self.count.taken);
+                self.latest.fetch_max(appended.commit.0, Ordering::Relaxed);
                 if is_dead_letter {
                     one_more(&self.count.dead_letters);
                 }
@@ -203,9 +212,9 @@ impl DeadLetters for JournalIntake {
     fn bury(&self, poison: Poison) -> Waiting<'_, Result<(), JournalStopped>> {
         Box::pin(async move {
             let reason = Some(shortened(poison.reason).into());
-            let event = Event { topic: dead_letters(), reason, ..poison.stored.event };
+            let mut event = Event { topic: dead_letters(), reason, ..poison.stored.event };
             let partition = lamppost_event::partition_of(&event.key, self.partitions_of(&event.topic));
-            let record = encode_event(&event);
+            let mut record = encode_event(&event);
             let commit = loop {
                 match self.journal.append(&event.topic, partition, record.clone(), None) {
                     Ok(appended) => break appended.commit,
@@ -215,6 +224,11 @@ impl DeadLetters for JournalIntake {
                         drop(timeout(BURY_PATIENCE, self.journal.room_for(Priority::DeadLetter)).await);
                         // There may be room for a small event and none for this one.
                         tokio::time::sleep(BURY_PAUSE).await;
+                    }
+                    // It was stored while more was allowed. Its beginning, or nothing behind it would ever be delivered.
+                    Err(AppendError::TooLarge { bytes, bytes_max }) if !event.payload.is_empty() => {
+                        event = beginning(event, bytes.saturating_sub(bytes_max));
+                        record = encode_event(&event);
                     }
                     Err(AppendError::Stopped(stopped)) => return Err(stopped),
                     Err(error) => return Err(JournalStopped { reason: format!("a dead letter was refused: {error}") }),
@@ -234,6 +248,15 @@ impl JournalIntake {
     fn partitions_of(&self, topic: &Topic) -> u16 {
         self.routes().topics().iter().find(|shape| shape.topic == *topic).map_or(1, |shape| shape.partitions)
     }
+}
+
+/// A dead letter that has so many bytes less, of its payload; its reason says so.
+fn beginning(event: Event, less: usize) -> Event {
+    let whole = event.payload.len();
+    let reason = format!("{}; of its {whole} bytes this is the beginning", event.reason.unwrap_or_default());
+    // The longer reason comes on top: some 50 bytes, and its length may take one more.
+    let kept = whole.saturating_sub(less.saturating_add(64));
+    Event { payload: event.payload.slice(..kept), reason: Some(reason.into()), ..event }
 }
 
 fn shortened(mut reason: String) -> String {

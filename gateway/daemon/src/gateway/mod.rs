@@ -143,7 +143,8 @@ impl Gateway {
         let control = control(config, Nodes { links: sources.seen().links(), clock: clock.clone() })?;
         let seen = Seen { battery: keeper.as_ref().map(Keeper::status), ..sources.seen() };
         let keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
-        let overview = Overview::new(journal.clone(), intake.clone(), seen, sinks_seen, clock);
+        let linger_max = setup::linger_max(config);
+        let overview = Overview::new(journal.clone(), intake.clone(), seen, sinks_seen, clock, linger_max);
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
@@ -302,9 +303,10 @@ async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Journa
     let (dir, clock) = (config.state_dir.clone(), clock.clone());
     spawn_blocking(move || {
         let journal_dir = dir.join("journal");
-        std::fs::create_dir_all(&journal_dir)
+        // It makes what is missing, and flushes the folders above: made by anybody else, all could be gone after a loss of power.
+        let disk = Directory::create(&journal_dir)
             .with_context(|| format!("{} can't be made; is [gateway] state_dir right?", journal_dir.display()))?;
-        let disk = Arc::new(Directory::create(&journal_dir)?);
+        let disk = Arc::new(disk);
         let (journal, recovery) = Journal::open(disk, options, clock.clone())
             .with_context(|| format!("the journal in {} can't be opened", journal_dir.display()))?;
         tell(&recovery);

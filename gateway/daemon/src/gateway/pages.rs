@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use lamppost_event::{Clock, Monotonic};
+use lamppost_event::{Clock, Commit, Monotonic};
 use lamppost_forward::{Counters as ForwardCounters, Denial};
-use lamppost_journal::Journal;
+use lamppost_journal::{Journal, Stats};
 use lamppost_mqtt::{Cause, Counters as MqttCounters, Keys};
 
 use super::behind::LOOK_MS;
@@ -27,7 +28,7 @@ use crate::exposition::Exposition;
 use crate::health::{Health, Progress, Report};
 use crate::http::Pages;
 
-/// How long gathered events may wait for their commit, ms.
+/// How long gathered events may wait for their commit beyond the longest linger, ms.
 const JOURNAL_PATIENCE_MS: u64 = 15_000;
 /// How long a backlog may stand still, ms.
 const FORWARD_PATIENCE_MS: u64 = 60_000;
@@ -44,6 +45,8 @@ pub(crate) struct Overview {
     clock: Arc<dyn Clock>,
     /// When the journal began to count.
     started: Monotonic,
+    /// How long events may wait for company, ms.
+    linger_max_ms: u64,
     health: Health,
 }
 
@@ -54,13 +57,15 @@ impl Overview {
         seen: Seen,
         sinks: Vec<Arc<SinkSeen>>,
         clock: Arc<dyn Clock>,
+        linger_max: Duration,
     ) -> Self {
         let forward = sinks.iter().find_map(|sink| match &sink.counted {
             Counted::Kafka(counters) if sink.is_main() => Some(Arc::clone(counters)),
             _ => None,
         });
         let started = clock.now().monotonic;
-        Self { journal, intake, seen, forward, sinks, clock, started, health: Health::default() }
+        let linger_max_ms = u64::try_from(linger_max.as_millis()).unwrap_or(u64::MAX);
+        Self { journal, intake, seen, forward, sinks, clock, started, linger_max_ms, health: Health::default() }
     }
 
     pub(crate) fn journal(&self) -> &Journal {
@@ -78,7 +83,7 @@ pub(super) async fn look_on(overview: Arc<Overview>) {
         for sink in &overview.sinks {
             sink.behind.look(overview.clock.now().monotonic, sink.figures(&overview.journal));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(LOOK_MS)).await;
+        tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
     }
 }
 
@@ -136,17 +141,10 @@ impl Pages for Overview {
 
     fn health(&self) -> Report {
         let now = self.clock.now().monotonic;
+        let latest = self.intake.latest();
         let stats = self.journal.stats();
         let stopped = self.journal.durable().is_err();
-        let mut parts = vec![(
-            "journal".to_owned(),
-            Progress {
-                done: stats.durable.0,
-                has_work: stats.gathered_bytes > 0 || stats.full || stopped,
-                patience_ms: if stopped { 0 } else { JOURNAL_PATIENCE_MS },
-                elsewhere: stats.full,
-            },
-        )];
+        let mut parts = vec![("journal".to_owned(), journal(&stats, latest, stopped, self.linger_max_ms))];
         if let Some(counters) = &self.forward {
             let figures = self.figures();
             let done = sink_pages::done(counters);
@@ -186,6 +184,16 @@ impl Pages for Overview {
 
     fn clients(&self) -> Answer {
         self.seen.clients.as_ref().map_or_else(client_pages::none, |clients| client_pages::answer(clients))
+    }
+}
+
+/// `latest`: the last commit that an event was taken for. What is being written has gathered, and is not on disk.
+fn journal(stats: &Stats, latest: Commit, stopped: bool, linger_max_ms: u64) -> Progress {
+    Progress {
+        done: stats.durable.0,
+        has_work: latest > stats.durable || stats.gathered_bytes > 0 || stats.full || stopped,
+        patience_ms: if stopped { 0 } else { linger_max_ms.saturating_add(JOURNAL_PATIENCE_MS) },
+        elsewhere: stats.full,
     }
 }
 
@@ -389,96 +397,4 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
 }
 
 #[cfg(test)]
-mod tests {
-    use lamppost_event::{BootId, ClockQuality, Intake, Monotonic, Now, WallTime};
-    use lamppost_journal::Directory;
-
-    use super::*;
-    use crate::config;
-    use crate::gateway::devices::Devices;
-    use crate::gateway::{journal_options, setup};
-
-    /// A clock that the test turns: ms.
-    #[derive(Default)]
-    struct Turned(AtomicU64);
-
-    impl Clock for Turned {
-        fn now(&self) -> Now {
-            let ms = self.0.load(Ordering::Relaxed);
-            let wall = WallTime(1_800_000_000_000 + i64::try_from(ms).unwrap());
-            Now { wall, monotonic: Monotonic(ms), boot: BootId(7), quality: ClockQuality::Synced }
-        }
-    }
-
-    fn overview(dir: &std::path::Path, clock: &Arc<Turned>) -> Overview {
-        let config =
-            config::parse("[journal]\nsegment = \"1MiB\"\nquota = \"8MiB\"\nevent_max = \"64KiB\"\nlinger = \"0ms\"\n")
-                .unwrap();
-        let disk = Arc::new(Directory::create(dir).unwrap());
-        let (journal, _) = Journal::open(disk, journal_options(&config), clock.clone()).unwrap();
-        let (devices, _) = Devices::open(&dir.join("views"), &journal, BootId(7)).unwrap();
-        let routes = setup::routes(&config).unwrap();
-        let intake = JournalIntake::new(
-            journal.clone(),
-            routes,
-            clock.clone(),
-            Arc::new(devices),
-            setup::event_bytes_max(&config),
-        );
-        Overview::new(journal, Arc::new(intake), Seen::default(), Vec::new(), clock.clone())
-    }
-
-    #[test]
-    fn a_gateway_without_anything_to_do_is_well_for_ever() {
-        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
-        let overview = overview(dir.path(), &clock);
-        // What opening asks for is done in real time, and the hour below is over in no time.
-        let busy = |stats: lamppost_journal::Stats| stats.gathered_bytes > 0 || stats.full;
-        for _ in 0..30_000 {
-            if !busy(overview.journal.stats()) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        for minute in 0..60 {
-            clock.0.store(minute * 60_000, Ordering::Relaxed);
-            assert!(overview.health().well(), "{}", overview.health().json());
-        }
-    }
-
-    #[test]
-    fn a_journal_that_has_stopped_is_ill_at_once() {
-        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
-        let overview = overview(dir.path(), &clock);
-        assert!(overview.health().well());
-        overview.journal.close().unwrap();
-        assert!(overview.intake.durable().is_err());
-        clock.0.store(1, Ordering::Relaxed);
-        assert!(!overview.health().well_here());
-    }
-
-    #[test]
-    fn the_metrics_can_be_read() {
-        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
-        let text = overview(dir.path(), &clock).metrics().encode().unwrap();
-        assert!(text.contains("\nlamppost_journal_quota_bytes 8388608\n"), "{text}");
-        assert!(text.contains("\nlamppost_journal_tier_bytes{tier=\"cold\"} 0\n"), "{text}");
-        assert!(!text.contains("lamppost_journal_written_bytes_per_day"), "a rate of no time says nothing: {text}");
-    }
-
-    #[test]
-    fn bytes_written_are_told_by_the_day_and_by_the_event_once_there_is_something_to_tell() {
-        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
-        let overview = overview(dir.path(), &clock);
-        clock.0.store(86_400_000 / 2, Ordering::Relaxed);
-        let text = overview.metrics().encode().unwrap();
-        let sample = |name: &str| -> f64 {
-            let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
-            line.rsplit(' ').next().unwrap().parse().unwrap()
-        };
-        let written = sample("lamppost_journal_written_bytes_total");
-        assert!(written > 0.0, "opening writes");
-        assert!((sample("lamppost_journal_written_bytes_per_day") - 2.0 * written).abs() < 1.0, "{text}");
-        assert!(!text.contains("lamppost_journal_written_bytes_per_event"), "there is no event: {text}");
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use toml::{Table, Value};
 
 use super::keys::Told;
 use super::setup;
+use crate::command::check;
 use crate::config::{self, Config, Mqtt};
 
 /// What became of a configuration that was read again.
@@ -53,6 +54,7 @@ pub(super) struct Doors<'a> {
 pub(super) fn again(started: &Started, path: &Path, doors: &Doors<'_>) -> anyhow::Result<Reloaded> {
     let new = config::load(path)?;
     setup::fits(&new)?;
+    config::look_at_files(path, check::now())?;
     let mqtt = new.mqtt.as_ref().filter(|new| started.config.mqtt.as_ref().is_some_and(|old| same_doors(old, new)));
     let mut waits = needs_restart(&started.written, &written(path), mqtt.is_some());
     match routes(&started.config, &new) {

@@ -11,6 +11,7 @@ use lamppost_files::FilesConfig;
 use lamppost_forward::{ForwardConfig, Keyring, LaneGroups};
 use lamppost_journal::{Journal, Options, Policy, Priority, TopicOptions};
 use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
+use lamppost_serial::LinkOptions;
 
 use super::intake::{REASON_ROOM_BYTES, dead_letters};
 use super::trail::audit_trail;
@@ -85,6 +86,19 @@ fn policies(config: &Config) -> BTreeMap<Topic, Policy> {
     let told = (audit_trail(), buried.1);
     // What is configured for them stands: its priority is the same.
     [buried, told].into_iter().chain(set).collect()
+}
+
+/// The longest that any event may wait for company.
+pub(crate) fn linger_max(config: &Config) -> Duration {
+    let own = config.topics.values().filter_map(|settings| settings.linger);
+    own.chain([config.journal.linger]).max().unwrap_or_default()
+}
+
+/// How links are spoken: a node waits for an acknowledgement for longer than a commit takes, linger included.
+pub(crate) fn link_options(config: &Config) -> LinkOptions {
+    let usual = LinkOptions::default();
+    let linger_ms = u32::try_from(linger_max(config).as_millis()).unwrap_or(u32::MAX);
+    LinkOptions { patience_ms: usual.patience_ms.saturating_add(linger_ms), ..usual }
 }
 
 /// The largest event.
@@ -236,6 +250,13 @@ fn required(config: &Config) -> (Vec<Group>, BTreeMap<Group, Duration>) {
 mod tests {
     use super::*;
     use crate::config;
+
+    #[test]
+    fn a_node_waits_longer_for_its_acknowledgement_than_its_reading_may_wait_for_company() {
+        let patience_ms = |text: &str| link_options(&config::parse(text).unwrap()).patience_ms;
+        assert_eq!(patience_ms("[journal]\nlinger = \"0ms\"\n"), 2_000);
+        assert_eq!(patience_ms("[journal]\nlinger = \"1s\"\n[topics.bulk]\nlinger = \"5s\"\n"), 7_000);
+    }
 
     /// What `check` calls right must start: the journal's own bounds are never narrower than the configuration's.
     #[test]

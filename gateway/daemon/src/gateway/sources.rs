@@ -146,7 +146,7 @@ impl Sources {
             sources.start_broker(broker, &config.state_dir, &intake, fail);
         }
         for serial in &config.serial {
-            sources.start_serial(serial, &intake, memory.clock.clone(), fail)?;
+            sources.start_serial(serial, &intake, (memory.clock.clone(), setup::link_options(config)), fail)?;
         }
         let gates = gates(&config.i2c);
         let airs = airs(&config.i2c);
@@ -201,15 +201,14 @@ impl Sources {
         &mut self,
         serial: &config::Serial,
         intake: &Arc<dyn Intake>,
-        clock: Arc<dyn Clock>,
+        (clock, link): (Arc<dyn Clock>, LinkOptions),
         fail: &Fail,
     ) -> anyhow::Result<()> {
         let (name, port, stopped) = (&serial.name, &serial.port, self.stop.stopped());
         let intake = intake.clone();
         let (seen, task) = match &serial.spoken {
             config::Spoken::Link => {
-                let options = LinkOptions::default();
-                let source = LinkSource::new(name, &port.path, port.baud, intake, options).with_clock(clock);
+                let source = LinkSource::new(name, &port.path, port.baud, intake, link).with_clock(clock);
                 let (source_name, port) = (name.clone(), source.path().to_owned());
                 let (status, orders) = (source.status(), source.orders());
                 let seen = SerialSeen::Link(LinkSeen { source: source_name, port, status, orders });

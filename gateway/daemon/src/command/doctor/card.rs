@@ -49,8 +49,15 @@ pub(crate) fn look(machine: &Machine, state_dir: &Path, quota: Size, user: &User
     findings
 }
 
-/// Looks at the folder of a sink of files, which the gateway makes where it may.
-pub(crate) fn look_at_sink(name: &str, place: &Path, user: &User) -> Finding {
+/// Looks at the folder of a sink of files, which the gateway makes where it may, and not before something is mounted at `mount_point`.
+pub(crate) fn look_at_sink(name: &str, place: &Path, mount_point: Option<&Path>, user: &User) -> Finding {
+    if let Some(mount_point) = mount_point
+        && let Err(error) = lamppost_files::mounted(mount_point)
+    {
+        let point = mount_point.display();
+        let found = format!("{name}: nothing is written before a file system is mounted at {point} ({error})");
+        return Finding::fail("sink", found, format!("plug it in, and mount it there: mount {point}"));
+    }
     let (exists, folder) = nearest(place);
     let (shown, own) = (place.display(), format!("install -d -o {0} -g {0} {1}", user.name, place.display()));
     match std::fs::metadata(&folder) {

@@ -18,32 +18,45 @@ const SECONDS_A_DAY: i64 = 86_400;
 /// Of one file; a system's list of roots has 150. Those that are past are told, so the others are counted.
 const OF_A_FILE_MAX: usize = 1_000;
 
+/// What the certificates in a file are to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Together {
+    /// Each vouches for the one before: without one of them the others are worth nothing.
+    Chain,
+    /// Any of them will do.
+    Roots,
+}
+
+use Together::{Chain, Roots};
+
 /// Whose certificates, and where. What is added to the configuration with a certificate in it is added here.
-fn files(config: &Config) -> Vec<(String, PathBuf)> {
+fn files(config: &Config) -> Vec<(String, PathBuf, Together)> {
     let mut files = Vec::new();
     let listeners = config.mqtt.iter().flat_map(|mqtt| &mqtt.listeners);
     for (listen, tls) in listeners.filter_map(|it| Some((it.listen, it.tls.as_ref()?))) {
-        files.push((format!("mqtt on {listen}"), tls.certificate.clone()));
-        files.extend(tls.client_ca.iter().map(|path| (format!("clients' roots of mqtt on {listen}"), path.clone())));
+        files.push((format!("mqtt on {listen}"), tls.certificate.clone(), Chain));
+        let roots = |path: &PathBuf| (format!("clients' roots of mqtt on {listen}"), path.clone(), Roots);
+        files.extend(tls.client_ca.iter().map(roots));
     }
     for (name, tls) in config.brokers.iter().filter_map(|it| Some((&it.name, it.tls.as_ref()?))) {
-        files.push((format!("roots of the broker {name}"), tls.ca.clone()));
-        files.extend(tls.own.iter().map(|(own, _)| (format!("ours for the broker {name}"), own.clone())));
+        files.push((format!("roots of the broker {name}"), tls.ca.clone(), Roots));
+        files.extend(tls.own.iter().map(|(own, _)| (format!("ours for the broker {name}"), own.clone(), Chain)));
     }
     let secured = clusters(config).into_iter().filter_map(|it| Some((it.whose(), it.kafka.security.tls.as_ref()?)));
     for (whose, tls) in secured {
-        files.extend(tls.ca.iter().map(|path| (format!("roots of {whose}"), path.clone())));
-        files.extend(tls.own.iter().map(|own| (format!("ours for {whose}"), own.certificate.clone())));
+        files.extend(tls.ca.iter().map(|path| (format!("roots of {whose}"), path.clone(), Roots)));
+        files.extend(tls.own.iter().map(|own| (format!("ours for {whose}"), own.certificate.clone(), Chain)));
     }
     files
 }
 
 /// Looks at all of them.
 pub(crate) fn look(machine: &Machine, config: &Config, unix_s: i64) -> Vec<Finding> {
-    files(config).into_iter().map(|(whose, path)| of_file(machine, &whose, &path, unix_s)).collect()
+    let of = |(whose, path, together): (String, PathBuf, Together)| of_file(machine, &whose, &path, together, unix_s);
+    files(config).into_iter().map(of).collect()
 }
 
-fn of_file(machine: &Machine, whose: &str, path: &Path, unix_s: i64) -> Finding {
+fn of_file(machine: &Machine, whose: &str, path: &Path, together: Together, unix_s: i64) -> Finding {
     let found = |what: &str| format!("{whose}: {} {what}", path.display());
     let Some(text) = machine.read(path) else {
         let remedy = "is the path right, and may the gateway's user read it? run the doctor as that user or as root";
@@ -51,7 +64,7 @@ fn of_file(machine: &Machine, whose: &str, path: &Path, unix_s: i64) -> Finding 
     };
     match terms(&text) {
         Err(error) => Finding::fail("certificate", found(&error), "PEM is expected: -----BEGIN CERTIFICATE-----"),
-        Ok(terms) => judge(whose, path, &terms, unix_s),
+        Ok(terms) => judge(whose, path, &terms, together, unix_s),
     }
 }
 
@@ -84,11 +97,11 @@ fn terms(text: &str) -> Result<Vec<Term>, String> {
 }
 
 /// Of a chain the first that ends ends it; of a list of roots that is only a part, so a root that is past warns as long as one counts.
-fn judge(whose: &str, path: &Path, terms: &[Term], unix_s: i64) -> Finding {
+fn judge(whose: &str, path: &Path, terms: &[Term], together: Together, unix_s: i64) -> Finding {
     let path = path.display();
     let found = |what: String| format!("{whose}: {path} {what}");
     let past = terms.iter().filter(|term| term.to < unix_s).count();
-    if past > 0 && past < terms.len() {
+    if together == Roots && past > 0 && past < terms.len() {
         let what = format!("holds {past} certificates that count no more, of {}", terms.len());
         return Finding::warn("certificate", found(what), "take them out, or renew them");
     }
@@ -127,7 +140,8 @@ mod tests {
 
     fn level(text: &str, unix_s: i64) -> (Level, String) {
         let modelled = Modelled::new(&[("/etc/server.crt", text)]);
-        let finding = of_file(&modelled.machine(), "mqtt on 1.2.3.4:8883", Path::new("/etc/server.crt"), unix_s);
+        let path = Path::new("/etc/server.crt");
+        let finding = of_file(&modelled.machine(), "mqtt on 1.2.3.4:8883", path, Chain, unix_s);
         (finding.level, finding.found)
     }
 
@@ -156,14 +170,16 @@ mod tests {
             let (level, found) = level(text, BEGIN);
             assert!(level == Level::Fail && found.contains("holds"), "{found}");
         }
-        let absent = of_file(&Modelled::new(&[]).machine(), "x", Path::new("/none"), BEGIN);
+        let absent = of_file(&Modelled::new(&[]).machine(), "x", Path::new("/none"), Chain, BEGIN);
         assert!(absent.found.contains("can't be read"), "{absent:?}");
     }
 
     #[test]
-    fn one_root_of_several_that_is_past_only_warns() {
+    fn one_root_of_several_that_is_past_only_warns_and_one_link_of_a_chain_ends_it() {
         let terms = [Term { from: 0, to: 10 }, Term { from: 0, to: i64::MAX }];
-        assert_eq!(judge("roots of the broker x", Path::new("/ca"), &terms, 20).level, Level::Warn);
+        let level = |whose: &str, together| judge(whose, Path::new("/x"), &terms, together, 20).level;
+        assert_eq!(level("roots of the broker x", Roots), Level::Warn);
+        assert_eq!(level("mqtt on 1.2.3.4:8883", Chain), Level::Fail);
     }
 
     #[test]
@@ -176,8 +192,10 @@ mod tests {
         )
         .unwrap();
         let files = files(&config);
-        let paths: Vec<_> = files.iter().map(|(_, path)| path.display().to_string()).collect();
+        let paths: Vec<_> = files.iter().map(|(_, path, _)| path.display().to_string()).collect();
         assert_eq!(paths, ["/a", "/c", "/d", "/e", "/g", "/h", "/j"]);
-        assert_eq!(files.last().map(|(whose, _)| whose.as_str()), Some("roots of the cluster of the sink second"));
+        let together: Vec<_> = files.iter().map(|(_, _, together)| *together).collect();
+        assert_eq!(together, [Chain, Roots, Roots, Chain, Roots, Chain, Roots]);
+        assert_eq!(files.last().map(|(whose, ..)| whose.as_str()), Some("roots of the cluster of the sink second"));
     }
 }

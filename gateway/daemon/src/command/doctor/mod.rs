@@ -22,7 +22,7 @@ use lamppost_event::{Clock as _, Now};
 
 use crate::cli;
 use crate::clock::MachineClock;
-use crate::config::{self, Config, SinkTo};
+use crate::config::{self, Config, Files, SinkTo};
 use device::Kind;
 use finding::{Finding, Report};
 use machine::Machine;
@@ -93,10 +93,12 @@ fn configuration(path: &Path, config: &Config) -> Vec<Finding> {
 
 fn folders(config: &Config, user: &User) -> Vec<Finding> {
     let folders = config.sinks.iter().filter_map(|sink| match &sink.to {
-        SinkTo::Files(files) => Some((sink.name.as_str(), files.folder.as_path())),
+        SinkTo::Files(files) => Some((sink.name.as_str(), files)),
         SinkTo::Kafka(_) => None,
     });
-    folders.map(|(name, folder)| card::look_at_sink(name, folder, user)).collect()
+    let look =
+        |(name, files): (&str, &Files)| card::look_at_sink(name, &files.folder, files.mount_point.as_deref(), user);
+    folders.map(look).collect()
 }
 
 fn devices(machine: &Machine, config: &Config, user: &User) -> Vec<Finding> {

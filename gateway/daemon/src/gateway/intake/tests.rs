@@ -232,6 +232,24 @@ fn an_event_of_the_largest_size_can_still_be_buried_as_a_dead_letter() {
     assert_eq!(buried.reason.unwrap().len(), 1_024);
 }
 
+#[test]
+fn an_event_that_was_stored_while_more_was_allowed_is_buried_with_the_beginning_of_its_payload() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = Inner::configured(dir.path(), &CONFIG.replace("64KiB", "96KiB"));
+    inner.store(Arrival { payload: Bytes::from(vec![b'x'; 90_000]), ..reading(1) });
+    inner.close();
+    let inner = Inner::open(dir.path());
+    let Item::Event(stored) = item(inner.journal.read(Position(0), usize::MAX).unwrap().items.remove(0)) else {
+        panic!("no event")
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(inner.intake.bury(Poison { stored, reason: "too large for the cluster".to_owned() })).unwrap();
+    let buried = inner.stored().remove(1);
+    assert!((65_536..67_584).contains(&buried.payload.len()), "{}", buried.payload.len());
+    let reason = "too large for the cluster; of its 90000 bytes this is the beginning";
+    assert_eq!((buried.topic.as_str(), buried.reason.as_deref()), ("dead-letters", Some(reason)));
+}
+
 /// Payloads that no compression makes smaller.
 fn noise(bytes: usize) -> impl Iterator<Item = Bytes> {
     let mut random = lamppost_journal::SplitMix64::new(7);

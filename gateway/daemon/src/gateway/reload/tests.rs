@@ -51,6 +51,17 @@ fn a_wrong_configuration_changes_nothing_and_says_why() {
             format!("{BEFORE}[[mqtt.listener]]\nlisten = \"127.0.0.1:1\"\ncertificate = \"/none\"\nkey = \"/none\"\n"),
             "no TLS",
         ),
+        // What the cluster is spoken to by waits for a restart, and makes `lamppost check` refuse the whole all the same.
+        (
+            format!("{BEFORE}[kafka]\nbootstrap = [\"k:1\"]\n[kafka.tls]\nca = \"/none\"\n"),
+            "nothing is forwarded before it is right",
+        ),
+        (
+            format!(
+                "{BEFORE}[[broker]]\nname = \"b\"\nurl = \"mqtts://h\"\nsubscribe = [\"#\"]\nca_file = \"/none\"\n"
+            ),
+            "the broker is not connected before it can",
+        ),
     ] {
         let error = format!("{:#}", world.reload(&text).unwrap_err());
         assert!(error.contains(why), "{error}");

@@ -96,10 +96,12 @@ fn a_sinks_folder_is_to_be_made_or_written_by_the_gateways_user() {
         User { name: "lamppost".to_owned(), uid: std::fs::metadata(folder.path()).unwrap().uid(), gids: vec![] };
     let other = User { uid: 4_000_000, gids: vec![4_000_000], ..owner.clone() };
     let within = folder.path().join("a/b");
-    let level = |place: &Path, user: &User| look_at_sink("disk", place, user).level;
+    let level = |place: &Path, user: &User| look_at_sink("disk", place, None, user).level;
     assert_eq!([folder.path(), &within].map(|place| level(place, &owner)), [Level::Ok, Level::Ok]);
     assert_eq!([folder.path(), &within].map(|place| level(place, &other)), [Level::Fail, Level::Fail]);
-    let made = look_at_sink("disk", &within, &other);
+    let made = look_at_sink("disk", &within, None, &other);
     assert!(made.found.contains("can't be made by lamppost") && made.remedy.unwrap().starts_with("install -d"));
     assert_eq!(level(Path::new("/dev/null"), &owner), Level::Fail);
+    let unmounted = look_at_sink("stick", &within, Some(folder.path()), &owner);
+    assert!(unmounted.level == Level::Fail && unmounted.found.contains("is mounted at"), "{unmounted:?}");
 }

@@ -1,0 +1,128 @@
+use bytes::Bytes;
+use lamppost_event::{
+    Address, Arrival, BootId, ClockQuality, DeviceId, Intake, Monotonic, Now, Origin, SourceKind, WallTime,
+};
+use lamppost_journal::Directory;
+
+use super::*;
+use crate::config;
+use crate::gateway::devices::Devices;
+use crate::gateway::{journal_options, setup};
+
+/// A clock that the test turns: ms.
+#[derive(Default)]
+struct Turned(AtomicU64);
+
+impl Clock for Turned {
+    fn now(&self) -> Now {
+        let ms = self.0.load(Ordering::Relaxed);
+        let wall = WallTime(1_800_000_000_000 + i64::try_from(ms).unwrap());
+        Now { wall, monotonic: Monotonic(ms), boot: BootId(7), quality: ClockQuality::Synced }
+    }
+}
+
+fn overview(dir: &std::path::Path, clock: &Arc<Turned>) -> Overview {
+    lingering(dir, clock, "linger = \"0ms\"\n")
+}
+
+fn lingering(dir: &std::path::Path, clock: &Arc<Turned>, linger: &str) -> Overview {
+    let small = "[journal]\nsegment = \"1MiB\"\nquota = \"8MiB\"\nevent_max = \"64KiB\"\n";
+    let config = config::parse(&format!("{small}{linger}")).unwrap();
+    let disk = Arc::new(Directory::create(dir).unwrap());
+    let (journal, _) = Journal::open(disk, journal_options(&config), clock.clone()).unwrap();
+    let (devices, _) = Devices::open(&dir.join("views"), &journal, BootId(7)).unwrap();
+    let routes = setup::routes(&config).unwrap();
+    let intake =
+        JournalIntake::new(journal.clone(), routes, clock.clone(), Arc::new(devices), setup::event_bytes_max(&config));
+    let linger_max = setup::linger_max(&config);
+    Overview::new(journal, Arc::new(intake), Seen::default(), Vec::new(), clock.clone(), linger_max)
+}
+
+#[test]
+fn a_gateway_without_anything_to_do_is_well_for_ever() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+    let overview = overview(dir.path(), &clock);
+    // What opening asks for is done in real time, and the hour below is over in no time.
+    let busy = |stats: lamppost_journal::Stats| stats.gathered_bytes > 0 || stats.full;
+    for _ in 0..30_000 {
+        if !busy(overview.journal.stats()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for minute in 0..60 {
+        clock.0.store(minute * 60_000, Ordering::Relaxed);
+        assert!(overview.health().well(), "{}", overview.health().json());
+    }
+}
+
+#[test]
+fn an_event_may_wait_for_company_as_long_as_the_configuration_says() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+    let overview = lingering(dir.path(), &clock, "linger = \"1min\"\n[topics.bulk]\nlinger = \"2min\"\n");
+    let arrival = Arrival {
+        source: SourceKind::Serial,
+        device: DeviceId::new("node-7").unwrap(),
+        address: Address::new("air").unwrap(),
+        origin: Origin::Unmarked,
+        device_time: None,
+        content_type: None,
+        payload: Bytes::from_static(b"21.5"),
+    };
+    // The first room is made ready while the journal runs already.
+    for _ in 0..30_000 {
+        if overview.intake.offer(arrival.clone()).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(overview.health().well());
+    clock.0.store(59_000, Ordering::Relaxed);
+    assert!(overview.journal.stats().gathered_bytes > 0, "it waits");
+    assert!(overview.health().well(), "{}", overview.health().json());
+}
+
+/// Whoever waits for an acknowledgement sends nothing more: while a flush hangs nothing need gather.
+#[test]
+fn what_was_taken_is_work_until_it_is_on_disk_though_nothing_gathers() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+    let stats = Stats { gathered_bytes: 0, full: false, ..overview(dir.path(), &clock).journal.stats() };
+    let has_work = |ahead: u64| journal(&stats, Commit(stats.durable.0 + ahead), false, 0).has_work;
+    assert_eq!([has_work(0), has_work(1)], [false, true]);
+}
+
+#[test]
+fn a_journal_that_has_stopped_is_ill_at_once() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+    let overview = overview(dir.path(), &clock);
+    assert!(overview.health().well());
+    overview.journal.close().unwrap();
+    assert!(overview.intake.durable().is_err());
+    clock.0.store(1, Ordering::Relaxed);
+    assert!(!overview.health().well_here());
+}
+
+#[test]
+fn the_metrics_can_be_read() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+    let text = overview(dir.path(), &clock).metrics().encode().unwrap();
+    assert!(text.contains("\nlamppost_journal_quota_bytes 8388608\n"), "{text}");
+    assert!(text.contains("\nlamppost_journal_tier_bytes{tier=\"cold\"} 0\n"), "{text}");
+    assert!(!text.contains("lamppost_journal_written_bytes_per_day"), "a rate of no time says nothing: {text}");
+}
+
+#[test]
+fn bytes_written_are_told_by_the_day_and_by_the_event_once_there_is_something_to_tell() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+    let overview = overview(dir.path(), &clock);
+    clock.0.store(86_400_000 / 2, Ordering::Relaxed);
+    let text = overview.metrics().encode().unwrap();
+    let sample = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let written = sample("lamppost_journal_written_bytes_total");
+    assert!(written > 0.0, "opening writes");
+    assert!((sample("lamppost_journal_written_bytes_per_day") - 2.0 * written).abs() < 1.0, "{text}");
+    assert!(!text.contains("lamppost_journal_written_bytes_per_event"), "there is no event: {text}");
+}
