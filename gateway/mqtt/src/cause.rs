@@ -36,7 +36,7 @@ pub enum Cause {
     Coming,
     /// A packet that was begun and not finished in time.
     PacketTimeout,
-    /// No room to remember one more session.
+    /// No room to remember one more session, or that a subscription of one is gone.
     SessionsFull,
     /// What has to be done before the client can be let in takes too long: its earlier connection to end, its session to be on disk.
     Busy,

@@ -30,7 +30,7 @@ use crate::fanout::Fanout;
 use crate::handshake::{Client, shake_hands};
 use crate::listener::Door;
 use crate::login::Login;
-use crate::outbound::Answer;
+use crate::outbound::{Answer, NOT_UNSUBSCRIBED};
 use crate::pace::Pace;
 use crate::registry::Registry;
 use crate::retained::Retained;
@@ -146,9 +146,14 @@ pub(crate) async fn serve(
     let mut wire = Wire::new(stream, Arc::clone(&shared.counters));
     let mut said = None;
     let handshake = async {
+        let mut stopping = shared.stopping.clone();
         tokio::select! {
             client = shake_hands(&mut wire, &door, &visit, &shared, &mut said) => client,
             close = visit.sent_away() => Err(close),
+            // Nobody waits for who may never say anything.
+            _ = stopping.wait_for(|stopping| *stopping) => {
+                Err(Close::new(Cause::ShuttingDown, "the gateway is being stopped"))
+            }
         }
     };
     let client = match handshake.await {
@@ -162,12 +167,18 @@ pub(crate) async fn serve(
     };
     add(&shared.counters.clients_total, 1);
     tracing::debug!(client = client.session.device.as_str(), %peer, "connected");
+    if client.silence_max.is_none()
+        && let Err(error) = wire.keep_asking()
+    {
+        tracing::debug!(%peer, %error, "without a keepalive of TCP's own");
+    }
     drop(door);
     visit.let_in();
     let presence = shared.clients.enter(client.introduced(peer));
     let (inflight, begun) = (Share::new(&shared.inflight), Share::new(&shared.begun));
     let pace = Pace::new(&shared.limits, Instant::now());
-    let mut connection = Connection { shared, wire, client, stalled: None, inflight, begun, pace, presence };
+    let mut connection =
+        Connection { shared, wire, client, stalled: None, inflight, begun, pace, presence, full_at: 0 };
     let ending = connection.converse().await.err().unwrap_or(Ending::Lost);
     let Connection { shared, wire, client, stalled, inflight, begun, presence, .. } = connection;
     // A will may wait for a day; what this connection used of all is others' from now on.
@@ -203,6 +214,8 @@ struct Connection {
     begun: Share,
     pace: Option<Box<Pace>>,
     presence: Presence,
+    /// How much was on its way to the client when that became too much for deliveries; 0: it is not.
+    full_at: usize,
 }
 
 impl Connection {
@@ -253,6 +266,11 @@ impl Connection {
             }
             Effect::Unsubscribe { packet_id, filters } => {
                 let Answer { codes, commit } = client.outbound.unsubscribe(&filters, shared);
+                if version == Version::V4 && codes.contains(&NOT_UNSUBSCRIBED) {
+                    // Its UNSUBACK has no codes: it would say that the subscription is gone.
+                    let detail = "that a subscription is gone can't be noted now";
+                    return Err(Close::new(Cause::SessionsFull, detail).into());
+                }
                 let mut answer = BytesMut::new();
                 codec::unsuback(version, packet_id, &codes, &mut answer);
                 self.answer(answer, commit)?;
@@ -330,8 +348,8 @@ impl Connection {
     }
 
     /// Sends what is queued for the session.
-    fn send(&mut self) {
-        let (durable, now) = (self.shared.durable_now(), &self.shared.clock);
+    fn send(&mut self, durable: Commit) {
+        let now = &self.shared.clock;
         if self.client.outbound.can_send(durable) {
             self.client.outbound.send(durable, now.now().monotonic, &self.shared, &mut self.wire.output);
         }

@@ -210,8 +210,10 @@ impl Front {
                 () = shared.porch.room(), if full => {}
                 (accepted, door) = next(&listeners), if pause.is_none() && !full => match accepted {
                     Ok((stream, peer)) => {
-                        connects.charge(1, Instant::now());
-                        accept(stream, peer, door, &shared, &mut connections);
+                        if accept(stream, peer, door, &shared, &mut connections) {
+                            // Who is sent away at once takes nobody's turn.
+                            connects.charge(1, Instant::now());
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -262,19 +264,27 @@ async fn next(listeners: &[(TcpListener, Arc<Door>)]) -> (std::io::Result<(TcpSt
     .await
 }
 
-fn accept(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
+/// Returns whether it may come in.
+fn accept(
+    stream: TcpStream,
+    peer: SocketAddr,
+    door: &Arc<Door>,
+    shared: &Arc<Shared>,
+    connections: &mut JoinSet<()>,
+) -> bool {
     let counters = &shared.counters;
     if counters.connections_now.load(Ordering::Relaxed) >= shared.limits.connections_max as u64 {
         let close = Close::new(Cause::Connections, "as many connections as allowed");
         counters.refuse(&close, &peer.to_string());
         shared.clients.ended("", Some(peer), &close);
-        return;
+        return false;
     }
     let visit = match shared.porch.knock(peer, Instant::now()) {
         Ok(visit) => visit,
         Err(close) => {
             counters.refuse(&close, &peer.to_string());
-            return shared.clients.ended("", Some(peer), &close);
+            shared.clients.ended("", Some(peer), &close);
+            return false;
         }
     };
     add(&counters.connections_total, 1);
@@ -283,10 +293,14 @@ fn accept(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, shared: &Arc<Sh
     }
     let stream = match Stream::new(stream, door.tls().as_ref()) {
         Ok(stream) => stream,
-        Err(error) => return counters.refuse(&Close::new(Cause::Tls, error.to_string()), &peer.to_string()),
+        Err(error) => {
+            counters.refuse(&Close::new(Cause::Tls, error.to_string()), &peer.to_string());
+            return true;
+        }
     };
     let open: OpenGauge = Gauge::up(Arc::clone(counters), |counters| &counters.connections_now);
     connections.spawn(serve(stream, peer, Arc::clone(door), visit, Arc::clone(shared), open));
+    true
 }
 
 fn check(limits: &Limits) -> Result<(), BindError> {

@@ -77,8 +77,9 @@ pub struct Limits {
     pub queue_messages_max: usize,
     /// Bytes of them.
     pub queue_bytes_max: usize,
-    /// Bytes of all messages that wait for sessions, or were sent to their clients and not acknowledged, retained ones among them. For more
-    /// the session with a queue that has been away longest ends; for a retained message none does.
+    /// Bytes of all messages that wait for sessions, or were sent to their clients and not acknowledged, retained ones among them: each once, and
+    /// 192 more for each session that it waits for. For more the session with a queue that has been away longest ends; for a retained message
+    /// none does.
     pub queues_bytes_max: usize,
     /// The longest keepalive of a v5 client, in whole seconds up to 65,535; one that asks for more, or for none, is told this (Server Keep
     /// Alive). 0: as the client says.
@@ -136,7 +137,7 @@ impl Default for Limits {
             sessions_bytes_max: 4 * 1024 * 1024,
             queue_messages_max: 1_000,
             queue_bytes_max: 256 * 1024,
-            queues_bytes_max: 4 * 1024 * 1024,
+            queues_bytes_max: 16 * 1024 * 1024,
             keep_alive_max: Duration::from_secs(3_600),
             session_expiry_max: Duration::from_secs(24 * 3600),
             fanout_bytes_max: 8 * 1024 * 1024,

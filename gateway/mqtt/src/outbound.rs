@@ -33,6 +33,9 @@ pub(crate) struct Reception {
 /// Retained messages that are sent, or looked for in vain some hundreds at a time, before others have their turn.
 const AT_ONCE_MAX: usize = 32;
 
+/// The subscription stays: implementation specific error (MQTT 5.0, section 3.11.3).
+pub(crate) const NOT_UNSUBSCRIBED: u8 = 0x83;
+
 /// The answer to a SUBSCRIBE or UNSUBSCRIBE: a code for each filter, and what has to be on disk before it is given.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -134,8 +137,8 @@ impl Outbound {
             });
             codes.collect::<Vec<u8>>()
         });
-        // Without room for the note the subscription stays: 0x83, implementation specific error (section 3.11.3).
-        let (codes, commit) = changed.unwrap_or_else(|_| (vec![0x83; filters.len()], None));
+        // Without room for the note the subscription stays.
+        let (codes, commit) = changed.unwrap_or_else(|_| (vec![NOT_UNSUBSCRIBED; filters.len()], None));
         if let Some(link) = &mut self.link {
             let left = filters.iter().zip(&codes).filter(|(_, code)| **code == 0);
             left.for_each(|(filter, _)| link.unsubscribe(filter));

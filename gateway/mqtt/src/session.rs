@@ -13,6 +13,9 @@ use crate::codec::{self, Filter, Packet, Publish, PublishProperties, Qos, Versio
 use crate::message::Message;
 use crate::{Cause, Limits, topic};
 
+/// So many filters of a SUBSCRIBE are looked at at the least.
+const LOOKED_AT_MIN: usize = 64;
+
 /// What has to be done for a packet.
 #[derive(Debug)]
 pub(crate) enum Effect {
@@ -123,8 +126,12 @@ impl Session {
             Packet::PubAck(packet_id) => Ok(Effect::Delivered(packet_id)),
             Packet::Subscribe(subscribe) => {
                 let mut filters = Vec::with_capacity(subscribe.filters.len());
-                for filter in subscribe.filters {
-                    filters.push(self.wish(filter, subscribe.subscription_id));
+                let looked_at_max = self.limits.subscriptions_max.max(LOOKED_AT_MIN);
+                let beyond = if self.version == Version::V5 { 0x97 } else { 0x80 };
+                for (at, filter) in subscribe.filters.into_iter().enumerate() {
+                    // A packet has room for tens of thousands, and each is looked for among rules and retained topics, while others wait.
+                    let within = at < looked_at_max;
+                    filters.push(if within { self.wish(filter, subscribe.subscription_id) } else { Err(beyond) });
                 }
                 Ok(Effect::Subscribe(SubscribeRequest { packet_id: subscribe.packet_id, filters }))
             }

@@ -12,6 +12,7 @@ use crate::connection::{ROOM_POLL, Shared};
 use crate::counters::add;
 use crate::message::Message;
 use crate::retained::Retention;
+use crate::sessions::Queueing;
 
 /// What is left to be stored. Steps that are done are not done again.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Storing {
     /// Not retained yet, if it is to be.
     to_retain: bool,
     message: Option<Message>,
+    queueing: Queueing,
     commit: Commit,
     reason: u8,
 }
@@ -54,7 +56,8 @@ impl Storing {
     /// `message`: what goes to subscribers, if there may be any.
     pub(crate) fn new(arrival: Arrival, qos: Qos, message: Option<Message>) -> Self {
         let to_retain = message.as_ref().is_some_and(|message| message.retain);
-        Self { arrival: Some(arrival), qos, to_retain, message, commit: Commit(0), reason: SUCCESS }
+        let (queueing, commit) = (Queueing::default(), Commit(0));
+        Self { arrival: Some(arrival), qos, to_retain, message, queueing, commit, reason: SUCCESS }
     }
 
     /// Bytes of payload and properties, and what their bookkeeping takes.
@@ -94,8 +97,8 @@ impl Storing {
             }
             self.to_retain = false;
         }
-        let queued = shared.sessions.enqueue(message)?;
-        self.commit = self.commit.max(queued.unwrap_or(self.commit));
+        shared.sessions.enqueue(message, &mut self.queueing)?;
+        self.commit = self.commit.max(self.queueing.commit);
         Ok(())
     }
 }

@@ -100,6 +100,11 @@ impl Wire {
         self.stream.certificate()
     }
 
+    /// Has the system find out when a silent peer is gone.
+    pub(crate) fn keep_asking(&self) -> io::Result<()> {
+        self.stream.keep_asking()
+    }
+
     /// Completes when there may be something to read. Safe to cancel.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await

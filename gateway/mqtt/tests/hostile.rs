@@ -1,6 +1,6 @@
 //! Clients that mean harm, or are broken as if they did, and the rest that must not notice.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
 
 mod support;
 
@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use lamppost_mqtt::{Cause, Entry, Limits, Listener, Passwords, Rules};
-use support::raw::{A_WHILE, Raw, SOON, connect_as, connect_v4, publish_v4, subscribe_v4};
+use support::raw::{A_WHILE, Raw, SOON, connect_as, connect_v4, publish_v4, subscribe_v4, text};
 use support::{ANY_PORT, HandIntake, Running};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -268,4 +268,102 @@ async fn who_subscribes_to_more_than_allowed_takes_no_place_of_others() {
     let mut other = Raw::v4(front.address, "other").await;
     other.send(&subscribe_v4(1, "another", 0)).await;
     assert_eq!(other.receive().await, [0x90, 3, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn who_is_sent_away_at_once_takes_nobodys_turn_to_connect() {
+    let limits =
+        Limits { trust_loopback: false, connects_per_s: 10, connects_per_s_per_address: 1, ..Limits::default() };
+    let front = front(limits).await;
+    let mut flood = Vec::new();
+    for _ in 0..300 {
+        flood.push(socket_from(2, front.address).await.unwrap());
+    }
+    // Of those, ten may come in, in the first second; behind all of them comes one from elsewhere.
+    let mut good = Raw::over(socket_from(3, front.address).await.unwrap());
+    good.send(&connect_v4("good", true)).await;
+    assert_eq!(good.receive().await, [0x20, 2, 0, 0]);
+    assert!(front.counters.refusals(Cause::ConnectRate) >= 280);
+}
+
+#[tokio::test]
+async fn who_says_nothing_does_not_hold_up_the_end() {
+    let front = front(Limits::default()).await;
+    let silent = TcpStream::connect(front.address).await.unwrap();
+    let mut begun = TcpStream::connect(front.address).await.unwrap();
+    begun.write_all(&[0x10, 60, 0, 4]).await.unwrap();
+    is_alive(&mut Raw::v4(front.address, "d").await).await;
+    timeout(Duration::from_secs(4), front.stop()).await.expect("it waits for who may never say anything");
+    drop((silent, begun));
+}
+
+#[tokio::test]
+async fn a_subscribe_with_more_filters_than_anybody_may_have_is_looked_at_no_further() {
+    let front = front(Limits { subscribes_per_s: 0, ..Limits::default() }).await;
+    let mut client = Raw::v4(front.address, "d").await;
+    let filters = [&text("a")[..], &[0]].concat().repeat(5_000);
+    let mut subscribe = vec![0x82, 0xA2, 0x9C, 0x01, 0, 1];
+    subscribe.extend(&filters);
+    client.send(&subscribe).await;
+    let answer = client.receive().await;
+    let granted = answer.iter().skip(answer.len() - 5_000).take_while(|code| **code == 0).count();
+    assert_eq!(granted, 64);
+    is_alive(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_client_for_whom_much_is_on_its_way_is_heard_meanwhile() {
+    let front = front(Limits::default()).await;
+    let mut publisher = Raw::v4(front.address, "publisher").await;
+    // 7.6 MB: more than the system takes for one connection.
+    for number in 0..80 {
+        let body = [&text(&format!("a/{number}"))[..], &[0, 1], &[b'x'; 95_000]].concat();
+        let length =
+            [(body.len() & 0x7F) as u8 | 0x80, (body.len() >> 7 & 0x7F) as u8 | 0x80, (body.len() >> 14) as u8];
+        publisher.send(&[&[0x33][..], &length, &body].concat()).await;
+        assert_eq!(publisher.receive().await, [0x40, 2, 0, 1]);
+    }
+    // A keepalive of a second, and nothing is read for four.
+    let mut connect = connect_v4("slow", true);
+    connect[11] = 1;
+    let mut slow = Raw::open(front.address).await;
+    slow.send(&connect).await;
+    slow.receive().await;
+    slow.send(&subscribe_v4(1, "#", 0)).await;
+    for _ in 0..14 {
+        slow.send(&[0xC0, 0]).await;
+        sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(front.counters.refusals(Cause::KeepAlive), 0);
+    slow.receive().await;
+    let (mut messages, mut answers) = (0, 0);
+    while messages < 80 || answers < 14 {
+        match slow.receive().await[0] {
+            0x31 => messages += 1,
+            _ => answers += 1,
+        }
+    }
+}
+
+/// Whether the system asks silent peers of this port whether they are there (proc(5), /proc/net/tcp: timer 2).
+fn are_asked(port: u16) -> Vec<bool> {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = fields.filter(|it| it[1].ends_with(&format!(":{port:04X}")) && it[3] == "01");
+    ours.map(|it| it[5].starts_with("02:")).collect()
+}
+
+#[tokio::test]
+async fn who_need_not_say_anything_is_asked_by_the_system_whether_it_is_there() {
+    let front = front(Limits::default()).await;
+    let mut connect = connect_v4("silent", true);
+    connect[11] = 0;
+    let mut silent = Raw::open(front.address).await;
+    silent.send(&connect).await;
+    silent.receive().await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(are_asked(front.address.port()), [true]);
+    let _says_something = Raw::v4(front.address, "d").await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(are_asked(front.address.port()).iter().filter(|asked| **asked).count(), 1);
 }

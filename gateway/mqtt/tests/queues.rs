@@ -4,11 +4,13 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use lamppost_mqtt::Limits;
 use support::raw::{Raw, connect_v5, packet, publish_v4, publish_v5, text};
 use support::sessions::{EXPIRY_60_S, again, retained, start, stay, subscribed, tell};
 use support::{HandIntake, Running};
+use tokio::time::{sleep, timeout};
 
 #[tokio::test]
 async fn a_puback_waits_until_the_message_is_queued_and_retained_on_disk() {
@@ -165,4 +167,89 @@ async fn a_long_queue_arrives_whole_through_a_small_bound_of_outgoing_bytes() {
         assert_eq!(device.receive().await, expected);
     }
     assert!(front.counters.bytes_out.load(Relaxed) > before + 200_000);
+}
+
+/// Sessions that subscribe to "all" and whose clients are away.
+async fn away(front: &Running, count: usize) {
+    for number in 0..count {
+        let (mut device, _) = stay(front, &format!("pump-{number}")).await;
+        subscribed(&mut device, "all").await;
+        device.send(&[0xE0, 0]).await;
+        device.expect_end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_for_more_sessions_than_a_commit_has_room_for_reaches_all_of_them() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    away(&front, 5).await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    let mut acknowledged = false;
+    for commit in 0..8 {
+        // In each, the message and two who wait for it find room.
+        journal.set_notes_max(journal.notes_put() as u64 + 3);
+        if commit == 0 {
+            operator.send(&publish_v4("all", 1, b"x")).await;
+        }
+        acknowledged = acknowledged || timeout(Duration::from_millis(400), operator.receive()).await.is_ok();
+    }
+    assert!(acknowledged, "it begins anew each time");
+    journal.set_notes_max(u64::MAX);
+    assert_eq!(journal.arrivals().len(), 1);
+    for number in 0..5 {
+        let (mut device, _) = stay(&front, &format!("pump-{number}")).await;
+        let delivered = device.receive().await;
+        assert!(delivered.ends_with(b"x"), "pump-{number}: {delivered:?}");
+        device.expect_silence().await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_without_room_is_counted_once_however_often_a_message_is_tried() {
+    let journal = HandIntake::automatic();
+    let front = Running::start(Arc::clone(&journal), Limits { queue_messages_max: 1, ..Limits::default() }).await;
+    away(&front, 1).await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    tell(&mut operator, "all", b"first").await;
+    let (mut other, _) = stay(&front, "other").await;
+    subscribed(&mut other, "all").await;
+    journal.set_notes_max(journal.notes_put() as u64);
+    operator.send(&publish_v4("all", 2, b"second")).await;
+    sleep(Duration::from_millis(600)).await;
+    journal.set_notes_max(u64::MAX);
+    assert_eq!(operator.receive().await, [0x40, 2, 0, 2]);
+    assert_eq!(front.counters.queue_shed.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_waits_for_many_sessions_counts_in_each_of_them() {
+    let journal = HandIntake::automatic();
+    let limits = Limits { queues_bytes_max: 20_000, ..Limits::default() };
+    let front = Running::start(Arc::clone(&journal), limits).await;
+    away(&front, 50).await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    for _ in 0..20 {
+        tell(&mut operator, "all", b"x").await;
+    }
+    // Entry and note of one that waits take some 150 bytes, whatever else is counted.
+    let places = journal.noted().keys().filter(|key| key[0] == b'q').count();
+    assert!(places * 150 <= 20_000, "{places} places in queues of 20,000 bytes in all");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_gets_on_disk_while_its_client_is_looked_after_is_sent_at_once() {
+    // Without room for fan-out nothing but the commit and the queue itself wakes the device's connection.
+    let limits = Limits { fanout_bytes_max: 100, ..Limits::default() };
+    let front = Running::start(HandIntake::automatic(), limits).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "cmd").await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    for _ in 0..10_000 {
+        operator.send(&publish_v4("cmd", 1, b"x")).await;
+        let delivered = device.receive().await;
+        let id = delivered.len() - 3;
+        device.send(&[0x40, 2, delivered[id], delivered[id + 1]]).await;
+        assert_eq!(operator.receive().await, [0x40, 2, 0, 1]);
+    }
 }

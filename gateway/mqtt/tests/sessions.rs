@@ -354,3 +354,69 @@ async fn refused_connects_leave_the_note_of_a_session_though_there_was_no_room_f
     let noted = journal.noted();
     assert!(noted.get(&b"sd"[..]).is_some_and(|value| value.get(1) == Some(&60)), "{noted:?}");
 }
+
+#[tokio::test]
+async fn an_unsubscribe_that_can_not_be_noted_is_not_confirmed() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let unsubscribe = |properties: &[u8]| packet(0xA2, &[&[0, 2][..], properties, &text("a")].concat());
+    let (mut old, _) = stay(&front, "old").await;
+    subscribed(&mut old, "a").await;
+    let mut new = Raw::open(front.address).await;
+    new.send(&connect_v5("new", false, &EXPIRY_60_S)).await;
+    new.receive().await;
+    new.send(&support::raw::subscribe_v5(1, "a", 1)).await;
+    assert_eq!(new.receive().await, [0x90, 4, 0, 1, 0, 1]);
+    journal.set_notes_max(journal.notes_put() as u64);
+    old.send(&unsubscribe(&[])).await;
+    old.expect_end().await;
+    new.send(&unsubscribe(&[0])).await;
+    assert_eq!(new.receive().await, [0xB0, 4, 0, 2, 0, 0x83]);
+    journal.set_notes_max(u64::MAX);
+    let (mut old, present) = stay(&front, "old").await;
+    assert!(present);
+    old.send(&unsubscribe(&[])).await;
+    assert_eq!(old.receive().await, [0xB0, 2, 0, 2]);
+}
+
+#[tokio::test]
+async fn a_session_that_a_disconnect_ends_does_not_come_back_with_a_kill() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let mut device = Raw::open(front.address).await;
+    device.send(&connect_v5("d", true, &EXPIRY_60_S)).await;
+    device.receive().await;
+    device.send(&packet(0xE0, &[&[0, 5][..], &[17, 0, 0, 0, 0]].concat())).await;
+    device.expect_end().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let journal = journal.after_a_crash(None);
+    assert!(journal.noted().is_empty(), "{:?}", journal.noted());
+}
+
+#[tokio::test]
+async fn what_came_for_a_session_while_its_successor_was_on_its_way_to_the_disk_does_not_come_back_with_a_crash() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "a").await;
+    device.send(&[0xE0, 0]).await;
+    device.expect_end().await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    let before = journal.commits();
+    journal.by_hand_from_now();
+    let mut device = Raw::open(front.address).await;
+    device.send(&connect_v5("pump", true, &EXPIRY_60_S)).await;
+    device.expect_silence().await;
+    // For the session before: the event, the message, and that it waits.
+    operator.send(&publish_v4("a", 1, b"missed")).await;
+    operator.expect_silence().await;
+    journal.release(before + 4);
+    assert_eq!(device.receive().await[2..4], [0, 0]);
+    let journal = journal.after_a_crash(None);
+    assert!(journal.noted().keys().any(|key| key[0] == b'q'));
+    journal.release(u64::MAX);
+    let front = start(&journal).await;
+    let (mut device, present) = stay(&front, "pump").await;
+    assert!(present);
+    device.expect_silence().await;
+}

@@ -364,3 +364,51 @@ async fn a_repetition_is_not_acknowledged_before_what_it_repeats_is_on_disk() {
     assert_eq!((intake.arrivals().len(), reading.status.retained_again.load(Ordering::Relaxed)), (1, 1));
     reading.end().await.unwrap();
 }
+
+#[tokio::test]
+async fn however_many_filters_are_no_longer_configured_the_new_ones_are_subscribed_to() {
+    for version in VERSIONS {
+        let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+        let old = |number| KeptSubscription { filter: format!("old/{number}"), settled: true };
+        let before = KeptSession { subscriptions: (0..60).map(old).collect(), ..KeptSession::default() };
+        let memory = std::sync::Arc::new(Kept(before.into()));
+        let broker = Broker { window: 1, ..settings(address, version) };
+        let reading = Reading::start_with(broker, intake.clone(), memory);
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut peer = Peer::new(stream, version);
+        peer.packet().await;
+        peer.connack(true, 0).await;
+        assert_eq!(peer.grant().await.len(), 60);
+        peer.publish(QOS_1, 1, "city/a", b"1").await;
+        assert_eq!(peer.pubacks(1).await, [1]);
+        reading.end().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_word_about_subscriptions_has_a_packet_id_that_another_has_still() {
+    let version = BrokerVersion::V311;
+    let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+    let old = |filter: &str| KeptSubscription { filter: filter.into(), settled: true };
+    let before = KeptSession { subscriptions: vec![old("old/1"), old("old/2")], ..KeptSession::default() };
+    let reading = Reading::start_with(settings(address, version), intake, std::sync::Arc::new(Kept(before.into())));
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut peer = Peer::new(stream, version);
+    peer.packet().await;
+    peer.connack(true, 0).await;
+    let (mut unanswered, mut kinds) = (Vec::new(), Vec::new());
+    while kinds.len() < 3 {
+        match timeout(Duration::from_millis(200), peer.packet()).await {
+            Ok((0xC0, _)) => peer.write(0xD0, &[]).await,
+            Ok((kind, body)) => {
+                assert!(!unanswered.contains(&body[..2].to_vec()), "{body:?} while {unanswered:?}");
+                unanswered.push(body[..2].to_vec());
+                kinds.push(kind);
+            }
+            Err(_) if unanswered.is_empty() => {}
+            Err(_) => peer.write(0xB0, &unanswered.remove(0)).await,
+        }
+    }
+    assert_eq!(kinds, [0xA2, 0xA2, 0x82]);
+    reading.end().await.unwrap();
+}

@@ -22,6 +22,9 @@ use crate::cause::Close;
 use crate::fanout::{Delivery, LinkEnded};
 use crate::waiters::Wait;
 
+/// Answers that may wait behind deliveries which fill all room. What is read at once has none that are longer.
+const ANSWERS_BYTES_MAX: usize = 16 * 1024;
+
 /// Longer than any connection.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -84,12 +87,14 @@ impl Connection {
         let mut timer = std::pin::pin!(sleep_until(heard + self.client.silence_max.unwrap_or(FOR_EVER)));
         loop {
             let more = self.work()?;
-            if self.get_on()? {
+            // One look for all of it: what gets on disk after this, and so is not sent now, is what is waited for below.
+            let durable = shared.durable_now();
+            if self.get_on(durable)? {
                 // However much is retained, others have their turn.
                 consume_budget().await;
                 continue;
             }
-            let gates = self.gates();
+            let gates = self.gates(durable);
             if more && !gates.held_back {
                 continue;
             }
@@ -130,25 +135,33 @@ impl Connection {
         }
     }
 
-    /// Sends what can be sent. Returns whether there may be more at once.
-    fn get_on(&mut self) -> Result<bool, Ending> {
+    /// Sends what can be sent now that so much is on disk. Returns whether there may be more at once.
+    fn get_on(&mut self, durable: Commit) -> Result<bool, Ending> {
         // What was on disk already when it was offered (a resend) is not reported again.
         if !self.client.session.acks.is_empty() && self.on_disk()? {
             return Ok(true);
         }
-        self.send();
+        self.send(durable);
         self.wire.flush()?;
-        Ok(self.wire.output.is_empty() && self.client.outbound.can_send(self.shared.durable_now()))
+        Ok(self.wire.output.is_empty() && self.client.outbound.can_send(durable))
     }
 
-    /// What may be done now. Tells all others what this one holds.
-    fn gates(&mut self) -> Gates {
-        let (limits, durable) = (&self.shared.limits, self.shared.durable_now());
+    /// What may be done now; `durable` is what [`Self::get_on`] had. Tells all others what this one holds.
+    fn gates(&mut self, durable: Commit) -> Gates {
+        let limits = &self.shared.limits;
         let acks = &self.client.session.acks;
         self.presence.tell(acks.taken(), acks.unacknowledged(), self.stalled.is_some());
         self.inflight.set(acks.bytes() + self.stalled.as_ref().map_or(0, |stalled| stalled.bytes));
         self.begun.set(self.wire.held());
-        let output_low = self.wire.output.len() < limits.outgoing_bytes_max;
+        let waiting = self.wire.output.len();
+        let output_low = waiting < limits.outgoing_bytes_max;
+        self.full_at = match self.full_at {
+            _ if output_low => 0,
+            0 => waiting,
+            before => before,
+        };
+        // However much is on its way to it: it is heard, or its pings would be missed, for as long as its answers find room.
+        let hears = output_low || waiting < self.full_at + ANSWERS_BYTES_MAX;
         let crowded = !self.inflight.is_open();
         let pause = self.pace.as_mut().and_then(|pace| {
             let now = Instant::now();
@@ -156,9 +169,9 @@ impl Connection {
         });
         let held_back = self.stalled.is_some() || !self.client.session.may_read() || crowded || pause.is_some();
         // A packet goes on while there is room for all that are begun; its time runs on.
-        let squeezed = self.wire.held() > 0 && !self.begun.is_open() && !held_back && output_low;
-        let read = !held_back && output_low && !squeezed;
-        if held_back || !output_low {
+        let squeezed = self.wire.held() > 0 && !self.begun.is_open() && !held_back && hears;
+        let read = !held_back && hears && !squeezed;
+        if held_back || !hears {
             self.wire.bear_with();
         }
         if read {

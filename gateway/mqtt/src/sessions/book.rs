@@ -47,9 +47,14 @@ pub(super) struct Watch {
     pub(super) no_local: bool,
 }
 
+/// What a message counts for in each queue that it waits in, beside its own bytes, which are there once for all: an entry, its share of a table
+/// that grows by doubling, its packet id, and the note of some forty bytes.
+pub(super) const PLACE_BYTES: usize = 192;
+
 /// For how many sessions a message waits.
 pub(super) struct Waiting {
     pub(super) sessions: usize,
+    /// Of the message, without its places.
     pub(super) bytes: usize,
     /// There is a note of it.
     pub(super) noted: bool,
@@ -65,7 +70,7 @@ pub(super) struct Book {
     pub(super) messages: HashMap<u64, Waiting>,
     /// The number of the last message.
     pub(super) last: u64,
-    /// Of all messages that wait.
+    /// Of all messages that wait, and of their places.
     pub(super) queued_bytes: usize,
     /// Of all records of sessions.
     pub(super) record_bytes: usize,
@@ -268,8 +273,14 @@ impl BookGuard<'_> {
         after <= before || self.book.filter_bytes - before + after <= self.sessions.limits.filters_bytes_max
     }
 
-    /// The sessions that are to have the message and have room for it.
-    pub(super) fn who_waits_for(&mut self, message: &Message) -> Vec<Arc<Kept>> {
+    /// Of those that were to have a message when it was looked at first, who still are there.
+    pub(super) fn who_still_waits(&self, mut left: Vec<Arc<Kept>>) -> Vec<Arc<Kept>> {
+        left.retain(|kept| self.book.known.get(&kept.device).is_some_and(|known| Arc::ptr_eq(&known.kept, kept)));
+        left
+    }
+
+    /// The sessions that are to have the message and have room for it; and how many have none.
+    pub(super) fn who_waits_for(&mut self, message: &Message) -> (Vec<Arc<Kept>>, u64) {
         let mut waiting: Vec<Arc<Kept>> = Vec::new();
         self.book.filters.visit(message.topic.as_str(), &mut |watch| {
             if !(watch.no_local && watch.kept.device == message.publisher) {
@@ -280,32 +291,38 @@ impl BookGuard<'_> {
         waiting.sort_unstable_by_key(|kept| Arc::as_ptr(kept).addr());
         waiting.dedup_by(|one, other| Arc::ptr_eq(one, other));
         let limits = &self.sessions.limits;
-        let counters = &self.sessions.counters;
         // Whoever has much waiting leaves room for those who have little; nobody has less than one message.
         let share = limits.queues_bytes_max.saturating_sub(self.book.queued_bytes).saturating_mul(2);
-        let mut most = 0;
+        let (mut most, mut shed) = (0, 0);
         waiting.retain(|kept| {
             let subscriber = kept.lock();
             let bytes = subscriber.queue.bytes() + message.bytes();
             let fair = subscriber.queue.len() == 0 || bytes <= share;
             let room = fair && subscriber.has_room(message.bytes(), limits);
-            add(&counters.queue_shed, u64::from(!room));
+            shed += u64::from(!room);
             most = most.max(if room { bytes } else { 0 });
             room
         });
-        while !waiting.is_empty() && self.book.queued_bytes + message.bytes() > limits.queues_bytes_max {
+        let places = |waiting: &Vec<Arc<Kept>>| waiting.len() * PLACE_BYTES;
+        while !waiting.is_empty()
+            && self.book.queued_bytes + message.bytes() + places(&waiting) > limits.queues_bytes_max
+        {
             // Who has less waiting than these would have does not pay for them.
             if !self.end_longest_away(most) {
-                add(&counters.queue_shed, waiting.len() as u64);
-                return Vec::new();
+                return (Vec::new(), shed + waiting.len() as u64);
             }
             let book = &self.book;
             waiting.retain(|kept| book.known.contains_key(&kept.device));
         }
-        waiting
+        (waiting, shed)
     }
 
-    pub(super) fn put_message(&mut self, message: &Message, waiting: &[Arc<Kept>]) -> Result<Commit, NoteRefusal> {
+    /// Queues a message for those who wait, from the first on as many as there is room for. Gives the commit and for how many.
+    pub(super) fn put_message(
+        &mut self,
+        message: &Message,
+        waiting: &[Arc<Kept>],
+    ) -> Result<(Commit, usize), NoteRefusal> {
         self.book.last += 1;
         let number = self.book.last;
         let notes = &self.sessions.notes;
@@ -313,24 +330,28 @@ impl BookGuard<'_> {
         let mut commit = match notes.put(&message_key(number), Some(value)) {
             Ok(commit) => commit,
             Err(NoteRefusal::TooLarge { .. }) => {
+                let commit = notes.put(&message_key(number), None)?;
                 add(&self.sessions.counters.queue_shed, waiting.len() as u64);
-                return notes.put(&message_key(number), None);
+                return Ok((commit, waiting.len()));
             }
             Err(refusal) => return Err(refusal),
         };
-        let message = Arc::new(message.clone());
-        for (at, kept) in waiting.iter().enumerate() {
+        let (message, mut count) = (Arc::new(message.clone()), 0);
+        for kept in waiting {
             let mut subscriber = kept.lock();
             let packet_id = subscriber.queue.free_packet_id();
             let value = Bytes::copy_from_slice(&packet_id.to_le_bytes());
             match notes.put(&queue_key(&kept.device, number), Some(value)) {
                 Ok(at) => commit = at,
-                Err(refusal) => {
-                    drop(subscriber);
-                    self.take_back(number, waiting.get(..at).unwrap_or_default());
+                Err(refusal) if count == 0 => {
+                    self.book.removals.push(message_key(number));
                     return Err(refusal);
                 }
+                // The others get it under a number of its own, when there is room again: were all of them to begin anew, more sessions than
+                // one commit has room for would never have it.
+                Err(_) => break,
             }
+            count += 1;
             let (number, message) = (Some(number), Arc::clone(&message));
             subscriber.queue.push(Entry {
                 number,
@@ -343,24 +364,14 @@ impl BookGuard<'_> {
                 message,
             });
         }
-        for kept in waiting {
+        for kept in waiting.iter().take(count) {
             self.place_anew(&kept.device);
             kept.wake.ring();
         }
-        self.book.queued_bytes += message.bytes();
-        self.book.messages.insert(number, Waiting { sessions: waiting.len(), bytes: message.bytes(), noted: true });
+        self.book.queued_bytes += message.bytes() + count * PLACE_BYTES;
+        self.book.messages.insert(number, Waiting { sessions: count, bytes: message.bytes(), noted: true });
         add(&self.sessions.counters.queued_now, 1);
-        Ok(commit)
-    }
-
-    /// Half of it found room: it is offered again as a whole.
-    pub(super) fn take_back(&mut self, number: u64, queued_for: &[Arc<Kept>]) {
-        self.book.removals.push(message_key(number));
-        for kept in queued_for {
-            kept.lock().queue.withdraw(number);
-            self.place_anew(&kept.device);
-            self.book.removals.push(queue_key(&kept.device, number));
-        }
+        Ok((commit, count))
     }
 
     /// A retained message is handed out to a session, and waits for its acknowledgement: it counts as what waits for sessions, without a note.
@@ -397,6 +408,7 @@ impl BookGuard<'_> {
         waiting.sessions = waiting.sessions.saturating_sub(1);
         let (over, noted, bytes) = (waiting.sessions == 0, waiting.noted, waiting.bytes);
         if noted {
+            self.book.queued_bytes -= PLACE_BYTES;
             self.book.removals.push(queue_key(device, number));
         }
         if over {

@@ -35,7 +35,7 @@ use lamppost_event::{Clock, ClockQuality, Commit, DeviceId, NoteRefusal, Notes};
 
 use crate::Limits;
 use crate::codec::Qos;
-use crate::counters::Counters;
+use crate::counters::{Counters, add};
 use crate::message::Message;
 pub(crate) use backlog::HandOut;
 use book::{Book, BookGuard};
@@ -63,6 +63,15 @@ pub(crate) struct Sessions {
     clock: Arc<dyn Clock>,
 }
 
+/// A message on its way into the queues of sessions. A commit has a bound, and all that are to have it may be more than one holds.
+#[derive(Debug, Default)]
+pub(crate) struct Queueing {
+    /// Who is to have it still. `None`: nobody has it yet.
+    left: Option<Vec<Arc<Kept>>>,
+    /// What is queued is on disk with this.
+    pub(crate) commit: Commit,
+}
+
 impl Sessions {
     fn lock(&self) -> BookGuard<'_> {
         BookGuard { book: self.book.lock().unwrap_or_else(PoisonError::into_inner), sessions: self }
@@ -80,6 +89,8 @@ impl Sessions {
         kept.lock().queue.send_again();
         if expiry.is_zero() {
             book.end(&kept.device);
+            // Nothing says later that it is gone. Without room now, it is removed with what is put next.
+            drop(book.flush());
             return;
         }
         let changed = std::mem::replace(&mut known.expiry, expiry) != expiry;
@@ -123,21 +134,41 @@ impl Sessions {
         }
     }
 
-    /// Queues a message for the remembered sessions that are to have it with QoS 1. Returns the commit that it is on disk with.
+    /// Queues a message for the remembered sessions that are to have it with QoS 1, as far as there is room.
     ///
     /// # Errors
-    /// [`NoteRefusal`]: it is queued for nobody.
-    pub(crate) fn enqueue(&self, message: &Message) -> Result<Option<Commit>, NoteRefusal> {
-        if message.qos == Qos::AtMostOnce || !self.are_any_waiting() {
-            return Ok(None);
+    /// [`NoteRefusal`]: not for all of them. To be called again with the same `queueing`: who has it does not get it once more.
+    pub(crate) fn enqueue(&self, message: &Message, queueing: &mut Queueing) -> Result<(), NoteRefusal> {
+        if message.qos == Qos::AtMostOnce || (queueing.left.is_none() && !self.are_any_waiting()) {
+            return Ok(());
         }
         let mut book = self.lock();
-        let waiting = book.who_waits_for(message);
-        if waiting.is_empty() {
-            return Ok(None);
+        let goes_on = queueing.left.is_some();
+        let (mut waiting, shed) = match queueing.left.take() {
+            Some(left) => (book.who_still_waits(left), 0),
+            None => book.who_waits_for(message),
+        };
+        let queued = if waiting.is_empty() {
+            Ok((queueing.commit, 0))
+        } else {
+            book.flush().and_then(|_| book.put_message(message, &waiting))
+        };
+        match queued {
+            Ok((commit, count)) => {
+                add(&self.counters.queue_shed, shed);
+                queueing.commit = queueing.commit.max(commit);
+                waiting.drain(..count);
+                if waiting.is_empty() {
+                    return Ok(());
+                }
+                queueing.left = Some(waiting);
+                Err(NoteRefusal::Full)
+            }
+            Err(refusal) => {
+                queueing.left = goes_on.then_some(waiting);
+                Err(refusal)
+            }
         }
-        book.flush()?;
-        book.put_message(message, &waiting).map(Some)
     }
 
     /// The client has these messages, or will never have them.

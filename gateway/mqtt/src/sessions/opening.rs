@@ -14,6 +14,9 @@ use super::record::{Absence, session_key};
 use super::{Kept, Sessions};
 use crate::counters::add;
 
+/// Messages that may be queued for a session between the note of its successor and its end. There are numbers for as many successors.
+const MEANWHILE_MAX: u64 = 1 << 32;
+
 /// A session begins or goes on, for a client that is not let in yet.
 pub(crate) struct Opened {
     pub(crate) kept: Arc<Kept>,
@@ -80,6 +83,7 @@ impl Sessions {
         if let Before::Another { successor, .. } = before {
             book.end_but_for_its_note(&kept.device);
             if let Some(known) = successor {
+                book.book.last = book.book.last.max(known.since);
                 book.book.record_bytes += known.recorded.len();
                 book.book.known.insert(kept.device.clone(), known);
                 add(&self.counters.sessions_now, 1);
@@ -143,7 +147,9 @@ impl BookGuard<'_> {
     /// as if the client of the one that is there were here: it does not end meanwhile.
     fn replace(&mut self, device: &DeviceId, expiry: Duration) -> Result<Opened, NoteRefusal> {
         let (kept, durable) = (Kept::new(device.clone(), !expiry.is_zero()), !expiry.is_zero());
-        let mut successor = durable.then(|| Known::new(&kept, expiry, self.book.last));
+        // What is queued for the one before until this one's client is in is not for it either.
+        let since = self.book.last.saturating_add(MEANWHILE_MAX);
+        let mut successor = durable.then(|| Known::new(&kept, expiry, since));
         let record = successor.as_ref().map(|known| known.recorded.clone());
         self.flush()?;
         let commit = self.sessions.notes.put(&session_key(device), record)?;

@@ -149,15 +149,6 @@ impl Queue {
         Some(entry)
     }
 
-    /// Takes out what was put in under this number, unless it was sent.
-    pub(crate) fn withdraw(&mut self, number: u64) {
-        if let Some(at) = self.entries.iter().skip(self.sent).position(|entry| entry.number == Some(number))
-            && let Some(entry) = self.entries.remove(self.sent + at)
-        {
-            self.took_out(&entry);
-        }
-    }
-
     /// The connection is gone: what was sent is sent again on the next one, first of all.
     pub(crate) fn send_again(&mut self) {
         self.entries.iter_mut().take(self.sent).for_each(|entry| {
@@ -249,12 +240,10 @@ mod tests {
             queue.push(entry);
         }
         let each = queue.bytes() / 3;
-        queue.withdraw(2);
-        assert_eq!((queue.bytes(), queue.numbers().collect::<Vec<_>>()), (2 * each, vec![1, 3]));
         queue.mark_sent();
-        queue.withdraw(1);
-        assert_eq!(queue.len(), 2, "what was sent can't be withdrawn");
         queue.acknowledge(1);
+        assert_eq!((queue.bytes(), queue.numbers().collect::<Vec<_>>()), (2 * each, vec![2, 3]));
+        queue.drop_next();
         queue.drop_next();
         assert_eq!((queue.bytes(), queue.len()), (0, 0));
     }

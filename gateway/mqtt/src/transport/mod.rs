@@ -11,8 +11,10 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::net::sockopt;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -23,6 +25,11 @@ pub use tls::{Tls, TlsError, TlsFiles};
 
 /// Plain bytes that are handed to TLS at once, so that no more than about that is kept in it.
 const TLS_WRITE_BYTES: usize = 16 * 1024;
+/// How long a peer that need not say anything may be silent before the system asks whether it is there; how often it is asked then, and how
+/// many times without an answer.
+const ASKED_AFTER: Duration = Duration::from_secs(600);
+const ASKED_EVERY: Duration = Duration::from_secs(30);
+const ASKED_MAX: u32 = 4;
 /// How much is taken from a plain connection at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -147,6 +154,14 @@ impl Stream {
     /// Whether there is something that waits to be sent.
     pub(crate) fn has_unsent(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
+    }
+
+    /// Has the system find out when a silent peer is gone (RFC 1122, section 4.2.3.6).
+    pub(crate) fn keep_asking(&self) -> io::Result<()> {
+        sockopt::set_tcp_keepidle(&self.tcp, ASKED_AFTER)?;
+        sockopt::set_tcp_keepintvl(&self.tcp, ASKED_EVERY)?;
+        sockopt::set_tcp_keepcnt(&self.tcp, ASKED_MAX)?;
+        Ok(sockopt::set_socket_keepalive(&self.tcp, true)?)
     }
 
     /// Ends our side.

@@ -118,6 +118,11 @@ impl Book {
         self.leaving.iter().cloned().collect()
     }
 
+    /// What is to be unsubscribed from next, or is being.
+    pub(super) fn next_to_leave(&self) -> Option<&str> {
+        self.leaving.front().map(String::as_str)
+    }
+
     /// The broker has answered one UNSUBSCRIBE, in the order in which they went.
     pub(super) fn unsubscribed(&mut self) {
         if let Some(left) = self.leaving.pop_front() {

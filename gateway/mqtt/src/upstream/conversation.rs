@@ -67,6 +67,8 @@ struct Open {
     stopping: Option<Instant>,
     /// Our DISCONNECT was said.
     left: bool,
+    /// The next word about subscriptions is to be said.
+    word_due: bool,
 }
 
 impl Conversation<'_> {
@@ -79,7 +81,8 @@ impl Conversation<'_> {
         };
         let (speaker, mut listener) = client(self.broker, login, &line.local_name);
         let durable = self.intake.durable()?;
-        let mut open = Open { speaker, inbox: Inbox::after(*self.offered), durable, stopping: None, left: false };
+        let inbox = Inbox::after(*self.offered);
+        let mut open = Open { speaker, inbox, durable, stopping: None, left: false, word_due: false };
         let ended = self.talk(&mut open, &line, &mut listener, stopped).await;
         *self.offered = open.inbox.last();
         self.status.connected_now.store(false, Ordering::Relaxed);
@@ -166,6 +169,7 @@ impl Conversation<'_> {
 
     /// Says what there is to say, and opens or closes the gate. Returns whether it is closed.
     fn turn(&self, open: &mut Open, line: &Line) -> bool {
+        open.word_due = open.word_due && !self.say(&open.speaker);
         let speaker = &open.speaker;
         // What has nothing to wait for would wait for the next commit.
         open.inbox.durable(open.durable);
@@ -183,7 +187,10 @@ impl Conversation<'_> {
         match heard {
             Heard::Accepted { session_present } => self.accepted(open, session_present),
             Heard::Subscribed(granted) => self.subscribed(&granted),
-            Heard::Unsubscribed => self.book.unsubscribed(),
+            Heard::Unsubscribed => {
+                open.word_due |= self.book.next_to_leave().is_some();
+                self.book.unsubscribed();
+            }
             Heard::Alive if self.owes_nothing(open) => self.book.answered(),
             Heard::Message(message) if open.stopping.is_none() => self.take(open, message)?,
             // While stopping it is not taken, so that it stays with the broker.
@@ -202,19 +209,26 @@ impl Conversation<'_> {
         on_disk && open.inbox.unacknowledged() == 0 && self.status.left_now.load(Ordering::Relaxed) == 0
     }
 
-    fn accepted(&mut self, open: &Open, session_present: bool) {
+    fn accepted(&mut self, open: &mut Open, session_present: bool) {
         let status = self.status;
         status.connected_now.store(true, Ordering::Relaxed);
         add(&status.connects, 1);
         add(&status.sessions_resumed, u64::from(session_present));
         *self.accepted_at = Some(Instant::now());
-        let broker = self.broker;
-        tracing::info!(broker = %broker.name, session_present, "connected");
-        for filter in self.book.accepted(session_present) {
-            tracing::info!(broker = %broker.name, filter, "unsubscribing from what is no longer configured");
-            open.speaker.unsubscribe(&filter);
+        tracing::info!(broker = %self.broker.name, session_present, "connected");
+        self.book.accepted(session_present);
+        open.word_due = true;
+    }
+
+    /// Says the next word about subscriptions: one once the one before was answered, so that none has a packet id that another has still
+    /// [MQTT-2.2.1-3] (rumqttc gives all of them the same), nor finds rumqttc's queue full of the others. `false`: that is full now.
+    fn say(&self, speaker: &Speaker) -> bool {
+        let Some(filter) = self.book.next_to_leave() else { return speaker.subscribe(&self.broker.filters) };
+        let said = speaker.unsubscribe(filter);
+        if said {
+            tracing::info!(broker = %self.broker.name, filter, "unsubscribing from what is no longer configured");
         }
-        open.speaker.subscribe(&broker.filters);
+        said
     }
 
     fn subscribed(&mut self, granted: &[Granted]) {
