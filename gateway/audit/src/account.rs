@@ -31,6 +31,25 @@ impl From<EventId> for Track {
     }
 }
 
+/// Where first occurrences of a track stand in a partition of the cluster.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stand {
+    /// The journal's offsets.
+    lowest: u64,
+    pub(crate) highest: u64,
+    /// The cluster's.
+    first: i64,
+    last: i64,
+}
+
+impl Stand {
+    /// The journal's `offset` stands at `place`, behind the others.
+    pub(crate) fn with(before: Option<Self>, offset: u64, place: i64) -> Self {
+        let before = before.unwrap_or(Self { lowest: offset, highest: offset, first: place, last: place });
+        Self { lowest: before.lowest.min(offset), highest: before.highest.max(offset), last: place, ..before }
+    }
+}
+
 /// A partition of a journal through its epochs.
 #[derive(Debug, PartialEq, Eq, Hash, Clone, PartialOrd, Ord)]
 struct Series {
@@ -68,6 +87,8 @@ pub(crate) struct Account {
     gaps: HashMap<Series, Vec<(usize, Intervals)>>,
     reasons: Vec<String>,
     claims: HashMap<Series, Claim>,
+    /// The topics that manifests speak of.
+    claimed: HashSet<Topic>,
     buried: HashMap<Track, Intervals>,
     /// What manifests from later on call delivered may have come after its topic was read; milliseconds since 1970.
     pub(crate) late_from: i64,
@@ -86,6 +107,7 @@ impl Default for Account {
             gaps: HashMap::new(),
             reasons: Vec::new(),
             claims: HashMap::new(),
+            claimed: HashSet::new(),
             buried: HashMap::new(),
             late_from: i64::MAX,
             wanted: Vec::new(),
@@ -123,6 +145,9 @@ impl Account {
                 self.journals.insert((gateway.clone(), epoch), journal);
             }
             Notice::Manifest { journal, topic, partitions, .. } => {
+                if !self.claimed.contains(&topic) {
+                    self.claimed.insert(topic.clone());
+                }
                 for Extent { partition, first, next, done } in partitions {
                     let claim = self.claims.entry(series(&journal, topic.clone(), partition));
                     let claim = claim.or_insert(Claim { epoch, first: first.0, next: 0, done: 0, due: 0 });
@@ -162,7 +187,9 @@ impl Account {
         for (track, offsets) in tracks {
             all.entry(self.series_of(&track)).or_default().push((track, offsets));
         }
-        for series in self.claims.keys().filter(|series| self.is_read(series)) {
+        // Of what something was met is read.
+        let met: HashSet<Topic> = all.keys().map(|series| series.topic.clone()).collect();
+        for series in self.claims.keys().filter(|series| met.contains(&series.topic) || self.is_read(series)) {
             all.entry(series.clone()).or_default();
         }
         let mut buried: HashMap<Series, Intervals> = HashMap::new();
@@ -177,6 +204,30 @@ impl Account {
         }
     }
 
+    /// Epochs of one journal that do not stand one behind the other in a partition of the cluster, though their offsets do; in words.
+    pub(crate) fn turned_round(&self, stands: &HashMap<(Track, Partition), [Option<Stand>; 2]>) -> Vec<String> {
+        let mut all: BTreeMap<(Series, Partition, usize), Vec<(Epoch, Stand)>> = BTreeMap::new();
+        for ((track, partition), lanes) in stands {
+            for (lane, stand) in lanes.iter().enumerate().filter_map(|(lane, stand)| Some((lane, (*stand)?))) {
+                all.entry((self.series_of(track), *partition, lane)).or_default().push((track.epoch, stand));
+            }
+        }
+        let mut turned = Vec::new();
+        for ((series, partition, _), mut epochs) in all {
+            epochs.sort_by_key(|(_, stand)| stand.lowest);
+            for (one, two) in epochs.iter().zip(epochs.iter().skip(1)) {
+                if one.1.highest < two.1.lowest && one.1.last > two.1.first {
+                    let Series { gateway, topic, partition: of, .. } = &series;
+                    turned.push(format!(
+                        "{gateway}/{}/{topic}/{of} after epoch {}, in partition {partition}",
+                        one.0, two.0
+                    ));
+                }
+            }
+        }
+        turned
+    }
+
     /// Something of that topic has been dropped by the cluster: what is not there may have been.
     pub(crate) fn trimmed(&mut self, topic: &str) {
         if !self.trimmed.contains(topic) {
@@ -185,7 +236,15 @@ impl Account {
     }
 
     fn is_read(&self, series: &Series) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|name| name.contains(series.topic.as_str()))
+        self.wanted.is_empty() || self.wanted.iter().any(|name| self.holds(name, &series.topic))
+    }
+
+    /// Whether one of the cluster's topics may be the journal's, whatever the cluster's template puts around it. Where one of the journals' names
+    /// is a part of another (`air` of `air-quality`), the longer one that fits is meant.
+    fn holds(&self, name: &str, topic: &Topic) -> bool {
+        let fits = |topic: &Topic| name.contains(topic.as_str());
+        let is_part_of = |other: &Topic| other != topic && other.as_str().contains(topic.as_str());
+        fits(topic) && !self.claimed.iter().any(|other| is_part_of(other) && fits(other))
     }
 
     /// The journal of an epoch that no notice names: the gateway's only one, if it has one.
@@ -234,7 +293,7 @@ impl Account {
         let Some(claim) = claim else { return };
         let from = reached.unwrap_or(claim.first);
         // Where nothing is left of it, the cluster may have dropped it.
-        let trimmed = tracks.is_empty() && self.trimmed.iter().any(|name| name.contains(series.topic.as_str()));
+        let trimmed = tracks.is_empty() && self.trimmed.iter().any(|name| self.holds(name, &series.topic));
         if from >= claim.next || trimmed {
             return;
         }

@@ -21,7 +21,7 @@
 //! | delivered twice | a `ce_id` that was seen before: the forwarder sent again |
 //! | sent twice | a sender's mark that was seen under another `ce_id`: the sender sent again |
 //! | out of order by ledger | a first occurrence that comes after a later one of the same key in the same ledger, in its lane |
-//! | out of order by journal | a first occurrence that comes after a higher offset of the same journal partition, in one partition of the cluster and in its lane |
+//! | out of order by journal | a first occurrence that comes after a higher offset of the same journal partition, in one partition of the cluster and in its lane; and each epoch of a journal of which something comes after the next one's beginning |
 //! | backfilled | first occurrences marked as backlog that was delivered beside what was live: a lane of its own, in order by itself |
 //! | misplaced | a record that is not in the partition that Kafka's murmur2 chooses for its key |
 //! | wrong key | a record whose key is another than its ledger's |
@@ -35,7 +35,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use lamppost_event::{EventId, Partition, Topic, buried_id, partition_of};
 
-use crate::account::{Account, Track};
+use crate::account::{Account, Stand, Track};
 use crate::intervals::Intervals;
 use crate::ledger::{LedgerEntry, Mark};
 use crate::report::{Examples, Report};
@@ -141,8 +141,8 @@ struct Sighting {
 pub struct Judge {
     expected: HashMap<u64, Expected>,
     tracks: HashMap<Track, Intervals>,
-    /// The highest offset of a track seen in a partition of the cluster, in each lane: live, and backfill.
-    highest: HashMap<(Track, Partition), [Option<u64>; 2]>,
+    /// Where a track stands in a partition of the cluster, in each lane: live, and backfill.
+    stands: HashMap<(Track, Partition), [Option<Stand>; 2]>,
     /// The latest ledger line of a group seen in a topic, in each lane.
     latest: HashMap<(u64, u32, bool), u32>,
     /// The cluster's topics, as they were met.
@@ -262,15 +262,15 @@ impl Judge {
         if let Some(buried) = buried {
             self.account.bury(buried);
         }
-        let [live, backfill] = self.highest.entry((track, record.partition)).or_default();
-        let highest = if record.backfill { backfill } else { live };
-        if let Some(highest) = highest.filter(|highest| offset.0 < *highest) {
+        let [live, backfill] = self.stands.entry((track, record.partition)).or_default();
+        let stand = if record.backfill { backfill } else { live };
+        if let Some(highest) = stand.map(|stand| stand.highest).filter(|highest| offset.0 < *highest) {
             self.report.out_of_order_by_journal += 1;
             let lane = if record.backfill { " in the backfill" } else { "" };
             let example = || format!("{} after {highest}{lane}, at {}", record.id.unwrap_or_default(), place(record));
             add(&mut self.report.examples.out_of_order, example);
         }
-        *highest = (*highest).max(Some(offset.0));
+        *stand = Some(Stand::with(*stand, offset.0, record.offset));
         self.report.backfilled += u64::from(record.backfill);
         if let Some(mark) = record.mark {
             self.observe_mark(record, &topic, mark);
@@ -363,6 +363,10 @@ impl Judge {
         for (ledger, line) in lost {
             let name = names.get(ledger as usize).map_or("ledger", String::as_str);
             add(&mut self.report.examples.lost, || format!("{name}:{line}"));
+        }
+        for example in self.account.turned_round(&self.stands) {
+            self.report.out_of_order_by_journal += 1;
+            add(&mut self.report.examples.out_of_order, || example);
         }
         self.account.judge(self.tracks, &mut self.report);
         self.report

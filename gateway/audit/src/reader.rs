@@ -98,8 +98,19 @@ impl Reader {
         (0_i32..).take(count).map(|partition| self.ends(topic, partition).map(|(low, _)| low)).collect()
     }
 
-    /// The topics to read, with their numbers of partitions; 0: not there.
+    /// The topics to read, with their numbers of partitions; 0: not there. In the order to read them in: manifests first, so that what they call
+    /// delivered is there when it is looked for, and dead letters, which come after what they stand for, last.
     pub(crate) fn topics(&self) -> Result<Vec<(String, usize)>, AuditError> {
+        let mut topics = self.named_topics()?;
+        topics.sort_by_key(|(name, _)| match name {
+            name if name.contains(AUDIT_TRAIL) => 0,
+            name if name.contains(DEAD_LETTERS) => 2,
+            _ => 1,
+        });
+        Ok(topics)
+    }
+
+    fn named_topics(&self) -> Result<Vec<(String, usize)>, AuditError> {
         let metadata = self.metadata()?;
         let there: BTreeMap<&str, usize> =
             metadata.topics().iter().map(|topic| (topic.name(), topic.partitions().len())).collect();
@@ -331,4 +342,27 @@ fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
 fn is_notice(id: Option<&str>, source: Option<&str>) -> bool {
     let in_trail = id.is_some_and(|id| id.split('/').nth(2) == Some(AUDIT_TRAIL));
     in_trail && source.is_some_and(|source| source.ends_with("/gateway"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[test]
+    fn what_manifests_call_delivered_is_looked_for_after_they_are_read() {
+        let cluster = MockCluster::new(1).unwrap();
+        for name in ["city.air", "city.audit-trail", "city.dead-letters", "city.traffic"] {
+            cluster.create_topic(name, 1, 1).unwrap();
+        }
+        let order = |wanted: &[&str]| {
+            let topics = wanted.iter().map(|name| (*name).to_owned()).collect();
+            let config = AuditConfig { topics, ..AuditConfig::new(&cluster.bootstrap_servers()) };
+            let topics = Reader::connect(&config).unwrap().topics().unwrap();
+            topics.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&[]), ["city.audit-trail", "city.air", "city.traffic", "city.dead-letters"]);
+        assert_eq!(order(&["city.air"]), ["city.audit-trail", "city.air", "city.dead-letters"]);
+    }
 }

@@ -62,11 +62,15 @@ impl Cluster {
         self.manifest_with(epoch, journal, [first, next, next], time_ms)
     }
 
-    fn manifest_with(self, epoch: u64, journal: &str, [first, next, done]: [u64; 3], time_ms: i64) -> Self {
+    fn manifest_with(self, epoch: u64, journal: &str, extent: [u64; 3], time_ms: i64) -> Self {
+        self.manifest_of("air", epoch, journal, extent, time_ms)
+    }
+
+    fn manifest_of(self, topic: &str, epoch: u64, journal: &str, [first, next, done]: [u64; 3], time_ms: i64) -> Self {
         let (first, next, done) = (Offset(first), Offset(next), Offset(done));
         let partitions = vec![Extent { partition: Partition(0), first, next, done }];
         let notice =
-            Notice::Manifest { journal: journal.to_owned(), topic: Topic::new("air").unwrap(), partitions, sink: None };
+            Notice::Manifest { journal: journal.to_owned(), topic: Topic::new(topic).unwrap(), partitions, sink: None };
         self.notice(epoch, &notice, time_ms)
     }
 
@@ -183,6 +187,21 @@ fn of_topics_that_were_not_asked_for_manifests_count_for_nothing_and_of_those_th
 }
 
 #[test]
+fn a_topic_whose_name_is_a_part_of_anothers_is_not_taken_for_it() {
+    let both = || Cluster::new().manifest(1, JOURNAL, 0, 9, 1).manifest_of("air-quality", 1, JOURNAL, [0, 5, 5], 1);
+    let mut asked = both();
+    asked.judge = asked.judge.with_topics(&["city.air-quality".to_owned()]);
+    assert_eq!(counts(&asked.verdict()), [0; 5], "air was not read: nothing of it is lost");
+    let mut trimmed = both();
+    trimmed.judge.note_trimmed("city.air-quality");
+    assert_eq!(
+        counts(&trimmed.verdict()),
+        [0, 9, 0, 0, 0],
+        "all of air is lost, whatever the cluster dropped of another"
+    );
+}
+
+#[test]
 fn a_partition_of_which_nothing_came_shows_by_its_manifest() {
     let report = Cluster::new().manifest(1, JOURNAL, 3, 9, 100).verdict();
     assert_eq!((counts(&report), report.is_kept()), ([0, 6, 0, 0, 0], false));
@@ -198,6 +217,19 @@ fn what_fell_out_between_two_epochs_of_a_journal_is_missed_and_another_journal_b
     assert_eq!(counts(&told), [0, 0, 0, 3, 0]);
     let wiped = epochs().manifest(2, "00000000000000000000000000000002", 8, 10, 2).verdict();
     assert_eq!(counts(&wiped), [0; 5]);
+}
+
+#[test]
+fn an_epoch_that_comes_behind_a_later_one_of_its_journal_is_out_of_order() {
+    const OTHER: &str = "00000000000000000000000000000002";
+    for (second, out_of_order) in [(JOURNAL, 1), (OTHER, 0)] {
+        let turned = Cluster::new().events(2, 5..8).events(1, 0..5);
+        let report = turned.manifest(1, JOURNAL, 0, 5, 1).manifest(2, second, 5, 8, 2).verdict();
+        assert_eq!((report.out_of_order_by_journal, report.is_kept()), (out_of_order, out_of_order == 0));
+    }
+    let right =
+        Cluster::new().events(1, 0..5).events(2, 5..8).manifest(1, JOURNAL, 0, 5, 1).manifest(2, JOURNAL, 5, 8, 2);
+    assert!(right.verdict().is_kept());
 }
 
 #[test]
