@@ -214,15 +214,15 @@ impl Inspect {
             closed: false,
             tail: None,
         };
-        let bounds = inspect.read_checkpoints(&files)?;
+        let (covered, bounds) = inspect.read_checkpoints(&files)?;
         inspect.read_segments(files, &patience);
-        inspect.end(bounds);
+        inspect.end(covered, bounds);
         Ok(inspect)
     }
 
-    /// Gives what they know of the partitions' ends.
-    fn read_checkpoints(&mut self, files: &Files) -> Result<BTreeMap<TopicPartition, Offset>, OpenError> {
-        let mut bounds = BTreeMap::new();
+    /// Gives the commit of the newest, and what they know of the partitions' ends.
+    fn read_checkpoints(&mut self, files: &Files) -> Result<(Commit, BTreeMap<TopicPartition, Offset>), OpenError> {
+        let (mut covered, mut bounds) = (Commit(0), BTreeMap::new());
         // Oldest first: the newest has the last word.
         for (_, name, _) in files.checkpoints.iter().rev() {
             let cursors = &mut self.cursors;
@@ -240,15 +240,15 @@ impl Inspect {
                         bounds.insert(at, next);
                     }
                 }
-                Ok(())
+                Ok(layer.head.commit)
             });
             match read {
-                Ok(()) => {}
+                Ok(commit) => covered = covered.max(commit),
                 Err(CheckpointError::Newer(version)) => return Err(OpenError::Newer { name: name.clone(), version }),
                 Err(error) => self.checkpoint_problems.push((name.clone(), error.to_string())),
             }
         }
-        Ok(bounds)
+        Ok((covered, bounds))
     }
 
     fn read_segments(&mut self, files: Files, patience: &Patience) {
@@ -260,9 +260,12 @@ impl Inspect {
     }
 
     /// What is missing behind the last frame is told there, as it will be once the journal has been opened.
-    fn end(&mut self, bounds: BTreeMap<TopicPartition, Offset>) {
+    fn end(&mut self, covered: Commit, bounds: BTreeMap<TopicPartition, Offset>) {
         let mut ends = Ends::of(&self.account);
-        bounds.into_iter().for_each(|(at, next)| ends.checkpoint(at, next));
+        bounds.into_iter().for_each(|(at, next)| ends.checkpoint(at, next, covered));
+        for (at, reach) in self.cursors.values().flatten().filter(|(_, reach)| !reach.is_forgotten()) {
+            ends.passed(at, reach.next);
+        }
         self.partitions = ends.kept;
         let mut known = Known { gaps: std::mem::take(&mut self.account.gaps), holes: BTreeSet::new() };
         if !ends.gaps.is_empty() {

@@ -11,16 +11,19 @@ use lamppost_event::{Group, JournalStopped, Position};
 
 use crate::book::{Book, Delta, FreeFile, Segment};
 use crate::checkpoint::{Bounds, File, Stack, WriteError, name_of, write};
+use crate::cool::LeftOut;
 use crate::disk::DiskError;
 use crate::format::checkpoint::CheckpointHead;
 use crate::format::segment::free_name;
 use crate::give_up::ages;
+use crate::read::internal;
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
 
 /// After the disk was found full, growing is tried again only after this: each try writes zeros.
 const GROW_PAUSE_MS: u64 = 60_000;
+const HELD_LONG_ENOUGH: &str = "held back for as long as a sink may hold anything";
 /// The least that is kept free for checkpoints.
 const CHECKPOINT_ROOM: u64 = 64 << 10;
 
@@ -119,7 +122,11 @@ impl Shared {
         let (name, bytes) = oldest;
         self.cool_again_ms.store(0, Ordering::Relaxed);
         tracing::warn!(name, bytes, "a file that was set aside is removed: there is no room for new events");
-        self.disk.remove(&name).map_err(DiskError::of("remove", &name))?;
+        match self.disk.remove(&name) {
+            // Somebody was quicker: it is theirs to take.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(DiskError::of("remove", &name))?,
+        }
         self.disk.flush_dir().map_err(DiskError::of("flush the folder of", &name))?;
         Ok(true)
     }
@@ -176,12 +183,17 @@ impl Shared {
 
     /// Recycles the oldest segment, if nothing holds it. True if it did.
     fn recycle(&self) -> Result<bool, DiskError> {
-        let state = self.oldest(&hold(&self.book));
+        let (state, first) = {
+            let book = hold(&self.book);
+            (self.oldest(&book), book.segments.front().map(goes_wholly))
+        };
+        let Some((number, out)) = first else { return Ok(false) };
         match state {
             Oldest::Held => Ok(false),
             Oldest::NeedsCheckpoint if !self.checkpoint_at_any_price()? => Ok(false),
+            // A group that may hold it back no longer may not have had it.
             Oldest::NeedsCheckpoint | Oldest::Ready => {
-                self.take_first(&|book| matches!(self.oldest(book), Oldest::Ready))
+                self.counting(number, &out, || self.take_first(&|book| matches!(self.oldest(book), Oldest::Ready)))
             }
         }
     }
@@ -345,7 +357,9 @@ impl Shared {
             let (fits, replaced, spare) = {
                 let mut book = hold(&self.book);
                 let size = self.layer_bytes(&book);
-                let fits = book.bytes(self.options.segment_bytes) + size <= self.options.quota_bytes;
+                let (bytes, quota) = (book.bytes(self.options.segment_bytes), self.options.quota_bytes);
+                // Above a quota that was lowered, room comes by recycling alone, and that takes a checkpoint.
+                let fits = bytes > quota || bytes + size <= quota;
                 let mut replaced = Vec::new();
                 if !fits {
                     let mut stack = Stack::clone(&book.checkpoint);
@@ -380,6 +394,12 @@ impl Shared {
     fn take_spare(&self, book: &mut Book) -> Option<FreeFile> {
         if book.free.len() > 2 + self.options.reserve() { book.free.pop() } else { None }
     }
+}
+
+/// A segment's number, and all that goes with it.
+fn goes_wholly(segment: &Segment) -> (u64, LeftOut) {
+    let places = segment.ranges.keys().filter(|at| !internal(at)).cloned().collect();
+    (segment.lease.head.number, LeftOut { places, reason: HELD_LONG_ENOUGH })
 }
 
 /// Whether a hot segment that a cold one stands for may still be there: without the cold one it would come back.

@@ -106,6 +106,9 @@ pub(crate) fn open(
     let mut ends = Ends::of(&account);
     load_checkpoint(&mut book, &checkpoint.stack, &mut ends)
         .map_err(|error| DiskError::of("read", checkpoint.stack.name())(std::io::Error::other(error)))?;
+    for (at, entry) in book.cursors.values().flatten() {
+        ends.passed(at, entry.durable_next());
+    }
     book.partitions = ends.kept;
     if !ends.gaps.is_empty() {
         book.gaps.entry(end).or_default().extend(ends.gaps);
@@ -301,7 +304,7 @@ fn load_checkpoint(book: &mut Book, checkpoint: &Stack, ends: &mut Ends) -> Resu
     book.cursors = found.cursors;
     checkpoint.scan(&[PARTITION], &mut |key, value| {
         if let (Some(at), Some((_, next))) = (read_partition_key(&key), read_bounds(&value)) {
-            ends.checkpoint(at, next);
+            ends.checkpoint(at, next, checkpoint.covered());
         }
     })
 }

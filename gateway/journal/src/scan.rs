@@ -37,6 +37,8 @@ pub struct Damage {
 pub(crate) struct Account {
     /// The last commit met, or the one before the first expected.
     pub(crate) commit: Option<Commit>,
+    /// Behind the last frame met.
+    behind: Option<Position>,
     /// Nothing was recycled: the log is there from its first commit on, or should be.
     pub(crate) whole: bool,
     pub(crate) epoch: Option<Epoch>,
@@ -48,6 +50,8 @@ pub(crate) struct Account {
     pub(crate) unaccounted: u64,
     /// How many events of a partition such commits may have held, at most, that nothing behind them accounts for.
     pub(crate) doubt: BTreeMap<TopicPartition, u64>,
+    /// The same of any partition of which nothing was met: the commit behind each such place, and how many events it may have held.
+    pub(crate) doubts: Vec<(Commit, u64)>,
     pub(crate) frames: u64,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
@@ -82,6 +86,7 @@ impl Account {
             self.first.entry(batch.at.clone()).or_insert(batch.base);
         }
         self.commit = Some(frame.commit);
+        self.behind = Some(frame.behind());
         if !frame.is_copy() {
             self.epoch = Some(frame.epoch);
         }
@@ -97,7 +102,9 @@ impl Account {
         let unaccounted = frame.first.0 - last.0 - 2;
         self.unaccounted += unaccounted;
         if unaccounted > 0 {
-            self.doubt_all((frame.position.0.saturating_sub(position.0)) / RECORD_MIN);
+            // A whole segment may lie between, of which nothing could be met.
+            let begins = self.behind.map_or(position, |behind| behind.min(position));
+            self.doubt_all(frame.first, (frame.position.0.saturating_sub(begins.0)) / RECORD_MIN);
         }
         for range in &frame.previous {
             self.doubt.remove(&range.at);
@@ -116,7 +123,7 @@ impl Account {
         if let Some(last) = self.commit.filter(|last| footer.first_commit > last.next()) {
             self.damage.push(Damage { position: start, from: last.next(), to: footer.first_commit });
             self.unaccounted += footer.first_commit.0 - last.0 - 1;
-            self.doubt_all(head.bytes / RECORD_MIN);
+            self.doubt_all(footer.first_commit, head.bytes / RECORD_MIN);
         }
         for at in footer.ranges.keys() {
             self.doubt.remove(at);
@@ -140,14 +147,16 @@ impl Account {
             *next = (*next).max(*to);
         }
         self.commit = self.commit.max(Some(footer.last_commit));
+        self.behind = Some(if head.cold { head.limit() } else { head.position(footer.end) });
         self.epoch = Some(footer.epoch);
         self.frames += footer.frames;
         self.events += footer.events;
         self.bytes += footer.bytes;
     }
 
-    /// A place that may have held so many events of any partition: whether, a later event of the partition shows.
-    fn doubt_all(&mut self, events: u64) {
+    /// A place before the commit `to` that may have held so many events of any partition: whether, a later event of the partition shows.
+    fn doubt_all(&mut self, to: Commit, events: u64) {
+        self.doubts.push((to, events.max(1)));
         for at in self.next.keys() {
             *self.doubt.entry(at.clone()).or_default() += events.max(1);
         }

@@ -88,7 +88,9 @@ impl Shared {
         let surplus = {
             let book = hold(&self.book);
             let more = !self.options.required.is_empty() && book.hot_files() >= self.options.hot_segments_max();
-            more && book.free.len() >= self.free_wanted(&book)
+            // The quota was lowered, or somebody put a file there: what comes free goes, down to the files that the least quota has room for.
+            let above = book.bytes(self.options.segment_bytes) + lease.head.bytes > self.options.quota_bytes;
+            above && book.hot_files() > 3 + self.options.reserve() || more && book.free.len() >= self.free_wanted(&book)
         };
         let reusable = lease.head.bytes == self.options.segment_bytes && !lease.head.cold && !surplus;
         if reusable {
@@ -188,7 +190,16 @@ impl Shared {
 
     /// Writes the last frames into a fresh segment and flushes it. Gives the place from which the old ones are replaced.
     fn copy_tail(&self, last: &Surveyed, recovery: &mut Recovery) -> Result<u64, OpenError> {
-        let notes = tail_of(last);
+        let room = self.options.segment_bytes - FRAMES_AT;
+        // Nothing has been changed by then.
+        let too_small = || {
+            std::io::Error::other(format!(
+                "they don't fit into a segment of {} bytes: open the journal once with the segment size that it had ({})",
+                self.options.segment_bytes, last.head.bytes
+            ))
+        };
+        let notes = tail_of(last, room).ok_or_else(too_small);
+        let notes = notes.map_err(DiskError::of("write anew the last frames of", &last.name))?;
         let first = notes.first().copied();
         let first_commit = first.map_or(Commit(recovery.commit.0 + 1), |note| note.commit);
         let mut segment = self.begin_segment(first_commit, recovery.epoch)?;
@@ -263,15 +274,17 @@ fn limit_ranges(last: &mut Surveyed, copies: &VecDeque<Segment>) {
 }
 
 /// The frames to write anew: all of the last segment if they are few, so that the segment comes free; else the last one. Copies that
-/// nothing was written behind need not have been flushed: all of them.
-fn tail_of(last: &Surveyed) -> &[Note] {
-    let notes = last.survey.frames.as_slice();
-    let bytes: u64 = notes.iter().map(|note| note.bytes).sum();
-    if bytes <= (last.head.bytes / 16).max(4 * PAGE as u64) || last.survey.is_only_copies() {
-        notes
+/// nothing was written behind need not have been flushed: all of them. `None` if they need more than `room`: segments may be smaller now.
+fn tail_of(last: &Surveyed, room: u64) -> Option<&[Note]> {
+    let all = last.survey.frames.as_slice();
+    let bytes = |notes: &[Note]| notes.iter().map(|note| note.bytes).sum::<u64>();
+    let few = (last.head.bytes / 16).max(4 * PAGE as u64).min(room);
+    let notes = if bytes(all) <= few || last.survey.is_only_copies() {
+        all
     } else {
-        notes.get(notes.len().saturating_sub(1)..).unwrap_or_default()
-    }
+        all.get(all.len().saturating_sub(1)..).unwrap_or_default()
+    };
+    (bytes(notes) <= room).then_some(notes)
 }
 
 /// The bytes of a frame, checked again as they are read.

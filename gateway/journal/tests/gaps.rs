@@ -262,6 +262,133 @@ fn doubt_about_an_idle_partition_does_not_grow_with_each_opening() {
     assert!(nexts.iter().all(|next| *next == nexts[0]), "{nexts:?}");
 }
 
+/// The last segment is gone through, whatever a footer says.
+#[test]
+fn a_segment_that_is_lost_just_before_the_last_may_have_held_more_than_one_event_of_an_idle_partition() {
+    let disk = SimDisk::new(13);
+    let (journal, hand, _) = open(&disk, &options(1));
+    let go_on = |journal: &Journal| {
+        append(journal, 0, "event");
+        hand.commit().unwrap();
+        while hand.keep().unwrap() {}
+    };
+    let to_the_next_segment = |journal: &Journal| {
+        let begun = hot(&disk).len();
+        while hot(&disk).len() == begun {
+            go_on(journal);
+        }
+    };
+    append(&journal, 2, "alone");
+    to_the_next_segment(&journal);
+    for _ in 0..5 {
+        append(&journal, 2, "lost");
+    }
+    // The frame behind one that is lost still tells of it.
+    go_on(&journal);
+    go_on(&journal);
+    to_the_next_segment(&journal);
+    journal.close().unwrap();
+    let lost = hot(&disk).into_iter().rev().nth(1).unwrap();
+    assert!(disk.contents()[&lost].windows(4).any(|part| part == b"lost"));
+    drop((journal, hand));
+    // Both its heads.
+    disk.flip(&lost, 20, 0x10);
+    disk.flip(&lost, PAGE + 20, 0x10);
+    let (journal, _hand, _) = open(&disk, &options(2));
+    let next = journal.partitions()[2].next;
+    assert!(next >= Offset(6), "of 1 to 5, which were acknowledged, {next} is the first to be given again");
+    assert_eq!(follow(&read_all(&journal), [0; 3])[2], next.0, "and none goes without a word");
+}
+
+/// As above, where nothing of the idle partition is kept before the damage: only the checkpoint knows of it.
+#[test]
+fn a_lost_segment_may_have_held_events_of_a_partition_that_only_the_checkpoint_knows() {
+    let disk = SimDisk::new(12);
+    let (journal, hand, _) = open(&disk, &options(1));
+    let go_on = |journal: &Journal, hand: &Hand, events| {
+        for _ in 0..events {
+            append(journal, 0, "event");
+            hand.commit().unwrap();
+            while hand.keep().unwrap() {}
+        }
+    };
+    append(&journal, 2, "gone");
+    // The first segment is done with, and no other.
+    go_on(&journal, &hand, 20);
+    let done = [(0, 20), (2, 1)].map(|(partition, next)| Cursor { at: at(partition), next: Offset(next) });
+    journal.commit_cursors(&group(), &done).unwrap();
+    for _ in 0..100 {
+        go_on(&journal, &hand, 1);
+        if journal.partitions()[2].first == Offset(1) {
+            break;
+        }
+    }
+    assert_eq!(journal.partitions()[2].first, Offset(1), "it is recycled, behind a checkpoint");
+    // Into a segment of its own, behind that checkpoint.
+    go_on(&journal, &hand, 20);
+    append(&journal, 2, "lost");
+    go_on(&journal, &hand, 40);
+    journal.close().unwrap();
+    drop((journal, hand));
+    let holds =
+        |(name, bytes): &(String, Vec<u8>)| name.starts_with("hot-") && bytes.windows(4).any(|part| part == b"lost");
+    let (lost, _) = disk.contents().into_iter().find(holds).unwrap();
+    // Both its heads.
+    disk.flip(&lost, 20, 0x10);
+    disk.flip(&lost, PAGE + 20, 0x10);
+    let nexts = [2, 3, 4].map(|seed| {
+        let (journal, hand, _) = open(&disk, &options(seed));
+        let missed = gaps(&read_all(&journal)).into_iter().any(|gap| gap.at == at(2) && gap.to > Offset(1));
+        assert!(missed, "what was lost is told");
+        let next = journal.partitions()[2].next;
+        go_on(&journal, &hand, 3);
+        journal.close().unwrap();
+        next
+    });
+    assert!(nexts[0] > Offset(1), "offset 1 is given again: {nexts:?}");
+    assert!(nexts.iter().all(|next| *next == nexts[0]), "doubt grows with each opening: {nexts:?}");
+}
+
+/// All events of a partition were delivered and are gone, and with the checkpoints how far it had come; the cursor is still in the log.
+#[test]
+fn an_offset_that_a_group_has_done_with_is_not_given_again_though_the_checkpoints_are_lost() {
+    let disk = SimDisk::new(11);
+    let (journal, hand, _) = open(&disk, &options(1));
+    for _ in 0..5 {
+        append(&journal, 2, "idle");
+    }
+    let mut sent = 0;
+    let mut go_on = || {
+        append(&journal, 0, "event");
+        hand.commit().unwrap();
+        sent += 1;
+        journal.commit_cursors(&group(), &[Cursor { at: at(0), next: Offset(sent) }]).unwrap();
+        while hand.keep().unwrap() {}
+    };
+    // The cursor comes to lie some segments behind the events.
+    (0..40).for_each(|_| go_on());
+    journal.commit_cursors(&group(), &[Cursor { at: at(2), next: Offset(5) }]).unwrap();
+    for _ in 0..100 {
+        go_on();
+        if journal.partitions()[2].first == Offset(5) {
+            break;
+        }
+    }
+    assert_eq!(journal.partitions()[2].first, Offset(5), "they are recycled");
+    drop((journal, hand));
+    disk.process_killed();
+    for name in disk.contents().into_keys().filter(|name| name.starts_with("checkpoint-")) {
+        disk.flip(&name, 60, 1);
+    }
+    let (journal, _hand, recovery) = open(&disk, &options(2));
+    assert!(!recovery.checkpoints_refused.is_empty());
+    let cursors = journal.resume(&group()).unwrap().cursors;
+    let done = cursors.iter().find(|cursor| cursor.at == at(2)).map(|cursor| cursor.next);
+    assert_eq!(done, Some(Offset(5)), "the log tells of it");
+    let given = append(&journal, 2, "new").offset;
+    assert!(given >= Offset(5), "the group takes {given} for delivered");
+}
+
 #[test]
 fn an_event_that_is_refused_for_a_while_is_read_or_set_aside() {
     let disk = SimDisk::new(7);

@@ -164,8 +164,8 @@ fn a_forgotten_group_is_gone_over_a_crash_and_a_checkpoint_and_begins_anew_if_it
     assert_eq!(next_of(&journal, &gone), Offset(2), "far below where it had been");
 }
 
-/// How much is kept, and how many offsets a reader from the beginning on is told it has missed.
-fn held(hold_max: Option<std::time::Duration>) -> (u64, u64) {
+/// How much is kept, how many offsets a reader from the beginning on is told it has missed, and how many are counted as given up.
+fn held(hold_max: Option<std::time::Duration>) -> (u64, u64, u64) {
     let disk = SimDisk::new(5);
     let mut options = small_options(1);
     options.quota_bytes = 40 * options.segment_bytes;
@@ -186,13 +186,14 @@ fn held(hold_max: Option<std::time::Duration>) -> (u64, u64) {
     }
     let items = journal.read(journal.resume(&away).unwrap().position, 1 << 30).unwrap().items;
     let missed = items.iter().map(|item| if let ReadItem::Gap(gap) = item { gap.to.0 - gap.from.0 } else { 0 }).sum();
-    (400 - journal.partitions()[0].first.0, missed)
+    (400 - journal.partitions()[0].first.0, missed, journal.stats().given_up.values().sum())
 }
 
 #[test]
 fn a_required_group_that_stays_away_holds_events_back_for_as_long_as_it_may_and_is_told_what_it_missed() {
-    assert_eq!(held(None), (400, 0), "without a bound for ever");
-    let (kept, missed) = held(Some(std::time::Duration::from_secs(120 * 60)));
+    assert_eq!(held(None), (400, 0, 0), "without a bound for ever");
+    let (kept, missed, given_up) = held(Some(std::time::Duration::from_secs(120 * 60)));
     assert_eq!(kept + missed, 400, "all that is gone is told");
+    assert_eq!(given_up, missed, "and counted");
     assert!((120..300).contains(&kept), "two hours and what shares a segment with them: {kept}");
 }

@@ -197,6 +197,49 @@ fn offsets(journal: &Journal) -> Vec<Offset> {
     events.collect()
 }
 
+#[test]
+fn the_last_frames_are_written_anew_into_smaller_segments_as_far_as_they_fit() {
+    let disk = SimDisk::new(1);
+    let large = Options { segment_bytes: 4 << 20, quota_bytes: 64 << 20, ..small_options(1) };
+    let (journal, hand, _) = open(&disk, &large);
+    // A sixteenth of the large segment, and twice a small one.
+    for number in 0..40 {
+        append(&journal, 0, &number.to_string());
+        hand.commit().unwrap();
+    }
+    drop((journal, hand));
+    disk.power_cut();
+    let small = |seed| Options { quota_bytes: 64 << 20, ..small_options(seed) };
+    for seed in [2, 3] {
+        let (journal, _hand, _) = open(&disk, &small(seed));
+        assert_eq!(texts(&read_all(&journal)), (0..40).map(|number| number.to_string()).collect::<Vec<_>>());
+        drop((journal, _hand));
+        disk.power_cut();
+    }
+}
+
+#[test]
+fn where_not_even_the_last_frame_fits_into_a_smaller_segment_opening_fails_and_nothing_is_changed() {
+    let disk = SimDisk::new(1);
+    let large = |seed| Options {
+        segment_bytes: 4 << 20,
+        quota_bytes: 64 << 20,
+        frame_bytes_max: 512 << 10,
+        event_bytes_max: 128 << 10,
+        ..small_options(seed)
+    };
+    let (journal, hand, _) = open(&disk, &large(1));
+    append(&journal, 0, &"x".repeat(100_000));
+    hand.commit().unwrap();
+    drop((journal, hand));
+    disk.power_cut();
+    let small = Options { quota_bytes: 64 << 20, ..small_options(2) };
+    let refused = Journal::open_by_hand(Arc::new(disk.clone()), small, HandClock::new()).map(drop);
+    assert!(refused.unwrap_err().to_string().contains("segment size that it had (4194304)"));
+    let (journal, _hand, _) = open(&disk, &large(3));
+    assert_eq!(texts(&read_all(&journal)), ["x".repeat(100_000)]);
+}
+
 /// The options of the `count`th opening: as `small_options`, with randomness of its own.
 fn opening(count: u64) -> Options {
     Options { quota_bytes: 2 * small_options(1).quota_min(), ..small_options(1000 + count) }

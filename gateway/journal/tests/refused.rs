@@ -105,6 +105,33 @@ fn a_disk_that_never_answers_does_not_keep_the_journal_shut_and_its_file_is_kept
     drop(Arc::new(journal));
 }
 
+#[test]
+fn a_file_that_was_set_aside_and_that_somebody_took_away_since_stops_nothing() {
+    let disk = SimDisk::new(1);
+    let options = Options { refusals_max: 0, required: vec![world::group()], ..small_options(1) };
+    let (journal, hand, _) = open(&disk, &options);
+    append(&journal, 0, "an event");
+    hand.commit().unwrap();
+    assert!(hand.checkpoint().unwrap());
+    drop((journal, hand));
+    disk.process_killed();
+    let refused = disk.names().into_iter().find(|name| name.starts_with("checkpoint-")).unwrap();
+    disk.fail_reads(&refused, 0..u64::MAX, lamppost_journal::sim::Times::Always);
+    let (journal, hand, _) = open(&disk, &options);
+    lamppost_journal::Disk::remove(&disk, &refused).unwrap();
+    assert_ne!(journal.stats().disk_bytes, disk.bytes(), "it is still reckoned with");
+    for n in 0..4_000 {
+        let record = world::record(&format!("{n} {}", "x".repeat(900)));
+        drop(journal.append(&world::topic(), lamppost_event::Partition(1), record, None));
+        hand.commit().unwrap();
+        hand.keep().unwrap();
+        if journal.stats().disk_bytes == disk.bytes() {
+            return;
+        }
+    }
+    panic!("room was not made of it: {:?}", journal.stats());
+}
+
 /// A disk that never gives the newest checkpoint: the journal goes on without it, and it is not in the way for good.
 #[test]
 fn a_checkpoint_that_opening_was_refused_gives_way_to_the_next_or_to_events() {

@@ -1,0 +1,40 @@
+//! The quota is another one than when the files were made.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic; its helper functions too")]
+
+mod world;
+
+use lamppost_event::{Cursor, Offset};
+use lamppost_journal::sim::SimDisk;
+use lamppost_journal::{Entropy, Options};
+use world::{append, at, group, hot, open, small_options};
+
+#[test]
+fn a_quota_that_was_lowered_is_come_down_to_and_stops_nothing_that_is_delivered() {
+    let disk = SimDisk::new(31);
+    let least = Options { required: vec![group()], ..small_options(1) };
+    let roomy = Options { quota_bytes: 40 * least.segment_bytes, ..least.clone() };
+    let (journal, hand, _) = open(&disk, &roomy);
+    let mut sent = 0;
+    // The cluster is away: as many hot files as a quarter of the larger quota has room for.
+    while hot(&disk).len() < 9 {
+        append(&journal, 0, "event");
+        sent += 1;
+        hand.commit().unwrap();
+        while hand.keep().unwrap() {}
+    }
+    let done = |next| [Cursor { at: at(0), next: Offset(next) }];
+    journal.commit_cursors(&group(), &done(sent)).unwrap();
+    journal.close().unwrap();
+    drop((journal, hand));
+    assert!(disk.bytes() > least.quota_bytes);
+
+    let (journal, hand, _) = open(&disk, &Options { entropy: Entropy::Seed(2), ..least.clone() });
+    for _ in 0..300 {
+        append(&journal, 0, "event");
+        sent += 1;
+        hand.commit().unwrap();
+        journal.commit_cursors(&group(), &done(sent)).unwrap();
+        while hand.keep().unwrap() {}
+    }
+    assert!(disk.bytes() <= least.quota_bytes, "{} bytes of {}", disk.bytes(), least.quota_bytes);
+}
