@@ -158,6 +158,7 @@ impl Engine {
 
     /// Takes the next step, if it is time for one.
     pub(crate) fn tend_split(&mut self) -> Result<(), JournalStopped> {
+        let is_empty = self.is_splitting() && self.has_no_records_in_flight();
         let Some(split) = &mut self.split else { return Ok(()) };
         match &split.state {
             State::Whole => {
@@ -165,7 +166,7 @@ impl Engine {
                     self.set_state(State::Emptying);
                 }
             }
-            State::Emptying if self.window.events() == 0 => self.open()?,
+            State::Emptying if is_empty => self.open()?,
             State::Open(lanes) => {
                 let window = &mut self.window;
                 let passed = |(at, horizon): (TopicPartition, Offset)| {
@@ -181,6 +182,12 @@ impl Engine {
             State::Emptying | State::Opening | State::Ending(_) => {}
         }
         Ok(())
+    }
+
+    /// Whether all that was handed to librdkafka has been reported. What is being buried or told is in flight as well: the cluster sees nothing
+    /// of it, and it may wait for the very room that only goes on being forwarded makes.
+    fn has_no_records_in_flight(&self) -> bool {
+        self.window.events() == self.burials.in_flight(self.session) + self.tellings.in_flight(self.session)
     }
 
     fn set_state(&mut self, state: State) {
@@ -268,14 +275,7 @@ impl Engine {
         let from = horizons(&lanes);
         let lane: Arc<dyn Outlet> =
             Arc::new(LiveOutlet { outlet: Arc::clone(&outlet), live: groups.live.clone(), from });
-        let config = ForwardConfig {
-            client_id: format!("{}-live", self.config.client_id),
-            in_flight_bytes_max: self.config.in_flight_bytes_max / 2,
-            live_first: None,
-            // Each lane finds out for itself that the files have changed.
-            keyring: Arc::new(Keyring::new(self.config.keyring.security().clone())),
-            ..ForwardConfig::clone(&self.config)
-        };
+        let config = config_of_live_lane(&self.config);
         let group = config.group.clone();
         let forwarder = Forwarder {
             config: Arc::new(config),
@@ -365,6 +365,17 @@ impl Engine {
     }
 }
 
+fn config_of_live_lane(config: &ForwardConfig) -> ForwardConfig {
+    ForwardConfig {
+        client_id: format!("{}-live", config.client_id),
+        in_flight_bytes_max: config.in_flight_bytes_max / 2,
+        live_first: None,
+        // Each lane finds out for itself that the files have changed.
+        keyring: Arc::new(Keyring::new(config.keyring.security().clone())),
+        ..config.clone()
+    }
+}
+
 fn horizons(lanes: &Lanes) -> Vec<Cursor> {
     lanes.ends_of_backfill().map(|(at, next)| Cursor { at, next }).collect()
 }
@@ -397,5 +408,31 @@ impl Outlet for LiveOutlet {
 
     fn grown(&self, position: Position) -> Waiting<'_, ()> {
         self.outlet.grown(position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lamppost_event::GatewayId;
+
+    use super::*;
+    use crate::security::{Login, Mechanism, Security};
+
+    #[test]
+    fn each_lane_finds_out_for_itself_that_the_credentials_have_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = dir.path().join("password");
+        #[expect(clippy::disallowed_methods, reason = "a test's file")]
+        let write = |text: &str| std::fs::write(&password, text).unwrap();
+        write("one");
+        let login = Login { mechanism: Mechanism::ScramSha256, user: "post".into(), password: password.clone() };
+        let mut config = ForwardConfig::new(GatewayId::new("post").unwrap(), "localhost:9");
+        config.keyring = Arc::new(Keyring::new(Security { tls: None, sasl: Some(login) }));
+        let live = config_of_live_lane(&config);
+        let both = || [&config, &live].map(|lane| lane.keyring.refresh().unwrap());
+        assert_eq!((both(), both()), ([true; 2], [false; 2]));
+        write("another");
+        assert_eq!(both(), [true; 2], "one lane goes on with what is not taken any more");
+        assert!(live.keyring.properties().contains(&("sasl.password", "another".to_owned())));
     }
 }
