@@ -156,8 +156,8 @@ impl Account {
         self.buried.entry(Track::from(id)).or_default().insert(offset)
     }
 
-    /// Judges all partitions, into the report.
-    pub(crate) fn judge(self, tracks: HashMap<Track, Intervals>, report: &mut Report) {
+    /// Judges all partitions, into the report. `settled`: the offset below which nothing of a track is to come, by the order of its lanes.
+    pub(crate) fn judge(self, tracks: HashMap<Track, Intervals>, settled: &HashMap<Track, u64>, report: &mut Report) {
         let mut all: BTreeMap<Series, Vec<(Track, Intervals)>> = BTreeMap::new();
         for (track, offsets) in tracks {
             all.entry(self.series_of(&track)).or_default().push((track, offsets));
@@ -173,7 +173,8 @@ impl Account {
         for (series, mut tracks) in all {
             tracks.sort_by_key(|(track, offsets)| (offsets.first(), track.epoch));
             let buried = buried.remove(&series).unwrap_or_default();
-            self.judge_series(&series, &tracks, buried, report);
+            let settled = tracks.iter().filter_map(|(track, _)| settled.get(track)).max().copied().unwrap_or(0);
+            self.judge_series(&series, &tracks, settled, buried, report);
         }
     }
 
@@ -202,7 +203,14 @@ impl Account {
         Series { gateway, topic, partition, journal }
     }
 
-    fn judge_series(&self, series: &Series, tracks: &[(Track, Intervals)], buried: Intervals, report: &mut Report) {
+    fn judge_series(
+        &self,
+        series: &Series,
+        tracks: &[(Track, Intervals)],
+        settled: u64,
+        buried: Intervals,
+        report: &mut Report,
+    ) {
         let explained = Explained {
             buried,
             gaps: self.gaps.get(series).map(Vec::as_slice).unwrap_or_default(),
@@ -222,10 +230,11 @@ impl Account {
             let before = reached.zip(offsets.first()).filter(|(reached, first)| reached < first);
             let before = before.map(|(reached, first)| (reached, first - 1));
             for hole in before.into_iter().chain(offsets.holes()) {
-                let done = claim.map_or(u64::MAX, |claim| claim.done);
-                let (missing, late) = explained.weigh(hole, done, &mut partition, report);
+                let done = claim.map_or(settled, |claim| claim.done);
+                let (missing, to_come) = explained.weigh(hole, done, &mut partition, report);
                 partition.missing = partition.missing.saturating_add(missing);
-                partition.late = partition.late.saturating_add(late);
+                let count = if claim.is_some() { &mut partition.late } else { &mut partition.open };
+                *count = count.saturating_add(to_come);
             }
             let last = offsets.last().map_or(0, |last| last.saturating_add(1));
             reached = Some(last.max(reached.unwrap_or(0)));
@@ -306,6 +315,7 @@ impl Report {
             (&mut self.buried, partition.buried),
             (&mut self.lost_tail, partition.lost_tail),
             (&mut self.late, partition.late),
+            (&mut self.open, partition.open),
         ];
         for (sum, more) in sums {
             *sum = sum.saturating_add(more);

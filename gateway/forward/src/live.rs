@@ -16,10 +16,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lamppost_event::{
     Chunk, Cursor, Group, Interest, Item, JournalStopped, Offset, Outlet, Position, Resume, Topic, TopicPartition,
-    TopicShape, Waiting,
+    TopicShape, Waiting, header,
 };
 use tokio::sync::oneshot;
 
+use crate::Undelivered;
 use crate::config::ForwardConfig;
 use crate::counters::Counters;
 use crate::doubt::{self, Jump, place};
@@ -55,6 +56,8 @@ pub(crate) struct Split {
     stop: Option<oneshot::Sender<()>>,
     /// A live lane was started, and has not been heard to have ended.
     is_running: bool,
+    /// What the last one left in flight.
+    left: Option<Undelivered>,
     /// Of all live lanes, one after the other.
     live: Arc<Counters>,
     /// How many of their bytes on the wire the ceiling knows of.
@@ -65,7 +68,16 @@ impl Split {
     fn new(groups: LaneGroups, counters: &Counters) -> Self {
         let live = Arc::clone(counters.live.get_or_init(Arc::default));
         let live_wire = live.wire_bytes.load(Relaxed);
-        Self { groups, state: State::Whole, delivered: false, stop: None, is_running: false, live, live_wire }
+        Self {
+            groups,
+            state: State::Whole,
+            delivered: false,
+            stop: None,
+            is_running: false,
+            left: None,
+            live,
+            live_wire,
+        }
     }
 
     const fn lanes(&self) -> Option<&Lanes> {
@@ -139,6 +151,11 @@ impl Engine {
     /// Where the backfill of a topic ends; `None`: it goes in one lane.
     pub(crate) fn horizon(&self, topic: &Topic) -> Option<&Horizon> {
         self.split.as_ref()?.lanes()?.horizon(topic)
+    }
+
+    /// What says in which lane the events of a topic go.
+    pub(crate) fn mark(&self, topic: &Topic) -> Option<&'static str> {
+        if self.only.is_some() { Some(header::LIVE) } else { self.horizon(topic).map(|_| header::BACKFILL) }
     }
 
     /// Whether nothing may be handed over until the lanes are there.
@@ -291,15 +308,15 @@ impl Engine {
         };
         let live = async move {
             tokio::select! {
-                _ = &mut stopped => return doubt::resume(lane, group).await,
+                _ = &mut stopped => return Ok((doubt::resume(lane, group).await?, None)),
                 settled = async {
                     outlet.settled(&groups.horizon).await?;
                     outlet.settled(&groups.live).await
                 } => settled?,
             }
             let ended = forwarder.run_boxed(Box::pin(async move { drop(stopped.await) })).await;
-            ended.map_err(|ForwardError::Stopped(stopped)| stopped)?;
-            doubt::resume(lane, group).await
+            let left = ended.map_err(|ForwardError::Stopped(stopped)| stopped)?;
+            Ok((doubt::resume(lane, group).await?, Some(left)))
         };
         self.work.spawn(async move { Done::LiveEnded { result: live.await } });
         self.set_state(State::Open(lanes));
@@ -315,10 +332,13 @@ impl Engine {
     }
 
     /// The live lane has ended. Where the backfill is done, all goes on in one lane from there.
-    pub(crate) fn live_ended(&mut self, result: Result<Resume, JournalStopped>) -> Result<(), JournalStopped> {
-        let resume = result?;
+    pub(crate) fn live_ended(
+        &mut self,
+        result: Result<(Resume, Option<Undelivered>), JournalStopped>,
+    ) -> Result<(), JournalStopped> {
+        let (resume, left) = result?;
         let Some(split) = &mut self.split else { return Ok(()) };
-        split.is_running = false;
+        (split.is_running, split.left) = (false, left);
         let (groups, state) = (split.groups.clone(), mem::replace(&mut split.state, State::Whole));
         match state {
             State::Ending(lanes) => {
@@ -350,18 +370,18 @@ impl Engine {
         }
     }
 
-    /// Waits until it has.
-    pub(crate) async fn end_live(&mut self) -> Result<(), JournalStopped> {
+    /// Waits until it has. Gives what both lanes have left, with `left` of this one.
+    pub(crate) async fn end_live(&mut self, mut left: Undelivered) -> Result<Undelivered, JournalStopped> {
         self.stop_live();
         while self.split.as_ref().is_some_and(|split| split.is_running) {
-            let Some(done) = self.work.join_next().await else { return Ok(()) };
-            let ended = matches!(done, Ok(Done::LiveEnded { .. }));
+            let Some(done) = self.work.join_next().await else { break };
             self.joined(done)?;
-            if ended {
-                return Ok(());
-            }
         }
-        Ok(())
+        if let Some(live) = self.split.as_mut().and_then(|split| split.left.take()) {
+            left.events += live.events;
+            left.bytes += live.bytes;
+        }
+        Ok(left)
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use journal::{Journal, Still, first_occurrences, read_topic};
+use journal::{Journal, Seen, Still, first_occurrences, read_topic};
 use lamppost_forward::{Delivery, ForwardConfig, ForwardConfigError, Forwarder};
 use lanes::{Noise, assert_whole_and_in_order_by_lane, backlog, is_backfill, live, live_first};
 use rdkafka::types::RDKafkaApiKey;
@@ -50,12 +50,14 @@ async fn what_comes_in_goes_at_once_and_the_backlog_beside_it_with_a_mark() {
     assert_eq!(assert_whole_and_in_order_by_lane(&cluster, &journal, "air"), 640, "nothing twice");
     let seen = read_topic(&cluster.bootstrap_servers(), "air");
     let marked = seen.iter().filter(|record| is_backfill(record)).count();
+    let is_live = |record: &&Seen| record.headers.get("ce_lane").is_some_and(|lane| lane == "live");
+    assert_eq!(seen.iter().filter(is_live).count(), 20, "what came in meanwhile has a mark of its own");
     assert!((300..600).contains(&marked), "what went before the split, and what came after it, has no mark: {marked}");
     // Who does not know of the lanes sees disorder: the check above is not blind.
     assert_ne!(first_occurrences(&seen), journal.expected("air"));
     let strict = read_topic(&cluster.bootstrap_servers(), "strict");
     assert_eq!(first_occurrences(&strict), journal.expected("strict"), "a topic in strict order beside it");
-    assert!(!strict.iter().any(is_backfill));
+    assert!(!strict.iter().any(|record| record.headers.contains_key("ce_lane")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
