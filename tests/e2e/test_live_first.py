@@ -17,7 +17,7 @@ from rig.seed import seed
 from rig.senders.plan import Connection
 from rig.sending import Sender, connections, read_ledgers, wait_for_all
 
-EVENTS = 20_000
+EVENTS = 12_000
 CONNECTIONS = 20
 LIVE_CONNECTIONS = 4
 LIVE_EACH = 25
