@@ -5,7 +5,8 @@ import subprocess
 
 from rig.places import ROOT
 
-TESTS = ["cargo", "test", "--locked", "-p", "lamppost-forward", "--test", "real", "--", "--ignored", "--nocapture"]
+# Of the whole workspace, as the step `test` builds it: alone, the crate has other features, and OpenSSL and librdkafka are built anew.
+TESTS = ["cargo", "test", "--locked", "--workspace", "--test", "real", "--", "--ignored", "--nocapture"]
 
 
 def test_the_forwarder_makes_its_topics_and_buries_what_a_broker_refuses(cluster):

@@ -50,6 +50,16 @@ impl Stand {
     }
 }
 
+/// What stands of a track in a partition of the cluster.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stands {
+    /// But for what came as backfill.
+    pub(crate) live: Option<Stand>,
+    pub(crate) backfill: Option<Stand>,
+    /// The highest offset but for what came in the lane `live`: below it nothing is to come.
+    pub(crate) settled: Option<u64>,
+}
+
 /// A partition of a journal through its epochs.
 #[derive(Debug, PartialEq, Eq, Hash, Clone, PartialOrd, Ord)]
 struct Series {
@@ -181,8 +191,8 @@ impl Account {
         self.buried.entry(Track::from(id)).or_default().insert(offset)
     }
 
-    /// Judges all partitions, into the report.
-    pub(crate) fn judge(self, tracks: HashMap<Track, Intervals>, report: &mut Report) {
+    /// Judges all partitions, into the report. `settled`: the offset below which nothing of a track is to come, by the order of its lanes.
+    pub(crate) fn judge(self, tracks: HashMap<Track, Intervals>, settled: &HashMap<Track, u64>, report: &mut Report) {
         let mut all: BTreeMap<Series, Vec<(Track, Intervals)>> = BTreeMap::new();
         for (track, offsets) in tracks {
             all.entry(self.series_of(&track)).or_default().push((track, offsets));
@@ -200,15 +210,17 @@ impl Account {
         for (series, mut tracks) in all {
             tracks.sort_by_key(|(track, offsets)| (offsets.first(), track.epoch));
             let buried = buried.remove(&series).unwrap_or_default();
-            self.judge_series(&series, &tracks, buried, report);
+            let settled = tracks.iter().filter_map(|(track, _)| settled.get(track)).max().copied().unwrap_or(0);
+            self.judge_series(&series, &tracks, settled, buried, report);
         }
     }
 
     /// Epochs of one journal that do not stand one behind the other in a partition of the cluster, though their offsets do; in words.
-    pub(crate) fn turned_round(&self, stands: &HashMap<(Track, Partition), [Option<Stand>; 2]>) -> Vec<String> {
+    pub(crate) fn turned_round(&self, stands: &HashMap<(Track, Partition), Stands>) -> Vec<String> {
         let mut all: BTreeMap<(Series, Partition, usize), Vec<(Epoch, Stand)>> = BTreeMap::new();
-        for ((track, partition), lanes) in stands {
-            for (lane, stand) in lanes.iter().enumerate().filter_map(|(lane, stand)| Some((lane, (*stand)?))) {
+        for ((track, partition), Stands { live, backfill, .. }) in stands {
+            for (lane, stand) in [live, backfill].into_iter().enumerate() {
+                let Some(stand) = *stand else { continue };
                 all.entry((self.series_of(track), *partition, lane)).or_default().push((track.epoch, stand));
             }
         }
@@ -261,7 +273,14 @@ impl Account {
         Series { gateway, topic, partition, journal }
     }
 
-    fn judge_series(&self, series: &Series, tracks: &[(Track, Intervals)], buried: Intervals, report: &mut Report) {
+    fn judge_series(
+        &self,
+        series: &Series,
+        tracks: &[(Track, Intervals)],
+        settled: u64,
+        buried: Intervals,
+        report: &mut Report,
+    ) {
         let explained = Explained {
             buried,
             gaps: self.gaps.get(series).map(Vec::as_slice).unwrap_or_default(),
@@ -281,10 +300,11 @@ impl Account {
             let before = reached.zip(offsets.first()).filter(|(reached, first)| reached < first);
             let before = before.map(|(reached, first)| (reached, first - 1));
             for hole in before.into_iter().chain(offsets.holes()) {
-                let done = claim.map_or(u64::MAX, |claim| claim.done);
-                let (missing, late) = explained.weigh(hole, done, &mut partition, report);
+                let done = claim.map_or(settled, |claim| claim.done);
+                let (missing, to_come) = explained.weigh(hole, done, &mut partition, report);
                 partition.missing = partition.missing.saturating_add(missing);
-                partition.late = partition.late.saturating_add(late);
+                let count = if claim.is_some() { &mut partition.late } else { &mut partition.open };
+                *count = count.saturating_add(to_come);
             }
             let last = offsets.last().map_or(0, |last| last.saturating_add(1));
             reached = Some(last.max(reached.unwrap_or(0)));
@@ -365,6 +385,7 @@ impl Report {
             (&mut self.buried, partition.buried),
             (&mut self.lost_tail, partition.lost_tail),
             (&mut self.late, partition.late),
+            (&mut self.open, partition.open),
         ];
         for (sum, more) in sums {
             *sum = sum.saturating_add(more);

@@ -16,6 +16,7 @@
 //! | missing offsets | holes in the offsets of a journal's partition, from the first to the last one seen, that nothing explains |
 //! | lost tail | offsets behind the last one seen that a manifest calls delivered, unexplained |
 //! | late | offsets that a manifest says are on the gateway's disk and does not call delivered; or so newly that they may have come since |
+//! | open | holes that a backfill under way may still fill, where no manifest says how far it has come |
 //! | dropped | offsets of which a gap notice says why they never come: a topic's policy, or damage |
 //! | buried | offsets that a dead letter stands for |
 //! | delivered twice | a `ce_id` that was seen before: the forwarder sent again |
@@ -26,6 +27,13 @@
 //! | misplaced | a record that is not in the partition that Kafka's murmur2 chooses for its key |
 //! | wrong key | a record whose key is another than its ledger's |
 //!
+//! A hole is *open* if no manifest tells of its partition and all that lies above it came in the lane `live`. While a topic's backlog is delivered
+//! beside what is live, all above the backlog's end is marked `live`; each lane is in order by itself; and the first record behind that end without the mark
+//! is sent only when the backlog is delivered, or given up for a reason that a notice tells. So a record above the hole that is marked `backfill`, or not at all, proves
+//! that what lies below is not to come any more: then the hole is *missing*. Without one nobody can know whether it is late or lost, and neither is said:
+//! with something open, or with no more lost by the ledgers than is open or late, there is no verdict yet ([`crate::Verdict::Open`]). Nor where the
+//! partition ends: a tail shows by manifests alone.
+//!
 //! Lost is what a ledger says was acknowledged, and nothing else. The sequence of a (device, boot) may have holes: a node drops
 //! what it has no room for, and what it dropped was never acknowledged. Such holes are no fault, whether there is a ledger or not;
 //! *missing offsets* are holes in the journal's own count, which has none but those it tells of.
@@ -35,7 +43,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use lamppost_event::{EventId, Partition, Topic, buried_id, partition_of};
 
-use crate::account::{Account, Stand, Track};
+use crate::account::{Account, Stand, Stands, Track};
 use crate::intervals::Intervals;
 use crate::ledger::{LedgerEntry, Mark};
 use crate::report::{Examples, Report};
@@ -59,12 +67,24 @@ pub struct Record<'a> {
     pub mark: Option<MarkRef<'a>>,
     /// When it was stored, by its timestamp, in milliseconds since 1970.
     pub time_ms: i64,
-    /// Whether it was delivered as backlog beside what was live ([`lamppost_event::header::LANE`]).
-    pub backfill: bool,
+    /// In which lane it was delivered ([`lamppost_event::header::LANE`]).
+    pub lane: Lane,
     /// Why it is a dead letter, if it is one.
     pub reason: Option<&'a str>,
     /// Its payload, if it is a gateway's notice in the audit trail ([`lamppost_event::Notice`]).
     pub notice: Option<&'a [u8]>,
+}
+
+/// How a record was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lane {
+    /// In order with all others of its partition.
+    #[default]
+    Only,
+    /// As it came in, while a backlog was delivered beside it.
+    Live,
+    /// As backlog beside what was live.
+    Backfill,
 }
 
 /// A sender's mark, as the headers have it.
@@ -141,8 +161,8 @@ struct Sighting {
 pub struct Judge {
     expected: HashMap<u64, Expected>,
     tracks: HashMap<Track, Intervals>,
-    /// Where a track stands in a partition of the cluster, in each lane: live, and backfill.
-    stands: HashMap<(Track, Partition), [Option<Stand>; 2]>,
+    /// Of a track in a partition of the cluster.
+    stands: HashMap<(Track, Partition), Stands>,
     /// The latest ledger line of a group seen in a topic, in each lane.
     latest: HashMap<(u64, u32, bool), u32>,
     /// The cluster's topics, as they were met.
@@ -262,16 +282,20 @@ impl Judge {
         if let Some(buried) = buried {
             self.account.bury(buried);
         }
-        let [live, backfill] = self.stands.entry((track, record.partition)).or_default();
-        let stand = if record.backfill { backfill } else { live };
+        let stands = self.stands.entry((track, record.partition)).or_default();
+        if record.lane != Lane::Live {
+            stands.settled = stands.settled.max(Some(offset.0));
+        }
+        let is_backfill = record.lane == Lane::Backfill;
+        let stand = if is_backfill { &mut stands.backfill } else { &mut stands.live };
         if let Some(highest) = stand.map(|stand| stand.highest).filter(|highest| offset.0 < *highest) {
             self.report.out_of_order_by_journal += 1;
-            let lane = if record.backfill { " in the backfill" } else { "" };
+            let lane = if is_backfill { " in the backfill" } else { "" };
             let example = || format!("{} after {highest}{lane}, at {}", record.id.unwrap_or_default(), place(record));
             add(&mut self.report.examples.out_of_order, example);
         }
         *stand = Some(Stand::with(*stand, offset.0, record.offset));
-        self.report.backfilled += u64::from(record.backfill);
+        self.report.backfilled += u64::from(is_backfill);
         if let Some(mark) = record.mark {
             self.observe_mark(record, &topic, mark);
         }
@@ -298,7 +322,7 @@ impl Judge {
             offset: record.offset,
             topic: self.topic(record.topic),
             partition: record.partition,
-            backfill: record.backfill,
+            backfill: record.lane == Lane::Backfill,
         };
         match &mut self.kept {
             Some(kept) => kept.push(sighting),
@@ -368,7 +392,14 @@ impl Judge {
             self.report.out_of_order_by_journal += 1;
             add(&mut self.report.examples.out_of_order, || example);
         }
-        self.account.judge(self.tracks, &mut self.report);
+        let mut settled: HashMap<Track, u64> = HashMap::new();
+        for ((track, _), stands) in self.stands {
+            if let Some(highest) = stands.settled {
+                let settled = settled.entry(track).or_default();
+                *settled = highest.saturating_add(1).max(*settled);
+            }
+        }
+        self.account.judge(self.tracks, &settled, &mut self.report);
         self.report
     }
 }

@@ -16,6 +16,6 @@ mod report;
 
 pub use audit::{AuditConfig, AuditError, Progress, audit};
 pub use follower::Follower;
-pub use judge::{Judge, LedgerIndex, MarkRef, Record};
+pub use judge::{Judge, Lane, LedgerIndex, MarkRef, Record};
 pub use ledger::{Ledger, LedgerEntry, LedgerError, Mark, read_ledger};
-pub use report::{Examples, PartitionReport, Report};
+pub use report::{Examples, PartitionReport, Report, Verdict};

@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::audit::{AuditConfig, AuditError, Progress};
 use crate::heard::Heard;
-use crate::judge::{Judge, MarkRef, Record};
+use crate::judge::{Judge, Lane, MarkRef, Record};
 
 /// What the dead letters' topic is called, with whatever a cluster's template puts around it.
 const DEAD_LETTERS: &str = "dead-letters";
@@ -303,7 +303,7 @@ fn numbered(partition: i32) -> Partition {
 
 fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
     let (mut id, mut sender_id, mut device, mut boot, mut sequence) = (None, None, None, None, None);
-    let (mut source, mut reason, mut kind, mut backfill) = (None, None, None, false);
+    let (mut source, mut reason, mut kind, mut lane) = (None, None, None, Lane::Only);
     for field in message.headers().into_iter().flat_map(|headers| headers.iter()) {
         let value = field.value.and_then(|value| std::str::from_utf8(value).ok());
         match field.key {
@@ -311,7 +311,8 @@ fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
             header::SOURCE => source = value,
             header::REASON => reason = value,
             header::KIND => kind = value,
-            header::LANE => backfill = value == Some(header::BACKFILL),
+            header::LANE if value == Some(header::BACKFILL) => lane = Lane::Backfill,
+            header::LANE if value == Some(header::LIVE) => lane = Lane::Live,
             header::SENDER_ID => sender_id = value,
             header::DEVICE => device = value,
             header::SENDER_BOOT => boot = value.and_then(|value| value.parse().ok()),
@@ -332,7 +333,7 @@ fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
         id,
         mark: sender_id.map(MarkRef::Id).or_else(counted),
         time_ms: message.timestamp().to_millis().unwrap_or_default(),
-        backfill,
+        lane,
         reason,
         notice: message.payload().filter(|_| is_notice(id, source)),
     });

@@ -28,6 +28,8 @@ pub struct Report {
     pub lost_tail: u64,
     /// The same, not due yet.
     pub late: u64,
+    /// Offsets that a backfill under way may still bring, where no manifest says how far it has come.
+    pub open: u64,
     /// Offsets that a gap notice accounts for.
     pub dropped: u64,
     /// The same, by the reason.
@@ -84,15 +86,40 @@ impl Report {
     /// Whether the promise was kept: nothing lost, nothing missing without a word, nothing out of order or out of place. Duplicates are allowed (but for
     /// records delivered twice where [`Self::exactly_once`] is asked for), and what was dropped by policy or lost with the disk and said so.
     #[must_use]
-    pub const fn is_kept(&self) -> bool {
-        self.lost == 0
+    pub fn verdict(&self) -> Verdict {
+        // What the ledgers lack may be what is still to come: they do not know offsets.
+        let to_come = self.open.saturating_add(self.late);
+        let is_whole = self.lost <= to_come
             && self.missing_offsets == 0
             && self.lost_tail == 0
             && self.out_of_order() == 0
             && self.misplaced == 0
             && self.wrong_key == 0
-            && (!self.exactly_once || self.delivered_twice == 0)
+            && (!self.exactly_once || self.delivered_twice == 0);
+        match is_whole {
+            false => Verdict::Broken,
+            true if self.open > 0 || self.lost > 0 => Verdict::Open,
+            true => Verdict::Kept,
+        }
     }
+
+    /// Whether the verdict is that the promise was kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.verdict() == Verdict::Kept
+    }
+}
+
+/// What an audit comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The promise was kept, as far as is due.
+    Kept,
+    /// Nothing speaks against it; but whether something is lost or only late nobody can say yet.
+    Open,
+    /// The promise was broken.
+    Broken,
 }
 
 /// Up to [`Examples::MAX`] of each fault, in words.
@@ -148,6 +175,8 @@ pub struct PartitionReport {
     pub lost_tail: u64,
     /// The same, not due yet.
     pub late: u64,
+    /// Of the holes, what a backfill under way may still fill.
+    pub open: u64,
 }
 
 impl PartitionReport {
@@ -156,7 +185,7 @@ impl PartitionReport {
         let delivered = offsets.count();
         let journaled = (last - first).saturating_add(u64::from(delivered > 0));
         let Track { gateway, topic, partition, epoch } = track.clone();
-        let (missing, dropped, buried, lost_tail, late) = (0, 0, 0, 0, 0);
+        let (missing, dropped, buried, lost_tail, late, open) = (0, 0, 0, 0, 0, 0);
         let epoch = epoch.to_string();
         Self {
             gateway,
@@ -172,6 +201,7 @@ impl PartitionReport {
             buried,
             lost_tail,
             late,
+            open,
         }
     }
 }
@@ -187,7 +217,7 @@ impl fmt::Display for Report {
         let examples = &self.examples;
         let none = Vec::new();
         let dropped = self.dropped_for.iter().map(|(reason, events)| format!("{events}: {reason}")).collect();
-        let rows: [(&str, u64, &Vec<String>); 18] = [
+        let rows: [(&str, u64, &Vec<String>); 19] = [
             ("acknowledged", self.acknowledged, &none),
             ("journaled", self.journaled, &none),
             ("delivered", self.delivered, &none),
@@ -195,6 +225,7 @@ impl fmt::Display for Report {
             ("missing offsets", self.missing_offsets, &examples.missing_offsets),
             ("lost tail", self.lost_tail, &examples.missing_offsets),
             ("late", self.late, &examples.missing_offsets),
+            ("open, backfill under way", self.open, &examples.missing_offsets),
             ("dropped, and said so", self.dropped, &dropped),
             ("dead letters for events", self.buried, &none),
             ("out of order, by ledger", self.out_of_order_by_ledger, &examples.out_of_order),
@@ -214,7 +245,16 @@ impl fmt::Display for Report {
                 _ => writeln!(f)?,
             }
         }
-        let verdict = if self.is_kept() { "the promise was kept" } else { "THE PROMISE WAS BROKEN" };
+        let verdict = match self.verdict() {
+            Verdict::Kept => "the promise was kept",
+            Verdict::Broken => "THE PROMISE WAS BROKEN",
+            Verdict::Open if self.open > 0 => {
+                "NO VERDICT YET: a backfill is under way, and what is not there may be still to come; audit again when it is done"
+            }
+            Verdict::Open => {
+                "NO VERDICT YET: what the ledgers lack may be what is late; audit again when that is there"
+            }
+        };
         write!(
             f,
             "{verdict} ({} records, {} of them delivered twice, of {} partitions in {:.1} s)",

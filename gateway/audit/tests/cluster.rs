@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use lamppost_audit::{AuditConfig, AuditError, Follower, Ledger, LedgerEntry, Mark, Report, audit};
+use lamppost_audit::{AuditConfig, AuditError, Follower, Ledger, LedgerEntry, Mark, Report, Verdict, audit};
 use lamppost_event::{header, partition_of};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -18,6 +18,10 @@ fn produce(bootstrap: &str, topic: &str, numbers: impl Iterator<Item = u64>) {
 }
 
 fn produce_with(bootstrap: &str, topic: &str, numbers: impl Iterator<Item = u64>, payload: &[u8]) {
+    produce_in(None, bootstrap, topic, numbers, payload);
+}
+
+fn produce_in(lane: Option<&str>, bootstrap: &str, topic: &str, numbers: impl Iterator<Item = u64>, payload: &[u8]) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
     for n in numbers {
         let key = "dev-3";
@@ -26,6 +30,10 @@ fn produce_with(bootstrap: &str, topic: &str, numbers: impl Iterator<Item = u64>
         let headers = OwnedHeaders::new()
             .insert(Header { key: header::ID, value: Some(&id) })
             .insert(Header { key: header::SENDER_ID, value: Some(&sender) });
+        let headers = match lane {
+            Some(lane) => headers.insert(Header { key: header::LANE, value: Some(lane) }),
+            None => headers,
+        };
         let partition = i32::from(partition.0);
         let record = BaseRecord::to(topic).key(key).payload(payload).partition(partition).headers(headers);
         producer.send(record).map_err(|(error, _)| error).unwrap();
@@ -78,6 +86,25 @@ fn the_cluster_is_read_to_its_ends_and_judged_by_the_ledger() {
     assert_eq!(judged(&config).records, 10);
     config.topics = vec!["nowhere".into()];
     assert!(matches!(audit(&config, &mut |_| {}), Err(AuditError::NoTopic(topic)) if topic == "nowhere"));
+}
+
+#[test]
+fn a_backfill_under_way_is_open_until_all_is_there_or_the_lanes_are_one_again() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("air", i32::from(PARTITIONS), 1).unwrap();
+    let bootstrap = cluster.bootstrap_servers();
+    let config = AuditConfig::new(&bootstrap);
+    produce(&bootstrap, "air", 0..10);
+    produce_in(Some("live"), &bootstrap, "air", 40..50, b"x");
+    produce_in(Some("backfill"), &bootstrap, "air", 10..15, b"x");
+    let report = judged(&config);
+    assert_eq!((report.open, report.missing_offsets, report.verdict()), (25, 0, Verdict::Open), "{report}");
+    produce_in(Some("backfill"), &bootstrap, "air", 15..39, b"x");
+    let report = judged(&config);
+    assert_eq!((report.open, report.missing_offsets, report.verdict()), (1, 0, Verdict::Open), "{report}");
+    produce(&bootstrap, "air", 50..51);
+    let report = judged(&config);
+    assert_eq!((report.open, report.missing_offsets, report.verdict()), (0, 1, Verdict::Broken), "{report}");
 }
 
 #[test]

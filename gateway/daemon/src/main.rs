@@ -74,8 +74,10 @@ fn begin_log(command: &Command) {
 
 /// Runs the command, and says what to end with.
 fn dispatch(command: &Command) -> anyhow::Result<u8> {
-    if let Command::Doctor(args) = command {
-        return command::doctor::run(args, &mut std::io::stdout());
+    match command {
+        Command::Doctor(args) => return command::doctor::run(args, &mut std::io::stdout()),
+        Command::Audit(args) => return command::audit::run(args, &mut std::io::stdout()),
+        _ => {}
     }
     verdict(command).map(|well| u8::from(!well))
 }
@@ -97,7 +99,7 @@ fn verdict(command: &Command) -> anyhow::Result<bool> {
             }
             Ok(verdict.is_kept())
         }
-        Command::Audit(args) => command::audit::run(args, &mut out),
+        Command::Audit(args) => command::audit::run(args, &mut out).map(|status| status == 0),
         Command::Bench(args) => bench::run(args, &mut out).map(|()| true),
         Command::Clients(args) => runtime()?.block_on(command::clients::run(args, &mut out)).map(|()| true),
         Command::Node(args) => runtime()?.block_on(command::node::run(args, &mut out)),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lamppost_event::*;
+use lamppost_forward::{LaneGroups, Lanes};
 use lamppost_journal::{Directory, Hand, Journal, OpenError, Options, SplitMix64, TopicOptions};
 use serde_json::Value;
 
@@ -100,7 +101,7 @@ impl World {
         let journal = self.path("journal");
         let config = self.path("lamppost.toml");
         let own = match args[0] {
-            "reset" | "repair" => ["--config", config.to_str().unwrap()],
+            "reset" | "repair" | "forget" => ["--config", config.to_str().unwrap()],
             _ => ["--dir", journal.to_str().unwrap()],
         };
         let run = || Command::new(env!("CARGO_BIN_EXE_lamppost")).arg("journal").args(args).args(own).output().unwrap();
@@ -297,6 +298,63 @@ fn reset_moves_a_groups_cursor_and_needs_the_gateway_stopped() {
         assert!(done.status.success(), "{done:?}");
         assert_eq!(lag(&world), expected, "{to}");
     }
+}
+
+/// A sink whose topic is split: of four events the first is delivered, and of those from the third on all went live.
+fn split(world: &World, sink: &Group) {
+    let (journal, hand) = world.open(&Turned::new(3));
+    let lanes = LaneGroups::of(sink).unwrap();
+    for (group, next) in [(sink, 1), (&lanes.horizon, 2), (&lanes.live, 4)] {
+        let at = TopicPartition { topic: air(), partition: Partition(0) };
+        journal.commit_cursors(group, &[Cursor { at, next: Offset(next) }]).unwrap();
+    }
+    hand.commit().unwrap();
+    journal.close().unwrap();
+}
+
+/// Where a sink and its two lanes stand by the journal, and whether its topic is split still.
+fn lanes_of(world: &World, sink: &Group) -> ([Option<u64>; 3], bool) {
+    let (journal, _) = world.open(&Turned::new(4));
+    let groups = journal.groups();
+    let lanes = LaneGroups::of(sink).unwrap();
+    let of = |group: &Group| groups.iter().find(|(known, _)| known == group).map(|(_, cursors)| cursors.clone());
+    let three = [sink, &lanes.horizon, &lanes.live].map(of);
+    let [own, horizon, live] = three.clone().map(Option::unwrap_or_default);
+    let found = Lanes::found(&own, &horizon, &live);
+    journal.close().unwrap();
+    (three.map(|cursors| cursors.map(|cursors| cursors[0].next.0)), found.is_some_and(|found| found.holds(&air())))
+}
+
+#[test]
+fn a_reset_of_a_sink_that_is_split_sends_what_went_live_again_and_keeps_the_mark_of_what_lies_below() {
+    for (to, after) in [
+        ("start", ([Some(0), Some(2), None], true)),
+        ("2", ([Some(2), Some(2), None], false)),
+        ("end", ([Some(4), Some(2), None], false)),
+    ] {
+        let world = &over_a_clock_that_becomes_right();
+        split(world, &group());
+        assert_eq!(lanes_of(world, &group()), ([Some(1), Some(2), Some(4)], true));
+        let done = world.run(&["reset", "--group", "forward", "--to", to, "--topic", "air/0"]);
+        assert!(done.status.success(), "{done:?}");
+        assert_eq!(lanes_of(world, &group()), after, "{to}");
+    }
+}
+
+#[test]
+fn with_a_sink_its_lanes_are_forgotten_too_and_those_of_a_sink_that_there_is_are_not() {
+    let world = over_a_clock_that_becomes_right();
+    let gone = Group::new("analytics").unwrap();
+    split(&world, &gone);
+    split(&world, &group());
+    for (kept, why) in [("forward", "forward is a sink of"), ("forward.live", "forward.live belongs to a sink of")] {
+        let refused = world.run(&["forget", "--group", kept]);
+        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(why), "{refused:?}");
+    }
+    let done = world.run(&["forget", "--group", "analytics"]);
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(lanes_of(&world, &gone), ([None, None, None], false));
+    assert_eq!(lanes_of(&world, &group()), ([Some(1), Some(2), Some(4)], true));
 }
 
 /// Two segments and more, the first of which has lost both copies of its head, and a gateway that has met it.

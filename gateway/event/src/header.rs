@@ -34,10 +34,13 @@ pub const REASON: &str = "ce_reason";
 /// Extension: the payload's whole length in bytes, on a dead letter that was cut to what the cluster takes. The journal keeps the whole.
 pub const PAYLOAD_BYTES: &str = "ce_payloadbytes";
 
-/// Extension: [`BACKFILL`] where older events are delivered beside the live ones, which may stand before them. Else left out.
+/// Extension: in which lane it came, while a topic's backlog is delivered beside what comes in: [`BACKFILL`] or [`LIVE`]. Left out where a topic
+/// goes in one lane: then all that is older in its partition of the journal had been delivered before.
 pub const LANE: &str = "ce_lane";
-/// The one value of [`LANE`].
+/// Of the backlog. What is newer may stand before it.
 pub const BACKFILL: &str = "backfill";
+/// Of what came in since. What is older may come behind it, marked [`BACKFILL`].
+pub const LIVE: &str = "live";
 
 /// What a record of our own beside the events is; no event has it. Only [`CURSOR`] so far.
 pub const KIND: &str = "lamppost_kind";

@@ -123,7 +123,7 @@ impl Alone {
         config: &ForwardConfig,
         counters: &Arc<Counters>,
         target: &Target,
-        (stored, backfill): (&Stored, bool),
+        (stored, lane): (&Stored, Option<&'static str>),
         mut stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
     ) -> Option<Outcome> {
         let Target { name, partitions, bounds } = target;
@@ -131,7 +131,7 @@ impl Alone {
         let partition = lamppost_event::partition_of(&stored.event.key, *partitions);
         loop {
             let stamp = stamp(stored, self.timing(stored, bounds))?;
-            let out = Outgoing { name, partition, stored, stamp, backfill };
+            let out = Outgoing { name, partition, stored, stamp, lane };
             counters.sent.fetch_add(1, Relaxed);
             let outcome = self.send(config, counters, &out).await;
             let Outcome::Failed { class: Class::Untimely, why } = &outcome else { return Some(outcome) };
@@ -236,6 +236,8 @@ pub(crate) struct StepInput {
     pub(crate) cursors: HashMap<Partition, Offset>,
     pub(crate) target: Target,
     pub(crate) horizon: Option<Horizon>,
+    /// In which lane its events go.
+    pub(crate) mark: Option<&'static str>,
     pub(crate) solo: Option<Solo>,
 }
 
@@ -252,8 +254,7 @@ pub(crate) async fn step(
     input: StepInput,
     stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
 ) -> (Box<Alone>, Result<Step, JournalStopped>) {
-    let StepInput { config, counters, outlet, cursors, target, horizon, solo } = input;
-    let backfill = horizon.is_some();
+    let StepInput { config, counters, outlet, cursors, target, horizon, mark, solo } = input;
     let read_bytes = config.read_bytes;
     let topic = alone.topic.clone();
     let at = alone.at;
@@ -281,7 +282,7 @@ pub(crate) async fn step(
         Err(stopped) => return (alone, Err(stopped)),
     };
     alone.solo = solo;
-    let outcome = alone.deliver(&config, &counters, &target, (&stored, backfill), stamp).await;
+    let outcome = alone.deliver(&config, &counters, &target, (&stored, mark), stamp).await;
     alone.solo = None;
     if outcome != Some(Outcome::Delivered) {
         alone.put_back(Item::Event(stored.clone()));

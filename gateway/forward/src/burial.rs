@@ -41,6 +41,20 @@ pub(crate) enum Grave {
 #[derive(Debug, Default)]
 pub(crate) struct Burials(HashMap<Place, Grave>);
 
+impl Burials {
+    /// How many of the window's flights by that producer they are.
+    pub(crate) fn in_flight(&self, session: u64) -> usize {
+        self.0.values().filter(|grave| grave.is_in_flight(session)).count()
+    }
+}
+
+impl Grave {
+    /// Whether it is one of the window's flights, by that producer.
+    pub(crate) const fn is_in_flight(&self, session: u64) -> bool {
+        matches!(self, Self::Open(Mourner::Flight { session: of, .. }) if *of == session)
+    }
+}
+
 impl Engine {
     /// Hands an event to the dead letters; false if there are none, or it is one itself.
     pub(crate) fn bury(&mut self, stored: &Stored, why: &str, mourner: Mourner) -> bool {

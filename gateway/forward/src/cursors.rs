@@ -9,6 +9,8 @@
 //! Invariants:
 //! - What a record covers is in the cluster, committed: an event it covers is never sent again.
 //! - An epoch that it does not name it says nothing of: of a wiped card or a cut tail nothing is taken for delivered.
+//! - What is kept of the topic is bounded in bytes, whatever is written there under the gateway's name. Nothing is left out to keep to that:
+//!   an event whose cursor is not known would come twice.
 
 use std::collections::HashMap;
 
@@ -18,6 +20,17 @@ use serde::{Deserialize, Serialize};
 /// So many epochs are remembered of a partition. Each crash of the gateway makes one, and only those matter of which events are still
 /// before the journal's own cursor.
 const EPOCHS_MAX: usize = 8;
+
+/// What is kept of the cluster's cursors, bytes. A journal has at most some 13,000 partitions: with frames of the usual size (1 MiB), a
+/// quarter of which must have room for 20 bytes of each. They fit, with the longest names and eight epochs each.
+pub(crate) const REACHED_BYTES_MAX: usize = 8 << 20;
+
+/// What a partition takes beside its topic's name and its epochs: table, handles, allocations.
+const ENTRY_BYTES: usize = 96;
+const EPOCH_BYTES: usize = size_of::<(Epoch, Offset)>();
+
+/// No value of ours is that long: eight epochs have some 400 bytes.
+const VALUE_BYTES_MAX: usize = 4096;
 
 /// How far one partition of the journal has come in the cluster, epoch by epoch, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,6 +72,9 @@ impl Reach {
     }
 
     fn of_value(value: &[u8]) -> Option<Self> {
+        if value.len() > VALUE_BYTES_MAX {
+            return None;
+        }
         let Value { reached } = serde_json::from_slice(value).ok()?;
         let entry = |entry: Entry| Some((Epoch(u64::from_str_radix(&entry.epoch, 16).ok()?), Offset(entry.next)));
         reached.into_iter().take(EPOCHS_MAX).map(entry).collect::<Option<_>>().map(Self)
@@ -81,11 +97,21 @@ impl Incumbent {
     }
 }
 
+/// The topic has more cursors of one gateway than are kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it has more cursors of this gateway than any journal has partitions (over {} MiB in memory): somebody else writes there under its name, or they are of topics that are long gone. Delete those (records of the same key without a value), or name another cursors_topic",
+    REACHED_BYTES_MAX >> 20
+)]
+pub(crate) struct TooMany;
+
 /// What the cluster has of one gateway and group.
 #[derive(Debug)]
 pub(crate) struct ClusterCursors {
     prefix: String,
     reached: HashMap<TopicPartition, Reach>,
+    /// What `reached` takes, about.
+    bytes: usize,
     pub(crate) incumbent: Option<Incumbent>,
     /// Records of this gateway that were read.
     pub(crate) heard: u64,
@@ -93,7 +119,8 @@ pub(crate) struct ClusterCursors {
 
 impl ClusterCursors {
     pub(crate) fn new(gateway: &GatewayId, group: &Group) -> Self {
-        Self { prefix: format!("{gateway}/{}", group.as_str()), reached: HashMap::new(), incumbent: None, heard: 0 }
+        let prefix = format!("{gateway}/{}", group.as_str());
+        Self { prefix, reached: HashMap::new(), bytes: 0, incumbent: None, heard: 0 }
     }
 
     /// The key of the record that says who forwards.
@@ -108,36 +135,50 @@ impl ClusterCursors {
 
     /// Nothing is known any more: the topic was lost.
     pub(crate) fn forget(&mut self) {
-        self.reached.clear();
+        (self.reached, self.bytes) = (HashMap::new(), 0);
         self.incumbent = None;
     }
 
     /// Takes in a record of the topic; another gateway's says nothing. False if it is ours and makes no sense.
-    pub(crate) fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> bool {
+    ///
+    /// # Errors
+    /// [`TooMany`]; it is not taken in then, so nothing must be forwarded by what is known.
+    pub(crate) fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, TooMany> {
         let Some(rest) = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(&self.prefix)) else {
-            return true;
+            return Ok(true);
         };
         if rest.is_empty() {
             self.heard += 1;
-            self.incumbent = value.and_then(|value| serde_json::from_slice(value).ok());
-            return value.is_none() || self.incumbent.is_some();
+            let fits = value.filter(|value| value.len() <= VALUE_BYTES_MAX);
+            self.incumbent = fits.and_then(|value| serde_json::from_slice(value).ok());
+            return Ok(value.is_none() || self.incumbent.is_some());
         }
-        let Some(place) = rest.strip_prefix('/') else { return true };
+        let Some(place) = rest.strip_prefix('/') else { return Ok(true) };
         self.heard += 1;
         let at = place.rsplit_once('/').and_then(|(topic, partition)| {
             let (topic, partition) = (Topic::new(topic).ok()?, Partition(partition.parse().ok()?));
             Some(TopicPartition { topic, partition })
         });
-        let Some(at) = at else { return false };
+        let Some(at) = at else { return Ok(false) };
         let Some(value) = value else {
-            self.reached.remove(&at);
-            return true;
+            self.remove(&at);
+            return Ok(true);
         };
         // What can't be read is not believed, and not what stood there before either: at worst something is delivered twice.
         let reach = Reach::of_value(value);
-        let understood = reach.is_some();
-        self.reached.insert(at, reach.unwrap_or_default());
-        understood
+        let (understood, reach) = (reach.is_some(), reach.unwrap_or_default());
+        self.remove(&at);
+        if self.bytes.saturating_add(cost(&at, &reach)) > REACHED_BYTES_MAX {
+            return Err(TooMany);
+        }
+        self.reached(at, reach);
+        Ok(understood)
+    }
+
+    fn remove(&mut self, at: &TopicPartition) {
+        if let Some(reach) = self.reached.remove(at) {
+            self.bytes = self.bytes.saturating_sub(cost(at, &reach));
+        }
     }
 
     /// How far a partition has come.
@@ -151,8 +192,10 @@ impl ClusterCursors {
         of_topic.map(|(at, reach)| (at.partition, reach.clone())).collect()
     }
 
-    /// A transaction with that cursor is committed.
+    /// A transaction with that cursor is committed. It is of a partition of the journal: so many fit.
     pub(crate) fn reached(&mut self, at: TopicPartition, reach: Reach) {
+        self.remove(&at);
+        self.bytes = self.bytes.saturating_add(cost(&at, &reach));
         self.reached.insert(at, reach);
     }
 
@@ -165,6 +208,11 @@ impl ClusterCursors {
     pub(crate) fn is_empty(&self) -> bool {
         self.reached.is_empty() && self.incumbent.is_none()
     }
+}
+
+/// What a partition's cursor takes in memory, about.
+fn cost(at: &TopicPartition, reach: &Reach) -> usize {
+    at.topic.as_str().len() + ENTRY_BYTES + reach.0.len() * EPOCH_BYTES
 }
 
 #[cfg(test)]
@@ -219,9 +267,9 @@ mod tests {
     #[test]
     fn another_gateways_records_say_nothing_even_where_one_name_begins_with_the_other() {
         let mut ours = cursors("post-1");
-        assert!(ours.take(b"post-17/forward/air/0", Some(b"not even json")));
-        assert!(ours.take(b"post-1/forwarder/air/0", Some(b"{}")));
-        assert!(ours.take(&[0xff, 0xfe], None));
+        assert!(ours.take(b"post-17/forward/air/0", Some(b"not even json")).unwrap());
+        assert!(ours.take(b"post-1/forwarder/air/0", Some(b"{}")).unwrap());
+        assert!(ours.take(&[0xff, 0xfe], None).unwrap());
         assert!(ours.is_empty() && ours.heard == 0);
     }
 
@@ -229,15 +277,45 @@ mod tests {
     fn a_record_replaces_the_one_before_and_a_tombstone_removes_it() {
         let mut ours = cursors("post-1");
         let value = |next: u64| format!(r#"{{"reached":[{{"epoch":"5","next":{next}}}]}}"#).into_bytes();
-        assert!(ours.take(b"post-1/forward/air/0", Some(&value(4))));
-        assert!(ours.take(b"post-1/forward/air/0", Some(&value(9))));
+        assert!(ours.take(b"post-1/forward/air/0", Some(&value(4))).unwrap());
+        assert!(ours.take(b"post-1/forward/air/0", Some(&value(9))).unwrap());
         assert!(ours.covers(&at("air", 0), Epoch(5), Offset(8)));
-        assert!(!ours.take(b"post-1/forward/air/0", Some(b"{")), "what makes no sense is said");
+        assert!(!ours.take(b"post-1/forward/air/0", Some(b"{")).unwrap(), "what makes no sense is said");
         assert!(!ours.covers(&at("air", 0), Epoch(5), Offset(0)), "and not believed");
-        assert!(!ours.take(b"post-1/forward/air/x", Some(&value(9))));
-        assert!(ours.take(b"post-1/forward", Some(br#"{"instance":"a1","since_ms":5}"#)));
+        assert!(!ours.take(b"post-1/forward/air/x", Some(&value(9))).unwrap());
+        assert!(ours.take(b"post-1/forward", Some(br#"{"instance":"a1","since_ms":5}"#)).unwrap());
         assert_eq!(ours.incumbent.as_ref().map(|one| one.instance.as_str()), Some("a1"));
-        assert!(ours.take(b"post-1/forward/air/0", None) && ours.take(b"post-1/forward", None));
+        assert!(ours.take(b"post-1/forward/air/0", None).unwrap() && ours.take(b"post-1/forward", None).unwrap());
         assert!(ours.is_empty());
+    }
+
+    #[test]
+    fn whatever_is_written_under_the_gateways_name_memory_is_bounded_and_what_does_not_fit_is_an_error() {
+        let mut ours = cursors("post-1");
+        let epochs = (0..EPOCHS_MAX).map(|epoch| format!(r#"{{"epoch":"{epoch:016x}","next":7}}"#)).collect::<Vec<_>>();
+        let value = format!(r#"{{"reached":[{}]}}"#, epochs.join(",")).into_bytes();
+        let topic = |n: usize| format!("post-1/forward/{}-{n}/0", "t".repeat(200));
+        let each = cost(&at(&format!("{}-{}", "t".repeat(200), 10_000), 0), &Reach::of_value(&value).unwrap());
+        let fit = (10_000..).take_while(|n| ours.take(topic(*n).as_bytes(), Some(&value)).is_ok()).count();
+        assert_eq!(fit, REACHED_BYTES_MAX / each);
+        assert!(TooMany.to_string().contains("over 8 MiB") && TooMany.to_string().contains("cursors_topic"));
+        // A record that is there already, a tombstone, and room again.
+        assert_eq!(ours.take(topic(10_000).as_bytes(), Some(&value)), Ok(true));
+        assert_eq!(ours.take(topic(99_999).as_bytes(), Some(&value)), Err(TooMany));
+        assert_eq!(ours.take(topic(10_000).as_bytes(), None), Ok(true));
+        assert_eq!(ours.take(topic(99_999).as_bytes(), Some(&value)), Ok(true));
+        ours.forget();
+        assert_eq!(ours.bytes, 0);
+        let long = format!(r#"{{"reached":[{}]}}"#, vec![epochs.join(","); 20].join(","));
+        assert_eq!(ours.take(topic(10_000).as_bytes(), Some(long.as_bytes())), Ok(false), "a value is bounded, too");
+        let long = format!(r#"{{"instance":"{}","since_ms":5}}"#, "a".repeat(VALUE_BYTES_MAX));
+        assert_eq!(ours.take(b"post-1/forward", Some(long.as_bytes())), Ok(false));
+    }
+
+    #[test]
+    fn all_partitions_that_a_journal_can_have_fit() {
+        let most = (256 << 10) / 20;
+        let reach = Reach(vec![(Epoch(1), Offset(1)); EPOCHS_MAX]);
+        assert!(most * cost(&at(&"t".repeat(249), 0), &reach) <= REACHED_BYTES_MAX);
     }
 }

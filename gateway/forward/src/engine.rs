@@ -60,7 +60,7 @@ pub(crate) enum Done {
     Told { hole: Hole, result: Result<bool, JournalStopped> },
     Resumed { reader: Reader, resume: Result<Resume, JournalStopped> },
     Opened { lanes: Result<Lanes, JournalStopped> },
-    LiveEnded { result: Result<Resume, JournalStopped> },
+    LiveEnded { result: Result<(Resume, Option<Undelivered>), JournalStopped> },
     Closed,
 }
 

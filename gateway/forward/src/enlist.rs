@@ -33,6 +33,9 @@ use crate::transactional::{Patience, Remedy, TransactionError};
 /// How often one that stands by looks, at most.
 const LOOK_MAX: Duration = Duration::from_secs(60);
 
+/// So long a topic may be new. Brokers hear of one within a second or two.
+const NEW_MAX: Duration = Duration::from_secs(30);
+
 /// So long a call goes on after a broker has kept us out: another may let us in.
 const KEPT_OUT_MAX: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,8 @@ pub(crate) struct Standing {
     instance: String,
     /// Its name stood in the cluster once.
     is_established: bool,
+    /// Since when not every broker knows of the cursors' topic, though it is there.
+    is_new_since: Option<Instant>,
     /// Another's stands there: when it was heard of last, and how much was heard by then.
     heard: Option<(Instant, u64)>,
 }
@@ -50,12 +55,29 @@ impl Standing {
     pub(crate) fn new() -> Self {
         // The standard library's keys of hash tables are random.
         let random = || RandomState::new().build_hasher().finish();
-        Self { instance: format!("{:016x}{:016x}", random(), random()), is_established: false, heard: None }
+        Self {
+            instance: format!("{:016x}{:016x}", random(), random()),
+            is_established: false,
+            is_new_since: None,
+            heard: None,
+        }
     }
 
     fn is_usurped(&self, cursors: &ClusterCursors) -> bool {
         let other = |incumbent: &Incumbent| incumbent.instance != self.instance;
         self.is_established && cursors.incumbent.as_ref().is_some_and(other)
+    }
+
+    /// Not every broker knows of the cursors' topic, though it is there.
+    fn wait_for_topic(&mut self, now: Instant) -> NewTopic {
+        let since = match self.is_new_since {
+            None => {
+                self.is_new_since = Some(now);
+                return NewTopic::First;
+            }
+            Some(since) => since,
+        };
+        if now.saturating_duration_since(since) < NEW_MAX { NewTopic::Again } else { NewTopic::TooLong }
     }
 
     /// How long to stand by before looking again. A start of its own once nothing was heard for `wait`.
@@ -69,6 +91,16 @@ impl Standing {
         }
         LOOK_MAX.min(wait / 4).max(Duration::from_millis(10))
     }
+}
+
+/// What to make of a cursors' topic that not every broker knows of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NewTopic {
+    /// It is worth a word.
+    First,
+    Again,
+    /// That is no new topic any more.
+    TooLong,
 }
 
 /// Why this process does not forward yet.
@@ -87,6 +119,9 @@ impl Engine {
             Ok(()) => {
                 self.counters.fenced.store(false, Relaxed);
                 self.held_up = None;
+                if let Some(exactly) = &mut self.exactly_once {
+                    exactly.standing.is_new_since = None;
+                }
                 // Whoever gets that far is kept out by nothing. To be clear about it must not wait for the next event.
                 self.denied.clear();
                 return Ok(());
@@ -100,9 +135,7 @@ impl Engine {
         match later {
             Later::Usurped => return Err(self.stand_by()),
             Later::Register(RegisterError::Unreachable(why)) => self.counters.set_unreached(&why),
-            Later::Register(RegisterError::New(why)) => {
-                tracing::debug!(why, "the cursors' topic is not everywhere yet")
-            }
+            Later::Register(error @ RegisterError::New { .. }) => self.wait_for_topic(&error),
             Later::Register(RegisterError::Denied { denial, why }) => {
                 self.deny(denial, &why);
                 return Err(self.delay_denied());
@@ -128,6 +161,15 @@ impl Engine {
             }
         }
         Err(self.backoff.next())
+    }
+
+    fn wait_for_topic(&mut self, error: &RegisterError) {
+        let Some(exactly) = &mut self.exactly_once else { return };
+        match exactly.standing.wait_for_topic(Instant::now()) {
+            NewTopic::First => tracing::info!("{error}; it is tried again"),
+            NewTopic::Again => tracing::debug!(%error, "still"),
+            NewTopic::TooLong => self.held_up = Some(error.to_string()),
+        }
     }
 
     async fn try_enlist(&mut self, kafka: &Kafka) -> Result<(), Later> {
@@ -289,6 +331,13 @@ mod tests {
         assert!(standing.is_established);
         assert_eq!(standing.stand_by(6, now + 2 * wait, wait), Duration::ZERO);
         assert!(!standing.is_established);
+    }
+
+    #[test]
+    fn a_topic_that_was_just_made_is_worth_one_word_and_no_alarm_before_it_lasts() {
+        let (mut standing, now) = (Standing::new(), Instant::now());
+        let seen = [0, 1, 29, 30, 31].map(|s| standing.wait_for_topic(now + Duration::from_secs(s)));
+        assert_eq!(seen, [NewTopic::First, NewTopic::Again, NewTopic::Again, NewTopic::TooLong, NewTopic::TooLong]);
     }
 
     #[test]

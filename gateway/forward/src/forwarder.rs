@@ -149,8 +149,7 @@ impl Forwarder {
         engine.only = only;
         engine.prepare_split(&cursors);
         let left = engine.run(shutdown).await?;
-        engine.end_live().await?;
-        Ok(left)
+        Ok(engine.end_live(left).await?)
     }
 
     /// The same, to be run beside another one.

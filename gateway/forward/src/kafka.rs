@@ -162,8 +162,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) partition: Partition,
     pub(crate) stored: &'a Stored,
     pub(crate) stamp: Stamp,
-    /// It is older than what may stand before it in the cluster.
-    pub(crate) backfill: bool,
+    /// In which of two lanes it goes ([`header::LANE`]); `None`: there is one.
+    pub(crate) lane: Option<&'static str>,
 }
 
 /// A producer with its reports.
@@ -238,8 +238,8 @@ impl Kafka {
             headers = headers.take().map(|headers| headers.insert(Header { key, value: Some(value) }));
         };
         record::headers(out.stored, &config.gateway, out.stamp, text, &mut put);
-        if out.backfill {
-            put(header::LANE, header::BACKFILL);
+        if let Some(lane) = out.lane {
+            put(header::LANE, lane);
         }
         let event = &out.stored.event;
         let mut payload: &[u8] = &event.payload;

@@ -16,10 +16,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lamppost_event::{
     Chunk, Cursor, Group, Interest, Item, JournalStopped, Offset, Outlet, Position, Resume, Topic, TopicPartition,
-    TopicShape, Waiting,
+    TopicShape, Waiting, header,
 };
 use tokio::sync::oneshot;
 
+use crate::Undelivered;
 use crate::config::ForwardConfig;
 use crate::counters::Counters;
 use crate::doubt::{self, Jump, place};
@@ -55,6 +56,8 @@ pub(crate) struct Split {
     stop: Option<oneshot::Sender<()>>,
     /// A live lane was started, and has not been heard to have ended.
     is_running: bool,
+    /// What the last one left in flight.
+    left: Option<Undelivered>,
     /// Of all live lanes, one after the other.
     live: Arc<Counters>,
     /// How many of their bytes on the wire the ceiling knows of.
@@ -65,7 +68,16 @@ impl Split {
     fn new(groups: LaneGroups, counters: &Counters) -> Self {
         let live = Arc::clone(counters.live.get_or_init(Arc::default));
         let live_wire = live.wire_bytes.load(Relaxed);
-        Self { groups, state: State::Whole, delivered: false, stop: None, is_running: false, live, live_wire }
+        Self {
+            groups,
+            state: State::Whole,
+            delivered: false,
+            stop: None,
+            is_running: false,
+            left: None,
+            live,
+            live_wire,
+        }
     }
 
     const fn lanes(&self) -> Option<&Lanes> {
@@ -141,6 +153,11 @@ impl Engine {
         self.split.as_ref()?.lanes()?.horizon(topic)
     }
 
+    /// What says in which lane the events of a topic go.
+    pub(crate) fn mark(&self, topic: &Topic) -> Option<&'static str> {
+        if self.only.is_some() { Some(header::LIVE) } else { self.horizon(topic).map(|_| header::BACKFILL) }
+    }
+
     /// Whether nothing may be handed over until the lanes are there.
     pub(crate) fn is_splitting(&self) -> bool {
         self.split.as_ref().is_some_and(|split| matches!(split.state, State::Emptying | State::Opening))
@@ -158,6 +175,7 @@ impl Engine {
 
     /// Takes the next step, if it is time for one.
     pub(crate) fn tend_split(&mut self) -> Result<(), JournalStopped> {
+        let is_empty = self.is_splitting() && self.has_no_records_in_flight();
         let Some(split) = &mut self.split else { return Ok(()) };
         match &split.state {
             State::Whole => {
@@ -165,7 +183,7 @@ impl Engine {
                     self.set_state(State::Emptying);
                 }
             }
-            State::Emptying if self.window.events() == 0 => self.open()?,
+            State::Emptying if is_empty => self.open()?,
             State::Open(lanes) => {
                 let window = &mut self.window;
                 let passed = |(at, horizon): (TopicPartition, Offset)| {
@@ -181,6 +199,12 @@ impl Engine {
             State::Emptying | State::Opening | State::Ending(_) => {}
         }
         Ok(())
+    }
+
+    /// Whether all that was handed to librdkafka has been reported. What is being buried or told is in flight as well: the cluster sees nothing
+    /// of it, and it may wait for the very room that only goes on being forwarded makes.
+    fn has_no_records_in_flight(&self) -> bool {
+        self.window.events() == self.burials.in_flight(self.session) + self.tellings.in_flight(self.session)
     }
 
     fn set_state(&mut self, state: State) {
@@ -268,14 +292,7 @@ impl Engine {
         let from = horizons(&lanes);
         let lane: Arc<dyn Outlet> =
             Arc::new(LiveOutlet { outlet: Arc::clone(&outlet), live: groups.live.clone(), from });
-        let config = ForwardConfig {
-            client_id: format!("{}-live", self.config.client_id),
-            in_flight_bytes_max: self.config.in_flight_bytes_max / 2,
-            live_first: None,
-            // Each lane finds out for itself that the files have changed.
-            keyring: Arc::new(Keyring::new(self.config.keyring.security().clone())),
-            ..ForwardConfig::clone(&self.config)
-        };
+        let config = config_of_live_lane(&self.config);
         let group = config.group.clone();
         let forwarder = Forwarder {
             config: Arc::new(config),
@@ -291,15 +308,15 @@ impl Engine {
         };
         let live = async move {
             tokio::select! {
-                _ = &mut stopped => return doubt::resume(lane, group).await,
+                _ = &mut stopped => return Ok((doubt::resume(lane, group).await?, None)),
                 settled = async {
                     outlet.settled(&groups.horizon).await?;
                     outlet.settled(&groups.live).await
                 } => settled?,
             }
             let ended = forwarder.run_boxed(Box::pin(async move { drop(stopped.await) })).await;
-            ended.map_err(|ForwardError::Stopped(stopped)| stopped)?;
-            doubt::resume(lane, group).await
+            let left = ended.map_err(|ForwardError::Stopped(stopped)| stopped)?;
+            Ok((doubt::resume(lane, group).await?, Some(left)))
         };
         self.work.spawn(async move { Done::LiveEnded { result: live.await } });
         self.set_state(State::Open(lanes));
@@ -315,10 +332,13 @@ impl Engine {
     }
 
     /// The live lane has ended. Where the backfill is done, all goes on in one lane from there.
-    pub(crate) fn live_ended(&mut self, result: Result<Resume, JournalStopped>) -> Result<(), JournalStopped> {
-        let resume = result?;
+    pub(crate) fn live_ended(
+        &mut self,
+        result: Result<(Resume, Option<Undelivered>), JournalStopped>,
+    ) -> Result<(), JournalStopped> {
+        let (resume, left) = result?;
         let Some(split) = &mut self.split else { return Ok(()) };
-        split.is_running = false;
+        (split.is_running, split.left) = (false, left);
         let (groups, state) = (split.groups.clone(), mem::replace(&mut split.state, State::Whole));
         match state {
             State::Ending(lanes) => {
@@ -350,18 +370,29 @@ impl Engine {
         }
     }
 
-    /// Waits until it has.
-    pub(crate) async fn end_live(&mut self) -> Result<(), JournalStopped> {
+    /// Waits until it has. Gives what both lanes have left, with `left` of this one.
+    pub(crate) async fn end_live(&mut self, mut left: Undelivered) -> Result<Undelivered, JournalStopped> {
         self.stop_live();
         while self.split.as_ref().is_some_and(|split| split.is_running) {
-            let Some(done) = self.work.join_next().await else { return Ok(()) };
-            let ended = matches!(done, Ok(Done::LiveEnded { .. }));
+            let Some(done) = self.work.join_next().await else { break };
             self.joined(done)?;
-            if ended {
-                return Ok(());
-            }
         }
-        Ok(())
+        if let Some(live) = self.split.as_mut().and_then(|split| split.left.take()) {
+            left.events += live.events;
+            left.bytes += live.bytes;
+        }
+        Ok(left)
+    }
+}
+
+fn config_of_live_lane(config: &ForwardConfig) -> ForwardConfig {
+    ForwardConfig {
+        client_id: format!("{}-live", config.client_id),
+        in_flight_bytes_max: config.in_flight_bytes_max / 2,
+        live_first: None,
+        // Each lane finds out for itself that the files have changed.
+        keyring: Arc::new(Keyring::new(config.keyring.security().clone())),
+        ..config.clone()
     }
 }
 
@@ -397,5 +428,31 @@ impl Outlet for LiveOutlet {
 
     fn grown(&self, position: Position) -> Waiting<'_, ()> {
         self.outlet.grown(position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lamppost_event::GatewayId;
+
+    use super::*;
+    use crate::security::{Login, Mechanism, Security};
+
+    #[test]
+    fn each_lane_finds_out_for_itself_that_the_credentials_have_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = dir.path().join("password");
+        #[expect(clippy::disallowed_methods, reason = "a test's file")]
+        let write = |text: &str| std::fs::write(&password, text).unwrap();
+        write("one");
+        let login = Login { mechanism: Mechanism::ScramSha256, user: "post".into(), password: password.clone() };
+        let mut config = ForwardConfig::new(GatewayId::new("post").unwrap(), "localhost:9");
+        config.keyring = Arc::new(Keyring::new(Security { tls: None, sasl: Some(login) }));
+        let live = config_of_live_lane(&config);
+        let both = || [&config, &live].map(|lane| lane.keyring.refresh().unwrap());
+        assert_eq!((both(), both()), ([true; 2], [false; 2]));
+        write("another");
+        assert_eq!(both(), [true; 2], "one lane goes on with what is not taken any more");
+        assert!(live.keyring.properties().contains(&("sasl.password", "another".to_owned())));
     }
 }

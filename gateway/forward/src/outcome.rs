@@ -165,7 +165,7 @@ impl Engine {
 
     pub(crate) fn step_lane(&mut self, topic: Topic, target: Target) {
         let (cursors, solo) = (self.cursors_of(&topic), self.solo(&topic));
-        let horizon = self.horizon(&topic).cloned();
+        let (horizon, mark) = (self.horizon(&topic).cloned(), self.mark(&topic));
         let Some(lane) = self.lanes.get_mut(&topic) else { return };
         lane.busy = true;
         let at = lane.at;
@@ -177,6 +177,7 @@ impl Engine {
             cursors,
             target,
             horizon,
+            mark,
             solo,
         };
         let (clock, wait, counters) =

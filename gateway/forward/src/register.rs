@@ -16,7 +16,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::ForwardConfig;
-use crate::cursors::ClusterCursors;
+use crate::cursors::{ClusterCursors, TooMany};
 use crate::denial::Denial;
 use crate::kafka::{self, client_config};
 use crate::resolve::{self, Resolution};
@@ -50,9 +50,12 @@ pub(crate) enum RegisterError {
     /// It is not there and was not created, or we may not see it.
     #[error("the cursors' topic {topic:?}: {why}")]
     Topic { topic: String, why: String },
-    /// It was made just now, and not every broker knows of it.
-    #[error("{0}")]
-    New(String),
+    /// It was made just now, or made anew, and not every broker knows of it.
+    #[error("the cursors' topic {topic:?} was just made, and not every broker knows of it yet: {why}")]
+    New { topic: String, why: String },
+    /// There is more of this gateway than is kept.
+    #[error("the cursors' topic {topic:?}: {why}")]
+    TooMany { topic: String, why: TooMany },
     /// Nobody answers, or not in time.
     #[error("{0}")]
     Unreachable(String),
@@ -64,6 +67,15 @@ pub(crate) enum RegisterError {
         /// The cluster's words.
         why: String,
     },
+}
+
+/// The same, before it is known what it means.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
 }
 
 impl Register {
@@ -96,15 +108,24 @@ impl Register {
     ) -> Result<(), RegisterError> {
         let partition = self.find(config)?;
         let read = self.read_partition(config, partition, cursors);
-        read.map_err(|error| match error.rdkafka_error_code() {
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
-                self.partition = None;
-                RegisterError::New(error.to_string())
+        let topic = || config.cursors_topic.to_string();
+        read.map_err(|error| match error {
+            Unread::Kafka(error) => match error.rdkafka_error_code() {
+                Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+                    self.partition = None;
+                    RegisterError::New { topic: topic(), why: error.to_string() }
+                }
+                Some(Code::TopicAuthorizationFailed) => {
+                    RegisterError::Topic { topic: topic(), why: format!("can't be read: {error}") }
+                }
+                _ => RegisterError::Unreachable(format!("the cursors are not read: {error}")),
+            },
+            Unread::TooMany(why) => {
+                // Half of them are worth nothing. Once there are fewer, all of them are read.
+                cursors.forget();
+                self.next = 0;
+                RegisterError::TooMany { topic: topic(), why }
             }
-            Some(Code::TopicAuthorizationFailed) => {
-                RegisterError::Topic { topic: config.cursors_topic.to_string(), why: format!("can't be read: {error}") }
-            }
-            _ => RegisterError::Unreachable(format!("the cursors are not read: {error}")),
         })
     }
 
@@ -113,7 +134,7 @@ impl Register {
         config: &ForwardConfig,
         partition: i32,
         cursors: &mut ClusterCursors,
-    ) -> KafkaResult<()> {
+    ) -> Result<(), Unread> {
         let topic = config.cursors_topic.as_str();
         let (low, high) = consumer(config, "read_uncommitted")?.fetch_watermarks(topic, partition, REQUEST_MAX)?;
         let committed = consumer(config, "read_committed")?;
@@ -123,7 +144,7 @@ impl Register {
         while committed.fetch_watermarks(topic, partition, REQUEST_MAX)?.1 < high {
             looks += 1;
             if looks > looks_max {
-                return Err(KafkaError::Global(Code::OperationTimedOut));
+                return Err(KafkaError::Global(Code::OperationTimedOut).into());
             }
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -145,12 +166,12 @@ impl Register {
         let mut troubles = 0;
         loop {
             match committed.poll(REQUEST_MAX) {
-                None => return Err(KafkaError::Global(Code::OperationTimedOut)),
+                None => return Err(KafkaError::Global(Code::OperationTimedOut).into()),
                 Some(Err(KafkaError::PartitionEOF(_))) => break,
                 Some(Err(error)) if is_passing(&error) && troubles < TROUBLES_MAX => troubles += 1,
-                Some(Err(error)) => return Err(error),
+                Some(Err(error)) => return Err(error.into()),
                 Some(Ok(message)) => {
-                    if !cursors.take(message.key().unwrap_or_default(), message.payload()) {
+                    if !cursors.take(message.key().unwrap_or_default(), message.payload())? {
                         let offset = message.offset();
                         tracing::error!(
                             topic,
@@ -243,5 +264,53 @@ mod tests {
         let mut cursors = ClusterCursors::new(&gateway, &group);
         Register::default().read_on(&config, &mut cursors).unwrap();
         assert_eq!(cursors.heard, 100);
+    }
+
+    /// A topic of that many partitions, and a producer.
+    fn topic_of(
+        partitions: i32,
+    ) -> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, ForwardConfig, BaseProducer) {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("lamppost-cursors", partitions, 1).unwrap();
+        let config = ForwardConfig::new(GatewayId::new("post").unwrap(), &cluster.bootstrap_servers());
+        // The mock cluster keeps 5 MiB of a partition, as they come.
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers()).set("compression.codec", "zstd");
+        (cluster, config, client.create().unwrap())
+    }
+
+    #[test]
+    fn a_partition_that_no_broker_knows_yet_is_no_cluster_out_of_reach_and_is_looked_for_again() {
+        let (_cluster, config, _) = topic_of(1);
+        let mut cursors = ClusterCursors::new(&config.gateway, &config.group);
+        let mut register = Register { partition: Some(7), next: 0 };
+        let error = register.read_on(&config, &mut cursors).unwrap_err();
+        assert!(matches!(error, RegisterError::New { .. }), "{error:?}");
+        assert!(error.to_string().contains("\"lamppost-cursors\" was just made"), "{error}");
+        assert_eq!(register.read_on(&config, &mut cursors), Ok(()));
+        assert_eq!(register.partition, Some(0));
+    }
+
+    #[test]
+    fn more_cursors_than_are_kept_are_an_error_that_says_what_to_do_and_fewer_are_read_from_the_first_on() {
+        let (cluster, config, producer) = topic_of(1);
+        let mut cursors = ClusterCursors::new(&config.gateway, &config.group);
+        let value = br#"{"reached":[{"epoch":"5","next":4}]}"#;
+        let put = |n: u32, value: Option<&[u8]>| {
+            let key = format!("post/forward/{}-{n}/0", "t".repeat(200));
+            let record = BaseRecord::to("lamppost-cursors").key(&key);
+            let record = if let Some(value) = value { record.payload(value) } else { record };
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        };
+        let most = u32::try_from(crate::cursors::REACHED_BYTES_MAX / 200).unwrap();
+        (0..most).for_each(|n| put(n, Some(value)));
+        producer.flush(Duration::from_secs(60)).unwrap();
+        let mut register = Register::default();
+        let error = register.read_on(&config, &mut cursors).unwrap_err();
+        assert!(matches!(error, RegisterError::TooMany { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("\"lamppost-cursors\": it has more cursors of this gateway"), "{text}");
+        assert!(cursors.is_empty() && register.next == 0, "half of them count for nothing");
+        drop((producer, cluster));
     }
 }

@@ -247,8 +247,7 @@ impl Engine {
             return Offered::Blocked;
         };
         let partition = partition_of(&stored.event.key, target.partitions);
-        let backfill = self.horizon(topic).is_some();
-        let out = Outgoing { name: &target.name, partition, stored, stamp, backfill };
+        let out = Outgoing { name: &target.name, partition, stored, stamp, lane: self.mark(topic) };
         if let Err(failures) = begin_transaction(&mut self.exactly_once, kafka) {
             return Offered::Failed(failures);
         }

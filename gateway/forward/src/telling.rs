@@ -27,6 +27,13 @@ pub(crate) type Hole = (TopicPartition, Offset, Offset);
 #[derive(Debug, Default)]
 pub(crate) struct Tellings(HashMap<Hole, Grave>);
 
+impl Tellings {
+    /// How many of the window's flights by that producer they are.
+    pub(crate) fn in_flight(&self, session: u64) -> usize {
+        self.0.values().filter(|grave| grave.is_in_flight(session)).count()
+    }
+}
+
 impl Engine {
     /// Passes a gap once it has been told. False if a lane waits for that.
     pub(crate) fn tell(&mut self, gap: Gap, reader: &Reader) -> bool {

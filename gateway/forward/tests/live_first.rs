@@ -5,96 +5,23 @@
 #[allow(dead_code, unreachable_pub, reason = "shared by the tests of this folder, none of which uses all")]
 mod journal;
 #[allow(dead_code, unreachable_pub, reason = "shared by the tests of this folder, none of which uses all")]
+mod lanes;
+#[allow(dead_code, unreachable_pub, reason = "shared by the tests of this folder, none of which uses all")]
 mod running;
 
-use std::collections::{BTreeMap, HashSet};
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use journal::{Journal, Seen, Still, first_occurrences, read_topic};
-use lamppost_event::{BootId, Clock as _, ClockQuality, EventTime, Interest, WallTime};
-use lamppost_forward::{Delivery, ForwardConfig, ForwardConfigError, Forwarder, LiveFirst};
+use lamppost_forward::{Delivery, ForwardConfig, ForwardConfigError, Forwarder};
+use lanes::{Noise, assert_whole_and_in_order_by_lane, backlog, is_backfill, live, live_first};
 use rdkafka::types::RDKafkaApiKey;
 use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as REFUSED;
-use running::{Cluster, Running, cluster, config, until};
+use running::{Running, cluster, until};
 
 /// In 64 KiB of the window, at some 1,400 bytes each.
 const IN_FLIGHT_EVENTS: u64 = 48;
-
-/// Hardly to be compressed: the ceiling is in bytes.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn payload(&mut self) -> Vec<u8> {
-        (0..25).flat_map(|_| self.next().to_le_bytes()).collect()
-    }
-}
-
-/// Events that were received an hour ago.
-fn backlog(journal: &Journal, topic: &str, events: u64, noise: &mut Noise) {
-    let now = Still.now();
-    let hour_ago = WallTime(now.wall.0 - 3_600_000);
-    for n in 0..events {
-        let received = EventTime::received(now, None);
-        let time = EventTime { quality: ClockQuality::Synced, boot: BootId(6), wall: hour_ago, ..received };
-        journal.append_with(topic, &format!("dev-{}", n % 20), &noise.payload(), time);
-    }
-}
-
-fn live(journal: &Journal, topic: &str, events: u64, noise: &mut Noise) {
-    for n in 0..events {
-        journal.append(topic, &format!("dev-{}", n % 20), &noise.payload());
-    }
-}
-
-fn live_first(cluster: &Cluster) -> ForwardConfig {
-    let mut config = config(cluster);
-    config.live_first = Some(LiveFirst { topics: Interest::new(["air"]).unwrap(), after: Duration::from_secs(60) });
-    config.in_flight_bytes_max = 64 << 10;
-    config.bandwidth_max = NonZeroU64::new(40_000);
-    config
-}
-
-fn is_backfill(record: &Seen) -> bool {
-    record.headers.get("ce_lane").is_some_and(|lane| lane == "backfill")
-}
-
-/// First occurrences, by partition: of the live lane and of the backfill, each in the cluster's order.
-fn by_lane(seen: &[Seen]) -> [BTreeMap<u16, Vec<u64>>; 2] {
-    let (mut lanes, mut known) = ([BTreeMap::new(), BTreeMap::new()], HashSet::new());
-    for record in seen {
-        let (partition, offset) = record.place();
-        if known.insert((partition, offset)) {
-            let lane: &mut BTreeMap<u16, Vec<u64>> = &mut lanes[usize::from(is_backfill(record))];
-            lane.entry(partition).or_default().push(offset);
-        }
-    }
-    lanes
-}
-
-/// Nothing is lost, each lane is in order; gives how many records there are.
-fn assert_whole_and_in_order_by_lane(cluster: &Cluster, journal: &Journal, topic: &str) -> usize {
-    let seen = read_topic(&cluster.bootstrap_servers(), topic);
-    let lanes = by_lane(&seen);
-    for lane in lanes.iter().flat_map(BTreeMap::values) {
-        assert!(lane.is_sorted(), "within its lane: {lane:?}");
-    }
-    for (partition, expected) in journal.expected(topic) {
-        let mut all: Vec<u64> = lanes.iter().filter_map(|lane| lane.get(&partition)).flatten().copied().collect();
-        all.sort_unstable();
-        assert_eq!(all, expected, "partition {partition}");
-    }
-    seen.len()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_in_goes_at_once_and_the_backlog_beside_it_with_a_mark() {
@@ -123,12 +50,14 @@ async fn what_comes_in_goes_at_once_and_the_backlog_beside_it_with_a_mark() {
     assert_eq!(assert_whole_and_in_order_by_lane(&cluster, &journal, "air"), 640, "nothing twice");
     let seen = read_topic(&cluster.bootstrap_servers(), "air");
     let marked = seen.iter().filter(|record| is_backfill(record)).count();
+    let is_live = |record: &&Seen| record.headers.get("ce_lane").is_some_and(|lane| lane == "live");
+    assert_eq!(seen.iter().filter(is_live).count(), 20, "what came in meanwhile has a mark of its own");
     assert!((300..600).contains(&marked), "what went before the split, and what came after it, has no mark: {marked}");
     // Who does not know of the lanes sees disorder: the check above is not blind.
     assert_ne!(first_occurrences(&seen), journal.expected("air"));
     let strict = read_topic(&cluster.bootstrap_servers(), "strict");
     assert_eq!(first_occurrences(&strict), journal.expected("strict"), "a topic in strict order beside it");
-    assert!(!strict.iter().any(is_backfill));
+    assert!(!strict.iter().any(|record| record.headers.contains_key("ce_lane")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

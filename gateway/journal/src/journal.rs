@@ -244,7 +244,7 @@ impl Journal {
         )
     }
 
-    /// Begins a commit of what has gathered now, without waiting for company.
+    /// Begins a commit of what has gathered now, cursors alone too, without waiting for company.
     pub fn commit_now(&self) {
         hold(&self.shared().gather).at_once = true;
         self.shared().wake_writer.notify_one();

@@ -89,7 +89,7 @@ impl Shared {
     /// How long the writer may sleep; `None` means that a commit is due now.
     pub(crate) fn until_due(&self, gather: &Gathering, cursors_since: Option<u64>) -> Option<Duration> {
         let now = self.now_ms();
-        if gather.at_once && !gather.is_empty() {
+        if gather.at_once && !(gather.is_empty() && cursors_since.is_none()) {
             return None;
         }
         let deadline_ms = u64::try_from(self.options.cursor_deadline.as_millis()).unwrap_or(u64::MAX);

@@ -1,7 +1,7 @@
 use lamppost_event::{AUDIT_TRAIL, Group, Offset, buried};
 
 use super::*;
-use crate::{Judge, Record};
+use crate::{Judge, Lane, Record, Verdict};
 
 fn forward() -> Group {
     Group::new(MAIN_SINK).unwrap()
@@ -21,6 +21,10 @@ impl Cluster {
     }
 
     fn observe(&mut self, id: &str, notice: Option<&Notice>, reason: Option<&str>, time_ms: i64) {
+        self.observe_in(Lane::Only, id, notice, reason, time_ms);
+    }
+
+    fn observe_in(&mut self, lane: Lane, id: &str, notice: Option<&Notice>, reason: Option<&str>, time_ms: i64) {
         let notice = notice.map(|notice| serde_json::to_vec(notice).unwrap());
         self.records += 1;
         self.judge.observe(&Record {
@@ -32,7 +36,7 @@ impl Cluster {
             id: Some(id),
             mark: None,
             time_ms,
-            backfill: false,
+            lane,
             reason,
             notice: notice.as_deref(),
         });
@@ -41,6 +45,13 @@ impl Cluster {
     fn events(mut self, epoch: u64, offsets: impl IntoIterator<Item = u64>) -> Self {
         for offset in offsets {
             self.observe(&format!("post/{epoch:016x}/air/0/{offset}"), None, None, 0);
+        }
+        self
+    }
+
+    fn lane(mut self, lane: Lane, epoch: u64, offsets: impl IntoIterator<Item = u64>) -> Self {
+        for offset in offsets {
+            self.observe_in(lane, &format!("post/{epoch:016x}/air/0/{offset}"), None, None, 0);
         }
         self
     }
@@ -247,7 +258,7 @@ fn reasons_beyond_a_bound_are_counted_together_and_a_notice_that_is_not_understo
         id: Some("post/0000000000000001/audit-trail/0/1000"),
         mark: None,
         time_ms: 0,
-        backfill: false,
+        lane: Lane::Only,
         reason: None,
         notice: Some(b"{\"notice\":\"later\"}"),
     });
@@ -277,4 +288,59 @@ fn what_another_sink_has_lost_had_or_buried_says_nothing_of_this_one() {
     let (ours, theirs) = (told(MAIN_SINK), told("analytics"));
     assert_eq!((ours.missing_offsets, ours.dropped, ours.buried, ours.lost_tail), (2, 0, 0, 0));
     assert_eq!((theirs.missing_offsets, theirs.dropped, theirs.buried, theirs.lost_tail), (0, 1, 1, 4));
+}
+
+/// Missing, open, and what it comes to.
+fn opened(cluster: Cluster) -> (u64, u64, Verdict) {
+    let report = cluster.verdict();
+    assert_eq!((report.lost_tail, report.late), (0, 0), "no manifest, no tail");
+    (report.missing_offsets, report.open, report.verdict())
+}
+
+/// Delivered before the outage, of the backlog, and live: up to 40 was stored when the topic was split.
+fn backfill_under_way() -> Cluster {
+    Cluster::new().events(1, 0..5).lane(Lane::Backfill, 1, 5..8).lane(Lane::Live, 1, 40..50)
+}
+
+#[test]
+fn in_the_middle_of_a_backfill_without_a_manifest_nothing_is_called_lost_and_nothing_clean() {
+    let cluster = backfill_under_way().verdict();
+    assert_eq!((cluster.missing_offsets, cluster.open, cluster.verdict()), (0, 32, Verdict::Open));
+    assert!(!cluster.is_kept() && cluster.to_string().contains("NO VERDICT YET: a backfill is under way"), "{cluster}");
+    assert!(cluster.examples.missing_offsets[0].ends_with("/air/0: 8 to 39"), "{:?}", cluster.examples);
+    // What is live may come before the first of the backlog does.
+    let first = Cluster::new().events(1, 0..5).lane(Lane::Live, 1, 40..50);
+    assert_eq!(opened(first), (0, 35, Verdict::Open));
+    // After a crash what is live is of another epoch.
+    let crashed = backfill_under_way().lane(Lane::Live, 2, 50..60).lane(Lane::Backfill, 1, 8..10);
+    assert_eq!(opened(crashed), (0, 30, Verdict::Open));
+    let done = backfill_under_way().lane(Lane::Backfill, 1, 8..40);
+    assert_eq!(opened(done), (0, 0, Verdict::Kept));
+}
+
+#[test]
+fn what_a_backfill_has_passed_is_lost_and_so_is_all_below_once_the_topic_goes_in_one_lane_again() {
+    let passed = backfill_under_way().lane(Lane::Backfill, 1, 12..20);
+    assert_eq!(opened(passed), (4, 20, Verdict::Broken));
+    let over = || backfill_under_way().events(1, 50..60);
+    assert_eq!(opened(over()), (32, 0, Verdict::Broken), "its end was lost");
+    let again = over().lane(Lane::Backfill, 1, 60..65).lane(Lane::Live, 1, 80..81);
+    assert_eq!(opened(again), (32, 15, Verdict::Broken), "another split, and the lost end of the first");
+    // That two epochs are of one journal a notice has to say.
+    let after_a_crash = backfill_under_way().events(2, 50..60);
+    assert_eq!(opened(after_a_crash), (0, 32, Verdict::Open));
+    let told = backfill_under_way().events(2, 50..60).gap(2, 38, 40, "damaged");
+    assert_eq!(opened(told), (30, 0, Verdict::Broken));
+    let never_split = Cluster::new().events(1, (0..5).chain(8..10));
+    assert_eq!(opened(never_split), (3, 0, Verdict::Broken));
+}
+
+#[test]
+fn a_manifest_says_more_than_the_lanes_do_and_what_is_told_of_is_not_open() {
+    let told = backfill_under_way().manifest_with(1, JOURNAL, [0, 50, 10], 1).verdict();
+    assert_eq!((counts(&told), told.open, told.verdict()), ([2, 0, 30, 0, 0], 0, Verdict::Broken));
+    let gaps = backfill_under_way().gap(1, 8, 20, "too old").dead_letter(1, 20, 0);
+    assert_eq!(opened(gaps), (0, 19, Verdict::Open));
+    let whole = backfill_under_way().gap(1, 8, 40, "too old").verdict();
+    assert_eq!((whole.open, whole.dropped, whole.verdict()), (0, 32, Verdict::Kept));
 }

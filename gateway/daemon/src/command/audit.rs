@@ -3,13 +3,13 @@
 use std::io::Write;
 
 use console::Term;
-use lamppost_audit::{AuditConfig, audit};
+use lamppost_audit::{AuditConfig, Verdict, audit};
 
 use super::connection;
 use crate::cli;
 
-/// Prints the report; true if the promise was kept.
-pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<bool> {
+/// Prints the report; gives what to end with: 0 if the promise was kept, 1 if it was broken, 2 if nobody can say yet.
+pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<u8> {
     let (bootstrap, properties) = connection::resolve(&args.connection)?;
     let config = AuditConfig {
         topics: args.topic.clone(),
@@ -40,5 +40,9 @@ pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<boo
     } else {
         writeln!(out, "{report}")?;
     }
-    Ok(report.is_kept())
+    Ok(match report.verdict() {
+        Verdict::Kept => 0,
+        Verdict::Broken => 1,
+        Verdict::Open => 2,
+    })
 }

@@ -12,7 +12,7 @@ use lamppost_journal::{ItemInPlace, Journal, ReadItem, ReadRecord};
 /// What an event takes in the journal, about: for how many room is made at once, and for how many at most.
 const EVENT_BYTES: usize = 160;
 const ITEMS_MAX: usize = 8192;
-/// How often it is looked whether cursors are on disk.
+/// How often it is looked whether cursors are on disk, while they are on their way.
 const SETTLED_AGAIN: Duration = Duration::from_millis(20);
 
 /// The journal, read as events.
@@ -115,6 +115,8 @@ impl Outlet for JournalOutlet {
     fn settled<'a>(&'a self, group: &'a Group) -> Waiting<'a, Result<(), JournalStopped>> {
         Box::pin(async move {
             while !self.journal.cursors_are_durable(group)? {
+                // Each time: a commit that began before they were there takes the word, and not them.
+                self.journal.commit_now();
                 tokio::time::sleep(SETTLED_AGAIN).await;
             }
             Ok(())
@@ -161,6 +163,38 @@ mod tests {
             let (wall, quality) = (WallTime(1_800_000_000_000), ClockQuality::Synced);
             lamppost_event::Now { wall, monotonic: Monotonic(5), boot: BootId(7), quality }
         }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_cursors_to_be_on_disk_does_not_wait_for_company() {
+        let topic = Topic::new("air").unwrap();
+        let topics = vec![TopicOptions { topic: topic.clone(), partitions: 1, linger: None }];
+        let mut options = Options { topics, segment_bytes: 1 << 20, ..Options::default() };
+        (options.frame_bytes_max, options.event_bytes_max) = (128 << 10, 16 << 10);
+        options.quota_bytes = options.quota_min();
+        let disk = Arc::new(SimDisk::new(1));
+        let (journal, _) = Journal::open(Arc::clone(&disk), options.clone(), Arc::new(Noon)).unwrap();
+        let record = StoredRecord {
+            timestamp: WallTime(5),
+            key: Bytes::from_static(b"k"),
+            value: None,
+            header: Bytes::from_static(&[9, 0, 0]),
+        };
+        let stored = journal.append(&topic, Partition(0), record, None).unwrap();
+        // The journal's clock stands still: nothing is ever due there.
+        journal.commit_now();
+        while journal.durable().unwrap() < stored.commit {
+            tokio::time::sleep(SETTLED_AGAIN).await;
+        }
+        let outlet = JournalOutlet::new(journal.clone(), Vec::new());
+        let group = Group::new("forward.horizon").unwrap();
+        let at = lamppost_event::TopicPartition { topic, partition: Partition(0) };
+        outlet.commit(&group, &[Cursor { at, next: Offset(1) }]).unwrap();
+        assert!(!journal.cursors_are_durable(&group).unwrap(), "at once: it shows nothing");
+        let settled = tokio::time::timeout(Duration::from_secs(30), outlet.settled(&group)).await;
+        assert_eq!(settled.map_err(drop), Ok(Ok(())), "not within half a minute");
+        assert!(journal.cursors_are_durable(&group).unwrap());
+        journal.close().unwrap();
     }
 
     #[test]

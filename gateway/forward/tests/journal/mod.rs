@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,6 +80,9 @@ fn is_lane(group: &Group) -> bool {
 pub struct Journal {
     inner: Mutex<Inner>,
     grown: Notify,
+    /// How long it takes to say where a live lane goes on, and how often that was asked.
+    pub lanes_take: Mutex<Duration>,
+    pub lanes_asked: AtomicUsize,
 }
 
 impl Journal {
@@ -145,6 +149,34 @@ impl Journal {
         self.grown.notify_waiters();
     }
 
+    /// A topic that has no event yet.
+    pub fn declare(&self, topic: &str) {
+        let mut inner = self.inner.lock().unwrap();
+        for partition in (0..PARTITIONS).map(Partition) {
+            inner.ends.entry(TopicPartition { topic: Topic::new(topic).unwrap(), partition }).or_default();
+        }
+    }
+
+    /// Events that were stored are there no more, as when room is made: who reads there comes upon a gap, more than once.
+    pub fn lose(&self, topic: &str, partition: u16, from: u64, to: u64) {
+        let mut inner = self.inner.lock().unwrap();
+        let at = TopicPartition { topic: Topic::new(topic).unwrap(), partition: Partition(partition) };
+        let gap = Gap { at: at.clone(), from: Offset(from), to: Offset(to), reason: "a test".into() };
+        let mut lost = 0;
+        for item in &mut inner.items {
+            let is_lost = |stored: &Stored| {
+                stored.event.topic == at.topic
+                    && stored.partition == at.partition
+                    && (from..to).contains(&stored.offset.0)
+            };
+            if matches!(item, Item::Event(stored) if is_lost(stored)) {
+                *item = Item::Gap(gap.clone());
+                lost += 1;
+            }
+        }
+        assert_eq!(lost, to - from, "events of {at} that are lost");
+    }
+
     /// Events of `devices` devices, in turns.
     pub fn fill(&self, topic: &str, devices: usize, events: usize) {
         for n in 0..events {
@@ -161,7 +193,21 @@ impl Journal {
     /// Whether every cursor stands at its partition's end.
     pub fn is_done(&self) -> bool {
         let inner = self.inner.lock().unwrap();
-        inner.ends.iter().all(|(at, end)| inner.cursors.get(at).is_some_and(|cursor| cursor.0 == *end))
+        let stands_at = |at, end| inner.cursors.get(at).map_or(end == 0, |cursor| cursor.0 == end);
+        inner.ends.iter().all(|(at, end)| stands_at(at, *end))
+    }
+
+    /// Where the live lane of the sink began, while it is known.
+    pub fn horizon(&self, topic: &str, partition: u16) -> Option<u64> {
+        let at = TopicPartition { topic: Topic::new(topic).unwrap(), partition: Partition(partition) };
+        let group = Group::new("forward.horizon").unwrap();
+        self.inner.lock().unwrap().lanes.get(&group)?.get(&at).map(|horizon| horizon.0)
+    }
+
+    /// The offset behind the last one of a partition.
+    pub fn end(&self, topic: &str, partition: u16) -> u64 {
+        let at = TopicPartition { topic: Topic::new(topic).unwrap(), partition: Partition(partition) };
+        self.inner.lock().unwrap().ends.get(&at).copied().unwrap_or(0)
     }
 
     pub fn cursor(&self, topic: &str, partition: u16) -> u64 {
@@ -215,6 +261,10 @@ impl Outlet for Journal {
     }
 
     fn resume(&self, group: &Group) -> Result<Resume, JournalStopped> {
+        if is_lane(group) {
+            self.lanes_asked.fetch_add(1, Relaxed);
+            std::thread::sleep(*self.lanes_take.lock().unwrap());
+        }
         let inner = self.inner.lock().unwrap();
         let cursors = inner.of(group);
         let position = inner.first_undone_of(&cursors);
@@ -233,7 +283,8 @@ impl Outlet for Journal {
         let mut inner = self.inner.lock().unwrap();
         if is_lane(group) {
             let table = inner.lanes.entry(group.clone()).or_default();
-            for cursor in cursors {
+            // At 0 a group stands without a word.
+            for cursor in cursors.iter().filter(|cursor| cursor.next.0 > 0) {
                 let next = table.entry(cursor.at.clone()).or_default();
                 *next = cursor.next.max(*next);
             }
