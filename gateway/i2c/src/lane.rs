@@ -11,8 +11,9 @@
 //! - What was counted is reported once: a report that fails takes nothing away from the next one.
 //! - Of a time that nothing is known of, nothing is reported: no vehicle seen is not the same as none there.
 //! - A chip that fails is set up anew: at once, before the detector misses it, and then each second. The detector outlives it, and takes the samples
-//!   between for missing ones.
+//!   between for missing ones. A single transfer that fails costs three samples.
 //! - A chip that answers and measures nothing new has failed: after a reset it sleeps.
+//! - Nothing waits here, and no clock is read: the time is handed in, and a chip that was set up is looked at when its first result is due.
 
 use std::time::Duration;
 
@@ -68,11 +69,21 @@ pub(crate) fn detector(settings: Settings) -> Result<Detector, SettingsError> {
     Detector::new(settings)
 }
 
-/// Sets a magnetometer up, and returns when its first result is there: 27 ms.
+/// How long after it was set up a magnetometer has its first result: 27 ms.
+pub(crate) const SETTLES: Duration = Duration::from_micros(2 * RATE.interval_us() as u64);
+
+/// Sets a magnetometer up, whose first result is there after [`SETTLES`].
 pub(crate) fn magnetometer(bus: Bus) -> Result<Lsm303dlhc<Bus>, Error<BusError>> {
-    let chip = Lsm303dlhc::new(bus, Range::Gauss1_3, RATE)?;
-    std::thread::sleep(Duration::from_micros(2 * u64::from(RATE.interval_us())));
-    Ok(chip)
+    Lsm303dlhc::new(bus, Range::Gauss1_3, RATE)
+}
+
+/// What a look at the chip brought.
+enum Looked {
+    /// It was set up.
+    SetUp,
+    /// No new result is there yet.
+    NothingNew,
+    Sample(Sample),
 }
 
 /// A lane, and the chip that watches it.
@@ -89,17 +100,9 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// A lane that is watched from the first report on.
-    pub(crate) fn new(opener: BusOpener, detector: Detector) -> Self {
-        Self {
-            opener,
-            chip: None,
-            stale: 0,
-            began: Instant::now(),
-            due: None,
-            failing: None,
-            watch: Watch::new(detector),
-        }
+    /// A lane that is watched from the first report on. No time before `began` is handed in.
+    pub(crate) fn new(opener: BusOpener, detector: Detector, began: Instant) -> Self {
+        Self { opener, chip: None, stale: 0, began, due: None, failing: None, watch: Watch::new(detector) }
     }
 
     /// When the next sample is due.
@@ -108,35 +111,34 @@ impl Lane {
     }
 
     /// Takes the sample that is due. An error is what bus or driver says.
-    pub(crate) fn look(&mut self) -> Result<(), String> {
+    pub(crate) fn look(&mut self, now: Instant) -> Result<(), String> {
         match self.sample() {
-            Ok(sample) => {
+            Ok(Looked::SetUp) => self.due = Some(now + SETTLES),
+            Ok(looked) => {
                 // In step, unless the machine was late by more than a sample: those are not made up for.
-                let now = Instant::now();
                 let next = self.due.unwrap_or(now) + SAMPLE_INTERVAL;
                 self.due = Some(if next > now { next } else { now + SAMPLE_INTERVAL });
-                if let Some(sample) = sample {
+                if let Looked::Sample(sample) = looked {
                     self.failing = None;
                     self.watch.take(self.since_it_began(now), sample);
                 }
-                Ok(())
             }
             Err(reason) => {
                 (self.chip, self.stale) = (None, 0);
                 let is_first = self.failing.replace(reason.clone()).is_none();
                 // A single fault is mended before a vehicle that stands there is lost sight of.
-                self.due = Some(Instant::now() + if is_first { SAMPLE_INTERVAL } else { LOOK_AGAIN });
-                if is_first { Ok(()) } else { Err(reason) }
+                self.due = Some(now + if is_first { SAMPLE_INTERVAL } else { LOOK_AGAIN });
+                return if is_first { Ok(()) } else { Err(reason) };
             }
         }
+        Ok(())
     }
 
     /// What is known since the last report; nothing, while the baseline is learnt.
-    pub(crate) fn report(&mut self) -> Result<Vec<Measured>, String> {
+    pub(crate) fn report(&mut self, now: Instant) -> Result<Vec<Measured>, String> {
         if self.due.is_none() {
-            self.look()?;
+            self.look(now)?;
         }
-        let now = Instant::now();
         match (self.watch.report(self.since_it_began(now)), &self.failing) {
             (Ok(measured), _) => Ok(measured),
             (Err(_), Some(reason)) => Err(reason.clone()),
@@ -144,23 +146,20 @@ impl Lane {
         }
     }
 
-    /// `None`: nothing new is there yet.
-    fn sample(&mut self) -> Result<Option<Sample>, String> {
-        let chip = match &mut self.chip {
-            Some(chip) => chip,
-            None => {
-                let bus = self.opener.open().map_err(said)?;
-                self.chip.insert(magnetometer(bus).map_err(said)?)
-            }
+    fn sample(&mut self) -> Result<Looked, String> {
+        let Some(chip) = &mut self.chip else {
+            let bus = self.opener.open().map_err(said)?;
+            self.chip = Some(magnetometer(bus).map_err(said)?);
+            return Ok(Looked::SetUp);
         };
         if !chip.has_new().map_err(said)? {
             self.stale += 1;
-            return if self.stale < STALE_MAX { Ok(None) } else { Err(NOTHING_NEW.to_owned()) };
+            return if self.stale < STALE_MAX { Ok(Looked::NothingNew) } else { Err(NOTHING_NEW.to_owned()) };
         }
         self.stale = 0;
         match chip.read() {
-            Ok(field) => Ok(Some(Sample::Field(Field::new(field.x, field.y, field.z)))),
-            Err(Error::Output(OutputError::Saturated { .. })) => Ok(Some(Sample::Saturated)),
+            Ok(field) => Ok(Looked::Sample(Sample::Field(Field::new(field.x, field.y, field.z)))),
+            Err(Error::Output(OutputError::Saturated { .. })) => Ok(Looked::Sample(Sample::Saturated)),
             Err(error) => Err(said(error)),
         }
     }

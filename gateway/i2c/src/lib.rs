@@ -38,6 +38,8 @@ mod bus;
 mod chip;
 mod counters;
 mod lane;
+#[cfg(test)]
+mod log_lines;
 pub mod model;
 mod mux;
 mod payload;

@@ -30,6 +30,8 @@ pub struct ModelBus {
 struct State {
     chips: BTreeMap<BusAddress, ModelChip>,
     takes: Duration,
+    /// So many transfers are still to fail.
+    failing: u32,
 }
 
 #[derive(Debug)]
@@ -165,12 +167,21 @@ impl ModelBus {
         self.lock().takes = takes;
     }
 
+    /// The next `count` transfers fail, whatever chip they are for: a plug that was touched. The chips know nothing of them.
+    pub fn fail_transfers(&self, count: u32) {
+        self.lock().failing = count;
+    }
+
     pub(crate) fn transaction(&self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         let takes = self.lock().takes;
         if !takes.is_zero() {
             std::thread::sleep(takes);
         }
         let mut state = self.lock();
+        if state.failing > 0 {
+            state.failing -= 1;
+            return Err(BusError::new(ErrorKind::Bus, "the bus is disturbed"));
+        }
         let refused = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
         let chip = state.chips.get_mut(&BusAddress(address));
         let chip = chip.ok_or_else(|| BusError::new(refused, "no chip acknowledges the address"))?;

@@ -178,7 +178,8 @@ impl I2cSource {
                     owed.add_to(&mut measured);
                     schedule.succeeded();
                     if failing_with.take().is_some() {
-                        tracing::info!(source = %self.name, "the chip answers again");
+                        let (bus, address) = (&self.opener, self.place.address());
+                        tracing::info!(source = %self.name, at = format_args!("{bus}, address {address}"), "the chip answers again");
                     }
                     tokio::select! {
                         () = &mut shutdown => return Ok(()),

@@ -123,10 +123,17 @@ pub(crate) struct Station {
 impl Station {
     pub(crate) fn new(opener: BusOpener, place: Place, air: AirUse) -> Self {
         let lane = match &place {
-            Place::Lsm303dlhc(Some(detector)) => Some(Lane::new(opener.clone(), Detector::clone(detector))),
+            Place::Lsm303dlhc(Some(detector)) => {
+                Some(Lane::new(opener.clone(), Detector::clone(detector), Instant::now()))
+            }
             _ => None,
         };
         Self { opener, place, air, driver: None, lane }
+    }
+
+    /// The bus and the address.
+    pub(crate) fn at(&self) -> String {
+        format!("{}, address {}", self.opener, self.place.address())
     }
 
     /// When it wants to look at its chip by itself, between polls.
@@ -136,14 +143,14 @@ impl Station {
 
     /// Looks at the chip between polls. Blocks likewise.
     pub(crate) fn look(&mut self) -> Result<(), PollError> {
-        let looked = self.lane.as_mut().map_or(Ok(()), Lane::look);
+        let looked = self.lane.as_mut().map_or(Ok(()), |lane| lane.look(Instant::now()));
         looked.map_err(|reason| self.failed(reason))
     }
 
     /// Measures once. Blocks for as long as bus and chip take.
     pub(crate) fn poll(&mut self) -> Result<Vec<Measured>, PollError> {
         if let Some(lane) = &mut self.lane {
-            return lane.report().map_err(|reason| self.failed(reason));
+            return lane.report(Instant::now()).map_err(|reason| self.failed(reason));
         }
         let mut driver = match self.driver.take() {
             Some(driver) => driver,
@@ -196,7 +203,11 @@ impl Driver {
             Place::Ina226(address, calibration) => {
                 Ina226::new(bus, address, INA226, calibration).map(Self::Ina226).map_err(said)
             }
-            Place::Lsm303dlhc(_) => lane::magnetometer(bus).map(Self::Lsm303dlhc).map_err(said),
+            Place::Lsm303dlhc(_) => {
+                let chip = lane::magnetometer(bus).map_err(said)?;
+                std::thread::sleep(lane::SETTLES);
+                Ok(Self::Lsm303dlhc(chip))
+            }
         }
     }
 

@@ -36,16 +36,15 @@ impl Worker {
     /// Starts the thread.
     pub(crate) fn start(name: &str, mut station: Station) -> std::io::Result<Self> {
         let (requests, inbox) = mpsc::sync_channel::<Request>(1);
-        let source = name.to_owned();
+        let mut looks = Looks { source: name.to_owned(), at: station.at(), failing_with: None, good_since: None };
         let work = move || {
-            let mut looks = Looks { source, failing_with: None, good_since: None };
             loop {
                 match next(&inbox, station.due()) {
                     // Nobody waits any more: what was seen between polls is kept for who asks next.
                     Ok((_, until)) if Instant::now() > until => {}
                     // An answer that comes too late is stale, and is dropped.
                     Ok((answer, _)) => drop(answer.send(station.poll())),
-                    Err(RecvTimeoutError::Timeout) => looks.tell(station.look()),
+                    Err(RecvTimeoutError::Timeout) => looks.tell(Instant::now(), station.look()),
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
@@ -93,18 +92,20 @@ const WELL_AFTER: Duration = Duration::from_secs(60);
 /// What is said of the looks between polls: once per cause.
 struct Looks {
     source: String,
+    /// The bus and the address.
+    at: String,
     failing_with: Option<String>,
     /// Since when nothing has failed.
     good_since: Option<Instant>,
 }
 
 impl Looks {
-    fn tell(&mut self, looked: Result<(), PollError>) {
+    fn tell(&mut self, now: Instant, looked: Result<(), PollError>) {
         match looked.map_err(|error| error.to_string()) {
             Ok(()) if self.failing_with.is_some() => {
-                if self.good_since.get_or_insert_with(Instant::now).elapsed() >= WELL_AFTER {
+                if now.saturating_duration_since(*self.good_since.get_or_insert(now)) >= WELL_AFTER {
                     (self.failing_with, self.good_since) = (None, None);
-                    tracing::info!(source = %self.source, "the chip can be watched again");
+                    tracing::info!(source = %self.source, at = %self.at, "the chip can be watched again");
                 }
             }
             Ok(()) => {}
@@ -115,5 +116,50 @@ impl Looks {
                 self.failing_with = Some(error);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BusAddress;
+    use crate::log_lines::LogLines;
+
+    fn failed(reason: &str) -> Result<(), PollError> {
+        let address = BusAddress(0x1e);
+        Err(PollError::Chip { bus: "/dev/i2c-1".to_owned(), address, reason: reason.to_owned() })
+    }
+
+    #[test]
+    fn of_a_chip_that_comes_and_goes_between_polls_each_cause_is_told_once_and_its_return_after_a_minute() {
+        let log = LogLines::new();
+        let at = "/dev/i2c-1, address 0x1e".to_owned();
+        let mut looks = Looks { source: "lane-2".to_owned(), at, failing_with: None, good_since: None };
+        let began = Instant::now();
+        let mut tell = |second, looked| looks.tell(began + Duration::from_secs(second), looked);
+        tell(0, Ok(()));
+        for second in 1..4 {
+            tell(second, failed("it does not answer"));
+        }
+        // It comes and goes.
+        for second in 4..64 {
+            tell(second, if second % 2 == 0 { Ok(()) } else { failed("it does not answer") });
+        }
+        tell(64, failed("it was reset"));
+        // Well only after a whole minute.
+        (65..=124).for_each(|second| tell(second, Ok(())));
+        assert_eq!(log.lines().len(), 2, "{:?}", log.lines());
+        (125..200).for_each(|second| tell(second, Ok(())));
+        tell(200, failed("it was reset"));
+        let tried = "WARN the chip can't be watched; it is tried again source=lane-2 error=/dev/i2c-1, address 0x1e:";
+        assert_eq!(
+            log.lines(),
+            [
+                format!("{tried} it does not answer"),
+                format!("{tried} it was reset"),
+                "INFO the chip can be watched again source=lane-2 at=/dev/i2c-1, address 0x1e".to_owned(),
+                format!("{tried} it was reset"),
+            ]
+        );
     }
 }

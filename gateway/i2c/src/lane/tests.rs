@@ -159,3 +159,74 @@ fn settings_that_tell_no_vehicle_at_this_rate_are_refused_by_name() {
     let crossed = Settings { leave: Microtesla::from_nanotesla(3_000), ..Settings::default() };
     assert_eq!(check(&crossed), Err(SettingsError::Thresholds));
 }
+
+/// A lane at work on a modelled bus, looked at when it wants to be, in a time of the test's own.
+struct AtWork {
+    bus: ModelBus,
+    lane: Lane,
+    began: Instant,
+    now: Instant,
+}
+
+impl AtWork {
+    fn new() -> Self {
+        let (bus, began) = (ModelBus::new(), Instant::now());
+        bus.set_lsm303dlhc(microtesla(EARTH));
+        let lane = Lane::new(BusOpener::Model(bus.clone()), detector(Settings::default()).unwrap(), began);
+        let mut at_work = Self { bus, lane, began, now: began };
+        assert_eq!(at_work.report(), []);
+        at_work
+    }
+
+    /// Lets `metres`-long iron stand over the chip, or the road be free, until `until_s`; the longest time without a sample, ms.
+    fn look_until(&mut self, until_s: f64, stands_there: bool) -> u128 {
+        let until = self.began + Duration::from_secs_f64(until_s);
+        let mut field = EARTH;
+        field[2] += if stands_there { 20.0 } else { 0.0 };
+        let (mut sampled, mut longest_ms) = (self.now, 0);
+        while let Some(due) = self.lane.due().filter(|due| *due < until) {
+            self.now = due;
+            self.bus.set_lsm303dlhc(microtesla(field));
+            self.lane.look(due).unwrap();
+            if self.lane.chip.is_some() && self.lane.failing.is_none() {
+                longest_ms = longest_ms.max((due - sampled).as_millis());
+                sampled = due;
+            }
+        }
+        self.now = until;
+        longest_ms
+    }
+
+    fn report(&mut self) -> Vec<(&'static str, Decimal)> {
+        self.lane.report(self.now).unwrap().iter().map(|found| (found.measure, found.value)).collect()
+    }
+}
+
+#[test]
+fn a_transfer_that_fails_once_is_mended_within_45_ms_and_no_vehicle_that_stands_there_is_lost_sight_of() {
+    let mut at_work = AtWork::new();
+    assert!(at_work.look_until(3.0, false) <= 27, "one sample after the other, the first when the chip has settled");
+    at_work.look_until(4.0, true);
+    at_work.bus.fail_transfers(1);
+    let longest_ms = at_work.look_until(5.0, true);
+    assert!((14..=45).contains(&longest_ms), "{longest_ms} ms without a sample");
+    at_work.look_until(6.0, false);
+    let report = at_work.report();
+    assert_eq!(report[0], ("vehicles", Decimal::new(1, 0)), "once, and neither cut in two nor unseen: {report:?}");
+    let (_, occupancy) = report[4];
+    // Two of the 4.5 s in which the baseline was known.
+    assert!((430..=460).contains(&occupancy.mantissa()), "{report:?}");
+}
+
+#[test]
+fn two_transfers_in_a_row_that_fail_are_told_and_tried_again_a_second_later() {
+    let mut at_work = AtWork::new();
+    at_work.look_until(3.0, false);
+    at_work.bus.fail_transfers(2);
+    let first = at_work.lane.due().unwrap();
+    assert_eq!(at_work.lane.look(first), Ok(()));
+    let second = at_work.lane.due().unwrap();
+    let said = at_work.lane.look(second).unwrap_err();
+    assert!(said.starts_with("reading LSM303DLHC register IRA (0x0a): "), "{said}");
+    assert_eq!(at_work.lane.due().unwrap() - second, LOOK_AGAIN);
+}

@@ -14,6 +14,9 @@ struct Wires {
     chips: BTreeMap<(u8, u8), u8>,
     /// Fails so many transfers to chips.
     failing: u32,
+    /// Behind this channel of a multiplexer a chip holds the wires down: while it is open nothing gets through, not even to a multiplexer, but for
+    /// what the kernel's recovery frees, after so many transfers.
+    held: Option<((u8, u8), u32)>,
     /// Writes to multiplexers.
     selections: u32,
     /// How long a transfer to a chip takes.
@@ -39,6 +42,16 @@ impl I2c for Crossing {
             std::thread::sleep(takes);
         }
         let mut wires = self.0.lock().unwrap();
+        let is_open =
+            |muxes: &BTreeMap<u8, u8>, mux, channel: u8| muxes.get(&mux).is_some_and(|open| open & 1 << channel != 0);
+        if let Some(((mux, channel), transfers)) = wires.held
+            && is_open(&wires.muxes, mux, channel)
+        {
+            wires.held = Some(((mux, channel), transfers.saturating_sub(1)));
+            if transfers > 0 || address == CHIP {
+                return Err(BusError::new(ErrorKind::Bus, "ETIMEDOUT: the data line stays low"));
+            }
+        }
         if let Some(channels) = wires.muxes.get_mut(&address) {
             let [Operation::Write([selected])] = operations else { panic!("one byte selects") };
             *channels = *selected;
@@ -51,9 +64,12 @@ impl I2c for Crossing {
             wires.failing -= 1;
             return Err(refused());
         }
-        let is_open = |mux: &u8, channel: &u8| wires.muxes.get(mux).is_some_and(|open| open & 1 << channel != 0);
-        let answering: Vec<u8> =
-            wires.chips.iter().filter(|((mux, channel), _)| is_open(mux, channel)).map(|(_, value)| *value).collect();
+        let answering: Vec<u8> = wires
+            .chips
+            .iter()
+            .filter(|((mux, channel), _)| is_open(&wires.muxes, *mux, *channel))
+            .map(|(_, value)| *value)
+            .collect();
         assert!(answering.len() <= 1, "two chips answer at once");
         let [Operation::Read([byte])] = operations else { return Err(refused()) };
         *byte = *answering.first().ok_or_else(refused)?;
@@ -173,4 +189,55 @@ fn a_chip_that_holds_the_bus_makes_the_others_fail_and_not_hang() {
     assert_eq!(format!("{error:?}"), "another chip's transfer holds the bus");
     drop(held);
     assert_eq!(read(&mut chip(&crossing, &gate, ONE, 3)), Ok(13));
+}
+
+#[test]
+fn a_chip_that_holds_its_channel_s_wires_down_stops_no_other_channel_once_the_kernel_has_freed_them() {
+    let (crossing, gate) = crossing();
+    let (mut stuck, mut fine) = (chip(&crossing, &gate, ONE, 0), chip(&crossing, &gate, ONE, 3));
+    let mut elsewhere = chip(&crossing, &gate, OTHER, 3);
+    assert_eq!((read(&mut stuck), read(&mut fine), read(&mut elsewhere)), (Ok(10), Ok(13), Ok(23)));
+    for _ in 0..3 {
+        // Freed by the second transfer after the one that met it.
+        crossing.0.lock().unwrap().held = Some(((ONE.0, 0), 3));
+        let said = format!("{:?}", read(&mut stuck).unwrap_err());
+        assert!(said.contains("ETIMEDOUT: the data line stays low"), "{said}");
+        let said = format!("{:?}", read(&mut fine).unwrap_err());
+        assert_eq!(said, "setting mux 0x70 to 0x08: ETIMEDOUT: the data line stays low");
+        let said = format!("{:?}", read(&mut elsewhere).unwrap_err());
+        assert!(
+            said.starts_with("setting mux 0x70 to 0x00: ETIMEDOUT"),
+            "it would answer with the wrong chip's data: {said}"
+        );
+        for _ in 0..5 {
+            assert_eq!((read(&mut fine), read(&mut elsewhere)), (Ok(13), Ok(23)));
+        }
+    }
+}
+
+#[test]
+fn a_chip_whose_every_transfer_times_out_leaves_the_others_their_turns() {
+    let (crossing, gate) = crossing();
+    crossing.0.lock().unwrap().held = Some(((ONE.0, 0), 0));
+    crossing.0.lock().unwrap().takes = Duration::from_millis(20);
+    let mut stuck = chip(&crossing, &gate, ONE, 0);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let trying = scope.spawn(|| {
+            let mut failures = 0;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(read(&mut stuck).is_err());
+                failures += 1;
+                // Its schedule's pause; the gate lets in whoever looks first.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            failures
+        });
+        let mut fine = chip(&crossing, &gate, ONE, 3);
+        for _ in 0..10 {
+            assert_eq!(read(&mut fine), Ok(13));
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(trying.join().unwrap() >= 1);
+    });
 }

@@ -1,5 +1,6 @@
 mod chips;
 
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -179,6 +180,35 @@ async fn a_chip_that_is_pulled_out_and_put_back_reports_again() {
     assert!(report.errors >= 1, "{report:?}");
     let error = report.last_error.unwrap();
     assert!(error.contains("address 0x48") && error.ends_with("no chip acknowledges the address"), "{error}");
+}
+
+#[tokio::test]
+async fn of_a_chip_that_comes_and_goes_the_log_says_each_change_once_with_bus_address_name_and_cause() {
+    let log = crate::log_lines::LogLines::new();
+    let (bus, basket) = (ModelBus::new(), Arc::<Basket>::default());
+    let source = source(BusOpener::Model(bus.clone()), Chip::Tmp105, AT, 10, &basket);
+    let (stage, errors_before) = (Cell::new(0), Cell::new(0));
+    run_until(source, |report| {
+        match stage.get() {
+            0 if report.errors >= 3 => bus.set_tmp105(AT, Celsius::from_milli(21_500)),
+            1 if report.stored >= 3 => bus.unplug(AT),
+            2 if report.errors >= errors_before.get() + 4 => bus.set_tmp105(AT, Celsius::from_milli(30_000)),
+            _ => return basket.texts().last().is_some_and(|(_, payload)| payload.contains(r#""value":30,"#)),
+        }
+        stage.set(stage.get() + 1);
+        errors_before.set(report.errors);
+        false
+    })
+    .await;
+    let at = "the modelled bus, address 0x48";
+    let gone = format!("WARN the poll failed; it is tried again source=mast error={at}: ");
+    let back = format!("INFO the chip answers again source=mast at={at}");
+    let absent = "no chip acknowledges the address";
+    let [unset, unread] =
+        ["writing TMP105 register configuration (0x01)", "reading TMP105 register temperature (0x00)"]
+            .map(|register| format!("{gone}{register}: {absent}"));
+    // While it is gone: what was asked of it first, and that it can't be set up anew, each once.
+    assert_eq!(log.lines(), [unset.clone(), back.clone(), unread, unset, back]);
 }
 
 #[tokio::test]
