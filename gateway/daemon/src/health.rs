@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use lamppost_event::Monotonic;
 
+use crate::gateway::BatteryReport;
+
 /// One part at the moment of asking: what it has done, and whether it has work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -46,9 +48,17 @@ pub(crate) struct Part {
 pub(crate) struct Report {
     status: Verdict,
     parts: BTreeMap<String, Part>,
+    /// Of the clock with a battery, where there is one. It judges nothing: a gateway goes on without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    battery_clock: Option<BatteryReport>,
 }
 
 impl Report {
+    /// The same, with how the clock with a battery does.
+    pub(crate) fn with_battery_clock(self, battery_clock: Option<BatteryReport>) -> Self {
+        Self { battery_clock, ..self }
+    }
+
     /// No part is stalled.
     pub(crate) fn well(&self) -> bool {
         self.status == Verdict::Ok
@@ -109,7 +119,8 @@ impl Health {
             })
             .collect();
         let stalled = judged.values().any(|part| part.status == Verdict::Stalled);
-        Report { status: if stalled { Verdict::Stalled } else { Verdict::Ok }, parts: judged }
+        let status = if stalled { Verdict::Stalled } else { Verdict::Ok };
+        Report { status, parts: judged, battery_clock: None }
     }
 }
 

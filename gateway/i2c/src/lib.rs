@@ -56,5 +56,5 @@ pub use counters::{I2cCounters, I2cReport};
 pub use lamppost_vehicle::{Settings as VehicleSettings, SettingsError as VehicleSettingsError};
 pub use lane::check as check_vehicles;
 pub use mux::{Gate, MuxChannel};
-pub use rtc::{Rtc, RtcChip};
+pub use rtc::{Rtc, RtcChip, RtcError};
 pub use source::{I2cSource, SetupError};

@@ -8,18 +8,23 @@
 //!
 //! Its time is whole seconds: what is taken from it may be 1 s late.
 
+mod status;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lamppost_event::{ClockQuality, WallTime};
-use lamppost_i2c::{BusOpener, Rtc};
+use lamppost_i2c::{BusOpener, Rtc, RtcError};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::{EPOCH_OF_THIS_PROGRAM_MS, MachineClock};
 use crate::config::Battery;
-use crate::exposition::Exposition;
+
+use status::Fault;
+pub(super) use status::figures;
+pub(crate) use status::{BatteryReport, BatteryStatus};
 
 /// How long the bus may take.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -29,16 +34,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 const COMPARE_LOOKS: u32 = 120;
 /// By how much it may be off: its seconds are whole, and it was asked in the middle of one.
 const OFF_MS_MAX: i64 = 2_000;
-
-/// What it has said and been told.
-#[derive(Debug, Default)]
-pub(crate) struct BatteryStatus {
-    reads: AtomicU64,
-    failures: AtomicU64,
-    sets: AtomicU64,
-    ahead_ms: AtomicI64,
-    in_use: AtomicU64,
-}
 
 /// The clock with a battery, and the machine's.
 pub(crate) struct Keeper {
@@ -75,7 +70,10 @@ fn decide(machine: WallTime, quality: ClockQuality, was_synced: bool, found_ms: 
 
 impl Keeper {
     pub(crate) fn new(battery: &Battery, clock: Arc<MachineClock>) -> Self {
-        let rtc = Rtc::new(BusOpener::Linux(battery.bus.clone()), battery.chip);
+        Self::of(Rtc::new(BusOpener::Linux(battery.bus.clone()), battery.chip), clock)
+    }
+
+    fn of(rtc: Rtc, clock: Arc<MachineClock>) -> Self {
         Self { rtc, clock, status: Arc::default(), was_synced: false, rests: 0, failing_with: None }
     }
 
@@ -109,7 +107,8 @@ impl Keeper {
         let found_ms = self.read().await;
         let (machine, quality, monotonic) = self.clock.machine();
         if let Some(found) = found_ms {
-            self.status.ahead_ms.store(found.saturating_sub(machine.0), Ordering::Relaxed);
+            let mut last = self.status.last();
+            (last.read, last.ahead_ms) = (Some(monotonic), Some(found.saturating_sub(machine.0)));
         }
         match decide(machine, quality, self.was_synced, found_ms) {
             Decision::Hold => {
@@ -132,7 +131,8 @@ impl Keeper {
         let found = self.note(read)?;
         let ms = i64::try_from(found).ok()?.checked_mul(1_000)?;
         if ms < EPOCH_OF_THIS_PROGRAM_MS {
-            self.note::<()>(Err(format!("it says {found} s since 1970, before this program was made: it was not set")));
+            let text = format!("it says {found} s since 1970, before this program was made: it was not set");
+            self.note::<()>(Err(Fault { is_present: true, has_stopped: false, text }));
             return None;
         }
         Some(ms)
@@ -152,22 +152,27 @@ impl Keeper {
     }
 
     /// Counts, and says once what is wrong.
-    fn note<T>(&mut self, outcome: Result<T, String>) -> Option<T> {
+    fn note<T>(&mut self, outcome: Result<T, Fault>) -> Option<T> {
         match outcome {
             Ok(value) => {
                 self.status.reads.fetch_add(1, Ordering::Relaxed);
+                let mut last = self.status.last();
+                (last.is_present, last.fault) = (true, None);
+                drop(last);
                 self.failing_with = None;
                 Some(value)
             }
-            Err(error) => {
+            Err(fault) => {
                 self.status.failures.fetch_add(1, Ordering::Relaxed);
-                if self.failing_with.as_ref() != Some(&error) {
+                if self.failing_with.as_ref() != Some(&fault.text) {
                     tracing::warn!(
-                        error,
+                        error = fault.text,
                         "the battery-backed clock gives no time; where the kernel has a driver for it (dtoverlay=i2c-rtc), remove [clock]"
                     );
-                    self.failing_with = Some(error);
+                    self.failing_with = Some(fault.text.clone());
                 }
+                let mut last = self.status.last();
+                (last.is_present, last.fault) = (fault.is_present, Some(fault));
                 None
             }
         }
@@ -176,63 +181,17 @@ impl Keeper {
 
 /// A thread of its own: one that hangs in the kernel must not hold up the program's end.
 async fn on_a_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, lamppost_i2c::PollError> + Send + 'static,
-) -> Result<T, String> {
+    work: impl FnOnce() -> Result<T, RtcError> + Send + 'static,
+) -> Result<T, Fault> {
     let (answer, outcome) = oneshot::channel();
     let started = std::thread::Builder::new().name("battery clock".to_owned()).spawn(move || drop(answer.send(work())));
-    started.map_err(|error| error.to_string())?;
+    started.map_err(|error| Fault::absent(error.to_string()))?;
     match timeout(ANSWER_MAX, outcome).await {
-        Ok(Ok(outcome)) => outcome.map_err(|error| error.to_string()),
-        Ok(Err(_)) => Err("the thread that works the bus has ended".to_owned()),
-        Err(_) => Err("the bus hangs".to_owned()),
+        Ok(Ok(outcome)) => outcome.map_err(Fault::from),
+        Ok(Err(_)) => Err(Fault::absent("the thread that works the bus has ended".to_owned())),
+        Err(_) => Err(Fault::absent("the bus hangs".to_owned())),
     }
-}
-
-pub(super) fn figures(out: &mut Exposition, status: &BatteryStatus) {
-    let asked = "Times that the battery-backed clock was asked or told the time.";
-    for (outcome, count) in [("ok", &status.reads), ("failed", &status.failures)] {
-        out.counter(
-            "lamppost_battery_clock_asked_total",
-            asked,
-            &[("outcome", outcome)],
-            count.load(Ordering::Relaxed),
-        );
-    }
-    let sets = status.sets.load(Ordering::Relaxed);
-    out.counter("lamppost_battery_clock_sets_total", "Times that it was set.", &[], sets);
-    let in_use = status.in_use.load(Ordering::Relaxed);
-    out.level("lamppost_battery_clock_in_use", "1 while the gateway's time is its.", &[], in_use);
-    #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
-    let ahead_s = status.ahead_ms.load(Ordering::Relaxed) as f64 / 1_000.0;
-    let ahead = "By how much it was ahead of the machine's clock when they were compared last.";
-    out.gauge("lamppost_battery_clock_ahead_seconds", ahead, &[], ahead_s);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_battery_gives_the_time_while_the_machine_has_none_and_is_set_once_it_has() {
-        let at = 1_800_000_000_000;
-        let (unset, holdover, synced) = (ClockQuality::Unset, ClockQuality::Holdover, ClockQuality::Synced);
-        let cases = [
-            (5_000, unset, false, Some(at), Decision::Hold),
-            (5_000, unset, false, None, Decision::Nothing),
-            // Restored from a file at the start: behind.
-            (at - 600_000, holdover, false, Some(at), Decision::Hold),
-            // Set by hand, or the kernel has taken it from another clock.
-            (at + 600_000, holdover, false, Some(at), Decision::Nothing),
-            // Lost its source after it had one.
-            (at - 600_000, holdover, true, Some(at), Decision::Nothing),
-            (at, synced, true, Some(at + 2_000), Decision::Nothing),
-            (at, synced, true, Some(at + 2_001), Decision::Set),
-            (at, synced, true, Some(at - 3_000), Decision::Set),
-            (at, synced, true, None, Decision::Set),
-        ];
-        for (machine, quality, was_synced, found, expected) in cases {
-            let decided = decide(WallTime(machine), quality, was_synced, found);
-            assert_eq!(decided, expected, "{machine} {quality:?} {was_synced} {found:?}");
-        }
-    }
-}
+mod tests;

@@ -44,6 +44,7 @@ use crate::config::{Config, ControlSocket};
 use crate::control::{Control, Nodes};
 use crate::health::Report;
 use crate::http;
+pub(crate) use battery::BatteryReport;
 use battery::Keeper;
 use devices::{Devices, Fed};
 pub(crate) use figures::Figures;

@@ -117,7 +117,7 @@ impl Pages for Overview {
             serial_pages::serial(&mut out, name, seen);
         }
         if let Some(status) = &self.seen.battery {
-            super::battery::figures(&mut out, status);
+            super::battery::figures(&mut out, status, now.monotonic);
         }
         for seen in &self.seen.i2c {
             i2c(&mut out, seen);
@@ -173,7 +173,7 @@ impl Pages for Overview {
         {
             report.explain("forward", reason, counters.denied.load(Ordering::Relaxed));
         }
-        report
+        report.with_battery_clock(self.seen.battery.as_ref().map(|status| status.report(now)))
     }
 
     fn status(&self) -> status::Answer {

@@ -126,3 +126,16 @@ fn bytes_written_are_told_by_the_day_and_by_the_event_once_there_is_something_to
     assert!((sample("lamppost_journal_written_bytes_per_day") - 2.0 * written).abs() < 1.0, "{text}");
     assert!(!text.contains("lamppost_journal_written_bytes_per_event"), "there is no event: {text}");
 }
+
+#[test]
+fn a_clock_with_a_battery_is_told_of_and_makes_no_gateway_ill() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+    let mut overview = overview(dir.path(), &clock);
+    assert!(!overview.health().json().contains("battery_clock"), "there is none");
+    overview.seen.battery = Some(Arc::default());
+    let health = overview.health();
+    assert!(health.well());
+    let told = r#""battery_clock":{"present":false,"stopped":false,"in_use":false,"read_ms_ago":null,"ahead_ms":null}"#;
+    assert!(health.json().contains(told), "{}", health.json());
+    assert!(overview.metrics().encode().unwrap().contains("\nlamppost_battery_clock_present 0\n"));
+}
