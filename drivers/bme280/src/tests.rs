@@ -143,6 +143,19 @@ mod asynchronous {
     }
 
     #[test]
+    async fn a_bus_that_sticks_is_told_with_the_register_and_the_next_measurement_is_good() {
+        let data = [0x4f, 0x57, 0x00, 0x84, 0x51, 0x00, 0x5e, 0xb4];
+        let forced = [writes(0xf2, 0b001), writes(0xf4, FORCED), reads(0xf3, &[0])];
+        let stuck = reads(0xf7, &data).with_error(ErrorKind::Bus);
+        let mut sensor =
+            started_with(&[forced.as_slice(), &[stuck], forced.as_slice(), &[reads(0xf7, &data)]].concat()).await;
+        let error = sensor.measure(&mut NoopDelay).await.unwrap_err();
+        assert_eq!(error, Error::Read { register: Register::Data, source: ErrorKind::Bus });
+        assert_eq!(sensor.measure(&mut NoopDelay).await.unwrap().temperature.to_string(), "27.38 °C");
+        sensor.release().done();
+    }
+
+    #[test]
     async fn an_error_names_the_register_and_what_the_bus_said() {
         let mut bus = Mock::new(&[reads(0xd0, &[0]).with_error(NACK)]);
         let error = Bme280::new(&mut bus, Address::default(), Settings::default(), &mut NoopDelay).await.unwrap_err();

@@ -160,6 +160,27 @@ mod asynchronous {
     }
 
     #[test]
+    async fn a_bus_that_sticks_is_told_with_the_register_and_the_next_measurement_is_good() {
+        let measured = [
+            reads(0x08, &[0xc0]),
+            writes(0x08, 0xc2),
+            reads(0x08, &[0xe0]),
+            reads(0x08, &[0xe0]),
+            writes(0x08, 0xe1),
+            reads(0x08, &[0xf0]),
+        ];
+        let data = [0xfe, 0x2f, 0xee, 0x02, 0x69, 0xa6];
+        let stuck = reads(0x00, &data).with_error(ErrorKind::ArbitrationLoss);
+        let mut sensor =
+            started_with(&[measured.as_slice(), &[stuck], measured.as_slice(), &[reads(0x00, &data)]].concat()).await;
+        let error = sensor.measure(&mut NoopDelay).await.unwrap_err();
+        assert!(matches!(error, Error::Read { source: ErrorKind::ArbitrationLoss, .. }), "{error}");
+        assert!(error.to_string().contains("(0x00)"), "{error}");
+        assert_eq!(sensor.measure(&mut NoopDelay).await.unwrap().temperature.to_string(), "24.7384 °C");
+        sensor.release().done();
+    }
+
+    #[test]
     async fn an_error_names_the_register_and_what_the_bus_said() {
         let mut bus = Mock::new(&[reads(0x0d, &[0]).with_error(NACK)]);
         let refused = Dps310::new(&mut bus, Address::default(), Settings::default(), &mut NoopDelay).await;

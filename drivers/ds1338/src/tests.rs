@@ -92,6 +92,22 @@ mod asynchronous {
     }
 
     #[test]
+    async fn a_bus_that_sticks_is_told_with_the_register_and_the_next_reading_is_good() {
+        let time = [0x07, 0x57, 0x62, 0x07, 0x22, 0x11, 0x26];
+        let bus = Mock::new(&[
+            reads(0, &time),
+            reads(0x07, &[0]).with_error(ErrorKind::ArbitrationLoss),
+            reads(0, &time),
+            reads(0x07, &[0x93]),
+        ]);
+        let mut clock = Ds1338::new(bus, Kind::Ds1338);
+        let stuck = Error::Read { register: Register::Control, source: ErrorKind::ArbitrationLoss };
+        assert_eq!(clock.time().await, Err(stuck));
+        assert_eq!(clock.time().await.unwrap().to_string(), "2026-11-22T14:57:07");
+        clock.release().done();
+    }
+
+    #[test]
     async fn an_error_names_the_register_and_what_the_bus_said() {
         let bus = Mock::new(&[
             reads(0, &[0; 7]).with_error(NACK),

@@ -65,6 +65,30 @@ mod asynchronous {
     }
 
     #[test]
+    async fn a_bus_that_sticks_is_told_with_the_register_and_the_next_measurement_is_good() {
+        let begun = [writes(0x00, 0x4123), reads(0x06, 0x0008), reads(0x05, 0x0a00)];
+        let read = [reads(0x03, 0x12b8), reads(0x02, 0x2570), reads(0x01, 0x1f40), reads(0x04, 0x2710)];
+        let stuck = reads(0x03, 0).with_error(ErrorKind::Bus);
+        let mut chip = started_with(&[begun.as_slice(), &[stuck], begun.as_slice(), &read].concat()).await;
+        let error = chip.measure(&mut NoopDelay).await.unwrap_err();
+        assert_eq!(error, Error::Read { register: Register::Power, source: ErrorKind::Bus });
+        assert_eq!(chip.measure(&mut NoopDelay).await.unwrap().bus.to_string(), "11.98 V");
+        chip.release().done();
+    }
+
+    #[test]
+    async fn an_error_names_the_register_and_what_the_bus_said() {
+        let mut chip = started_with(&[writes(0x00, 0x4123).with_error(NACK)]).await;
+        let error = chip.measure(&mut NoopDelay).await.unwrap_err();
+        assert_eq!(error, Error::Write { register: Register::Configuration, source: NACK });
+        assert!(
+            error.to_string().starts_with("writing INA226 register configuration (0x00): NoAcknowledge"),
+            "{error}"
+        );
+        chip.release().done();
+    }
+
+    #[test]
     async fn four_kilowatts_through_a_small_shunt_are_measured() {
         let coarse = Calibration::of_shunt(100).unwrap();
         let mut transactions = vec![reads(0xfe, 0x5449), reads(0xff, 0x2260), writes(0x05, coarse.register())];

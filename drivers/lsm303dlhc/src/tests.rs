@@ -156,6 +156,20 @@ mod asynchronous {
     }
 
     #[test]
+    async fn a_bus_that_sticks_is_told_with_the_register_and_the_next_reading_is_good() {
+        let mut transactions = set_up(0x90, 0x20);
+        let output = |bytes: [u8; 6]| Transaction::write_read(0x1e, [0x03].into(), bytes.into());
+        transactions.extend([output([0; 6]).with_error(ErrorKind::Bus), output([0x04, 0x4c, 0, 0, 0, 0])]);
+        let mut sensor = Lsm303dlhc::new(Mock::new(&transactions), Range::Gauss1_3, Rate::Hz15).await.unwrap();
+        assert_eq!(
+            sensor.read().await.unwrap_err(),
+            Error::Read { register: Register::Output, source: ErrorKind::Bus }
+        );
+        assert_eq!(nanotesla(sensor.read().await.unwrap()), [100_000, 0, 0]);
+        sensor.release().done();
+    }
+
+    #[test]
     async fn an_error_names_the_register_and_what_the_bus_said() {
         let bus = Mock::new(&[Transaction::write_read(0x1e, [0x0a].into(), [0; 3].into()).with_error(NACK)]);
         let error = Lsm303dlhc::new(bus.clone(), Range::Gauss1_3, Rate::Hz15).await.unwrap_err();

@@ -77,6 +77,18 @@ mod asynchronous {
     }
 
     #[test]
+    async fn a_bus_that_sticks_is_told_with_the_register_and_the_next_reading_is_good() {
+        let bus = Mock::new(&[
+            Transaction::write_read(0x48, [0].into(), [0, 0].into()).with_error(ErrorKind::Bus),
+            Transaction::write_read(0x48, [0].into(), [0xf5, 0x80].into()),
+        ]);
+        let mut sensor = Tmp105::new(bus, Address::default());
+        assert_eq!(sensor.read().await, Err(Error::Read { register: Register::Temperature, source: ErrorKind::Bus }));
+        assert_eq!(sensor.read().await, Ok(Celsius::from_milli(-10_500)));
+        sensor.release().done();
+    }
+
+    #[test]
     async fn an_error_names_the_register_and_what_the_bus_said() {
         let bus = Mock::new(&[
             Transaction::write_read(0x48, [0].into(), [0, 0].into()).with_error(NACK),
