@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from rig.board import DPS310, DS1338, LSM303DLHC, TMP105, Judge
+from rig.board import DPS310, DS1338, LSM303DLHC, PCA9548, TMP105, Judge, behind
 
 pytestmark = pytest.mark.needs("qemu")
 
@@ -153,6 +153,30 @@ def test_another_chip_at_the_magnetometers_address_is_refused_by_its_identity(ju
     board = judge(type(TMP105)("tmp105", LSM303DLHC.address))
     answer = board.ask("lsm303 0")
     assert answer.startswith("error: LSM303DLHC register IRA (0x0a): [") and answer.endswith("instead of [48, 34, 33]"), answer
+
+
+def test_a_multiplexers_channels_lead_to_chips_of_one_address_and_are_opened_by_a_byte_of_their_bits(judge):
+    """What gateway/i2c writes to open a channel (src/mux.rs), and the chips that then answer."""
+    chips = {channel: behind(channel, "tmp105", TMP105.address, f"behind-{channel}") for channel in (0, 3, 7)}
+    board = judge(PCA9548, *chips.values())
+    for channel, chip in chips.items():
+        board.board.set(chip, "temperature", 10_000 + 1_000 * channel)
+
+    def select(channels: int) -> str:
+        # It gives back what it was given.
+        return board.ask(f"read {PCA9548.address} {channels} 1")
+
+    absent = "error: writing TMP105 register configuration (0x01): ArbitrationLost"
+    assert board.ask("tmp105") == absent, "all are closed when it has power"
+    for channel in (3, 0, 7, 3):
+        assert select(1 << channel) == f"{1 << channel:02x}"
+        assert int(board.ask("tmp105")) == 100_000 + 10_000 * channel
+    board.board.set(chips[3], "temperature", -5_500)
+    assert int(board.ask("tmp105")) == -55_000
+    assert select(1 << 5) == "20"
+    assert board.ask("tmp105") == absent, "there is nothing behind it"
+    assert select(0) == "00"
+    assert board.ask("tmp105") == absent
 
 
 def test_what_is_no_question_is_answered_as_such(judge):

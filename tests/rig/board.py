@@ -49,16 +49,36 @@ class Chip:
 
     model: str
     address: int
+    name: Optional[str] = None
+    """Where there are several of a model."""
+    bus: Optional[str] = None
+    """A channel of a multiplexer that was named before it; without, the board's own bus."""
+
+    @property
+    def id(self) -> str:
+        return self.name or self.model
 
     @property
     def path(self) -> str:
-        return f"/machine/peripheral/{self.model}"
+        return f"/machine/peripheral/{self.id}"
+
+    @property
+    def device(self) -> str:
+        """As QEMU is told of it."""
+        told = f"{self.model},address={self.address:#x},id={self.id}"
+        return f"{told},bus={self.bus}" if self.bus else told
 
 
 TMP105 = Chip("tmp105", 0x48)
 DPS310 = Chip("dps310", 0x77)
 DS1338 = Chip("ds1338", 0x68)
 LSM303DLHC = Chip("lsm303dlhc_mag", 0x1E)
+PCA9548 = Chip("pca9548", 0x70)
+
+
+def behind(channel: int, model: str, address: int, name: str) -> Chip:
+    """A chip behind that channel of a PCA9548."""
+    return Chip(model, address, name, f"i2c.{channel}")
 
 
 class Qmp:
@@ -109,7 +129,7 @@ class Board:
         command += ["-chardev", line, "-serial", "chardev:uart0", "-serial", f"file:{self.console}"]
         command += ["-qmp", f"tcp:127.0.0.1:{qmp_port},server=on,wait=off"]
         for chip in chips:
-            command += ["-device", f"{chip.model},address={chip.address:#x},id={chip.model}"]
+            command += ["-device", chip.device]
         self.child = Child(command, home / "qemu.log")
         try:
             self._qmp = Qmp(qmp_port)
