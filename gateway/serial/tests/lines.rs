@@ -303,6 +303,45 @@ async fn a_port_that_another_one_uses_is_told_so_and_taken_once_it_is_free() {
 }
 
 #[tokio::test]
+async fn one_bad_port_stops_no_other() {
+    let options = || delimited(vec![number("n", FieldFrom::Column(1), None)]);
+    let at = |make: &dyn Fn(&std::path::Path)| {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("usb-sensor-if00");
+        make(&link);
+        Bench::on(link, dir, options())
+    };
+    // All on one thread: whichever blocks it would stop the good one.
+    let absent = at(&|_| {});
+    let no_port = at(&|link| std::fs::write(link, "no terminal").unwrap());
+    let folder = at(&|link| std::fs::create_dir(link).unwrap());
+    let noisy = Bench::new(options());
+    let noise = Line::at(&noisy.link);
+    noisy.opened().await;
+    noisy.intake.set_full(true);
+    noise.send(b"0\n1\n").await;
+    noisy.until("a stall", |bench| bench.status.stalls.get() == 1).await;
+    let bad = [absent, no_port, folder];
+    for bench in &bad {
+        bench.until("two failed openings", |bench| bench.status.port.open_errors.get() > 1).await;
+        assert!(bench.status.port.last_error().unwrap().contains("usb-sensor-if00"));
+    }
+
+    let good = Bench::new(options());
+    let line = Line::at(&good.link);
+    good.opened().await;
+    line.send(SYNC).await;
+    for n in 0..50 {
+        noise.send_some(&[0xff; 512]);
+        line.send(format!("{n}\n").as_bytes()).await;
+        good.until("its line", |bench| bench.intake.offers().len() == n + 1).await;
+    }
+    for bench in bad.into_iter().chain([noisy, good]) {
+        bench.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_journal_ends_the_source() {
     let bench = Bench::new(delimited(vec![number("n", FieldFrom::Column(1), None)]));
     let line = Line::at(&bench.link);
