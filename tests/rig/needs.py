@@ -28,16 +28,16 @@ def _program(name: str) -> Callable[[], bool]:
     return lambda: shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
 
 
-def _thumb(target: str) -> bool:
-    """The standard library of a board's target: rustup's, or Debian's compiler with its source."""
+def _thumb(target: str, *programs: str) -> bool:
+    """The standard library of a board's target: rustup's, or Debian's compiler with its source and those programs beside it."""
     answer = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, cwd=ROOT)
     by_rustup = Path(answer.stdout.strip(), "lib/rustlib", target, "lib").is_dir()
-    return by_rustup or (_debian_rust() and shutil.which("ld.lld") is not None)
+    return by_rustup or (_debian_rust(*programs) and shutil.which("ld.lld") is not None)
 
 
-def _debian_rust() -> bool:
-    programs = all(os.access(f"/usr/bin/{name}", os.X_OK) for name in ("cargo", "rustc"))
-    return programs and bool(glob.glob("/usr/src/rustc-*"))
+def _debian_rust(*programs: str) -> bool:
+    present = all(os.access(f"/usr/bin/{name}", os.X_OK) for name in ("cargo", "rustc", *programs))
+    return present and bool(glob.glob("/usr/src/rustc-*"))
 
 
 def _perl() -> bool:
@@ -81,6 +81,10 @@ NEEDS = {
     "qemu-arm": Need(("qemu-system-arm",), _program("qemu-system-arm")),
     "thumb": Need((*_RUST, "lld"), lambda: _thumb("thumbv7m-none-eabi")),
     "pico": (Need((*_RUST, "lld"), lambda: _thumb("thumbv6m-none-eabi")), *_NODE),
+    "thumb-clippy": Need(
+        (*_RUST, "lld", "rust-web-clippy"),
+        lambda: all(_thumb(target, "cargo-clippy") for target in ("thumbv6m-none-eabi", "thumbv7m-none-eabi")),
+    ),
     "systemd-analyze": Need(("systemd",), _program("systemd-analyze")),
     "aarch64": Need(
         (*_RUST, "gcc-aarch64-linux-gnu", "g++-aarch64-linux-gnu", "libc6-dev-arm64-cross"),

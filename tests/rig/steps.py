@@ -162,9 +162,15 @@ STEPS = (
     Step("node", "tests of the firmware's brain, on this machine", ("cd firmware && cargo test --locked",)),
     Step(
         "thumb",
-        "the boards' firmware, an example of each chip, and every driver for a board's processor",
-        ("firmware/build lm3s6965evb --bins --examples", "firmware/build pico", "firmware/build pico --features usb", "tests/rig/thumb_drivers"),
-        needs=("thumb", "pico"),
+        "the boards' firmware, an example of each chip, and every driver for a board's processor; clippy over the boards, no warnings",
+        (
+            "firmware/build lm3s6965evb --bins --examples",
+            "firmware/build pico",
+            "firmware/build pico --features usb",
+            "firmware/lint",
+            "tests/rig/thumb_drivers",
+        ),
+        needs=("thumb", "thumb-clippy", "pico"),
     ),
     Step("systemd", "the units, offline", ("systemd/check",), needs=("systemd-analyze",)),
     Step("release", "the program as it is shipped", ("cargo build --locked --release -p lamppost",), needs=("c",)),

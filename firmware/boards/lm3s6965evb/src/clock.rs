@@ -21,7 +21,7 @@ pub fn start(mut timer: SYST) {
 }
 
 /// SysTick's interrupt.
-pub fn on_tick() {
+pub(crate) fn on_tick() {
     critical_section::with(|cs| {
         let milliseconds = MILLISECONDS.borrow(cs);
         milliseconds.set(milliseconds.get() + 1);

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod description;
+mod exceptions;
 pub mod i2c;
 pub mod magnetometer;
 pub mod mmio;

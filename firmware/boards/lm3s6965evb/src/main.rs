@@ -4,18 +4,15 @@
 #![no_std]
 #![no_main]
 
-use core::panic::PanicInfo;
-
-use cortex_m::peripheral::{NVIC, Peripherals, SCB};
-use cortex_m_rt::{entry, exception};
-use heapless::spsc::Queue;
+use cortex_m::peripheral::{Peripherals, SCB};
+use cortex_m_rt::entry;
 use lamppost_node::{
     Board, Boot, Capabilities, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value,
 };
 use lamppost_tmp105::Tmp105;
 use lamppost_units::{Celsius, Quantity};
 use lm3s6965evb::thermometer::Thermometer;
-use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
+use lm3s6965evb::uart::{self, Console, Uart};
 use lm3s6965evb::{clock, description, power, start};
 
 /// How often the temperature is measured.
@@ -52,10 +49,7 @@ fn main() -> ! {
     power::on();
     let core = Peripherals::take().expect("taken only here");
     clock::start(core.SYST);
-    let ring = cortex_m::singleton!(RECEIVED: Queue<u8, { uart::RING_BYTES }> = Queue::new()).expect("made only here");
-    let uart = Uart::start(ring);
-    // SAFETY: the handler's state is set up, and no critical section is open.
-    unsafe { NVIC::unmask(Uart0Interrupt) };
+    let uart = Uart::start();
     let mut hands = Hands { uart, console: Console::start(), thermometer: Thermometer::new() };
 
     let name = start::name();
@@ -108,24 +102,4 @@ fn serve(node: &mut Node<READINGS_KEPT>, mut hands: Hands) -> ! {
             cortex_m::asm::wfi();
         }
     }
-}
-
-#[exception]
-fn SysTick() {
-    clock::on_tick();
-}
-
-#[exception]
-unsafe fn DefaultHandler(interrupt: i16) {
-    match u16::try_from(interrupt) {
-        Ok(Uart0Interrupt::NUMBER) => uart::on_interrupt(),
-        _ => panic!("no handler for exception {interrupt}"),
-    }
-}
-
-/// Says what happened and starts anew: nobody is there to press the button.
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    Console::start().say(format_args!("{info}"));
-    SCB::sys_reset()
 }

@@ -7,6 +7,7 @@ use core::cell::RefCell;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use cortex_m::interrupt::InterruptNumber;
+use cortex_m::peripheral::NVIC;
 use critical_section::Mutex;
 use heapless::spsc::{Consumer, Producer, Queue};
 
@@ -15,15 +16,15 @@ use crate::power::SYSTEM_CLOCK_HZ;
 
 const BAUD: u32 = 115_200;
 /// Room for 88 ms of bytes without a pause.
-pub const RING_BYTES: usize = 1024;
+const RING_BYTES: usize = 1024;
 
 /// UART0's interrupt.
 #[derive(Debug, Clone, Copy)]
-pub struct Uart0Interrupt;
+pub(crate) struct Uart0Interrupt;
 
 impl Uart0Interrupt {
     /// Its place in the vector table (data sheet, table "Interrupts").
-    pub const NUMBER: u16 = 5;
+    pub(crate) const NUMBER: u16 = 5;
 }
 
 // SAFETY: the number is this interrupt's and no other's.
@@ -60,17 +61,20 @@ pub struct Uart {
 }
 
 impl Uart {
-    /// Starts UART0 for the link. `queue` is the ring that its interrupt fills.
-    pub fn start(queue: &'static mut Queue<u8, RING_BYTES>) -> Self {
-        Self::start_at(BAUD, queue)
+    /// Starts UART0 for the link. Once: a second time panics, since the ring that its interrupt fills is one.
+    pub fn start() -> Self {
+        Self::start_at(BAUD)
     }
 
-    /// Starts UART0 for something else than the link, with `baud` of 1,200 to 230,400.
-    pub fn start_at(baud: u32, queue: &'static mut Queue<u8, RING_BYTES>) -> Self {
-        let (producer, received) = queue.split();
+    /// Starts UART0 for something else than the link, with `baud` of 1,200 to 230,400. Once, likewise.
+    pub fn start_at(baud: u32) -> Self {
+        let ring = cortex_m::singleton!(RING: Queue<u8, RING_BYTES> = Queue::new()).expect("started once");
+        let (producer, received) = ring.split();
         critical_section::with(|cs| RECEIVER.replace(cs, Some(producer)));
         configure(UART0, baud);
         register(UART0, INTERRUPT_MASK).write(RECEIVED | RECEIVE_TIMEOUT);
+        // SAFETY: the handler's state is set up, and no critical section is open.
+        unsafe { NVIC::unmask(Uart0Interrupt) };
         Self { received }
     }
 
@@ -93,7 +97,7 @@ pub fn lost_bytes() -> u32 {
 }
 
 /// UART0's interrupt: moves all that has come in to the ring.
-pub fn on_interrupt() {
+pub(crate) fn on_interrupt() {
     register(UART0, INTERRUPT_CLEAR).write(RECEIVED | RECEIVE_TIMEOUT);
     critical_section::with(|cs| {
         let mut receiver = RECEIVER.borrow_ref_mut(cs);

@@ -3,13 +3,10 @@
 
 use core::convert::Infallible;
 use core::fmt::Display;
-use core::panic::PanicInfo;
 
-use cortex_m::peripheral::{NVIC, Peripherals, SCB};
-use cortex_m_rt::exception;
-use heapless::spsc::Queue;
+use cortex_m::peripheral::Peripherals;
 use lm3s6965evb::i2c::{Bus, Controller};
-use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
+use lm3s6965evb::uart::{Console, Uart};
 use lm3s6965evb::{clock, power};
 
 /// Runs what reads a chip on the I2C bus.
@@ -29,10 +26,7 @@ pub(crate) fn run_on_bus<E: Display>(read: fn(Bus, &mut Console) -> Result<Infal
 #[allow(dead_code, reason = "an example's chip is on the bus or on the line")]
 pub(crate) fn run_on_line<E: Display>(baud: u32, read: fn(&mut Uart, &mut Console) -> Result<Infallible, E>) -> ! {
     start();
-    let ring = cortex_m::singleton!(RECEIVED: Queue<u8, { uart::RING_BYTES }> = Queue::new()).expect("made only here");
-    let mut line = Uart::start_at(baud, ring);
-    // SAFETY: the handler's state is set up, and no critical section is open.
-    unsafe { NVIC::unmask(Uart0Interrupt) };
+    let mut line = Uart::start_at(baud);
     let mut console = Console::start();
     loop {
         let Err(error) = read(&mut line, &mut console);
@@ -48,24 +42,4 @@ fn start() {
 fn say_and_rest(error: &impl Display, console: &mut Console) {
     console.say(format_args!("{error}"));
     clock::wait_ms(1_000);
-}
-
-#[exception]
-fn SysTick() {
-    clock::on_tick();
-}
-
-#[exception]
-unsafe fn DefaultHandler(interrupt: i16) {
-    match u16::try_from(interrupt) {
-        Ok(Uart0Interrupt::NUMBER) => uart::on_interrupt(),
-        _ => panic!("no handler for exception {interrupt}"),
-    }
-}
-
-/// Says what happened and starts anew.
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    Console::start().say(format_args!("{info}"));
-    SCB::sys_reset()
 }

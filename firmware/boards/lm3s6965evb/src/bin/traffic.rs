@@ -4,15 +4,12 @@
 #![no_std]
 #![no_main]
 
-use core::panic::PanicInfo;
-
-use cortex_m::peripheral::{NVIC, Peripherals, SCB};
-use cortex_m_rt::{entry, exception};
-use heapless::spsc::Queue;
+use cortex_m::peripheral::Peripherals;
+use cortex_m_rt::entry;
 use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value};
 use lamppost_vehicle::{Detector, End, Event, Field, Sample, Settings, Summary};
 use lm3s6965evb::magnetometer::{self, Found, Magnetometer};
-use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
+use lm3s6965evb::uart::{Console, Uart};
 use lm3s6965evb::{clock, description, power, start};
 
 /// Between two readings of the magnetometer, which measures every 13.3 ms.
@@ -114,10 +111,7 @@ fn main() -> ! {
     power::on();
     let core = Peripherals::take().expect("taken only here");
     clock::start(core.SYST);
-    let ring = cortex_m::singleton!(RECEIVED: Queue<u8, { uart::RING_BYTES }> = Queue::new()).expect("made only here");
-    let uart = Uart::start(ring);
-    // SAFETY: the handler's state is set up, and no critical section is open.
-    unsafe { NVIC::unmask(Uart0Interrupt) };
+    let uart = Uart::start();
     // Not `expect`: that formats the error with `Debug`, which takes 10 KiB of flash.
     let Ok(detector) = Detector::new(Settings::default()) else { panic!("the default is within its bounds") };
     let lane = Lane { magnetometer: Magnetometer::new(), detector, summary: None, due_ms: 0 };
@@ -155,24 +149,4 @@ fn serve(node: &mut Node<READINGS_KEPT>, mut hands: Hands) -> ! {
 
 fn now() -> lamppost_vehicle::Millis {
     lamppost_vehicle::Millis(clock::now_ms())
-}
-
-#[exception]
-fn SysTick() {
-    clock::on_tick();
-}
-
-#[exception]
-unsafe fn DefaultHandler(interrupt: i16) {
-    match u16::try_from(interrupt) {
-        Ok(Uart0Interrupt::NUMBER) => uart::on_interrupt(),
-        _ => panic!("no handler for exception {interrupt}"),
-    }
-}
-
-/// Says what happened and starts anew: nobody is there to press the button.
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    Console::start().say(format_args!("{info}"));
-    SCB::sys_reset()
 }

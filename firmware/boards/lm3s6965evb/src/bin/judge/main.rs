@@ -21,14 +21,12 @@
 mod questions;
 
 use core::fmt::Write;
-use core::panic::PanicInfo;
 
-use cortex_m::peripheral::{NVIC, Peripherals, SCB};
-use cortex_m_rt::{entry, exception};
+use cortex_m::peripheral::Peripherals;
+use cortex_m_rt::entry;
 use heapless::String;
-use heapless::spsc::Queue;
 use lamppost_dps310::Dps310;
-use lm3s6965evb::uart::{self, Console, Uart, Uart0Interrupt};
+use lm3s6965evb::uart::{Console, Uart};
 use lm3s6965evb::{clock, power};
 
 /// The longest question or answer.
@@ -40,10 +38,7 @@ fn main() -> ! {
     power::on();
     let core = Peripherals::take().expect("taken only here");
     clock::start(core.SYST);
-    let ring = cortex_m::singleton!(RECEIVED: Queue<u8, { uart::RING_BYTES }> = Queue::new()).expect("made only here");
-    let mut uart = Uart::start(ring);
-    // SAFETY: the handler's state is set up, and no critical section is open.
-    unsafe { NVIC::unmask(Uart0Interrupt) };
+    let mut uart = Uart::start();
     Console::start().say(format_args!("judge: ask"));
 
     let mut question = Line::new();
@@ -84,24 +79,4 @@ fn answer(question: &str, uart: &mut Uart) {
         let sent = uart.send(rest);
         rest = rest.get(sent..).unwrap_or_default();
     }
-}
-
-#[exception]
-fn SysTick() {
-    clock::on_tick();
-}
-
-#[exception]
-unsafe fn DefaultHandler(interrupt: i16) {
-    match u16::try_from(interrupt) {
-        Ok(Uart0Interrupt::NUMBER) => uart::on_interrupt(),
-        _ => panic!("no handler for exception {interrupt}"),
-    }
-}
-
-/// Says what happened and starts anew, as the node does.
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    Console::start().say(format_args!("{info}"));
-    SCB::sys_reset()
 }
