@@ -127,15 +127,14 @@ impl Keeper {
 
     async fn read(&mut self) -> Option<i64> {
         let rtc = self.rtc.clone();
-        let read = on_a_thread(move || rtc.read_s()).await;
-        let found = self.note(read)?;
-        let ms = i64::try_from(found).ok()?.checked_mul(1_000)?;
-        if ms < EPOCH_OF_THIS_PROGRAM_MS {
-            let text = format!("it says {found} s since 1970, before this program was made: it was not set");
-            self.note::<()>(Err(Fault { is_present: true, has_stopped: false, text }));
-            return None;
-        }
-        Some(ms)
+        let read = on_a_thread(move || rtc.read_s()).await.and_then(|found_s| {
+            let found_ms = i64::try_from(found_s).unwrap_or(i64::MAX).saturating_mul(1_000);
+            // Without the time: that moves, and the log says it once.
+            let text = "its time is before this program was made: it was not set".to_owned();
+            let too_early = Fault { is_present: true, has_stopped: false, text };
+            if found_ms < EPOCH_OF_THIS_PROGRAM_MS { Err(too_early) } else { Ok(found_ms) }
+        });
+        self.note(read)
     }
 
     async fn set(&mut self) {
