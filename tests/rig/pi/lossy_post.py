@@ -3,18 +3,15 @@ that loses what was not flushed. One network leads to the devices, another to th
 
 import re
 import subprocess
-import time
-import urllib.request
 from pathlib import Path
-from typing import Optional
 
 from rig.pi import card, machine
+from rig.pi.answering import Answering
 from rig.pi.configuration import HEAD
 from rig.pi.lossy import Disk
 from rig.places import ROOT, free_ports
 
 _MQTT, _HTTP = 1883, 9464
-_READY_S = 900
 _STATE_BYTES = 512 << 20
 _UPLINK, _DEVICES = "net0", "net1"
 # A busy host makes an emulated machine slower than systemd waits for a device.
@@ -47,7 +44,7 @@ def _advised(pattern: str) -> str:
     return found
 
 
-class LossyPost:
+class LossyPost(Answering):
     """One post; its card outlives each `cut`."""
 
     def __init__(self, home: Path, name: str, package: Path, bootstrap: str) -> None:
@@ -63,7 +60,6 @@ class LossyPost:
         self.disk = Disk(home, _STATE_BYTES)
         make = _advised(r"^ *(mkfs\.ext4 -L lamppost .*) /dev/\S+$").split()
         subprocess.run([*make, "-q", str(self.disk.path)], check=True)
-        self.machine: Optional[machine.Machine] = None
         self.boots = 0
 
     def start(self, *, online: bool) -> None:
@@ -77,25 +73,6 @@ class LossyPost:
     def plug_uplink(self, plugged: bool) -> None:
         """The cable to the cluster; that to the devices stays."""
         self.machine.qmp.ask("set_link", name=_UPLINK, up=plugged)
-
-    def wait_until_ready(self) -> None:
-        """Returns once the gateway answers."""
-        deadline = time.monotonic() + _READY_S
-        while True:
-            self.machine.console.drain()
-            try:
-                self.get("/metrics")
-                return
-            except OSError:
-                pass
-            assert self.machine.child.alive(), f"the machine is off; it last said\n{self.machine.console.tail()}"
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"no gateway on the machine; it last said\n{self.machine.console.tail()}")
-            time.sleep(0.5)
-
-    def get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
-            return answer.read().decode()
 
     def told(self) -> str:
         """What the machine has to say of its file systems since it was switched on."""

@@ -138,14 +138,14 @@ def virt(home: Path, card: Path, extra: str = "", *, disks: Sequence[Path] = (),
 
 
 def raspberry(home: Path, card: Path, *, devices: Sequence[str] = (), forwards: Sequence[tuple[int, int]] = (), uart: Optional[int] = None) -> Machine:
-    """QEMU's Raspberry Pi 3B: `card` is its SD card, `devices` are QEMU's chips on I2C bus 1 (`tmp105,address=0x48,id=air`), `forwards` lead
-    from TCP ports of this machine to the Pi's, and its second UART (/dev/ttyS1) is the TCP port `uart` that somebody listens on."""
+    """QEMU's Raspberry Pi 3B: `card` is its SD card, `devices` are QEMU's chips on I2C bus 1 (`tmp105,address=0x48,id=air`) or on the bus
+    that they name (of a multiplexer), `forwards` lead from TCP ports of this machine to the Pi's, and its second UART (/dev/ttyS1) is the TCP
+    port `uart` that somebody listens on."""
     arguments = ["-M", "raspi3b", "-dtb", str(image.device_tree()), "-drive", f"file={card},if=sd,format=raw,cache=writeback"]
     if uart is not None:
         arguments += ["-serial", f"tcp:127.0.0.1:{uart}"]
     for device in devices:
-        model, _, rest = device.partition(",")
-        arguments += ["-device", f"{model},bus=i2c-bus.1,{rest}"]
+        arguments += ["-device", device if ",bus=" in device else f"{device},bus=i2c-bus.1"]
     ways = "".join(f",hostfwd=tcp:127.0.0.1:{ours}-:{its}" for ours, its in forwards)
     arguments += ["-netdev", f"user,id=net0{ways}", "-device", "usb-net,netdev=net0"]
     return Machine(home, [*arguments, *_boot("/dev/mmcblk0", "")], "raspberry")

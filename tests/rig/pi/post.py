@@ -1,21 +1,17 @@
 """A post of the city: an emulated Raspberry Pi with Lamppost installed, a thermometer on its I2C bus, and a board with our firmware on
 its serial pins. What it needs of the world is on this machine's loopback, where the Pi finds it as 10.0.2.2."""
 
-import re
-import time
-import urllib.request
 from pathlib import Path
-from typing import Optional
 
 from rig.board import Board, firmware_image
 from rig.pi import card, machine
+from rig.pi.answering import Answering
 from rig.pi.configuration import HEAD
 from rig.pi.ntp import TimeServer
 from rig.places import free_ports
 
 # The Pi's own ports.
 _MQTT, _HTTP = 1883, 9464
-_BOOT_S, _READY_S = 600, 300
 
 _CONFIGURATION = HEAD + """
 [[i2c]]
@@ -53,7 +49,7 @@ partitions = 2
 TOPICS = {"block-traffic": 4, "block-air": 1, "block-node": 2}
 
 
-class Post:
+class Post(Answering):
     """One post; its card and its node outlive each `pull` of the plug."""
 
     def __init__(self, home: Path, name: str, package: Path, bootstrap: str) -> None:
@@ -66,7 +62,6 @@ class Post:
         self.time = TimeServer()
         (home / "node").mkdir()
         self.node = Board(firmware_image(), home / "node", uart=self._uart)
-        self.machine: Optional[machine.Machine] = None
         self.boots = 0
 
     def start(self) -> None:
@@ -79,29 +74,6 @@ class Post:
             forwards=[(self.mqtt_port, _MQTT), (self.http_port, _HTTP)],
             uart=self._uart,
         )
-
-    def wait_until_ready(self) -> None:
-        """Returns once the gateway on it answers."""
-        deadline = time.monotonic() + _BOOT_S + _READY_S
-        while True:
-            self.machine.console.drain()
-            try:
-                self.get("/metrics")
-                return
-            except OSError:
-                pass
-            assert self.machine.child.alive(), f"the Pi is off; it last said\n{self.machine.console.tail()}"
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"no gateway on the Pi; it last said\n{self.machine.console.tail()}")
-            time.sleep(0.5)
-
-    def get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
-            return answer.read().decode()
-
-    def metrics(self) -> dict[str, float]:
-        matches = (re.fullmatch(r"([a-zA-Z_:][\w:]*(?:\{.*\})?)\s+(\S+)", line) for line in self.get("/metrics").splitlines())
-        return {match[1]: float(match[2]) for match in matches if match}
 
     def set_street(self, celsius: float) -> None:
         """What the thermometer on the Pi's own I2C bus measures from now on."""
