@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lamppost_event::{Now, Offset, Topic, TopicPartition};
+use lamppost_event::{Group, Now, Offset, Topic, TopicPartition};
 
 use crate::book::{Book, Segment};
 use crate::cool::LeftOut;
 use crate::disk::DiskError;
 use crate::read::internal;
 use crate::shared::Shared;
+use crate::stretch::gaps_of;
 use crate::waiting::hold;
 
 const TOO_OLD: &str = "given up: older than the topic keeps its events";
@@ -175,14 +176,52 @@ impl Shared {
     fn undelivered(&self, book: &Book, segment: &Segment, places: &[TopicPartition]) -> BTreeMap<Topic, u64> {
         let mut lost = BTreeMap::new();
         for at in places {
-            let Some((from, to)) = segment.ranges.get(at) else { continue };
-            let next_of =
-                |group| book.cursors.get(group).and_then(|table| table.get(at)).map_or(Offset(0), |e| e.next());
-            let passed = self.options.required.iter().map(next_of).min().unwrap_or(*to);
-            *lost.entry(at.topic.clone()).or_default() += to.0.saturating_sub(from.0.max(passed.0));
+            let passed = self.options.required.iter().map(|group| next_of(book, group, at)).min();
+            *lost.entry(at.topic.clone()).or_default() += passed.map_or(0, |next| kept_from(book, segment, at, next));
         }
         lost
     }
+
+    /// What required groups have not had of the oldest segment. None of it, while it is kept for all of them.
+    pub(crate) fn not_waited_for(&self, book: &Book) -> Vec<(Group, Topic, u64)> {
+        let mut lost = Vec::new();
+        let Some(segment) = book.segments.front() else { return lost };
+        for group in self.options.hold_max.keys().filter(|group| self.options.required.contains(group)) {
+            for at in segment.ranges.keys().filter(|at| !internal(at)) {
+                let events = kept_from(book, segment, at, next_of(book, group, at));
+                lost.push((group.clone(), at.topic.clone(), events));
+            }
+        }
+        lost
+    }
+
+    /// Those events are gone, and their groups, which may be away, will be told of a gap.
+    pub(crate) fn count_let_go(&self, lost: Vec<(Group, Topic, u64)>) {
+        let mut let_go = hold(&self.counters.let_go);
+        for (group, topic, events) in lost.into_iter().filter(|(_, _, events)| *events > 0) {
+            tracing::warn!(%group, %topic, events, "events went before the group had them: it was waited for long enough");
+            *let_go.entry(group).or_default().entry(topic).or_default() += events;
+        }
+    }
+}
+
+fn next_of(book: &Book, group: &Group, at: &TopicPartition) -> Offset {
+    book.cursors.get(group).and_then(|table| table.get(at)).map_or(Offset(0), |entry| entry.next())
+}
+
+/// Events of a partition in a segment, from an offset on. What is missing between them was told of when it went.
+fn kept_from(book: &Book, segment: &Segment, at: &TopicPartition, next: Offset) -> u64 {
+    let Some((from, to)) = segment.ranges.get(at).copied() else { return 0 };
+    let head = &segment.lease.head;
+    let mut gaps = gaps_of(&book.gaps, head, head.base);
+    gaps.retain(|(_, gap)| gap.at == *at);
+    gaps.sort_by_key(|(_, gap)| gap.from);
+    let (mut place, mut events) = (from.max(next), 0);
+    for (_, gap) in gaps {
+        events += gap.from.min(to).0.saturating_sub(place.0);
+        place = place.max(gap.to);
+    }
+    events + to.0.saturating_sub(place.0)
 }
 
 /// What of a segment would go, if anything.

@@ -72,6 +72,8 @@ pub struct GroupFigures {
     pub cursors: Vec<Cursor>,
     /// Events kept that it has not done.
     pub lag: u64,
+    /// Events that it had not done, and that lie before what is kept: they went without it.
+    pub missed: u64,
 }
 
 /// The journal, in figures.
@@ -342,12 +344,13 @@ impl Inspect {
             let known = |reach: &&Reach| !reach.is_forgotten();
             let done = |at: &TopicPartition| table.get(at).filter(known).copied().unwrap_or_default().next;
             let lag = partitions.iter().map(|p| p.next.0.saturating_sub(done(&p.at).max(p.first).0)).sum();
+            let missed = partitions.iter().map(|p| p.first.0.saturating_sub(done(&p.at).0)).sum();
             let cursors = table
                 .iter()
                 .filter(|(_, reach)| known(reach))
                 .map(|(at, reach)| Cursor { at: at.clone(), next: reach.next })
                 .collect();
-            GroupFigures { group: group.clone(), cursors, lag }
+            GroupFigures { group: group.clone(), cursors, lag, missed }
         };
         self.cursors.iter().map(figures).filter(|figures| !figures.cursors.is_empty()).collect()
     }

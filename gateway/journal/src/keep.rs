@@ -183,17 +183,20 @@ impl Shared {
 
     /// Recycles the oldest segment, if nothing holds it. True if it did.
     fn recycle(&self) -> Result<bool, DiskError> {
-        let (state, first) = {
-            let book = hold(&self.book);
-            (self.oldest(&book), book.segments.front().map(goes_wholly))
-        };
-        let Some((number, out)) = first else { return Ok(false) };
+        let state = self.oldest(&hold(&self.book));
         match state {
             Oldest::Held => Ok(false),
             Oldest::NeedsCheckpoint if !self.checkpoint_at_any_price()? => Ok(false),
-            // A group that may hold it back no longer may not have had it.
             Oldest::NeedsCheckpoint | Oldest::Ready => {
-                self.counting(number, &out, || self.take_first(&|book| matches!(self.oldest(book), Oldest::Ready)))
+                let mut lost = Vec::new();
+                let gone = self.take_first(&mut |book| {
+                    lost = self.not_waited_for(book);
+                    matches!(self.oldest(book), Oldest::Ready)
+                })?;
+                if gone {
+                    self.count_let_go(lost);
+                }
+                Ok(gone)
             }
         }
     }
@@ -235,11 +238,11 @@ impl Shared {
         if !is_free || (!is_covered && !self.checkpoint()?) {
             return Ok(false);
         }
-        self.take_first(&|book| free(book) && covered(book))
+        self.take_first(&mut |book| free(book) && covered(book))
     }
 
     /// Takes the oldest segment out, if it may still go: a reader may have come meanwhile.
-    fn take_first(&self, may: &dyn Fn(&Book) -> bool) -> Result<bool, DiskError> {
+    fn take_first(&self, may: &mut dyn FnMut(&Book) -> bool) -> Result<bool, DiskError> {
         let segment = {
             let mut book = hold(&self.book);
             if !may(&book) {

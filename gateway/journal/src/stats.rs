@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lamppost_event::{Commit, Epoch, Topic};
+use lamppost_event::{Commit, Epoch, Group, Topic};
 
 use crate::shared::Shared;
 use crate::sync::Mutex;
@@ -61,6 +61,9 @@ pub struct Stats {
     pub cold_bytes: u64,
     /// Events given up before they were delivered since opening, by topic.
     pub given_up: BTreeMap<Topic, u64>,
+    /// Events that went since opening before a required group had them, because they had been held back for it for as long as
+    /// [`crate::Options::hold_max`] says. Counted as they go, whether the group is there or not: it meets a gap when it comes back.
+    pub let_go: BTreeMap<Group, BTreeMap<Topic, u64>>,
     /// Frames that could not be read back since opening.
     pub unreadable: u64,
     /// Marks of devices forgotten since opening, because all together took more than [`crate::Options::marks_bytes_max`].
@@ -80,6 +83,7 @@ pub(crate) struct Counters {
     pub(crate) unreadable: AtomicU64,
     pub(crate) marks_crowded_out: AtomicU64,
     pub(crate) given_up: Mutex<BTreeMap<Topic, u64>>,
+    pub(crate) let_go: Mutex<BTreeMap<Group, BTreeMap<Topic, u64>>>,
     pub(crate) cooled: AtomicU64,
     pub(crate) cold_bytes: AtomicU64,
     pub(crate) flush_times: FlushTimes,
@@ -125,6 +129,7 @@ impl Shared {
             segments_cold: cold().count(),
             cold_bytes: cold().map(|segment| segment.lease.head.bytes).sum(),
             given_up: hold(&counters.given_up).clone(),
+            let_go: hold(&counters.let_go).clone(),
             unreadable: load(&counters.unreadable),
             marks_crowded_out: load(&counters.marks_crowded_out),
         }

@@ -53,6 +53,13 @@ pub(super) fn journal(out: &mut Exposition, journal: &Journal, figures: Figures,
         let given_up = "Events given up before they were delivered: for want of room, for their age, or beyond their topic's bytes.";
         out.counter("lamppost_journal_given_up_total", given_up, &[("topic", topic.as_str())], *events);
     }
+    for (group, topics) in &stats.let_go {
+        for (topic, events) in topics {
+            let let_go = "Events that went before a sink had them, having been held back for as long as its hold_max: counted also while the sink is down.";
+            let labels = &[("sink", group.as_str()), ("topic", topic.as_str())];
+            out.counter("lamppost_journal_let_go_total", let_go, labels, *events);
+        }
+    }
     wear(out, &stats, now.0.saturating_sub(since.0));
 }
 

@@ -135,9 +135,9 @@ fn when(now: Now, times: &Times) -> String {
 }
 
 fn groups(groups: &[GroupFigures], out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "\n{:<32}{:>14}", "group", "lag")?;
+    writeln!(out, "\n{:<32}{:>14}{:>14}", "group", "lag", "missed")?;
     for group in groups {
-        writeln!(out, "{:<32}{:>14}", group.group.as_str(), group.lag)?;
+        writeln!(out, "{:<32}{:>14}{:>14}", group.group.as_str(), group.lag, group.missed)?;
     }
     Ok(())
 }
@@ -189,7 +189,7 @@ fn in_json(args: &Ls, figures: &Figures, times: &Times, sizes: &Sizes, written: 
     let group = |group: &GroupFigures| {
         let cursors = group.cursors.iter();
         let cursors = cursors.map(|c| json!({"topic": c.at.topic, "partition": c.at.partition, "next": c.next}));
-        json!({"group": group.group, "lag": group.lag, "cursors": cursors.collect::<Vec<_>>()})
+        json!({"group": group.group, "lag": group.lag, "missed": group.missed, "cursors": cursors.collect::<Vec<_>>()})
     };
     let wear = written.map(|written| {
         json!({
