@@ -76,6 +76,10 @@ impl DiskFile for NoFile {
     fn flush(&self) -> io::Result<()> {
         Ok(())
     }
+    fn shorten(&self, bytes: u64) -> io::Result<()> {
+        self.0.fetch_min(bytes, Ordering::Relaxed);
+        Ok(())
+    }
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.load(Ordering::Relaxed))
     }

@@ -127,6 +127,9 @@ impl DiskFile for NoFile {
     fn flush(&self) -> std::io::Result<()> {
         Err(std::io::ErrorKind::NotFound.into())
     }
+    fn shorten(&self, _: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
     fn len(&self) -> std::io::Result<u64> {
         Ok(0)
     }

@@ -60,6 +60,16 @@ pub(crate) struct FreeFile {
     pub(crate) virgin: bool,
 }
 
+/// A cold segment's file that is longer than the segment: it was a prepared one.
+pub(crate) struct Untrimmed {
+    pub(crate) name: String,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Where the segment ends.
+    pub(crate) bytes: u64,
+    /// What the file has behind that.
+    pub(crate) surplus: u64,
+}
+
 /// The offsets that are kept: from `first` up to, not with, `next`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Kept {
@@ -134,6 +144,10 @@ pub(crate) struct Book {
     pub(crate) free: Vec<FreeFile>,
     /// Bytes of a prepared file that is being made a segment: it is in neither list, and counts.
     pub(crate) rolling: u64,
+    /// Bytes of a prepared file that a cold segment is being written into.
+    pub(crate) lent: u64,
+    /// Cold segments that lie in longer files.
+    pub(crate) untrimmed: Vec<Untrimmed>,
     /// By the position of the frame that showed them.
     pub(crate) gaps: BTreeMap<Position, Vec<Gap>>,
     pub(crate) cursors: BTreeMap<Group, BTreeMap<TopicPartition, CursorEntry>>,
@@ -313,7 +327,8 @@ impl Book {
         let live = self.segments.iter().chain(&self.retiring);
         let hot: u64 = live.map(|segment| segment.lease.head.bytes).sum();
         let checkpoint = self.checkpoint.bytes() + self.checkpoint.replaced_bytes();
-        hot + self.free.len() as u64 * segment_bytes + self.rolling + checkpoint + self.other_bytes
+        let lent = self.lent + self.untrimmed.iter().map(|file| file.surplus).sum::<u64>();
+        hot + self.free.len() as u64 * segment_bytes + self.rolling + lent + checkpoint + self.other_bytes
     }
 
     /// The segment that holds `position`, or the first behind it, and all behind that.

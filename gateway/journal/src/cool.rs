@@ -20,6 +20,7 @@ use crate::format::footer::Footer;
 use crate::format::segment::{FRAMES_AT, SegmentHead, cold_name};
 use crate::read::{Stretch, whole};
 use crate::shared::Shared;
+use crate::shed::Loan;
 use crate::stats::count;
 use crate::waiting::hold;
 
@@ -44,18 +45,18 @@ impl Shared {
         };
         let Some(head) = oldest else { return Ok(false) };
         let paused = self.now_ms() < self.cool_again_ms.load(Ordering::Relaxed);
-        let written = !paused && self.cool_segment(head.number, self.options.working_room())?;
+        let written = !paused && self.cool_segment(head.number, self.options.working_room(), None)?;
         if !written && !paused {
             // Trying wears the card: not again before something has gone, or a while.
             self.cool_again_ms.store(self.now_ms() + PAUSE_MS, Ordering::Relaxed);
         }
         // Once compressed, it takes less than the file that comes free.
-        Ok(written || self.in_lent_room(head.number, None, &|| self.cool_segment(head.number, 0))?)
+        Ok(written || self.in_lent_file(head.number, None, &|loan| self.cool_segment(head.number, 0, Some(loan)))?)
     }
 
-    fn cool_segment(&self, number: u64, slack: u64) -> Result<bool, DiskError> {
+    fn cool_segment(&self, number: u64, slack: u64, loan: Option<&Loan>) -> Result<bool, DiskError> {
         let out = self.left_behind(number);
-        let written = self.counting(number, &out, || self.rewrite(&[number], slack, &out))?;
+        let written = self.counting(number, &out, || self.rewrite(&[number], slack, &out, loan))?;
         count(&self.counters.cooled, u64::from(written));
         Ok(written)
     }
@@ -71,12 +72,18 @@ impl Shared {
             }
             numbers
         };
-        self.rewrite(&numbers, 0, &LeftOut { places: Vec::new(), reason: "" })
+        self.rewrite(&numbers, 0, &LeftOut { places: Vec::new(), reason: "" }, None)
     }
 
-    /// Writes segments that lie side by side anew as one cold one, without some partitions. False if there is no room for it, less
-    /// the slack.
-    pub(crate) fn rewrite(&self, numbers: &[u64], slack: u64, out: &LeftOut) -> Result<bool, DiskError> {
+    /// Writes segments that lie side by side anew as one cold one, without some partitions: into a file that is lent, or else one of its own.
+    /// False if there is no room for it, less the slack.
+    pub(crate) fn rewrite(
+        &self,
+        numbers: &[u64],
+        slack: u64,
+        out: &LeftOut,
+        loan: Option<&Loan>,
+    ) -> Result<bool, DiskError> {
         let (stretches, uncovered) = {
             let book = hold(&self.book);
             let covered = book.checkpoint.covered();
@@ -92,15 +99,23 @@ impl Shared {
         if stretches.is_empty() || (uncovered && !self.checkpoint()?) {
             return Ok(false);
         }
-        let room = self.room_for_cold(&hold(&self.book)).saturating_sub(slack);
-        let temporary = format!("{}.tmp", cold_name(numbers.first().copied().unwrap_or_default()));
-        match self.write_cold(&stretches, room, &temporary, out) {
+        let room = match loan {
+            Some(_) => self.options.segment_bytes,
+            None => self.room_for_cold(&hold(&self.book)).saturating_sub(slack),
+        };
+        let temporary = cold_temporary(numbers.first().copied().unwrap_or_default());
+        match self.write_cold(&stretches, room, &temporary, out, loan) {
             Ok((segment, gaps)) => {
                 drop(stretches);
+                if let Some(loan) = loan {
+                    self.keep_loan(loan, &segment.lease.head, &segment.name);
+                }
                 self.replace(numbers, segment, gaps).map(|()| true)
             }
             Err(NotWritten::NotNow) => {
-                drop(self.disk.remove(&temporary));
+                if loan.is_none() {
+                    drop(self.disk.remove(&temporary));
+                }
                 Ok(false)
             }
             Err(NotWritten::Disk(error)) => Err(error),
@@ -120,11 +135,15 @@ impl Shared {
         room: u64,
         temporary: &str,
         out: &LeftOut,
+        loan: Option<&Loan>,
     ) -> Result<(Segment, Vec<(Position, Gap)>), NotWritten> {
         let failed = |what| move |error| NotWritten::of(DiskError::of(what, temporary)(error));
         let gone = || failed("write")(io::ErrorKind::NotFound.into());
         let first = stretches.first().ok_or_else(gone)?.head();
-        let file = self.disk.create_zeroed(temporary, 0).map_err(failed("create"))?;
+        let file = match loan {
+            Some(loan) => Arc::clone(&loan.file),
+            None => self.disk.create_zeroed(temporary, 0).map_err(failed("create"))?,
+        };
         let salt = hold(&self.random).next_u64();
         // Positions between two neighbours may be nobody's: those of a segment that was begun and not gone on with.
         let limit = stretches.last().map_or(first.limit(), |last| last.head().limit());
@@ -236,8 +255,14 @@ impl Shared {
                 retired = true;
             }
         }
+        self.trim()?;
         Ok(retired)
     }
+}
+
+/// What a cold segment is called until it is whole.
+pub(crate) fn cold_temporary(number: u64) -> String {
+    format!("{}.tmp", cold_name(number))
 }
 
 /// What two neighbours hold together. Gaps that have nothing between them become one.

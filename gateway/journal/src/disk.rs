@@ -116,6 +116,13 @@ pub trait DiskFile: Send + Sync {
     /// nothing.
     fn start_flush(&self, _at: u64, _bytes: u64) {}
 
+    /// Cuts off what lies behind the first `bytes`, and gives its room free. Durable with the next flush, or by and by; until then the file may be
+    /// as long as before after a power cut.
+    ///
+    /// # Errors
+    /// It may or may not be done.
+    fn shorten(&self, bytes: u64) -> io::Result<()>;
+
     /// The size in bytes.
     ///
     /// # Errors

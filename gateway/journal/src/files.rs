@@ -1,11 +1,11 @@
 //! The files of a journal, sorted by what they are. Nothing is changed by looking.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lamppost_event::{Commit, Position};
 
-use crate::book::FreeFile;
+use crate::book::{FreeFile, Untrimmed};
 use crate::disk::{Access, Disk, DiskError};
 use crate::format::PAGE;
 use crate::format::segment::{HeadError, SegmentHead, cold_name, hot_name, number_in};
@@ -30,6 +30,10 @@ pub(crate) struct Files {
     /// The highest number of a segment that an earlier recovery set aside.
     pub(crate) aside_max: Option<u64>,
     pub(crate) temporary: Vec<String>,
+    /// Files of cold segments, or such as were to become some, that have the size of a hot one: they were lent, and can be free again.
+    pub(crate) lent: BTreeSet<String>,
+    /// Cold segments that lie in longer files.
+    pub(crate) untrimmed: Vec<Untrimmed>,
     /// Of those without a head, one that the disk refuses to read.
     pub(crate) refused: Option<String>,
     /// How many openings in a row were refused a read.
@@ -55,6 +59,8 @@ pub(crate) fn list(
         aside: Vec::new(),
         aside_max: None,
         temporary: Vec::new(),
+        lent: BTreeSet::new(),
+        untrimmed: Vec::new(),
         refused: None,
         refusals: 0,
         other_bytes: 0,
@@ -70,6 +76,9 @@ pub(crate) fn list(
         let aside = number_in(&name, "damaged-hot-").or_else(|| number_in(&name, "damaged-cold-"));
         files.aside_max = files.aside_max.max(aside);
         files.number_max = files.number_max.max(numbers).max(aside);
+        if name.starts_with("cold-") && segment_bytes == Some(entry.bytes) {
+            files.lent.insert(name.clone());
+        }
         if live.is_some() {
             let file = match disk.open(&name, access) {
                 Ok(file) => file,
@@ -101,9 +110,16 @@ pub(crate) fn list(
             }
         }
     }
+    let sizes: BTreeMap<String, u64> = opened.iter().map(|(name, bytes, _)| (name.clone(), *bytes)).collect();
     for (name, bytes, file) in opened {
         match read_head(&*file, &name, patience)? {
-            Read::Head(head) if head.bytes <= bytes => files.live.push((head, name, file)),
+            Read::Head(head) if head.bytes <= bytes => {
+                if head.cold && head.bytes < bytes {
+                    let (name, file, surplus) = (name.clone(), Arc::clone(&file), bytes - head.bytes);
+                    files.untrimmed.push(Untrimmed { name, file, bytes: head.bytes, surplus });
+                }
+                files.live.push((head, name, file));
+            }
             read => {
                 if matches!(read, Read::Refused) {
                     files.refused = Some(name.clone());
@@ -115,7 +131,7 @@ pub(crate) fn list(
     }
     files.live.sort_by_key(|(head, ..)| (head.number, head.cold));
     set_copies_apart(&mut files);
-    drop_unneeded(&mut files);
+    drop_unneeded(&mut files, &sizes);
     files.checkpoints.sort_by_key(|(commit, ..)| std::cmp::Reverse(*commit));
     Ok(files)
 }
@@ -149,7 +165,7 @@ fn set_copies_apart(files: &mut Files) {
 
 /// A cold segment whose hot one is still there was not finished with: the hot one counts. One that lies within what the segment before
 /// covers has been put together with that.
-fn drop_unneeded(files: &mut Files) {
+fn drop_unneeded(files: &mut Files, sizes: &BTreeMap<String, u64>) {
     let mut covered = Position(0);
     let unneeded = files.live.extract_if(.., |(head, ..)| {
         let again = head.cold && head.base < covered;
@@ -161,9 +177,12 @@ fn drop_unneeded(files: &mut Files) {
         let number = number_in(name, "cold-");
         number.is_some_and(|number| files.live.iter().any(|(head, ..)| !head.cold && head.number == number))
     };
-    let (unneeded, headless) = std::mem::take(&mut files.headless).into_iter().partition(|name| is_hot(name));
+    let (unneeded, headless): (Vec<String>, _) =
+        std::mem::take(&mut files.headless).into_iter().partition(|name| is_hot(name));
     files.headless = headless;
-    files.temporary.extend::<Vec<String>>(unneeded);
+    files.other_bytes -= unneeded.iter().filter_map(|name| sizes.get(name)).sum::<u64>();
+    files.temporary.extend(unneeded);
+    files.untrimmed.retain(|file| files.live.iter().any(|(_, name, _)| *name == file.name));
 }
 
 /// A file as long as the number of openings in a row that were refused a read.

@@ -14,6 +14,7 @@ use crate::cool::LeftOut;
 use crate::disk::DiskError;
 use crate::read::internal;
 use crate::shared::Shared;
+use crate::shed::Loan;
 use crate::stretch::gaps_of;
 use crate::waiting::hold;
 
@@ -70,7 +71,7 @@ impl Shared {
 
     fn any_goes(&self, victims: &[Victim]) -> Result<bool, DiskError> {
         for victim in victims {
-            if self.give_up(victim)? {
+            if self.give_up(victim, None)? {
                 return Ok(true);
             }
         }
@@ -141,13 +142,11 @@ impl Shared {
         out
     }
 
-    pub(crate) fn give_up(&self, victim: &Victim) -> Result<bool, DiskError> {
+    pub(crate) fn give_up(&self, victim: &Victim, loan: Option<&Loan>) -> Result<bool, DiskError> {
         let (number, out) = (victim.number, &victim.out);
-        self.counting(
-            number,
-            out,
-            || if victim.wholly { self.recycle_first() } else { self.rewrite(&[number], 0, out) },
-        )
+        self.counting(number, out, || {
+            if victim.wholly { self.recycle_first() } else { self.rewrite(&[number], 0, out, loan) }
+        })
     }
 
     /// Counts what of that segment was not delivered, if it goes.

@@ -211,7 +211,7 @@ impl Shared {
     }
 
     /// Removes a free file, be it the reserve. False if there is none, or it may be needed for what has gathered.
-    pub(crate) fn remove_free(&self) -> Result<bool, DiskError> {
+    fn remove_free(&self) -> Result<bool, DiskError> {
         if !hold(&self.gather).give_free() {
             return Ok(false);
         }

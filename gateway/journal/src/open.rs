@@ -6,12 +6,13 @@ use std::sync::Arc;
 use lamppost_event::{Clock, Commit, Epoch, Position};
 
 use crate::assemble::{Ground, assemble};
-use crate::book::{Book, Delta};
+use crate::book::{Book, Delta, FreeFile};
 use crate::checkpoint::{CheckpointError, Find, Layer, Stack, find};
 use crate::disk::{Access, Disk, DiskError};
 use crate::ends::Ends;
 use crate::files::{Files, REFUSALS, list};
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_partition_key};
+use crate::format::segment::free_name;
 use crate::found::Found;
 use crate::options::Options;
 use crate::random::SplitMix64;
@@ -98,6 +99,8 @@ pub(crate) fn open(
         next_base,
         known_holes: BTreeSet::new(),
         rolling: 0,
+        lent: 0,
+        untrimmed: std::mem::take(&mut files.untrimmed),
         retiring: Vec::new(),
     };
     // Where what comes next will be told of.
@@ -263,10 +266,19 @@ fn headless(files: &Files, next: Option<u64>) -> Option<String> {
     aside.map(|number| format!("segment {number} was set aside as damaged, and nothing was begun since"))
 }
 
-/// Removes what is left of interrupted work.
+/// Removes what is left of interrupted work. What was lent for it comes back: nobody else may leave room for another file.
 fn remove_temporary(disk: &dyn Disk, files: &mut Files) -> Result<(), OpenError> {
     for name in std::mem::take(&mut files.temporary) {
-        disk.remove(&name).map_err(DiskError::of("remove", &name))?;
+        if !files.lent.contains(&name) {
+            disk.remove(&name).map_err(DiskError::of("remove", &name))?;
+            continue;
+        }
+        let number = files.number_max.map_or(0, |number| number + 1);
+        let free = free_name(number);
+        disk.rename(&name, &free).map_err(DiskError::of("rename", &name))?;
+        let file = disk.open(&free, Access::Write).map_err(DiskError::of("open", &free))?;
+        files.number_max = Some(number);
+        files.free.push(FreeFile { name: free, file, virgin: false });
     }
     Ok(())
 }

@@ -157,6 +157,8 @@ impl SegmentFile {
         }
         let sound_heads = [heads[0].is_some(), heads[1].is_some()];
         let known = heads[0].or(heads[1]);
+        // A cold one may lie in a file that was lent for it, and is not cut off yet.
+        let bytes = known.filter(|head| head.cold).map_or(bytes, |head| bytes.min(head.bytes));
         let head = known.or_else(|| salt::head_from_frames(&*file, bytes, name.contains("cold-")));
         Ok(Self { name: name.to_owned(), bytes, file, head, sound_heads })
     }

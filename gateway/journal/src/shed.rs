@@ -5,17 +5,19 @@
 //! the one that was ended has come free: whenever the power fails, there is a file for recovery to write in.
 //!
 //! What stays of a segment is written anew before the segment goes. There is a little room for that which nothing else may take
-//! (`Options::working_room`); where it is too little, a free file's room is lent, be it the reserve's.
+//! (`Options::working_room`); where it is too little, a free file is lent, be it the reserve: what stays is written into it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lamppost_event::Topic;
 
-use crate::book::{Book, Segment};
-use crate::disk::DiskError;
+use crate::book::{Book, FreeFile, Segment, Untrimmed};
+use crate::cool::cold_temporary;
+use crate::disk::{Access, DiskError, DiskFile};
 use crate::format::PAGE;
-use crate::format::segment::FRAMES_AT;
+use crate::format::segment::{FRAMES_AT, SegmentHead};
 use crate::give_up::{PAUSE_MS, Victim, victim};
 use crate::options::{Priority, WhenFull};
 use crate::shared::Shared;
@@ -23,7 +25,7 @@ use crate::waiting::hold;
 
 const NO_ROOM: &str = "given up for want of room";
 
-/// After room was lent in vain, it is lent again only after this.
+/// After a file was lent in vain, it is lent again only after this.
 const LENT_PAUSE_MS: u64 = 600_000;
 
 /// A cold segment of nothing but gaps takes no more.
@@ -39,8 +41,8 @@ impl Shared {
         // Where a lower priority's oldest can't be taken out for want of room to write what stays, the next may be a whole segment.
         for priority in [Priority::Bulk, Priority::Normal, Priority::DeadLetter, Priority::Alarm] {
             let Some(victim) = self.least_loss(priority)? else { continue };
-            let lent = || self.in_lent_room(victim.number, Some(&victim), &|| self.give_up(&victim));
-            if self.give_up(&victim)? || (victim.pays() && lent()?) {
+            let lent = || self.in_lent_file(victim.number, Some(&victim), &|loan| self.give_up(&victim, Some(loan)));
+            if self.give_up(&victim, None)? || (victim.pays() && lent()?) {
                 self.cool_again_ms.store(0, Ordering::Relaxed);
                 return Ok(true);
             }
@@ -107,13 +109,14 @@ impl Shared {
         Ok(Some(victim))
     }
 
-    /// Writes a segment anew in the room of a free file, which is removed; the segment's own comes in its place, or another one as
-    /// soon as there is room. False if it was not done.
-    pub(crate) fn in_lent_room(
+    /// Writes a segment anew into a free file; the segment's own comes in its place. False if it was not done.
+    ///
+    /// Not into the room of a free file that is removed: others who write to the disk might take it, and leave none for another file.
+    pub(crate) fn in_lent_file(
         &self,
         number: u64,
         victim: Option<&Victim>,
-        work: &dyn Fn() -> Result<bool, DiskError>,
+        work: &dyn Fn(&Loan) -> Result<bool, DiskError>,
     ) -> Result<bool, DiskError> {
         // Meanwhile less can be written, or nothing: not before nothing can be written anyway.
         if self.now_ms() < self.lend_again_ms.load(Ordering::Relaxed) || hold(&self.gather).has_space() {
@@ -125,13 +128,16 @@ impl Shared {
             book.segment(number).is_none_or(|segment| segment.lease.head.cold || segment.last_commit <= covered)
         };
         let before = hold(&self.book).free.len();
-        // Not in the lent room: that would be gone.
-        if !(covered || self.checkpoint()?) || !self.may_lend(number, victim) || !self.remove_free()? {
+        if !(covered || self.checkpoint()?) || !self.may_lend(number, victim) {
             return Ok(false);
         }
-        let done = work()?;
+        let Some(loan) = self.lend_file(&cold_temporary(number))? else { return Ok(false) };
+        let done = work(&loan)?;
+        if !loan.is_kept() {
+            self.take_back(loan)?;
+        }
         if !done {
-            // It costs a file of zeros.
+            // Trying wears the card.
             self.lend_again_ms.store(self.now_ms() + LENT_PAUSE_MS, Ordering::Relaxed);
         }
         let fewer = hold(&self.book).free.len() < before;
@@ -141,16 +147,75 @@ impl Shared {
         Ok(done)
     }
 
-    /// Whether a segment has room in that of a free file, and there will be another file.
+    /// Whether what stays of a segment has room in a free file, and its own will come in that one's place.
     fn may_lend(&self, number: u64, victim: Option<&Victim>) -> bool {
         let book = hold(&self.book);
         let Some(segment) = book.segment(number) else { return false };
         // As long as a reader holds it, its file does not come free.
         let held = Arc::strong_count(&segment.lease) > 1 || !book.retiring.is_empty();
-        let bytes = victim.map_or(segment.extent, |victim| victim.share_that_stays(segment.extent)) + COLD_BYTES_LEAST;
-        let taken = book.bytes(self.options.segment_bytes) + self.checkpoint_room(&book);
-        // With less than nothing left of the quota there would be none.
-        let room = self.options.quota_bytes.checked_sub(taken);
-        !held && room.is_some_and(|room| room + self.options.segment_bytes >= bytes)
+        // All of it takes less once it is compressed, or that is tried in vain.
+        let bytes = victim.map_or(0, |victim| victim.share_that_stays(segment.extent)) + COLD_BYTES_LEAST;
+        !held && bytes <= self.options.segment_bytes
+    }
+
+    /// A free file under that name, be it the reserve. `None` if there is none, or it may be needed for what has gathered.
+    fn lend_file(&self, name: &str) -> Result<Option<Loan>, DiskError> {
+        if !hold(&self.gather).give_free() {
+            return Ok(None);
+        }
+        let free = {
+            let mut book = hold(&self.book);
+            let Some(free) = book.free.pop() else { return Ok(None) };
+            book.lent = self.options.segment_bytes;
+            free
+        };
+        self.disk.rename(&free.name, name).map_err(DiskError::of("rename", &free.name))?;
+        let file = self.disk.open(name, Access::Write).map_err(DiskError::of("open", name))?;
+        Ok(Some(Loan { name: name.to_owned(), file, kept: Cell::new(false) }))
+    }
+
+    fn take_back(&self, loan: Loan) -> Result<(), DiskError> {
+        let name = self.rename_free(&loan.name)?;
+        drop(loan);
+        let file = self.disk.open(&name, Access::Write).map_err(DiskError::of("open", &name))?;
+        {
+            let mut book = hold(&self.book);
+            book.lent = 0;
+            book.free.push(FreeFile { name, file, virgin: false });
+        }
+        self.add_free();
+        Ok(())
+    }
+
+    /// A cold segment lies in that file from now on.
+    pub(crate) fn keep_loan(&self, loan: &Loan, head: &SegmentHead, name: &str) {
+        loan.kept.set(true);
+        let mut book = hold(&self.book);
+        let (file, surplus) = (Arc::clone(&loan.file), book.lent.saturating_sub(head.bytes));
+        book.lent = 0;
+        book.untrimmed.push(Untrimmed { name: name.to_owned(), file, bytes: head.bytes, surplus });
+    }
+
+    /// Cuts off what cold segments' files have behind their ends, once none of their originals is left: until then, after a power cut, they
+    /// are free files again.
+    pub(crate) fn trim(&self) -> Result<(), DiskError> {
+        let due = {
+            let mut book = hold(&self.book);
+            if book.retiring.is_empty() { std::mem::take(&mut book.untrimmed) } else { Vec::new() }
+        };
+        due.iter().try_for_each(|long| long.file.shorten(long.bytes).map_err(DiskError::of("shorten", &long.name)))
+    }
+}
+
+/// A free file that a segment is written into.
+pub(crate) struct Loan {
+    name: String,
+    pub(crate) file: Arc<dyn DiskFile>,
+    kept: Cell<bool>,
+}
+
+impl Loan {
+    fn is_kept(&self) -> bool {
+        self.kept.get()
     }
 }

@@ -62,7 +62,7 @@ impl Shared {
     }
 
     /// Gives a file the name of a free one.
-    fn rename_free(&self, name: &str) -> Result<String, DiskError> {
+    pub(crate) fn rename_free(&self, name: &str) -> Result<String, DiskError> {
         let free = {
             let mut book = hold(&self.book);
             book.next_number += 1;

@@ -148,6 +148,10 @@ impl DiskFile for WatchedFile {
         }
     }
 
+    fn shorten(&self, bytes: u64) -> io::Result<()> {
+        self.file.shorten(bytes)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

@@ -193,6 +193,10 @@ impl DiskFile for RealFile {
         start_writeback(&self.0, at, bytes);
     }
 
+    fn shorten(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }

@@ -21,8 +21,10 @@ pub struct Faults {
     pub fail_next_write: bool,
     /// Files may take no more than this in all; beyond it is ENOSPC.
     pub capacity_bytes: Option<u64>,
-    /// What a removed or replaced file leaves free is taken by others at once: it is the capacity from then on.
+    /// What a removed, replaced or shortened file leaves free is taken by others at once: it is the capacity from then on.
     pub others_take_room: bool,
+    /// But for so many bytes, which others leave.
+    pub others_leave_bytes: u64,
     /// One in so many reads fails with EIO. The next [`Faults::READS_BETWEEN`] of that file don't.
     pub read_error_one_in: u64,
     /// One page of one in so many writes lands in another page of its file.

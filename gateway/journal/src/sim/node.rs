@@ -24,6 +24,8 @@ pub(super) struct Node {
     unflushed: Vec<Unflushed>,
     /// The cache shows something that is neither on the platter nor on its way there.
     diverged: bool,
+    /// The platter may have more of it than the cache.
+    shortened: bool,
     /// What sectors held before they were last written.
     older: BTreeMap<usize, Vec<u8>>,
     /// So many reads will not fail by chance.
@@ -82,6 +84,16 @@ impl Node {
         self.diverged = true;
     }
 
+    pub(super) fn shorten(&mut self, size: usize) {
+        self.shortened |= size < self.cache.len();
+        self.cache.truncate(size);
+        self.older.retain(|sector, _| sector * SECTOR < size);
+        for write in &mut self.unflushed {
+            write.bytes.truncate(size.saturating_sub(write.sector * SECTOR));
+        }
+        self.unflushed.retain(|write| !write.bytes.is_empty());
+    }
+
     fn see(&mut self, bytes: &[u8], at: usize) {
         let end = at + bytes.len();
         if self.cache.len() < end {
@@ -107,6 +119,7 @@ impl Node {
             }
         }
         self.platter.resize(self.cache.len(), 0);
+        self.shortened = false;
     }
 
     /// Some sectors reach the platter; the cache counts as clean all the same.
@@ -131,7 +144,9 @@ impl Node {
 
     /// The power fails.
     pub(super) fn lose(&mut self, garbles: bool, random: &mut SplitMix64) {
-        if self.unflushed.is_empty() && !self.diverged {
+        if std::mem::take(&mut self.shortened) && random.chance(1, 2) {
+            self.platter.truncate(self.cache.len());
+        } else if self.unflushed.is_empty() && !self.diverged && self.cache.len() == self.platter.len() {
             return;
         }
         let sectors = self.unflushed.iter().flat_map(Unflushed::sectors);

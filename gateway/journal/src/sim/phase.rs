@@ -51,6 +51,7 @@ pub(super) fn of(io: Io<'_>, name: &str, dir: Option<Phase>) -> Option<Phase> {
         Io::Write | Io::Flush if name.starts_with("free-") => Some(Phase::Roll),
         Io::Rename { to } if name.starts_with("free-") && to.starts_with("hot-") => Some(Phase::Roll),
         Io::Rename { to } if name.starts_with("hot-") && to.starts_with("free-") => Some(Phase::Recycle),
+        Io::Rename { to } if to.starts_with("cold-") => Some(Phase::ColdRewrite),
         Io::Remove if name.starts_with("hot-") => Some(Phase::Recycle),
         Io::Write | Io::Flush | Io::Create | Io::Rename { .. } | Io::Remove => None,
     }

@@ -44,10 +44,11 @@ impl State {
         if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    /// Some room has become free.
-    fn freed(&mut self) {
+    /// Some room has become free. `beside` are bytes that the state does not know of now.
+    fn freed(&mut self, beside: u64) {
         if self.faults.others_take_room {
-            let taken = self.faults.capacity_bytes.unwrap_or(u64::MAX).min(self.bytes());
+            let taken = self.bytes() + beside + self.faults.others_leave_bytes;
+            let taken = self.faults.capacity_bytes.unwrap_or(u64::MAX).min(taken);
             self.faults.capacity_bytes = Some(taken);
         }
     }
@@ -98,7 +99,7 @@ impl Disk for SimDisk {
             let id = state.find(from)?;
             state.names.remove(from);
             if state.names.insert(to.to_owned(), id).is_some() {
-                state.freed();
+                state.freed(0);
             }
             if let Some(node) = state.nodes.get_mut(id) {
                 to.clone_into(&mut node.name);
@@ -111,7 +112,7 @@ impl Disk for SimDisk {
         hold(&self.state).change(Io::Remove, name, |state| {
             state.find(name)?;
             state.names.remove(name);
-            state.freed();
+            state.freed(0);
             Ok(())
         })
     }
@@ -241,6 +242,16 @@ impl DiskFile for SimFile {
                 node.flush(state.faults.stale_one_in > 0);
             }
             state.flushes += 1;
+            Ok(())
+        })
+    }
+
+    fn shorten(&self, bytes: u64) -> io::Result<()> {
+        let size = usize::try_from(bytes).map_err(io::Error::other)?;
+        self.with(Io::Write, |state, node, _| {
+            node.shorten(size);
+            // The state knows of all nodes but this one.
+            state.freed(node.cache().len() as u64);
             Ok(())
         })
     }

@@ -180,13 +180,36 @@ fn what_is_freed_on_a_shared_disk_is_gone_but_what_was_written_has_its_place() {
     assert!(file.write_at(&[1; PAGE], PAGE as u64).is_ok());
     disk.rename("c", "a").unwrap();
     assert_eq!(disk.faults().capacity_bytes, Some(PAGE as u64));
+    disk.open("a", Access::Write).unwrap().shorten(100).unwrap();
+    assert_eq!(disk.faults().capacity_bytes, Some(100));
+}
+
+#[test]
+fn a_file_that_was_shortened_may_be_as_long_as_before_after_a_power_cut_until_it_was_flushed() {
+    let sizes: BTreeSet<usize> = (0..20)
+        .map(|seed| {
+            let (disk, file) = disk(seed, "a", 2);
+            file.write_at(&[7; 2 * PAGE], 0).unwrap();
+            file.flush().unwrap();
+            file.shorten(PAGE as u64).unwrap();
+            assert_eq!((disk.bytes(), file.len().unwrap()), (PAGE as u64, PAGE as u64));
+            if seed >= 10 {
+                file.flush().unwrap();
+            }
+            disk.power_cut();
+            let content = disk.contents()["a"].clone();
+            assert!(content.iter().all(|byte| *byte == 7) && (seed < 10 || content.len() == PAGE));
+            content.len()
+        })
+        .collect();
+    assert_eq!(sizes, [PAGE, 2 * PAGE].into());
 }
 
 /// What the journal does, as it is seen from below: which I/O the power fails in if it is to fail in that phase.
 #[test]
 fn the_phase_of_an_io_is_told_by_what_it_is() {
     type Act = fn(&SimDisk) -> std::io::Result<()>;
-    let acts: [(Act, Option<Phase>); 12] = [
+    let acts: [(Act, Option<Phase>); 14] = [
         (|disk| disk.open("hot-1.seg", Access::Write)?.write_at(&[1], 0), Some(Phase::Append)),
         (|disk| disk.open("hot-1.seg", Access::Write)?.flush(), Some(Phase::Append)),
         (|disk| disk.open("free-2.seg", Access::Write)?.write_at(&[1], 0), Some(Phase::Roll)),
@@ -196,6 +219,8 @@ fn the_phase_of_an_io_is_told_by_what_it_is() {
         (|disk| disk.create_zeroed("cold-1.tmp", 0).map(drop), Some(Phase::ColdRewrite)),
         (|disk| disk.remove("cold-1.seg"), Some(Phase::ColdRewrite)),
         (|disk| disk.create_zeroed("checkpoint-1.ckp.tmp", 0)?.flush(), Some(Phase::Checkpoint)),
+        (|disk| disk.rename("free-2.seg", "cold-2.tmp"), Some(Phase::ColdRewrite)),
+        (|disk| disk.open("cold-1.seg", Access::Write)?.shorten(1), Some(Phase::ColdRewrite)),
         (|disk| disk.create_zeroed("free-9.seg", 9).map(drop), None),
         (|disk| disk.open("hot-1.seg", Access::Read)?.read_at(&mut [0], 0), None),
         (|disk| disk.list().map(drop), None),

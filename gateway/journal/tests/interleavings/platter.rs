@@ -110,6 +110,11 @@ impl DiskFile for PlatterFile {
         flushed
     }
 
+    /// Not certain before a flush; nothing asks for one.
+    fn shorten(&self, bytes: u64) -> io::Result<()> {
+        self.file.shorten(bytes)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

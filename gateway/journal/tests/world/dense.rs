@@ -144,6 +144,10 @@ impl DiskFile for DenseFile {
         self.file.flush()
     }
 
+    fn shorten(&self, bytes: u64) -> io::Result<()> {
+        self.file.shorten(bytes)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

@@ -69,6 +69,10 @@ impl DiskFile for HookedFile {
         self.file.flush()
     }
 
+    fn shorten(&self, bytes: u64) -> io::Result<()> {
+        self.file.shorten(bytes)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
