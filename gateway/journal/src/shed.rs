@@ -21,6 +21,7 @@ use crate::format::segment::{FRAMES_AT, SegmentHead};
 use crate::give_up::{PAUSE_MS, Victim, victim};
 use crate::options::{Priority, WhenFull};
 use crate::shared::Shared;
+use crate::stats::count;
 use crate::waiting::hold;
 
 const NO_ROOM: &str = "given up for want of room";
@@ -199,11 +200,18 @@ impl Shared {
     /// Cuts off what cold segments' files have behind their ends, once none of their originals is left: until then, after a power cut, they
     /// are free files again.
     pub(crate) fn trim(&self) -> Result<(), DiskError> {
-        let due = {
-            let mut book = hold(&self.book);
-            if book.retiring.is_empty() { std::mem::take(&mut book.untrimmed) } else { Vec::new() }
+        let next = || {
+            let book = hold(&self.book);
+            let long = book.untrimmed.first().filter(|_| book.retiring.is_empty())?;
+            Some((long.name.clone(), Arc::clone(&long.file), long.bytes))
         };
-        due.iter().try_for_each(|long| long.file.shorten(long.bytes).map_err(DiskError::of("shorten", &long.name)))
+        while let Some((name, file, bytes)) = next() {
+            // Its room is counted as free only once no power cut brings it back.
+            file.shorten(bytes).and_then(|()| file.flush()).map_err(DiskError::of("shorten", &name))?;
+            count(&self.counters.flushes, 1);
+            hold(&self.book).untrimmed.remove(0);
+        }
+        Ok(())
     }
 }
 
