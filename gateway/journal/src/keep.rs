@@ -11,7 +11,6 @@ use lamppost_event::{Group, JournalStopped, Position};
 
 use crate::book::{Book, Delta, FreeFile, Segment};
 use crate::checkpoint::{Bounds, File, Stack, WriteError, name_of, write};
-use crate::cool::LeftOut;
 use crate::disk::DiskError;
 use crate::format::checkpoint::CheckpointHead;
 use crate::format::segment::free_name;
@@ -397,12 +396,6 @@ impl Shared {
     fn take_spare(&self, book: &mut Book) -> Option<FreeFile> {
         if book.free.len() > 2 + self.options.reserve() { book.free.pop() } else { None }
     }
-}
-
-/// A segment's number, and all that goes with it.
-fn goes_wholly(segment: &Segment) -> (u64, LeftOut) {
-    let places = segment.ranges.keys().filter(|at| !internal(at)).cloned().collect();
-    (segment.lease.head.number, LeftOut { places, reason: HELD_LONG_ENOUGH })
 }
 
 /// Whether a hot segment that a cold one stands for may still be there: without the cold one it would come back.
