@@ -16,6 +16,8 @@ pub const SUBJECT: &str = "ce_subject";
 pub const TIME: &str = "ce_time";
 /// The payload's media type; left out where the sender did not say. Without the prefix, by the binding.
 pub const CONTENT_TYPE: &str = "content-type";
+/// Where the schema of what is encoded by one can be read; left out of payloads that go as received.
+pub const DATA_SCHEMA: &str = "ce_dataschema";
 /// Extension: who reported.
 pub const DEVICE: &str = "ce_device";
 /// Extension: the sender's own id, so what was *sent* twice can be recognised.

@@ -49,7 +49,14 @@ pub(crate) struct Alone {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Delivered,
-    Failed { class: Class, why: String },
+    Failed {
+        class: Class,
+        why: String,
+    },
+    /// It can't be encoded: it was not sent.
+    Misfit {
+        why: String,
+    },
 }
 
 impl Alone {
@@ -126,12 +133,16 @@ impl Alone {
         (stored, lane): (&Stored, Option<&'static str>),
         mut stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
     ) -> Option<Outcome> {
-        let Target { name, partitions, bounds } = target;
-        let mut bounds = *bounds;
+        let Target { name, partitions, bounds, encoder } = target;
+        let (mut bounds, mut room) = (*bounds, Vec::new());
+        let payload = match target.payload(stored, config.message_bytes_max, &mut room) {
+            Ok(payload) => payload,
+            Err(why) => return Some(Outcome::Misfit { why }),
+        };
         let partition = lamppost_event::partition_of(&stored.event.key, *partitions);
         loop {
             let stamp = stamp(stored, self.timing(stored, bounds))?;
-            let out = Outgoing { name, partition, stored, stamp, lane };
+            let out = Outgoing { name, partition, stored, payload, encoder: encoder.as_deref(), stamp, lane };
             counters.sent.fetch_add(1, Relaxed);
             let outcome = self.send(config, counters, &out).await;
             let Outcome::Failed { class: Class::Untimely, why } = &outcome else { return Some(outcome) };

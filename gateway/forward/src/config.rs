@@ -10,6 +10,7 @@ use std::time::Duration;
 use lamppost_event::{AUDIT_TRAIL, GatewayId, Group, Interest, NameError, Topic};
 
 use crate::keyring::Keyring;
+use crate::schema::Schemas;
 
 /// How batches are compressed on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -180,6 +181,8 @@ pub struct ForwardConfig {
     pub cursors_topic: Topic,
     /// A gateway that was fenced by another process of its name goes on once it has not heard of that one for so long. Default 1 h.
     pub fenced_wait: Duration,
+    /// Which topics go in the wire format of a schema registry. Default: none, all go as received.
+    pub schemas: Option<Arc<Schemas>>,
     /// How the cluster is spoken to, and who we are. Default: in the clear, nobody.
     pub keyring: Arc<Keyring>,
     /// Any property of librdkafka, but for what the promise rests on ([`ForwardConfig::RESERVED`]) and what `keyring` is for
@@ -240,6 +243,7 @@ impl ForwardConfig {
             transaction_timeout: Duration::from_secs(30),
             cursors_topic: default_cursors_topic(),
             fenced_wait: Duration::from_secs(3600),
+            schemas: None,
             keyring: Arc::default(),
             properties: BTreeMap::new(),
         }

@@ -57,6 +57,10 @@ pub struct Counters {
     pub rereads: AtomicU64,
     /// Events that can never be accepted by the cluster, handed to dead letters.
     pub poison: AtomicU64,
+    /// Of those, events whose payload did not fit the schema of their topic.
+    pub misfits: AtomicU64,
+    /// Times that a topic's schema could not be had: its file, or the schema registry.
+    pub schema_failures: AtomicU64,
     /// Dead letters that were sent cut.
     pub cut: AtomicU64,
     /// Events sent with the time of sending, since theirs could not be known or the cluster refused it. Tries, each counted.

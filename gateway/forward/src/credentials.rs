@@ -181,7 +181,7 @@ fn wrong(path: &Path, why: impl Into<String>) -> CredentialError {
     CredentialError { path: path.to_owned(), why: why.into(), unread: false }
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, CredentialError> {
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, CredentialError> {
     let unread = |error: io::Error| CredentialError {
         unread: error.kind() != io::ErrorKind::NotFound,
         ..wrong(path, format!("can't be read: {error}"))
@@ -217,7 +217,7 @@ fn private_key(own: &OwnCertificate, pem: &[u8], password: Option<&Secret>) -> R
     })
 }
 
-fn password(path: &Path) -> Result<Secret, CredentialError> {
+pub(crate) fn password(path: &Path) -> Result<Secret, CredentialError> {
     let text = String::from_utf8(bytes(path)?).map_err(|_| wrong(path, "is not UTF-8"))?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);

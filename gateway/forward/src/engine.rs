@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamppost_event::{
-    Chunk, Clock, Gap, Interest, Item, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic,
+    Chunk, Clock, Gap, Interest, Item, JournalStopped, Offset, Outlet, Partition, Position, Resume, Stored, Topic,
     TopicPartition, WallTime,
 };
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -29,6 +29,7 @@ use crate::live::Split;
 use crate::pace::Pace;
 use crate::reading::Reading;
 use crate::resolve::Resolution;
+use crate::schema::Encoder;
 use crate::split::Lanes;
 use crate::stamp::ClockWait;
 use crate::telling::{Hole, Tellings};
@@ -47,13 +48,32 @@ pub(crate) struct Target {
     pub(crate) name: Topic,
     pub(crate) partitions: u16,
     pub(crate) bounds: Bounds,
+    /// `None`: payloads go as received.
+    pub(crate) encoder: Option<Arc<Encoder>>,
+}
+
+impl Target {
+    /// What goes out of an event, made in `room` where it is not the payload as received; else why it can't be made.
+    pub(crate) fn payload<'a>(
+        &self,
+        stored: &'a Stored,
+        bytes_max: usize,
+        room: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], String> {
+        match &self.encoder {
+            Some(encoder) if stored.event.reason.is_none() => {
+                encoder.encode(&stored.event.payload, bytes_max, room).map(|()| room.as_slice())
+            }
+            _ => Ok(&stored.event.payload),
+        }
+    }
 }
 
 /// What work in the background comes back with.
 pub(crate) enum Done {
     Read { generation: u64, from: Position, chunk: Result<Chunk, JournalStopped> },
     Grown { generation: u64 },
-    Resolved { topic: Topic, name: Topic, resolution: Resolution },
+    Resolved { topic: Topic, name: Topic, resolution: Resolution, encoder: Option<Arc<Encoder>> },
     Bounds { topic: Topic, bounds: Option<Bounds> },
     Step { topic: Topic, alone: Box<alone::Alone>, step: Result<alone::Step, JournalStopped> },
     Buried { place: Place, first: bool, result: Result<(), JournalStopped> },
@@ -125,6 +145,8 @@ pub(crate) struct Engine {
     pub(crate) kept_out: Option<(Instant, Code, String)>,
     pub(crate) session: u64,
     pub(crate) text: String,
+    /// Where payloads are encoded.
+    pub(crate) encoded: Vec<u8>,
     committed_at: Instant,
 }
 
@@ -166,6 +188,7 @@ impl Engine {
             kept_out: None,
             session: 0,
             text: String::new(),
+            encoded: Vec::new(),
             committed_at: Instant::now(),
             config,
             outlet,
@@ -454,10 +477,21 @@ impl Engine {
         self.resolving = Some(topic.clone());
         let shape = self.outlet.topics().into_iter().find(|shape| shape.topic == *topic);
         let partitions = shape.map_or(1, |shape| shape.partitions);
-        let (config, topic) = (Arc::clone(&self.config), topic.clone());
+        let (config, counters, topic) = (Arc::clone(&self.config), Arc::clone(&self.counters), topic.clone());
         self.work.spawn_blocking(move || {
             let resolution = resolve::resolve(&config, &name, partitions);
-            Done::Resolved { topic, name, resolution }
+            let encoder = match (&resolution, &config.schemas) {
+                (Resolution::Found { .. }, Some(schemas)) => schemas.encoder(&topic, &name),
+                _ => Ok(None),
+            };
+            match encoder {
+                Ok(encoder) => Done::Resolved { topic, name, resolution, encoder },
+                Err(not_yet) => {
+                    counters.schema_failures.fetch_add(1, Relaxed);
+                    let resolution = Resolution::Missing { why: not_yet.to_string() };
+                    Done::Resolved { topic, name, resolution, encoder: None }
+                }
+            }
         });
     }
 

@@ -21,6 +21,7 @@ use crate::config::{Delivery, ForwardConfig, ForwardConfigError};
 use crate::counters::Counters;
 use crate::denial::meant;
 use crate::failure::{Class, classify};
+use crate::schema::Encoder;
 use crate::security::{is_secret, said_otherwise};
 use crate::stamp::Stamp;
 use crate::transactional;
@@ -161,6 +162,10 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) name: &'a Topic,
     pub(crate) partition: Partition,
     pub(crate) stored: &'a Stored,
+    /// As it goes out.
+    pub(crate) payload: &'a [u8],
+    /// What made that of the payload as received.
+    pub(crate) encoder: Option<&'a Encoder>,
     pub(crate) stamp: Stamp,
     /// In which of two lanes it goes ([`header::LANE`]); `None`: there is one.
     pub(crate) lane: Option<&'static str>,
@@ -231,18 +236,18 @@ impl Kafka {
         slot: Slot,
         text: &mut String,
     ) -> Result<(), RDKafkaErrorCode> {
-        let mut headers = Some(OwnedHeaders::new_with_capacity(15));
+        let mut headers = Some(OwnedHeaders::new_with_capacity(16));
         let mut bytes = 0;
         let mut put = |key: &'static str, value: &str| {
             bytes += record::header_bytes(key, value);
             headers = headers.take().map(|headers| headers.insert(Header { key, value: Some(value) }));
         };
-        record::headers(out.stored, &config.gateway, out.stamp, text, &mut put);
+        record::headers(out.stored, &config.gateway, out.stamp, out.encoder, text, &mut put);
         if let Some(lane) = out.lane {
             put(header::LANE, lane);
         }
         let event = &out.stored.event;
-        let mut payload: &[u8] = &event.payload;
+        let mut payload = out.payload;
         if let Some(room) = record::cut(out.stored, config.message_bytes_max) {
             put(header::PAYLOAD_BYTES, &payload.len().to_string());
             payload = payload.get(..room).unwrap_or(payload);

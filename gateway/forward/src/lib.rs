@@ -23,6 +23,8 @@
 //!   number than the journal's, events of one key still keep their order, since a key has one partition on both sides.
 //! - The number of partitions is asked for once, and again when the cluster refuses one: partitions that are added while the
 //!   gateway runs are used after its next start.
+//! - Payloads go as received, but for the topics that have a schema ([`Schemas`]): those go in the wire format of a schema registry, and what does
+//!   not fit goes to the dead letters.
 //! - With a ceiling ([`ForwardConfig::bandwidth_max`]) what goes out is kept to it by what librdkafka says it has written, and the window shrinks
 //!   to two seconds of it.
 //!
@@ -58,6 +60,7 @@ mod record;
 mod register;
 mod renewal;
 mod resolve;
+mod schema;
 mod security;
 mod session;
 mod solo;
@@ -81,5 +84,9 @@ pub use forwarder::{AuditTrail, DeadLetters, ForwardError, Forwarder, Poison, Un
 pub use kafka::{check_property, producer_properties};
 pub use keyring::Keyring;
 pub use probe::{ClusterSeen, probe};
+pub use schema::{
+    RegistryError, RegistryLogin, RegistrySettings, RegistryUrl, RegistryUrlError, SchemaFault, SchemaFormat,
+    SchemaRule, Schemas, SubjectTemplate, SubjectTemplateError, look_at_registry, look_at_schema,
+};
 pub use security::{ClientTls, Login, Mechanism, OwnCertificate, Security, said_otherwise};
 pub use split::{LaneGroups, Lanes};

@@ -17,6 +17,7 @@ use crate::engine::{Done, Engine, Target};
 use crate::failure::Class;
 use crate::lane::{Cause, Lane};
 use crate::resolve::{self, Resolution};
+use crate::schema::Encoder;
 use crate::stamp::{ClockWait, Stamp, Timing};
 
 /// How often a topic apart asks again whether the clock is right.
@@ -52,7 +53,7 @@ impl Engine {
             Done::Opened { lanes } => self.opened(lanes?),
             Done::LiveEnded { result } => self.live_ended(result)?,
             Done::Resumed { reader, resume } => self.resumed(&reader, &resume?),
-            Done::Resolved { topic, name, resolution } => self.resolved(topic, name, resolution),
+            Done::Resolved { topic, name, resolution, encoder } => self.resolved(topic, name, resolution, encoder),
             Done::Bounds { topic, bounds } => self.bounded(&topic, bounds),
             Done::Step { topic, alone, step } => self.stepped(&topic, alone, step?),
             Done::Buried { place, first, result } => self.buried(place, first, result)?,
@@ -61,7 +62,7 @@ impl Engine {
         Ok(())
     }
 
-    fn resolved(&mut self, topic: Topic, name: Topic, resolution: Resolution) {
+    fn resolved(&mut self, topic: Topic, name: Topic, resolution: Resolution, encoder: Option<Arc<Encoder>>) {
         self.resolving = None;
         if !matches!(resolution, Resolution::Found { .. }) {
             self.counters.retries.fetch_add(1, Relaxed);
@@ -77,13 +78,18 @@ impl Engine {
                     tracing::warn!(%topic, ours, theirs = partitions, "the cluster has another number of partitions; keys keep their order");
                 }
                 self.bounds_asked.remove(&topic);
-                self.targets.insert(topic, Target { name, partitions, bounds: Bounds::default() });
+                self.targets.insert(topic, Target { name, partitions, bounds: Bounds::default(), encoder });
             }
             Resolution::Missing { why } => {
                 self.counters.set_reached();
                 let place = self.reading.place();
                 match self.lanes.get_mut(&topic) {
-                    Some(lane) => lane.postpone(),
+                    Some(lane) => {
+                        if matches!(lane.cause, Cause::Refused(_)) {
+                            lane.cause = Cause::Refused(why);
+                        }
+                        lane.postpone();
+                    }
                     None => self.set_apart(topic, place, Cause::Refused(why)),
                 }
             }
@@ -224,6 +230,10 @@ impl Engine {
                         lane.backoff.reset();
                         self.counters.set_last_delivery(self.clock.now().monotonic);
                         self.alone_done(&at, stored.offset);
+                    }
+                    Outcome::Misfit { why } => {
+                        self.alone_poison(&at, &stored, &why);
+                        self.counters.misfits.fetch_add(1, Relaxed);
                     }
                     Outcome::Failed { class: Class::Poison, why } => self.alone_poison(&at, &stored, &why),
                     Outcome::Failed { class: Class::Untimely, why } => self.alone_untimely(&at, &why),

@@ -3,7 +3,7 @@
 //! | Kafka | holds |
 //! |---|---|
 //! | key | the event's key |
-//! | value | the payload, as received |
+//! | value | the payload, as received or [encoded](crate::schema) |
 //! | timestamp | the time of reception, or of sending ([`Stamp`]), milliseconds |
 //! | headers | as in [`lamppost_event::header`] |
 
@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use lamppost_event::{GatewayId, Origin, Rfc3339, Stored, header};
 
+use crate::schema::Encoder;
 use crate::stamp::Stamp;
 
 /// What an event in flight costs besides its bytes: librdkafka's message and header structures, its allocations' overhead and
@@ -25,6 +26,7 @@ pub(crate) fn headers(
     stored: &Stored,
     gateway: &GatewayId,
     stamp: Stamp,
+    encoder: Option<&Encoder>,
     text: &mut String,
     put: &mut dyn FnMut(&'static str, &str),
 ) {
@@ -46,8 +48,15 @@ pub(crate) fn headers(
     if let Some(time) = Rfc3339::new(stamp.received) {
         format(header::TIME, format_args!("{time}"));
     }
-    if let Some(content_type) = &event.content_type {
-        format(header::CONTENT_TYPE, format_args!("{content_type}"));
+    // A dead letter goes as it was received, and what is empty stays empty.
+    let encoder = encoder.filter(|_| event.reason.is_none() && !event.payload.is_empty());
+    match (encoder.and_then(Encoder::content_type), &event.content_type) {
+        (Some(content_type), _) => format(header::CONTENT_TYPE, format_args!("{content_type}")),
+        (None, Some(content_type)) => format(header::CONTENT_TYPE, format_args!("{content_type}")),
+        (None, None) => {}
+    }
+    if let Some(encoder) = encoder {
+        format(header::DATA_SCHEMA, format_args!("{}", encoder.uri()));
     }
     format(header::DEVICE, format_args!("{}", event.device));
     match &event.origin {
@@ -89,8 +98,9 @@ const fn varint_bytes(length: usize) -> usize {
 }
 
 /// The bytes that an event occupies in flight, about: what is counted against the window's bound.
-pub(crate) fn bytes_in_flight(stored: &Stored) -> usize {
-    OVERHEAD_BYTES + bytes_besides_payload(stored) + stored.event.payload.len()
+pub(crate) fn bytes_in_flight(stored: &Stored, payload: &[u8], encoder: Option<&Encoder>) -> usize {
+    let schema = encoder.map_or(0, |encoder| 64 + encoder.uri().len());
+    OVERHEAD_BYTES + bytes_besides_payload(stored) + schema + payload.len()
 }
 
 /// How much of a dead letter's payload fits into a record of `message_bytes_max`; `None` if all of it does, or if the event is

@@ -21,7 +21,7 @@ use crate::outcome::{stamp_of, unburied};
 use crate::record;
 use crate::stamp::Timing;
 use crate::telling::TELLING_BYTES;
-use crate::window::{Admission, Slot};
+use crate::window::{Admission, Slot, TrackId};
 
 /// So many events are handed over before reports are looked at.
 const PUMP_EVENTS: usize = 512;
@@ -239,15 +239,21 @@ impl Engine {
             self.resolve(topic);
             return Offered::Blocked;
         };
-        let bytes = record::bytes_in_flight(stored);
+        let (lane, encoder) = (self.mark(topic), target.encoder.as_deref());
+        let payload = target.payload(stored, self.config.message_bytes_max, &mut self.encoded);
+        let bytes = record::bytes_in_flight(stored, payload.as_deref().unwrap_or(&stored.event.payload), encoder);
         if !has_room(&self.window, &mut self.exactly_once, bytes) {
             return Offered::Blocked;
         }
+        let payload = match payload {
+            Ok(payload) => payload,
+            Err(why) => return self.misfit(stored, track, bytes, &why),
+        };
         let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own(target.bounds), now, &self.counters) else {
             return Offered::Blocked;
         };
         let partition = partition_of(&stored.event.key, target.partitions);
-        let out = Outgoing { name: &target.name, partition, stored, stamp, lane: self.mark(topic) };
+        let out = Outgoing { name: &target.name, partition, stored, payload, encoder, stamp, lane };
         if let Err(failures) = begin_transaction(&mut self.exactly_once, kafka) {
             return Offered::Failed(failures);
         }
@@ -280,8 +286,23 @@ impl Engine {
         }
     }
 
+    /// An event can't be encoded.
+    fn misfit(&mut self, stored: &Stored, track: TrackId, bytes: usize, why: &str) -> Offered {
+        let slot = self.window.sent(track, stored.offset, bytes);
+        if self.exactly_once.is_none() {
+            self.counters.misfits.fetch_add(1, Relaxed);
+        }
+        self.unacceptable(stored, slot, why)
+    }
+
     /// librdkafka itself refused an event for its size: it alone is meant.
     fn too_large(&mut self, stored: &Stored, slot: Slot) -> Offered {
+        let why = format!("larger than the cluster takes ({} bytes)", self.config.message_bytes_max);
+        self.unacceptable(stored, slot, &why)
+    }
+
+    /// An event that can't go, whatever is done: to the dead letters.
+    fn unacceptable(&mut self, stored: &Stored, slot: Slot, why: &str) -> Offered {
         if self.exactly_once.is_some() {
             // What is sent behind it could not be covered by a cursor before it is buried: its topic waits for that alone.
             self.window.take_back(slot);
@@ -289,14 +310,13 @@ impl Engine {
             self.suspect(at, stored.offset, self.reading.chunk_start());
             return Offered::Taken;
         }
-        let why = format!("larger than the cluster takes ({} bytes)", self.config.message_bytes_max);
         let mourner = Mourner::Flight { session: self.session, slot };
-        if self.bury(stored, &why, mourner) {
+        if self.bury(stored, why, mourner) {
             return Offered::Taken;
         }
         self.window.take_back(slot);
         let start = self.reading.chunk_start();
-        self.set_apart(stored.event.topic.clone(), start, Cause::Poison(unburied(stored, &why)));
+        self.set_apart(stored.event.topic.clone(), start, Cause::Poison(unburied(stored, why)));
         Offered::Taken
     }
 }

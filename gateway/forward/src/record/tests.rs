@@ -39,7 +39,7 @@ fn written(stored: &Stored) -> Vec<(&'static str, String)> {
         Stamp { time: WallTime(stored.event.time.wall.0 + 60_000), received: stored.event.time.wall, clock: "synced" };
     let (mut out, mut text) = (Vec::new(), String::new());
     let gateway = GatewayId::new("post-17").unwrap();
-    headers(stored, &gateway, stamp, &mut text, &mut |key, value| out.push((key, value.to_owned())));
+    headers(stored, &gateway, stamp, None, &mut text, &mut |key, value| out.push((key, value.to_owned())));
     out
 }
 
