@@ -66,6 +66,8 @@ class Runner:
             print(f"to be fetched from PyPI into {RIG / 'venv'}: what tests/rig/requirements.txt names")
         if "maven" in names and not (RIG / "kafka" / "libs" / "pom.xml").exists():
             print(f"to be fetched from Maven Central into {RIG / 'kafka'}: Apache Kafka")
+        if "maven" in names and not (RIG / "registry").exists():
+            print(f"to be fetched from Maven Central into {RIG / 'registry'}: Apicurio Registry")
         if "node" in names and not (RIG / "node" / "node_modules" / "mqtt").exists():
             print(f"to be fetched from npm into {RIG / 'node'}: MQTT.js")
         if "pico" in names and not (RIG / "pico" / "node_modules" / "rp2040js").exists():

@@ -57,9 +57,13 @@ fn describe(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     if let Some(kafka) = &config.kafka {
         let (brokers, order) = (kafka.bootstrap.join(", "), order(kafka));
         writeln!(out, "  kafka     {brokers}   {}{order}", let_in(&kafka.security))?;
+        schemas(kafka, out)?;
     }
     for sink in &config.sinks {
         writeln!(out, "  sink      {}", leads(sink))?;
+        if let config::SinkTo::Kafka(kafka) = &sink.to {
+            schemas(kafka, out)?;
+        }
     }
     let (linger, topic) = shortest_linger(config);
     let whose = topic.map_or_else(String::new, |topic| format!(" (the shortest, of {topic})"));
@@ -101,6 +105,17 @@ fn let_in(security: &Security) -> String {
     }
 }
 
+/// What goes in a schema registry's wire format.
+fn schemas(kafka: &config::Kafka, out: &mut impl Write) -> std::io::Result<()> {
+    let Some(encoding) = &kafka.encoding else { return Ok(()) };
+    for rule in &encoding.rules {
+        let how = if rule.register { "registered" } else { "looked up" };
+        let (topics, file, url) = (&rule.topics, rule.file.display(), &encoding.registry.url);
+        writeln!(out, "  schema    {topics}   {} by {file}, {how} as {} at {url}", rule.format, rule.subject)?;
+    }
+    Ok(())
+}
+
 /// What is right in the way to the cluster, and may still surprise.
 fn cluster_warnings(kafka: &config::Kafka) -> Vec<String> {
     let mut warnings: Vec<_> =
@@ -110,6 +125,9 @@ fn cluster_warnings(kafka: &config::Kafka) -> Vec<String> {
     }
     if kafka.security.tls.as_ref().is_some_and(|tls| !tls.verify_host_name) {
         warnings.push("kafka: who has any certificate of the ca can play a broker: verify_host_name is off".to_owned());
+    }
+    if kafka.encoding.as_ref().is_some_and(|of| of.registry.login.is_some() && !of.registry.url.is_tls()) {
+        warnings.push("the schema registry is told the password without TLS: it can be read on the way".to_owned());
     }
     if kafka.security != kafka.security_in_sight() {
         warnings.push("kafka: the credential can only be read by the unit itself, and was not looked at".to_owned());
@@ -343,6 +361,20 @@ mod tests {
         let split = described("live_first = [\"city-*\"]\nlive_first_after = \"2min\"\n");
         assert!(split.contains("city-* live first once 120 s behind"), "{split}");
         assert!(!described("").contains("live first"));
+    }
+
+    #[test]
+    fn topics_with_a_schema_are_said_and_a_password_in_the_clear_is_warned_of() {
+        let mut out = Vec::new();
+        let text = "[kafka]\nbootstrap = [\"k:9092\"]\n[kafka.schema_registry]\nurl = \"http://r:8081\"\nuser = \"u\"\npassword_file = \"/p\"\ninsecure = true\n[[kafka.schema]]\ntopics = [\"air\", \"city-*\"]\nformat = \"avro\"\nfile = \"/etc/air.avsc\"\nregister = false\n";
+        let config = config::parse(text).unwrap();
+        describe(&config, &mut out).unwrap();
+        let said = String::from_utf8(out).unwrap();
+        assert!(
+            said.contains("schema    air, city-*   avro by /etc/air.avsc, looked up as {topic}-value at http://r:8081"),
+            "{said}"
+        );
+        assert!(warnings(&config).iter().any(|it| it.contains("schema registry is told the password without TLS")));
     }
 
     #[test]

@@ -249,6 +249,9 @@ pub(super) struct Kafka {
     pub(super) transaction_linger: Spanned<Span>,
     #[serde(default = "cursors_topic")]
     pub(super) cursors_topic: Spanned<String>,
+    pub(super) schema_registry: Option<super::schema::Registry>,
+    #[serde(default)]
+    pub(super) schema: Vec<super::schema::Written>,
     pub(super) tls: Option<super::kafka::Tls>,
     pub(super) sasl: Option<super::kafka::Sasl>,
     #[serde(default)]

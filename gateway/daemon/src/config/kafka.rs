@@ -15,6 +15,9 @@ use super::problem::Problem;
 /// Where systemd puts a unit's credentials, if it has not said so in the environment.
 const CREDENTIALS: &str = "/run/credentials/lamppost.service";
 
+/// What to write for the name of a credential.
+pub(super) const CREDENTIAL_REMEDY: &str = "the name after LoadCredential= in the unit, as in \"kafka-password\"";
+
 /// The table `[kafka.tls]`, as serde reads it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,10 +140,9 @@ impl Sasl {
             _ => {}
         }
         if let Some(name) = &self.credential
-            && (name.get_ref().is_empty() || name.get_ref().contains('/') || name.get_ref().starts_with('.'))
+            && !is_credential(name.get_ref())
         {
-            let remedy = "the name after LoadCredential= in the unit, as in \"kafka-password\"";
-            problem(name.span(), "not the name of a credential", remedy);
+            problem(name.span(), "not the name of a credential", CREDENTIAL_REMEDY);
         }
         if self.user.get_ref().is_empty() {
             problem(self.user.span(), "a user without a name", "write the name that the brokers know");
@@ -155,21 +157,27 @@ impl Sasl {
         }
     }
 
-    fn password(&self) -> PathBuf {
-        let credential = || {
-            let dir =
-                std::env::var_os("CREDENTIALS_DIRECTORY").map_or_else(|| PathBuf::from(CREDENTIALS), PathBuf::from);
-            self.credential.as_ref().map(|name| dir.join(name.get_ref()))
-        };
-        self.password_file.as_ref().map(|path| path.get_ref().clone()).or_else(credential).unwrap_or_default()
-    }
-
     fn convert(&self) -> Login {
-        Login { mechanism: *self.mechanism.get_ref(), user: self.user.get_ref().clone(), password: self.password() }
+        let password = password(self.password_file.as_ref(), self.credential.as_ref());
+        Login { mechanism: *self.mechanism.get_ref(), user: self.user.get_ref().clone(), password }
     }
 }
 
-fn absolute(path: &Spanned<PathBuf>, problems: &mut Vec<Problem>) {
+/// Where a password lies: in a file, or where systemd puts a credential.
+pub(super) fn password(file: Option<&Spanned<PathBuf>>, credential: Option<&Spanned<String>>) -> PathBuf {
+    let credential = || {
+        let dir = std::env::var_os("CREDENTIALS_DIRECTORY").map_or_else(|| PathBuf::from(CREDENTIALS), PathBuf::from);
+        credential.map(|name| dir.join(name.get_ref()))
+    };
+    file.map(|path| path.get_ref().clone()).or_else(credential).unwrap_or_default()
+}
+
+/// Whether a credential of a unit can be called so.
+pub(super) fn is_credential(name: &str) -> bool {
+    !(name.is_empty() || name.contains('/') || name.starts_with('.'))
+}
+
+pub(super) fn absolute(path: &Spanned<PathBuf>, problems: &mut Vec<Problem>) {
     if !path.get_ref().is_absolute() {
         let what = format!("{:?} depends on where the program is started", path.get_ref());
         problems.push(Problem::at(path.span(), what, "write a path that begins with /"));

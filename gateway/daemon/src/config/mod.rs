@@ -13,6 +13,7 @@ mod lanes;
 mod mqtt;
 mod problem;
 mod rate;
+mod schema;
 mod serial;
 mod sink;
 mod topic;
@@ -36,6 +37,7 @@ pub(crate) use clock::Battery;
 pub(crate) use control::ControlSocket;
 pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
+pub(crate) use schema::Encoding;
 pub(crate) use serial::{Serial, Spoken};
 pub(crate) use sink::{Files, Packing as FilePacking, Sink, SinkTo, WhenFull as WhenFolderFull};
 use topic::policy;
@@ -136,6 +138,8 @@ pub(crate) struct Kafka {
     pub(crate) delivery: Delivery,
     pub(crate) transaction_linger: Duration,
     pub(crate) cursors_topic: Topic,
+    /// `None`: all topics go as received.
+    pub(crate) encoding: Option<Encoding>,
     pub(crate) security: Security,
     /// librdkafka's own, none of which is a secret.
     pub(crate) properties: BTreeMap<String, String>,
@@ -180,6 +184,7 @@ pub(crate) fn look_at_files(path: &Path, now: Option<WallTime>) -> Result<(), Pr
     let mut problems = Vec::new();
     file.broker.iter().for_each(|broker| broker.look_at_files(&mut problems));
     file.clusters().for_each(|kafka| kafka::look_at_files(kafka, now, &mut problems));
+    file.clusters().for_each(|kafka| schema::look_at_files(kafka, &mut problems));
     if problems.is_empty() { Ok(()) } else { Err(Problems::new(path, &text, problems)) }
 }
 
@@ -242,6 +247,7 @@ fn check(file: &file::File, problems: &mut Vec<Problem>) {
         delivery::check(kafka, file, problems);
         lanes::check(kafka, problems);
         kafka::check(kafka, problems);
+        schema::check(kafka, problems);
     }
     let mut problem = |span: Range<usize>, what: String, remedy: &str| problems.push(Problem::at(span, what, remedy));
 
@@ -440,6 +446,7 @@ fn field_span(route: &file::Route, field: &str) -> Range<usize> {
 fn convert_kafka(kafka: file::Kafka) -> Kafka {
     Kafka {
         live_first: lanes::live_first(&kafka),
+        encoding: schema::encoding(&kafka),
         security: kafka::security(&kafka),
         properties: kafka::properties(&kafka),
         bootstrap: kafka.bootstrap.into_inner().into_iter().map(toml::Spanned::into_inner).collect(),

@@ -71,6 +71,15 @@ fn told(counters: &Counters) -> Wire {
     }
 }
 
+/// What becomes of what has a schema.
+pub(super) fn schemas(out: &mut Exposition, labels: Labels<'_>, counters: &Counters) {
+    let misfits = "Of those, events whose payload does not fit their topic's schema.";
+    out.counter("lamppost_forward_misfits_total", misfits, labels, counters.over_lanes(|of| &of.misfits));
+    let failures = "Times that a topic's schema could not be had, by its file or the schema registry: the topic waits.";
+    let count = counters.over_lanes(|of| &of.schema_failures);
+    out.counter("lamppost_forward_schema_failures_total", failures, labels, count);
+}
+
 /// How far a sink is behind.
 pub(super) fn behind(out: &mut Exposition, labels: Labels<'_>, status: &Behindhand) {
     out.level(

@@ -359,6 +359,7 @@ fn forward(out: &mut Exposition, counters: &ForwardCounters) {
         &[],
         counters.over_lanes(|of| &of.poison),
     );
+    forward_pages::schemas(out, &[], counters);
     out.counter(
         "lamppost_forward_transactions_total",
         "Transactions committed, in exactly-once mode.",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use lamppost_event::{Group, Interest, MAIN_SINK, Topic, TopicShape};
 use lamppost_files::FilesConfig;
-use lamppost_forward::{ForwardConfig, Keyring, LaneGroups};
+use lamppost_forward::{ForwardConfig, Keyring, LaneGroups, Schemas};
 use lamppost_journal::{Journal, Options, Policy, Priority, TopicOptions};
 use lamppost_route::{DEFAULT_TOPIC, PARTITIONS_DEFAULT, RouteSettings, Routes};
 use lamppost_serial::LinkOptions;
@@ -174,6 +174,7 @@ pub(crate) fn forward_config(config: &Config, kafka: &Kafka, sink: Group) -> For
         delivery: kafka.delivery,
         transaction_linger: kafka.transaction_linger,
         cursors_topic: kafka.cursors_topic.clone(),
+        schemas: kafka.encoding.clone().map(|of| Arc::new(Schemas::new(of.registry, of.rules, vec![dead_letters()]))),
         keyring: Arc::new(Keyring::new(kafka.security.clone())),
         properties: kafka.properties.clone(),
         ..usual

@@ -50,6 +50,7 @@ pub(super) fn sink(out: &mut Exposition, seen: &SinkSeen, status: &Behindhand) {
                 "Events that the cluster can never accept.",
                 counters.over_lanes(|of| &of.poison),
             );
+            forward_pages::schemas(out, labels, counters);
             out.level(
                 "lamppost_forward_in_flight_bytes",
                 "Bytes in flight.",

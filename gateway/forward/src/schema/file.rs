@@ -1,6 +1,5 @@
 //! The file with a schema.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -99,8 +98,7 @@ fn compact(json: &str) -> String {
     let (mut out, mut in_text, mut escaped) = (String::with_capacity(json.len()), false, false);
     for c in json.chars() {
         if in_text || !c.is_ascii_whitespace() {
-            // Writing into a text can't fail.
-            let _: std::fmt::Result = out.write_char(c);
+            out.push(c);
         }
         in_text ^= c == '"' && !escaped;
         escaped = in_text && c == '\\' && !escaped;

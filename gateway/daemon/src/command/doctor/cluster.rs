@@ -4,7 +4,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use lamppost_event::Topic;
-use lamppost_forward::ClusterSeen;
+use lamppost_forward::{ClusterSeen, RegistrySettings, look_at_registry};
 
 use super::finding::Finding;
 use crate::config::{Config, Kafka, Sink, SinkTo};
@@ -62,6 +62,24 @@ fn look_at(cluster: &Cluster<'_>, config: &Config) -> Vec<Finding> {
 }
 
 fn look_into(cluster: &Cluster<'_>, config: &Config) -> Vec<Finding> {
+    let mut findings = look_at_brokers(cluster, config);
+    findings.extend(cluster.kafka.encoding.as_ref().map(|encoding| look_at_schemas(&encoding.registry)));
+    findings
+}
+
+fn look_at_schemas(registry: &RegistrySettings) -> Finding {
+    let url = &registry.url;
+    match look_at_registry(registry) {
+        Ok(()) => Finding::ok("schemas", format!("the schema registry {url} answers")),
+        Err(error) => Finding::fail(
+            "schemas",
+            error.to_string(),
+            "are url, ca, user and password those of [kafka.schema_registry]? topics with a schema wait until then, and nothing is lost",
+        ),
+    }
+}
+
+fn look_at_brokers(cluster: &Cluster<'_>, config: &Config) -> Vec<Finding> {
     let kafka = cluster.kafka;
     let group = cluster.sink.map_or_else(crate::gateway::forward_group, |sink| sink.name.clone());
     let forward = crate::gateway::forward_config(config, kafka, group);
@@ -258,6 +276,22 @@ mod tests {
             topics.contains(&"post-7.air".to_owned()) && !topics.iter().any(|it| it.contains("events")),
             "{topics:?}"
         );
+    }
+
+    #[test]
+    fn a_schema_registry_that_is_not_there_fails_and_one_that_nobody_wants_is_not_looked_for() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let text = format!(
+            "[kafka]\nbootstrap = [\"127.0.0.1:{port}\"]\n[kafka.schema_registry]\nurl = \"http://127.0.0.1:{port}\"\n[[kafka.schema]]\ntopics = [\"*\"]\nformat = \"avro\"\nfile = \"/f\"\n"
+        );
+        let found = look(&crate::config::parse(&text).unwrap());
+        let told: Vec<_> = found.iter().filter(|it| it.area == "schemas").collect();
+        assert!(
+            told.len() == 1 && told[0].level == Level::Fail && told[0].found.contains("is not reached"),
+            "{found:?}"
+        );
+        let without = look(&crate::config::parse(&format!("[kafka]\nbootstrap = [\"127.0.0.1:{port}\"]\n")).unwrap());
+        assert!(without.iter().all(|it| it.area != "schemas"), "{without:?}");
     }
 
     #[test]
