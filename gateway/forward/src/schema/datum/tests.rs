@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn no_payload_panics(payload in proptest::collection::vec(any::<u8>(), 0..200), json in "[\\[\\]{}\",:0-9a-z.\\\\-]{0,60}") {
         for payload in [payload, json.into_bytes()] {
-            let _: Result<(), Misfit> = encode(&avro(AIR), &payload, 1000, &mut Vec::new());
+            drop(encode(&avro(AIR), &payload, 1000, &mut Vec::new()));
         }
     }
 }
