@@ -17,12 +17,12 @@ use crate::bounds::Bounds;
 use crate::config::ForwardConfig;
 use crate::counters::Counters;
 use crate::doubt::{Jump, place};
-use crate::engine::Target;
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, Report};
 use crate::solo::Solo;
 use crate::split::Horizon;
 use crate::stamp::{Stamp, Timing};
+use crate::target::Target;
 use crate::window::Slot;
 
 /// How long one event's report is waited for.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamppost_event::{
-    Chunk, Clock, Gap, Interest, Item, JournalStopped, Offset, Outlet, Partition, Position, Resume, Stored, Topic,
+    Chunk, Clock, Gap, Interest, Item, JournalStopped, Offset, Outlet, Partition, Position, Resume, Topic,
     TopicPartition, WallTime,
 };
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -32,6 +32,7 @@ use crate::resolve::Resolution;
 use crate::schema::Encoder;
 use crate::split::Lanes;
 use crate::stamp::ClockWait;
+use crate::target::Target;
 use crate::telling::{Hole, Tellings};
 use crate::window::{Admission, Slot, Window};
 use crate::{AuditTrail, DeadLetters, Undelivered, alone, resolve};
@@ -41,33 +42,6 @@ const COMMIT_EVENTS: u64 = 1000;
 
 /// Batches are never made smaller than this, in bytes.
 const BATCH_BYTES_FLOOR: usize = 32 << 10;
-
-/// Where a topic's events go.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
-    pub(crate) name: Topic,
-    pub(crate) partitions: u16,
-    pub(crate) bounds: Bounds,
-    /// `None`: payloads go as received.
-    pub(crate) encoder: Option<Arc<Encoder>>,
-}
-
-impl Target {
-    /// What goes out of an event, made in `room` where it is not the payload as received; else why it can't be made.
-    pub(crate) fn payload<'a>(
-        &self,
-        stored: &'a Stored,
-        bytes_max: usize,
-        room: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], String> {
-        match &self.encoder {
-            Some(encoder) if stored.event.reason.is_none() => {
-                encoder.encode(&stored.event.payload, bytes_max, room).map(|()| room.as_slice())
-            }
-            _ => Ok(&stored.event.payload),
-        }
-    }
-}
 
 /// What work in the background comes back with.
 pub(crate) enum Done {

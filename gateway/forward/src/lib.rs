@@ -68,6 +68,7 @@ mod split;
 mod stamp;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod steady;
+mod target;
 mod telling;
 mod transaction;
 mod transactional;

@@ -13,12 +13,13 @@ use crate::bounds::Bounds;
 use crate::burial::Mourner;
 use crate::counters::Counters;
 use crate::doubt::Reader;
-use crate::engine::{Done, Engine, Target};
+use crate::engine::{Done, Engine};
 use crate::failure::Class;
 use crate::lane::{Cause, Lane};
 use crate::resolve::{self, Resolution};
 use crate::schema::Encoder;
 use crate::stamp::{ClockWait, Stamp, Timing};
+use crate::target::Target;
 
 /// How often a topic apart asks again whether the clock is right.
 const CLOCK_AGAIN: Duration = Duration::from_secs(1);
