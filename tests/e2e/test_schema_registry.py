@@ -2,14 +2,13 @@
 them, topics without a schema go on, and nothing is dropped. Then it comes, and what arrives is read by fastavro with the schema that the
 registry has under the record's own id, and compared with what was published. A second sink gets the same exactly once."""
 
+import io
 import json
+import re
 import struct
 import time
-from typing import Optional
 
 import fastavro
-import io
-
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -168,7 +167,7 @@ def decoded(record: Record, registry: Registry, known: dict[int, object]) -> obj
 
 
 def by_id(records: list[Record], topic: str) -> dict[str, Record]:
-    """The first record of each sender's id, with that no id is missing its order within its key."""
+    """The first record of each sender's id."""
     first: dict[str, Record] = {}
     for record in records:
         if record.topic == topic:
@@ -177,6 +176,7 @@ def by_id(records: list[Record], topic: str) -> dict[str, Record]:
 
 
 def in_order(first: dict[str, Record]) -> None:
+    """Within each key, by the numbers in the senders' ids."""
     last: dict[bytes, int] = {}
     for record in sorted(first.values(), key=lambda record: (record.partition, record.offset)):
         number = int(record.sender_id.rsplit("-", 1)[1])
@@ -184,9 +184,10 @@ def in_order(first: dict[str, Record]) -> None:
         last[record.key] = number
 
 
-def read(post: Gateway, bootstrap: str, topics: set[str], ids: set[str], idle_s: Optional[float] = None) -> Reader:
+def read(post: Gateway, bootstrap: str, topics: set[str], ids: set[str], idle_s: float = 60) -> Reader:
+    """All records of these topics, once these senders' ids are among them."""
     reader = Reader(bootstrap, post.name, topics)
-    reader.read_ids(ids, idle_s or 60)
+    reader.read_ids(ids, idle_s)
     reader.close()
     return reader
 
@@ -288,7 +289,8 @@ def test_a_registry_that_comes_late_and_a_reader_that_knows_only_the_registry(ho
     assert "it is not JSON" in reasons["misfit-json"]
 
     time.sleep(3)
-    audited = run("audit", "--bootstrap", cluster.bootstrap, "--topic", "sr-air", "--topic", "sr-noise", "--topic", "sr-plain", "--json")
+    topics = [word for topic in ("sr-air", "sr-noise", "sr-plain") for word in ("--topic", topic)]
+    audited = run("audit", "--bootstrap", cluster.bootstrap, *topics, "--json")
     report = json.loads(audited.stdout.splitlines()[-1])
     print({name: value for name, value in report.items() if isinstance(value, int)})
     assert audited.returncode == 0, audited.stdout + audited.stderr
@@ -351,7 +353,8 @@ subject = "sr-count"
     reader = read(post, cluster.bootstrap, {"sr-old", "sr-new"}, {"old-1"})
     assert {record.sender_id for record in reader.records} == {"old-0", "old-1"}, "the other topic goes on"
     log = post.log.read_text()
-    assert log.count("forwarding is paused") == 1 and 'incompatible with \\"sr-count\\"' in log.replace('"sr-count"', '\\"sr-count\\"'), log[-3000:]
+    assert log.count("forwarding is paused") == 1, log[-3000:]
+    assert re.search(r'finds this schema incompatible with \\*"sr-count', log), log[-3000:]
 
     # Mended on disk, it counts at the next try.
     new.write_text(json.dumps({"type": "record", "name": "Count", "fields": [more[0], more[1] | {"default": 0}]}))

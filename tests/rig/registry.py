@@ -57,7 +57,8 @@ class Registry:
         """Starts it and does not wait for it."""
         options = [f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
         options += ["-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self.port}"]
-        self._child = Child(["java", *options, "-jar", f"apicurio-registry-app-{VERSION}-runner.jar"], self._log, cwd=self._program)
+        jar = f"apicurio-registry-app-{VERSION}-runner.jar"
+        self._child = Child(["java", *options, "-jar", jar], self._log, cwd=self._program)
 
     def start(self) -> None:
         """Returns once it answers."""
