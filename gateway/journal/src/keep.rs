@@ -15,14 +15,12 @@ use crate::disk::DiskError;
 use crate::format::checkpoint::CheckpointHead;
 use crate::format::segment::free_name;
 use crate::give_up::ages;
-use crate::read::internal;
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::waiting::hold;
 
 /// After the disk was found full, growing is tried again only after this: each try writes zeros.
 const GROW_PAUSE_MS: u64 = 60_000;
-const HELD_LONG_ENOUGH: &str = "held back for as long as a sink may hold anything";
 /// The least that is kept free for checkpoints.
 const CHECKPOINT_ROOM: u64 = 64 << 10;
 
