@@ -69,14 +69,16 @@ impl<'a> Decimal<'a> {
     pub(super) fn double(&self) -> Option<f64> {
         let double: f64 = self.text.parse().ok()?;
         let surely = self.digits.len() <= DOUBLE_DIGITS && self.power.abs() <= DOUBLE_POWER_MAX;
-        (surely || self.is(double.is_finite(), &format!("{:.*e}", self.places(), double.abs()))).then_some(double)
+        let printed = || [format!("{:.*e}", self.places(), double.abs()), format!("{:e}", double.abs())];
+        (surely || double.is_finite() && self.is_one_of(&printed())).then_some(double)
     }
 
     /// As a float, if it holds it.
     pub(super) fn float(&self) -> Option<f32> {
         let float: f32 = self.text.parse().ok()?;
         let surely = self.digits.len() <= FLOAT_DIGITS && self.power.abs() <= FLOAT_POWER_MAX;
-        (surely || self.is(float.is_finite(), &format!("{:.*e}", self.places(), float.abs()))).then_some(float)
+        let printed = || [format!("{:.*e}", self.places(), float.abs()), format!("{:e}", float.abs())];
+        (surely || float.is_finite() && self.is_one_of(&printed())).then_some(float)
     }
 
     /// How many digits stand behind the point in scientific notation.
@@ -84,9 +86,11 @@ impl<'a> Decimal<'a> {
         self.digits.len().saturating_sub(1)
     }
 
-    fn is(&self, is_finite: bool, printed: &str) -> bool {
-        let printed = if is_finite { Decimal::read(printed) } else { None };
-        printed.is_some_and(|printed| printed.digits == self.digits && printed.power == self.power)
+    /// Of what lies in the middle between two such numbers, the even one is printed where so many digits are asked for, and maybe the other where
+    /// as few as are needed.
+    fn is_one_of(&self, printed: &[String]) -> bool {
+        let is = |printed: Decimal<'_>| printed.digits == self.digits && printed.power == self.power;
+        printed.iter().any(|printed| Decimal::read(printed).is_some_and(is))
     }
 }
 
@@ -164,6 +168,8 @@ mod tests {
             ("12.3456789", None),
             ("12.345679", Some(12.345_679)),
             ("16777216", Some(16_777_216.0)),
+            ("2205340.3", Some(2_205_340.25)),
+            ("2205340.2", Some(2_205_340.25)),
             ("16777217", None),
             ("3.4028235e38", Some(f32::MAX)),
             ("1e39", None),
