@@ -55,7 +55,7 @@ pub(crate) enum Command {
     /// Show the whole way of an event on this machine: simulated sensors, a real journal, a cluster that goes away.
     Demo(Demo),
     /// Read a cluster, and senders' ledgers if there are any, and say what is lost, doubled or out of order. Exit status 1: the
-    /// promise was broken; 2: it could not be judged.
+    /// promise was broken; 2: it could not be judged, or not yet.
     Audit(Audit),
     /// Measure this gateway on this machine: durable acknowledgements, delivery, latency, memory, bytes written. `bench mqtt` measures
     /// the MQTT server alone, beside others.
