@@ -215,7 +215,7 @@ pub(super) fn ask(settings: &RegistrySettings, ask: &Ask<'_>) -> Result<SchemaId
     understand(ask, status, &answer).map_err(|error| caller.censored(error))
 }
 
-/// Asks whether a registry answers as one, and lets us in. Blocks, for [`ASK_MAX`] at most.
+/// Asks whether a registry answers as one, and lets us in. Blocks, for five seconds at most.
 ///
 /// # Errors
 /// [`RegistryError`].
