@@ -17,6 +17,7 @@ mod journal_pages;
 mod keys;
 mod notes;
 mod outlet;
+mod owner;
 mod pages;
 mod reload;
 mod serial_pages;
@@ -301,7 +302,7 @@ fn control(config: &Config, nodes: Nodes) -> anyhow::Result<Option<Control>> {
 
 async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Journal, Devices, Fed)> {
     let options = journal_options(config);
-    let (dir, clock) = (config.state_dir.clone(), clock.clone());
+    let (dir, gateway, clock) = (config.state_dir.clone(), config.gateway.clone(), clock.clone());
     spawn_blocking(move || {
         let journal_dir = dir.join("journal");
         // It makes what is missing, and flushes the folders above: made by anybody else, all could be gone after a loss of power.
@@ -311,6 +312,7 @@ async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Journa
         let (journal, recovery) = Journal::open(disk, options, clock.clone())
             .with_context(|| format!("the journal in {} can't be opened", journal_dir.display()))?;
         tell(&recovery);
+        owner::tell(owner::take_over(&dir, &gateway, journal.identity()), &gateway);
         let (devices, fed) = Devices::open(&dir.join("views"), &journal, clock.now().boot)?;
         Ok((journal, devices, fed))
     })
