@@ -31,6 +31,9 @@ impl From<EventId> for Track {
     }
 }
 
+/// A partition of the cluster, with the judge's number of its topic.
+pub(crate) type Place = (u32, Partition);
+
 /// Where first occurrences of a track stand in a partition of the cluster.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stand {
@@ -216,16 +219,16 @@ impl Account {
     }
 
     /// Epochs of one journal that do not stand one behind the other in a partition of the cluster, though their offsets do; in words.
-    pub(crate) fn turned_round(&self, stands: &HashMap<(Track, Partition), Stands>) -> Vec<String> {
-        let mut all: BTreeMap<(Series, Partition, usize), Vec<(Epoch, Stand)>> = BTreeMap::new();
-        for ((track, partition), Stands { live, backfill, .. }) in stands {
+    pub(crate) fn turned_round(&self, stands: &HashMap<(Track, Place), Stands>) -> Vec<String> {
+        let mut all: BTreeMap<(Series, Place, usize), Vec<(Epoch, Stand)>> = BTreeMap::new();
+        for ((track, place), Stands { live, backfill, .. }) in stands {
             for (lane, stand) in [live, backfill].into_iter().enumerate() {
                 let Some(stand) = *stand else { continue };
-                all.entry((self.series_of(track), *partition, lane)).or_default().push((track.epoch, stand));
+                all.entry((self.series_of(track), *place, lane)).or_default().push((track.epoch, stand));
             }
         }
         let mut turned = Vec::new();
-        for ((series, partition, _), mut epochs) in all {
+        for ((series, (_, partition), _), mut epochs) in all {
             epochs.sort_by_key(|(_, stand)| stand.lowest);
             for (one, two) in epochs.iter().zip(epochs.iter().skip(1)) {
                 if one.1.highest < two.1.lowest && one.1.last > two.1.first {

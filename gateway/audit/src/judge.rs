@@ -43,7 +43,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use lamppost_event::{EventId, Partition, Topic, buried_id, partition_of};
 
-use crate::account::{Account, Stand, Stands, Track};
+use crate::account::{Account, Place, Stand, Stands, Track};
 use crate::intervals::Intervals;
 use crate::ledger::{LedgerEntry, Mark};
 use crate::report::{Examples, Report};
@@ -161,8 +161,8 @@ struct Sighting {
 pub struct Judge {
     expected: HashMap<u64, Expected>,
     tracks: HashMap<Track, Intervals>,
-    /// Of a track in a partition of the cluster.
-    stands: HashMap<(Track, Partition), Stands>,
+    /// Of a track in a partition of one of the cluster's topics: places in two topics can't be compared.
+    stands: HashMap<(Track, Place), Stands>,
     /// The latest ledger line of a group seen in a topic, in each lane.
     latest: HashMap<(u64, u32, bool), u32>,
     /// The cluster's topics, as they were met.
@@ -282,7 +282,8 @@ impl Judge {
         if let Some(buried) = buried {
             self.account.bury(buried);
         }
-        let stands = self.stands.entry((track, record.partition)).or_default();
+        let at = (self.topic(record.topic), record.partition);
+        let stands = self.stands.entry((track, at)).or_default();
         if record.lane != Lane::Live {
             stands.settled = stands.settled.max(Some(offset.0));
         }

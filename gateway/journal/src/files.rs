@@ -130,7 +130,7 @@ pub(crate) fn list(
         }
     }
     files.live.sort_by_key(|(head, ..)| (head.number, head.cold));
-    set_copies_apart(&mut files);
+    set_copies_apart(&mut files, &sizes);
     drop_unneeded(&mut files, &sizes);
     files.checkpoints.sort_by_key(|(commit, ..)| std::cmp::Reverse(*commit));
     Ok(files)
@@ -148,7 +148,7 @@ fn is_behind(head: &SegmentHead, name: &str) -> bool {
 
 /// Of two files that say they are the same segment, only the one that is named after it is; the other was put there by somebody. (A file
 /// whose name alone is wrong was being begun anew.)
-fn set_copies_apart(files: &mut Files) {
+fn set_copies_apart(files: &mut Files, sizes: &BTreeMap<String, u64>) {
     let named = |(head, name, _): &Headed| is_named(head, name);
     let segment = |(head, ..): &Headed| (head.identity, head.number, head.cold);
     let right: BTreeSet<(u128, u64, bool)> = files.live.iter().filter(|file| named(file)).map(segment).collect();
@@ -158,8 +158,9 @@ fn set_copies_apart(files: &mut Files) {
         !named(file) && (right.contains(&segment(file)) || (ours.contains(&head.identity) && is_behind(head, name)))
     };
     for (head, name, _) in files.live.extract_if(.., apart) {
+        // All of the file, which may be longer than its head says: so much is taken off again where it goes.
+        files.other_bytes += sizes.get(&name).copied().unwrap_or(head.bytes);
         files.headless.push(name);
-        files.other_bytes += head.bytes;
     }
 }
 

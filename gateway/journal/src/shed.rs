@@ -148,15 +148,25 @@ impl Shared {
         Ok(done)
     }
 
-    /// Whether what stays of a segment has room in a free file, and its own will come in that one's place.
+    /// Whether what stays of a segment has room in a free file, and another one will come in that one's place: its own, or a new one.
     fn may_lend(&self, number: u64, victim: Option<&Victim>) -> bool {
         let book = hold(&self.book);
         let Some(segment) = book.segment(number) else { return false };
+        let head = &segment.lease.head;
         // As long as a reader holds it, its file does not come free.
         let held = Arc::strong_count(&segment.lease) > 1 || !book.retiring.is_empty();
         // All of it takes less once it is compressed, or that is tried in vain.
         let bytes = victim.map_or(0, |victim| victim.share_that_stays(segment.extent)) + COLD_BYTES_LEAST;
-        !held && bytes <= self.options.segment_bytes
+        let fits = bytes <= self.options.segment_bytes;
+        // A cold one's file goes as the new one gets its name, and one of another size can't be used again: without room for a new one, the last
+        // free file would be gone, and recovery would have none.
+        let own_comes = !head.cold && head.bytes == self.options.segment_bytes;
+        let after = || {
+            let stays = victim.map_or(segment.extent, |victim| victim.share_that_stays(segment.extent));
+            let taken = book.bytes(self.options.segment_bytes) + self.checkpoint_room(&book);
+            taken.saturating_sub(head.bytes) + stays + COLD_BYTES_LEAST
+        };
+        !held && fits && (own_comes || book.free.len() > 1 || after() <= self.options.quota_bytes)
     }
 
     /// A free file under that name, be it the reserve. `None` if there is none, or it may be needed for what has gathered.

@@ -88,9 +88,11 @@ impl Shared {
         let surplus = {
             let book = hold(&self.book);
             let more = !self.options.required.is_empty() && book.hot_files() >= self.options.hot_segments_max();
-            // The quota was lowered, or somebody put a file there: what comes free goes, down to the files that the least quota has room for.
+            // The quota was lowered, or somebody put a file there: what comes free goes, down to the files that the least quota has room for. But
+            // not while none is free: there is no room for another, and without one recovery could not begin.
             let above = book.bytes(self.options.segment_bytes) + lease.head.bytes > self.options.quota_bytes;
-            above && book.hot_files() > 3 + self.options.reserve() || more && book.free.len() >= self.free_wanted(&book)
+            above && !book.free.is_empty() && book.hot_files() > 3 + self.options.reserve()
+                || more && book.free.len() >= self.free_wanted(&book)
         };
         let reusable = lease.head.bytes == self.options.segment_bytes && !lease.head.cold && !surplus;
         if reusable {

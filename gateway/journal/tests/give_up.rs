@@ -126,6 +126,48 @@ fn where_the_oldest_can_not_be_written_anew_for_want_of_room_what_is_behind_it_g
     assert!(found["traffic"].1 > 500, "{found:?}");
 }
 
+/// Above a quota that was lowered there is no room for a new file: what is given up out of a cold segment must not cost the last free one.
+#[test]
+fn what_is_given_up_of_a_cold_segment_leaves_a_file_for_recovery_also_above_the_quota() {
+    let mut options = options(1);
+    // Without a reserve the last free file is the one for recovery.
+    options.policies.remove(&topic("alarms"));
+    let traffic = options.policies.remove(&topic("traffic")).unwrap();
+    let disk = SimDisk::new(6);
+    let mut site = Site::new(disk.clone(), &options);
+    let (mut refused, mut n) = (0, 0);
+    while refused < 5 {
+        n += 1;
+        let taken = site.offer(if n % 2 == 0 { "energy" } else { "traffic" });
+        refused = if taken { 0 } else { refused + 1 };
+        site.hand.keep().unwrap();
+        site.clock.turn(if taken { 0 } else { 700_000 });
+    }
+    assert!(site.journal.stats().segments_cold > 1, "{:?}", site.journal.stats());
+    site.journal.close().unwrap();
+    drop((site.journal, site.hand));
+
+    // From now on traffic may go.
+    let lowered = |seed| {
+        let mut lowered = Options { entropy: lamppost_journal::Entropy::Seed(seed), ..options.clone() };
+        lowered.policies.insert(topic("traffic"), traffic);
+        lowered.quota_bytes = 7 * lowered.segment_bytes;
+        lowered
+    };
+    let clock = HandClock::new();
+    let (journal, hand, _) = Journal::open_by_hand(Arc::new(disk.clone()), lowered(2), clock.clone()).unwrap();
+    for _ in 0..100 {
+        drop(journal.append(&topic("energy"), Partition(0), record(&"x".repeat(900)), None));
+        hand.commit().unwrap();
+        hand.keep().unwrap();
+        clock.turn(700_000);
+        assert!(journal.stats().segments_free > 0, "none for recovery: {:?}", disk.names());
+    }
+    drop((journal, hand));
+    disk.power_cut();
+    Journal::open_by_hand(Arc::new(disk), lowered(3), clock).unwrap();
+}
+
 #[test]
 fn without_leave_to_give_anything_up_sources_wait_and_alarms_do_not() {
     let mut options = options(1);

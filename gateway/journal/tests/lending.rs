@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use lamppost_event::Partition;
 use lamppost_journal::sim::{Faults, Phase, SimDisk};
-use lamppost_journal::{AppendError, Entropy, Hand, Journal, Options, ReadItem, SplitMix64};
+use lamppost_journal::{AppendError, Disk, Entropy, Hand, Journal, Options, ReadItem, SplitMix64};
 use world::{HandClock, group, read_all, record, small_options, text_of, topic};
 
 /// What others leave: enough for checkpoints, and too little for a segment of any kind.
@@ -143,4 +143,23 @@ fn the_power_may_fail_at_any_io_while_a_file_is_lent() {
         }
     }
     assert!(cuts > 15, "{cuts} cuts");
+}
+
+#[test]
+fn a_copy_of_a_cold_segment_that_is_longer_and_has_a_hot_ones_number_stops_nothing() {
+    let mut site = crowded(5);
+    site.fill();
+    site.disk.set_faults(Faults::default());
+    let contents = site.disk.contents();
+    let (_, cold) = contents.iter().find(|(name, _)| name.starts_with("cold-")).unwrap();
+    let hot = contents.keys().rfind(|name| name.starts_with("hot-")).unwrap();
+    let (name, bytes) = (hot.replace("hot-", "cold-"), cold.len() as u64 + 4096);
+    let copy = Disk::create_zeroed(&site.disk, &name, bytes).unwrap();
+    copy.write_at(cold, 0).unwrap();
+    copy.flush().unwrap();
+    Disk::flush_dir(&site.disk).unwrap();
+    site.again(300);
+    site.check();
+    let stats = site.journal.stats();
+    assert_eq!(stats.disk_bytes, site.disk.bytes(), "{:?}", site.disk.names());
 }

@@ -244,6 +244,34 @@ fn an_epoch_that_comes_behind_a_later_one_of_its_journal_is_out_of_order() {
 }
 
 #[test]
+fn places_in_two_topics_of_the_cluster_say_nothing_of_an_order_between_them() {
+    // The cluster's topic got another name, and the new one is read first.
+    for epochs in [[1_u64, 2], [1, 1]] {
+        let mut cluster = Cluster::new();
+        for (topic, epoch, offsets, place) in [("air", epochs[1], 5..8_u64, 0), ("town.air", epochs[0], 0..5, 1_000)] {
+            for (place, offset) in (place..).zip(offsets) {
+                cluster.judge.observe(&Record {
+                    topic,
+                    partition: Partition(0),
+                    partitions: 1,
+                    offset: place,
+                    key: b"post",
+                    id: Some(&format!("post/{epoch:016x}/air/0/{offset}")),
+                    mark: None,
+                    time_ms: 0,
+                    lane: Lane::Only,
+                    reason: None,
+                    notice: None,
+                });
+            }
+        }
+        let cluster = cluster.manifest(epochs[0], JOURNAL, 0, 5, 1).manifest(epochs[1], JOURNAL, 5, 8, 2);
+        let report = cluster.verdict();
+        assert_eq!((report.out_of_order_by_journal, report.is_kept()), (0, true), "{report}");
+    }
+}
+
+#[test]
 fn reasons_beyond_a_bound_are_counted_together_and_a_notice_that_is_not_understood_is_counted() {
     let mut cluster = Cluster::new().events(1, [0, 101]);
     for n in 0..100 {
