@@ -42,6 +42,10 @@ pub(crate) enum Grave {
 pub(crate) struct Burials(HashMap<Place, Grave>);
 
 impl Burials {
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// How many of the window's flights by that producer they are.
     pub(crate) fn in_flight(&self, session: u64) -> usize {
         self.0.values().filter(|grave| grave.is_in_flight(session)).count()
@@ -79,6 +83,14 @@ impl Engine {
         let buried = async move { Done::Buried { place, first: true, result: dead_letters.bury(poison).await } };
         self.work.spawn(buried);
         true
+    }
+
+    /// Counts an event that does not fit its schema, once: if there is a burial more than before. Met again, it has its grave; and without dead
+    /// letters it is tried again and again.
+    pub(crate) fn count_misfit(&self, burials_before: usize) {
+        if self.burials.count() > burials_before {
+            self.counters.misfits.fetch_add(1, Relaxed);
+        }
     }
 
     /// A dead letter is durable: the cursor may pass the event.

@@ -253,10 +253,12 @@ impl Kafka {
             payload = payload.get(..room).unwrap_or(payload);
         }
         bytes += record::body_bytes(&event.key, payload);
+        // A reader by the registry's wire format takes null for nothing, and stops at an empty value for want of its five bytes.
+        let is_null = out.encoder.is_some() && payload.is_empty();
         let record = BaseRecord {
             topic: out.name.as_str(),
             partition: Some(i32::from(out.partition.0)),
-            payload: Some(payload),
+            payload: (!is_null).then_some(payload),
             key: Some(&*event.key),
             // 0 would mean "now" to librdkafka.
             timestamp: Some(out.stamp.time.0.max(1)),

@@ -233,8 +233,9 @@ impl Engine {
                         self.alone_done(&at, stored.offset);
                     }
                     Outcome::Misfit { why } => {
+                        let burials = self.burials.count();
                         self.alone_poison(&at, &stored, &why);
-                        self.counters.misfits.fetch_add(1, Relaxed);
+                        self.count_misfit(burials);
                     }
                     Outcome::Failed { class: Class::Poison, why } => self.alone_poison(&at, &stored, &why),
                     Outcome::Failed { class: Class::Untimely, why } => self.alone_untimely(&at, &why),

@@ -48,7 +48,7 @@ pub(crate) fn headers(
     if let Some(time) = Rfc3339::new(stamp.received) {
         format(header::TIME, format_args!("{time}"));
     }
-    // A dead letter goes as it was received, and what is empty stays empty.
+    // A dead letter goes as it was received, and what is empty goes as null.
     let encoder = encoder.filter(|_| event.reason.is_none() && !event.payload.is_empty());
     match (encoder.and_then(Encoder::content_type), &event.content_type) {
         (Some(content_type), _) => format(header::CONTENT_TYPE, format_args!("{content_type}")),

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - What can't be brought into that form goes to the dead letters, as it was received.
-//! - An empty payload stays empty. Dead letters, the audit trail and the cursors never are encoded.
+//! - An empty payload is no value (null: a tombstone). Dead letters, the audit trail and the cursors never are encoded.
 //! - The id is asked for when a topic is met first, and kept. While the registry gives none, the topic is set apart like one that the
 //!   cluster does not have: nothing is dropped, the others go on.
 //! - The file of the schema, its login and its roots are read at each asking: what was mended counts at the next one.

@@ -288,11 +288,15 @@ impl Engine {
 
     /// An event can't be encoded.
     fn misfit(&mut self, stored: &Stored, track: TrackId, bytes: usize, why: &str) -> Offered {
+        let burials = self.burials.count();
         let slot = self.window.sent(track, stored.offset, bytes);
-        if self.exactly_once.is_none() {
-            self.counters.misfits.fetch_add(1, Relaxed);
+        // While the journal is full it may be in flight for long, and the oldest.
+        if let Some(received) = stored.event.time.corrected(self.clock.now()) {
+            self.window.received(track, received);
         }
-        self.unacceptable(stored, slot, why)
+        let offered = self.unacceptable(stored, slot, why);
+        self.count_misfit(burials);
+        offered
     }
 
     /// librdkafka itself refused an event for its size: it alone is meant.
@@ -301,10 +305,18 @@ impl Engine {
         self.unacceptable(stored, slot, &why)
     }
 
+    /// Whether what waits for its burial has half of the window. With a full journal that lasts until others are delivered, which takes room: in a
+    /// topic whose schema fits nothing, all of it would be gone.
+    fn is_full_of_burials(&self, stored: &Stored) -> bool {
+        let half = self.window.bytes_max() / 2;
+        let bytes = record::bytes_in_flight(stored, &stored.event.payload, None);
+        self.window.bytes() > half && self.burials.in_flight(self.session).saturating_mul(bytes) > half
+    }
+
     /// An event that can't go, whatever is done: to the dead letters.
     fn unacceptable(&mut self, stored: &Stored, slot: Slot, why: &str) -> Offered {
-        if self.exactly_once.is_some() {
-            // What is sent behind it could not be covered by a cursor before it is buried: its topic waits for that alone.
+        if self.exactly_once.is_some() || self.is_full_of_burials(stored) {
+            // In transactions what is sent behind it could not be covered by a cursor before it is buried: its topic waits for that alone.
             self.window.take_back(slot);
             let at = TopicPartition { topic: stored.event.topic.clone(), partition: stored.partition };
             self.suspect(at, stored.offset, self.reading.chunk_start());

@@ -135,6 +135,11 @@ impl Window {
         self.flights.len() - self.free.len()
     }
 
+    /// How many may be.
+    pub(crate) const fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Changes the bound. What is in flight beyond a smaller one stays.
     pub(crate) const fn set_bytes_max(&mut self, bytes_max: usize) {
         self.bytes_max = bytes_max;

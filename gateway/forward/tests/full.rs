@@ -206,3 +206,23 @@ async fn what_was_buried_while_an_event_before_it_is_in_flight_is_not_buried_aga
     assert!(counters.rebuilds.load(Relaxed) >= 1);
     assert_eq!(grave.0.lock().unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_poison_than_the_window_holds_keeps_its_topic_waiting_and_no_other() {
+    let (cluster, bounded) = (cluster(&["air", "traffic", "dead-letters"]), Arc::new(Bounded::default()));
+    for _ in 0..40 {
+        bounded.journal.append("air", "dev-0", &POISON);
+    }
+    while bounded.offer("traffic", "dev-1") {}
+    let running = start(ForwardConfig { in_flight_bytes_max: 200_000, ..small(&cluster) }, &bounded);
+    let counters = Arc::clone(&running.counters);
+    until("the others delivered, though nothing can be buried", || counters.delivered.load(Relaxed) == 60).await;
+    assert!((1..10).contains(&bounded.asked.load(Relaxed)), "{:?}", bounded.asked);
+    assert_eq!(bounded.journal.cursor("air", partition_of(b"dev-0", PARTITIONS).0), 0, "passed before it was buried");
+    bounded.reserve.store(ROOM, Relaxed);
+    bounded.passed.notify_waiters();
+    until("all done", || bounded.journal.is_done()).await;
+    running.stop().await;
+    assert_eq!((bounded.asked.load(Relaxed), counters.poison.load(Relaxed)), (40, 40), "each is buried once");
+    assert_eq!((count(&cluster, "air"), count(&cluster, "traffic"), count(&cluster, "dead-letters")), (0, 60, 40));
+}

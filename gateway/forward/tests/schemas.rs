@@ -171,7 +171,7 @@ async fn in_transactions_it_is_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn json_goes_as_received_behind_the_id_and_what_is_empty_or_a_dead_letter_as_it_is() {
+async fn json_goes_as_received_behind_the_id_what_is_empty_as_null_and_a_dead_letter_as_it_is() {
     let (cluster, dir, registry) =
         (cluster(&["air", "dead-letters"]), tempfile::tempdir().unwrap(), Registry::start(200));
     let (journal, grave) = (Arc::new(Journal::default()), Arc::new(Grave::default()));
@@ -187,6 +187,8 @@ async fn json_goes_as_received_behind_the_id_and_what_is_empty_or_a_dead_letter_
     running.stop().await;
     let seen = records(&cluster, "air");
     assert_eq!(payloads(&seen), [&b"\0\0\0\0\x07{\"n\" : 1.50 }"[..], b"", b"no json"]);
+    let null: Vec<_> = seen.iter().map(|record| record.is_null).collect();
+    assert_eq!(null, [false, true, false], "an empty value has no magic byte: a reader would stop at it");
     let told: Vec<_> = seen.iter().map(|record| record.headers.contains_key("ce_dataschema")).collect();
     assert_eq!(told, [true, false, false]);
     assert_eq!(payloads(&records(&cluster, "dead-letters")), [b"none either"]);
@@ -257,6 +259,10 @@ async fn a_misfit_without_dead_letters_pauses_its_topic_and_nothing_passes_it() 
     let counters = Arc::clone(&running.counters);
     until("the others delivered", || counters.delivered.load(Relaxed) == 51).await;
     until("it is said", || counters.paused_reason().is_some_and(|why| why.contains("0.5 does not fit into int"))).await;
+    // It is tried again meanwhile.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let count = |of: fn(&Counters) -> &std::sync::atomic::AtomicU64| of(&counters).load(Relaxed);
+    assert_eq!((count(|of| &of.poison), count(|of| &of.misfits)), (0, 0), "of those that were buried");
     running.stop().await;
     assert_eq!(payloads(&records(&cluster, "air")), [encoded(0)], "what lies before it, and nothing behind");
 }

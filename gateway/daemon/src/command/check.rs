@@ -129,6 +129,8 @@ fn cluster_warnings(kafka: &config::Kafka) -> Vec<String> {
     if kafka.encoding.as_ref().is_some_and(|of| of.registry.login.is_some() && !of.registry.url.is_tls()) {
         warnings.push("the schema registry is told the password without TLS: it can be read on the way".to_owned());
     }
+    let of_registry = kafka.encoding.iter().flat_map(|of| examine(&of.security_in_sight(), now()).warnings);
+    warnings.extend(of_registry.map(|warning| warning.to_string()));
     if kafka.security != kafka.security_in_sight() {
         warnings.push("kafka: the credential can only be read by the unit itself, and was not looked at".to_owned());
     }
@@ -306,7 +308,11 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                 .push(format!("broker {name} is read with QoS 0: what is under way when a connection ends is lost"));
         }
     }
-    warnings.extend(config.kafka.iter().flat_map(cluster_warnings));
+    let sinks = config.sinks.iter().filter_map(|sink| match &sink.to {
+        config::SinkTo::Kafka(kafka) => Some(kafka.as_ref()),
+        config::SinkTo::Files(_) => None,
+    });
+    warnings.extend(config.kafka.iter().chain(sinks).flat_map(cluster_warnings));
     if !config.http.ip().is_loopback() {
         warnings.push(format!("http listens on {}: anyone who reaches it may read the metrics", config.http));
     }
@@ -374,7 +380,13 @@ mod tests {
             said.contains("schema    air, city-*   avro by /etc/air.avsc, looked up as {topic}-value at http://r:8081"),
             "{said}"
         );
-        assert!(warnings(&config).iter().any(|it| it.contains("schema registry is told the password without TLS")));
+        let is_warned_of = |text: &str| {
+            let list = warnings(&config::parse(text).unwrap());
+            list.iter().any(|it| it.contains("schema registry is told the password without TLS"))
+        };
+        assert!(is_warned_of(text));
+        let of_sink = text.replace("[kafka", "[sink.kafka");
+        assert!(is_warned_of(&format!("[[sink]]\nname = \"second\"\n{of_sink}")), "and so is that of a sink");
     }
 
     #[test]

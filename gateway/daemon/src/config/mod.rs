@@ -184,7 +184,7 @@ pub(crate) fn look_at_files(path: &Path, now: Option<WallTime>) -> Result<(), Pr
     let mut problems = Vec::new();
     file.broker.iter().for_each(|broker| broker.look_at_files(&mut problems));
     file.clusters().for_each(|kafka| kafka::look_at_files(kafka, now, &mut problems));
-    file.clusters().for_each(|kafka| schema::look_at_files(kafka, &mut problems));
+    file.clusters().for_each(|kafka| schema::look_at_files(kafka, now, &mut problems));
     if problems.is_empty() { Ok(()) } else { Err(Problems::new(path, &text, problems)) }
 }
 

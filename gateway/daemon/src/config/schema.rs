@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use lamppost_event::{AUDIT_TRAIL, Interest};
+use lamppost_event::{AUDIT_TRAIL, Interest, WallTime};
 use lamppost_forward::{
-    RegistryLogin, RegistrySettings, RegistryUrl, RegistryUrlError, SchemaFormat, SchemaRule, SubjectTemplate,
-    look_at_schema,
+    ClientTls, Login, Mechanism, RegistryLogin, RegistrySettings, RegistryUrl, RegistryUrlError, SchemaFormat,
+    SchemaRule, Security, SubjectTemplate, examine, look_at_schema,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -46,6 +46,18 @@ pub(super) struct Written {
 pub(crate) struct Encoding {
     pub(crate) registry: RegistrySettings,
     pub(crate) rules: Vec<SchemaRule>,
+}
+
+impl Encoding {
+    /// The registry's files, to be judged as those of a cluster are, without what can only be read by the unit itself.
+    pub(crate) fn security_in_sight(&self) -> Security {
+        let registry = &self.registry;
+        let tls = ClientTls { ca: registry.ca.clone(), own: None, verify_host_name: true };
+        let login =
+            |login: RegistryLogin| Login { mechanism: Mechanism::Plain, user: login.user, password: login.password };
+        let sasl = registry.login.clone().map(login);
+        super::without_credential(Security { tls: registry.url.is_tls().then_some(tls), sasl })
+    }
 }
 
 fn yes() -> bool {
@@ -214,20 +226,20 @@ pub(super) fn encoding(kafka: &file::Kafka) -> Option<Encoding> {
     Some(Encoding { registry, rules: kafka.schema.iter().filter_map(rule).collect() })
 }
 
-/// Whether the schemas can be read and are some, and the registry's files can be read.
-pub(super) fn look_at_files(kafka: &file::Kafka, problems: &mut Vec<Problem>) {
+/// Whether the schemas can be read and are some, and the registry's files can be used.
+pub(super) fn look_at_files(kafka: &file::Kafka, now: Option<WallTime>, problems: &mut Vec<Problem>) {
     for schema in &kafka.schema {
         if let Err(fault) = look_at_schema(schema.file.get_ref(), schema.format) {
             let remedy = "its topics wait before it is right; run `check` as the gateway's user";
             problems.push(Problem::at(schema.file.span(), fault.to_string(), remedy));
         }
     }
-    for path in kafka.schema_registry.iter().flat_map(Registry::files) {
-        if let Err(error) = std::fs::read(path.get_ref()) {
-            let what = format!("{} can't be read: {error}", path.get_ref().display());
-            let remedy = "what has a schema waits before it can; run `check` as the gateway's user";
-            problems.push(Problem::at(path.span(), what, remedy));
-        }
+    let Some((registry, encoding)) = kafka.schema_registry.as_ref().zip(encoding(kafka)) else { return };
+    for fault in examine(&encoding.security_in_sight(), now).faults {
+        let place = registry.files().find(|path| *path.get_ref() == fault.path).map(Spanned::span);
+        let span = place.or(registry.credential.as_ref().map(Spanned::span)).unwrap_or_default();
+        let remedy = "what has a schema waits before it is right; run `check` as the gateway's user";
+        problems.push(Problem::at(span, fault.to_string(), remedy));
     }
 }
 

@@ -30,6 +30,10 @@ use super::number::Decimal;
 const DEPTH_MAX: usize = 64;
 /// So many values are looked at for one event; branches that are tried in vain count.
 const VALUES_MAX: u32 = 1_000_000;
+/// So many bytes of JSON are read for one event, and besides so many times its own: each level reads what is below it once more, and so does each
+/// branch of a union that is tried.
+const READ_BYTES: usize = 64 << 20;
+const READ_TIMES: usize = DEPTH_MAX;
 /// The longest default, in its binary form, bytes.
 const DEFAULT_BYTES_MAX: usize = 1 << 20;
 /// So much of a value is shown to a human, characters.
@@ -73,13 +77,14 @@ impl fmt::Display for Misfit {
 /// Appends `payload`, one JSON text, in Avro's binary form; up to `bytes_max` in all.
 pub(super) fn encode(avro: &Avro, payload: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), Misfit> {
     let raw = raw(payload)?;
-    Encoding { avro, out, bytes_max, values: 0 }.value(avro.root(), raw, 0)
+    Encoding::new(avro, out, bytes_max, raw).value(avro.root(), raw, 0)
 }
 
 /// Whether a default fits its field.
 pub(super) fn encode_default(avro: &Avro, node: NodeId, json: &str) -> Result<(), Misfit> {
     let mut out = Vec::new();
-    Encoding { avro, out: &mut out, bytes_max: DEFAULT_BYTES_MAX, values: 0 }.value(node, raw(json.as_bytes())?, 0)
+    let raw = raw(json.as_bytes())?;
+    Encoding::new(avro, &mut out, DEFAULT_BYTES_MAX, raw).value(node, raw, 0)
 }
 
 /// The one JSON text that `payload` has to be (RFC 8259).
@@ -93,11 +98,22 @@ struct Encoding<'a> {
     out: &'a mut Vec<u8>,
     bytes_max: usize,
     values: u32,
+    /// So many bytes may still be read.
+    to_read: usize,
 }
 
 impl<'a> Encoding<'a> {
+    const fn new(avro: &'a Avro, out: &'a mut Vec<u8>, bytes_max: usize, raw: &str) -> Self {
+        let to_read = raw.len().saturating_mul(READ_TIMES).saturating_add(READ_BYTES);
+        Self { avro, out, bytes_max, values: 0, to_read }
+    }
+
     fn value(&mut self, id: NodeId, raw: &str, depth: usize) -> Result<(), Misfit> {
         self.values += 1;
+        let Some(to_read) = self.to_read.checked_sub(raw.len()) else {
+            return Err(Misfit::last("too many branches of unions would have to be tried for what is so large"));
+        };
+        self.to_read = to_read;
         if depth > DEPTH_MAX {
             return Err(Misfit::last(format!("nested more than {DEPTH_MAX} deep")));
         }
@@ -260,12 +276,16 @@ fn is_of_kind(node: &Node, raw: &str) -> bool {
     }
 }
 
-/// A value cut to what a human wants to see of it.
+/// A value cut to what a human wants to see of it, on one line: it ends up in a header, a log and a terminal.
 fn shown(raw: &str) -> Cow<'_, str> {
-    match raw.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => Cow::Owned(format!("{}…", raw.get(..end).unwrap_or_default())),
-        None => Cow::Borrowed(raw),
+    let end = raw.char_indices().nth(SHOWN_CHARS).map(|(end, _)| end);
+    let cut = end.and_then(|end| raw.get(..end)).unwrap_or(raw);
+    if end.is_none() && !cut.contains(char::is_control) {
+        return Cow::Borrowed(raw);
     }
+    let mut line = cut.replace(char::is_control, " ");
+    line.push_str(if end.is_some() { "…" } else { "" });
+    Cow::Owned(line)
 }
 
 fn other(raw: &str, node: &Node) -> Misfit {

@@ -58,7 +58,8 @@ impl RegistryUrl {
     /// Whether it is spoken to by TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.0.starts_with("https://")
+        // As in any address, upper case is the same (RFC 3986, section 3.1).
+        self.0.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
     }
 }
 
@@ -66,16 +67,16 @@ impl FromStr for RegistryUrl {
     type Err = RegistryUrlError;
 
     fn from_str(text: &str) -> Result<Self, RegistryUrlError> {
+        // Anywhere: a password with '#', '/' or a space ends the host before it, and whatever is wrong with the rest, a human is shown the line.
+        if text.contains('@') {
+            return Err(RegistryUrlError::Login);
+        }
         if text.contains(['?', '#']) {
             return Err(RegistryUrlError::Query);
         }
         let uri: Uri = text.parse().map_err(|_| RegistryUrlError::Form)?;
         let host = uri.authority().filter(|_| matches!(uri.scheme_str(), Some("http" | "https")));
-        match host.map(|host| host.as_str()) {
-            Some(host) if host.contains('@') => Err(RegistryUrlError::Login),
-            Some(_) => Ok(Self(text.trim_end_matches('/').to_owned())),
-            None => Err(RegistryUrlError::Form),
-        }
+        host.map(|_| Self(text.trim_end_matches('/').to_owned())).ok_or(RegistryUrlError::Form)
     }
 }
 
@@ -162,9 +163,9 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Asking for another topic at once would end in the same way.
+    /// Asking for another topic at once would end in the same way. Not so where rights are wanting (403): they are given by subject.
     pub(super) const fn is_unreached(&self) -> bool {
-        matches!(self, Self::Unreached { .. } | Self::Unavailable { .. } | Self::Denied { .. })
+        matches!(self, Self::Unreached { .. } | Self::Unavailable { .. } | Self::Denied { status: 401, .. })
     }
 }
 

@@ -55,3 +55,37 @@ fn the_audit_trail_and_dead_letters_are_never_encoded() {
     let not_yet = schemas.encoder(&topic("air"), &topic("air")).unwrap_err();
     assert!(not_yet.to_string().starts_with("its schema /nowhere/air.avsc: can't be read: "), "{not_yet}");
 }
+
+#[test]
+fn a_registry_that_was_not_reached_is_not_asked_for_the_next_topic_at_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            drop(stream);
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.avsc");
+    #[expect(clippy::disallowed_methods, reason = "a test's file")]
+    std::fs::write(&file, "\"double\"").unwrap();
+    let rule = SchemaRule {
+        topics: Interest::new(["*"]).unwrap(),
+        format: SchemaFormat::Avro,
+        file,
+        subject: SubjectTemplate::default(),
+        register: true,
+    };
+    let schemas = Schemas::new(RegistrySettings { url, ca: None, login: None }, vec![rule], Vec::new());
+    let topic = |name: &str| Topic::new(name).unwrap();
+    let said = |name: &str| schemas.encoder(&topic(name), &topic(name)).unwrap_err().to_string();
+    let (first, asked_first) = (said("air"), asked.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(first.contains("is not reached") && asked_first > 0, "{first}");
+    assert_eq!((said("noise"), asked.load(std::sync::atomic::Ordering::Relaxed)), (first, asked_first));
+    std::thread::sleep(HOLD);
+    said("noise");
+    assert!(asked.load(std::sync::atomic::Ordering::Relaxed) > asked_first, "and asked again when that is over");
+}

@@ -348,6 +348,7 @@ pub struct Seen {
     pub partition: i32,
     pub key: Vec<u8>,
     pub payload: Vec<u8>,
+    pub is_null: bool,
     pub timestamp: i64,
     pub headers: HashMap<String, String>,
 }
@@ -387,6 +388,7 @@ pub fn read_topic(bootstrap: &str, topic: &str) -> Vec<Seen> {
             partition: message.partition(),
             key: message.key().unwrap().to_vec(),
             payload: message.payload().unwrap_or_default().to_vec(),
+            is_null: message.payload().is_none(),
             timestamp: message.timestamp().to_millis().unwrap(),
             headers: headers.map(|header| (header.key.to_owned(), text(header.value))).collect(),
         });

@@ -47,6 +47,11 @@ fn files(config: &Config) -> Vec<(String, PathBuf, Together)> {
         files.extend(tls.ca.iter().map(|path| (format!("roots of {whose}"), path.clone(), Roots)));
         files.extend(tls.own.iter().map(|own| (format!("ours for {whose}"), own.certificate.clone(), Chain)));
     }
+    let encoding = clusters(config).into_iter().filter_map(|it| Some((it.whose(), it.kafka.encoding.as_ref()?)));
+    for (whose, encoding) in encoding {
+        let roots = |path: &PathBuf| (format!("roots of the schema registry of {whose}"), path.clone(), Roots);
+        files.extend(encoding.registry.ca.iter().map(roots));
+    }
     files
 }
 
@@ -188,14 +193,18 @@ mod tests {
             "[[mqtt.listener]]\nlisten = \"127.0.0.1:8883\"\ncertificate = \"/a\"\nkey = \"/b\"\nclient_ca = \"/c\"\n\
              [[broker]]\nname = \"plant\"\nurl = \"mqtts://h\"\nsubscribe = [\"#\"]\nca_file = \"/d\"\ncertificate_file = \"/e\"\nkey_file = \"/f\"\n\
              [kafka]\nbootstrap = [\"h:1\"]\n[kafka.tls]\nca = \"/g\"\ncertificate = \"/h\"\nkey = \"/i\"\n\
-             [[sink]]\nname = \"second\"\n[sink.kafka]\nbootstrap = [\"h:2\"]\n[sink.kafka.tls]\nca = \"/j\"\n",
+             [[sink]]\nname = \"second\"\n[sink.kafka]\nbootstrap = [\"h:2\"]\n[sink.kafka.tls]\nca = \"/j\"\n\
+             [sink.kafka.schema_registry]\nurl = \"https://h\"\nca = \"/k\"\n\
+             [[sink.kafka.schema]]\ntopics = [\"*\"]\nformat = \"avro\"\nfile = \"/l\"\n",
         )
         .unwrap();
         let files = files(&config);
         let paths: Vec<_> = files.iter().map(|(_, path, _)| path.display().to_string()).collect();
-        assert_eq!(paths, ["/a", "/c", "/d", "/e", "/g", "/h", "/j"]);
+        assert_eq!(paths, ["/a", "/c", "/d", "/e", "/g", "/h", "/j", "/k"]);
         let together: Vec<_> = files.iter().map(|(_, _, together)| *together).collect();
-        assert_eq!(together, [Chain, Roots, Roots, Chain, Roots, Chain, Roots]);
-        assert_eq!(files.last().map(|(whose, ..)| whose.as_str()), Some("roots of the cluster of the sink second"));
+        assert_eq!(together, [Chain, Roots, Roots, Chain, Roots, Chain, Roots, Roots]);
+        let last: Vec<_> = files.iter().rev().take(2).map(|(whose, ..)| whose.as_str()).collect();
+        let second = "the cluster of the sink second";
+        assert_eq!(last, [format!("roots of the schema registry of {second}"), format!("roots of {second}")]);
     }
 }

@@ -80,6 +80,7 @@ fn a_mistake_is_shown_where_it_stands_and_what_to_write() {
             "begins with https:// or http://",
         ),
         (format!("[kafka.schema_registry]\nurl = \"https://u:s3cr3t@r\"\n{AIR}"), ": ", "password in the address"),
+        (format!("[kafka.schema_registry]\nurl = \"https://u:s3cr3t#1@r\"\n{AIR}"), ": ", "password in the address"),
         (of_schema("\"avro\"", "\"protobuf\""), ":7:10: ", "unknown value `protobuf`"),
         (of_schema("\"/etc", "\"etc"), ":8:8: ", "depends on where the program is started"),
         (of_schema("[\"air-quality\"]", "[]"), ":6:10: ", "no topic"),
@@ -146,4 +147,24 @@ fn a_schema_that_is_none_is_pointed_at() {
     assert!(shown().contains("field \"pm10\" of Air: unknown type \"flot\""), "{}", shown());
     write(&schema, "\"double\"");
     assert!(look_at_files(&config, None).is_ok());
+}
+
+#[test]
+fn a_file_of_the_registry_that_can_not_be_used_is_pointed_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    #[expect(clippy::disallowed_methods, reason = "a test's file")]
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+    let schema = format!("[[kafka.schema]]\ntopics = [\"air\"]\nformat = \"avro\"\nfile = {:?}\n", path("air.avsc"));
+    let with = |more: &str| write("lamppost.toml", &format!("{KAFKA}{REGISTRY}{more}{schema}"));
+    write("air.avsc", "\"double\"");
+    with(&format!("ca = {:?}\n", path("ca.pem")));
+    write("ca.pem", "nothing");
+    write("password", "two\nlines\n");
+    let shown = || look_at_files(&path("lamppost.toml"), None).unwrap_err().to_string();
+    assert!(shown().contains("lamppost.toml:5:6: ") && shown().contains("has no certificate in it"), "{}", shown());
+    with(&format!("user = \"u\"\npassword_file = {:?}\n", path("password")));
+    assert!(shown().contains("lamppost.toml:6:17: ") && shown().contains("has more than one line"), "{}", shown());
+    write("password", "one\n");
+    assert!(look_at_files(&path("lamppost.toml"), None).is_ok());
 }

@@ -84,6 +84,18 @@ fn fields_go_in_the_schemas_order_and_what_is_missing_has_its_default() {
 }
 
 #[test]
+fn a_default_is_the_number_that_the_schema_has_and_none_beside_it() {
+    for default in ["1.602176634e-19", "3e-30", "94.52706955539223", "0.1"] {
+        let schema = format!(
+            r#"{{"type": "record", "name": "R", "fields": [{{"name": "x", "type": "double", "default": {default}}}]}}"#
+        );
+        let expected: f64 = default.parse().unwrap();
+        assert_eq!(encoded(&schema, "{}"), expected.to_le_bytes(), "{default}");
+        assert_eq!(encoded(&schema, &format!(r#"{{"x": {default}}}"#)), expected.to_le_bytes(), "{default}");
+    }
+}
+
+#[test]
 fn a_union_takes_the_first_branch_that_fits() {
     let numbers = r#"["int", "long", "double", "string"]"#;
     assert_eq!(encoded(numbers, "1")[0], 0x00);
@@ -124,6 +136,13 @@ fn what_does_not_fit_is_told_with_its_place_and_nothing_is_rounded_or_left_out()
     assert!(misfit("\"float\"", "16777217").contains("without being rounded"));
     let long = format!("\"{}\"", "x".repeat(10_000));
     assert!(misfit("\"int\"", &long).len() < 100, "a human is not shown all of it");
+    let map = r#"{"type": "map", "values": "int"}"#;
+    assert_eq!(
+        misfit(map, r#"{"a\u001b[2J\nb": "x"}"#),
+        "a [2J b: \"x\" is no int",
+        "and it is one line, without commands"
+    );
+    assert_eq!(misfit("\"int\"", "{\n\t\"a\":\r1}"), "{  \"a\": 1} is no int");
 }
 
 #[test]
@@ -162,6 +181,9 @@ fn depth_size_and_work_are_bounded() {
     }
     let deep = format!("{}\"no\"{}", "{\"x\":".repeat(24), "}".repeat(24));
     assert!(misfit(&schema, &deep).contains("more than 1000000 values"));
+    // Each of the million would be read whole.
+    let wide = format!("{}\"{}\"{}", "{\"x\":".repeat(24), "n".repeat(1 << 18), "}".repeat(24));
+    assert!(misfit(&schema, &wide).contains("too many branches"));
 }
 
 /// Reads what was written, by the specification and no code of ours.

@@ -83,6 +83,9 @@ fn each_refusal_is_told_apart_with_the_registrys_own_words_on_one_line() {
     assert_eq!(refused("500 Oh", words, &ASK), RegistryError::Unavailable { status: 500, why: why.clone() });
     assert_eq!(refused("404 Not Found", words, &LOOKUP), RegistryError::Unknown { subject, why: why.clone() });
     assert_eq!(refused("404 Not Found", words, &ASK), RegistryError::Refused { status: 404, why });
+    let of_all = ["401 No", "403 No", "404 No", "409 No", "422 No", "429 No", "500 No"]
+        .map(|status| refused(status, words, &ASK).is_unreached());
+    assert_eq!(of_all, [true, false, false, false, false, true, true], "which of them hold the other topics up");
     let elsewhere = refused("302 Found\r\nLocation: http://127.0.0.1:1/", "", &ASK);
     assert_eq!(elsewhere, RegistryError::Refused { status: 302, why: "it does not say why".to_owned() });
 }
@@ -195,7 +198,7 @@ fn tls_trusts_the_roots_that_are_named_and_no_others() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let answering = thread::spawn(move || {
-        for stream in listener.incoming().take(2).map(Result::unwrap) {
+        for stream in listener.incoming().take(3).map(Result::unwrap) {
             let connection = rustls::ServerConnection::new(Arc::clone(&server)).unwrap();
             let mut stream = rustls::StreamOwned::new(connection, stream);
             let mut head = Vec::new();
@@ -209,6 +212,9 @@ fn tls_trusts_the_roots_that_are_named_and_no_others() {
     let url: RegistryUrl = format!("https://localhost:{port}").parse().unwrap();
     let trusting = RegistrySettings { url: url.clone(), ca: Some(ca.clone()), login: None };
     assert_eq!(ask(&trusting, &ASK).unwrap().get(), 3);
+    let elsewhere = format!("https://127.0.0.1:{port}").parse().unwrap();
+    let error = ask(&RegistrySettings { url: elsewhere, ..trusting.clone() }, &ASK).unwrap_err();
+    assert!(error.is_unreached() && error.to_string().contains("certificate"), "another name: {error}");
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     #[expect(clippy::disallowed_methods, reason = "a test's file")]
     std::fs::write(&ca, other.cert.pem()).unwrap();
@@ -235,7 +241,14 @@ fn an_address_has_no_secret_and_nothing_behind_its_path() {
     let url = |text: &str| text.parse::<RegistryUrl>().map(|url| url.to_string());
     assert_eq!(url("https://registry.city:8081/"), Ok("https://registry.city:8081".to_owned()));
     assert_eq!(url("http://[::1]:8080/apis/ccompat/v7"), Ok("http://[::1]:8080/apis/ccompat/v7".to_owned()));
-    assert_eq!(url("https://post:s3cr3t@registry.city"), Err(RegistryUrlError::Login));
+    for secret in ["s3cr3t", "s3#r3t", "s3?r3t", "s3/r3t", "s3 r3t", "s3%r3t", "s3\\r3t"] {
+        for scheme in ["https://", "HTTP://", "ftp://", ""] {
+            let text = format!("{scheme}post:{secret}@registry.city:8081");
+            assert_eq!(url(&text), Err(RegistryUrlError::Login), "{text}: its line would be shown");
+        }
+    }
+    let is_tls = |text: &str| text.parse::<RegistryUrl>().unwrap().is_tls();
+    assert!(is_tls("HTTPS://registry.city") && is_tls("https://r") && !is_tls("http://registry.city"));
     assert_eq!(url("https://registry.city/?a=b"), Err(RegistryUrlError::Query));
     for text in ["", "registry.city:8081", "ftp://registry.city", "/subjects", "https://", "https://a b"] {
         assert_eq!(url(text), Err(RegistryUrlError::Form), "{text}");
