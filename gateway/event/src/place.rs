@@ -41,8 +41,8 @@ counter!(
     Position
 );
 
-/// The journal's incarnation: random, and another one whenever the end of the log could not be proved, so that
-/// (epoch, partition, offset) never names two events.
+/// The journal's incarnation: random, and another one each time it is opened, so that (epoch, partition, offset) never names two
+/// events, whatever was copied, put back or lost in between.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 

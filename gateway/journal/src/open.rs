@@ -73,8 +73,9 @@ pub(crate) fn open(
     let Log { account, segments, dropped, .. } = log;
     let last = account.commit.unwrap_or_default().max(since);
     let known = account.epoch.or(checkpoint.stack.origin().map(|(epoch, _)| epoch));
-    let same_epoch = recovery.clean && recovery.unproved.is_none();
-    let epoch = known.filter(|_| same_epoch).unwrap_or_else(|| Epoch(random.next_u64()));
+    let proved = recovery.clean && recovery.unproved.is_none();
+    recovery.continued = known.filter(|_| proved);
+    let epoch = Epoch(random.next_u64());
     report(&mut recovery, &account, epoch, last);
 
     let mut book = Book {
@@ -104,7 +105,7 @@ pub(crate) fn open(
         retiring: Vec::new(),
     };
     // Where what comes next will be told of.
-    let goes_on = segments.last().filter(|_| same_epoch).map(|last| last.head.position(last.survey.end));
+    let goes_on = segments.last().filter(|_| proved).map(|last| last.head.position(last.survey.end));
     let end = goes_on.unwrap_or(next_base);
     let mut ends = Ends::of(&account);
     load_checkpoint(&mut book, &checkpoint.stack, &mut ends)
@@ -120,14 +121,14 @@ pub(crate) fn open(
     let ground = Ground { disk, options, clock, identity: recovery.identity, random, lock };
     let shared = assemble(ground, book, found.last_ranges);
     let surplus = shared.lend(dropped);
-    shared.continue_log(segments, same_epoch, &mut recovery)?;
-    // The new epoch is on the disk. What showed that it was needed may go.
+    shared.continue_log(segments, proved, &mut recovery)?;
+    // The end is on the disk, proved. What showed that it was in doubt may go.
     set_aside(&shared, &files, &mut recovery)?;
     shared.free_up(surplus)?;
     if files.refusals > 0 {
         shared.disk.remove(REFUSALS).map_err(DiskError::of("remove", REFUSALS))?;
     }
-    shared.start_writing(same_epoch)?;
+    shared.start_writing(proved)?;
     shared.seal_all()?;
     Ok((shared, recovery))
 }
@@ -163,6 +164,7 @@ fn blank(created: bool, identity: u128) -> Recovery {
         unproved: None,
         identity,
         epoch: Epoch(0),
+        continued: None,
         commit: Commit(0),
         frames: 0,
         events: 0,

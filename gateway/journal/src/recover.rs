@@ -6,15 +6,16 @@
 //! 3. A last segment that holds only copies: if the set is complete, and there is a free segment to go on in, they count, as what they
 //!    were copied from did until then: that need not be read again. Else, where the originals are still there, it is dropped: an
 //!    earlier recovery did not get further.
-//! 4. Only a clean-close frame proves the end of the log. After any other end a new epoch begins, even if nothing is wrong to
-//!    see: a last frame that was destroyed can look like one that was never written. Stored frames keep the epoch they had.
-//! 5. With a new epoch, the last frames are written anew into a fresh segment, whose head holds the epoch, and flushed: what is
-//!    served is durable.
-//! 6. Only then are segments without a head set aside, and those that are not part of the log given free: until the new epoch
-//!    is on the disk, they are the evidence that it is needed. A crash in between changes nothing of what is found.
+//! 4. Each opening begins a new epoch, also after a clean close: what was found may be a copy, and what the original has stored
+//!    since can't be known here. Stored frames keep the epoch they had.
+//! 5. Only a clean-close frame proves the end of the log: a last frame that was destroyed can look like one that was never
+//!    written. After any other end, even if nothing is wrong to see, the last frames are written anew into a fresh segment, whose
+//!    head holds the epoch, and flushed: what is served is durable.
+//! 6. Only then are segments without a head set aside, and those that are not part of the log given free: until then, they are
+//!    the evidence that the end is in doubt. A crash in between changes nothing of what is found.
 //! 7. Once a later segment has a frame of its own, what an earlier one holds from that one's first commit on is not part of the log.
-//! 8. After a clean close, the writer goes on in the same epoch and segment. First the close frame is replaced in its place by
-//!    an empty data frame: from then on the end is not a clean one, whatever becomes of the frames that follow.
+//! 8. After a clean close, the writer goes on in the same segment. First the close frame is replaced in its place by an empty
+//!    data frame of the new epoch: from then on the end is not a clean one, whatever becomes of the frames that follow.
 
 use std::sync::Arc;
 
@@ -96,15 +97,17 @@ pub enum OpenError {
 pub struct Recovery {
     /// The journal was made now.
     pub created: bool,
-    /// The last writer closed it: its last frame says so, and nothing lies behind that. If not, a new epoch has begun.
+    /// The last writer closed it: its last frame says so, and nothing lies behind that.
     pub clean: bool,
-    /// A reason worth a warning: what shows that the end, the offsets or the state can't be proved. A new epoch has begun then, as
-    /// after any end that is not clean.
+    /// A reason worth a warning: what shows that the end, the offsets or the state can't be proved.
     pub unproved: Option<String>,
     /// The journal's identity, given at its first creation.
     pub identity: u128,
-    /// Its present incarnation.
+    /// Its present incarnation, which has begun now.
     pub epoch: Epoch,
+    /// The one before, if it goes on without a break: it was closed cleanly, and its end, offsets and state are proved. What was
+    /// derived from it elsewhere, up to the last commit found, still holds.
+    pub continued: Option<Epoch>,
     /// The last commit found.
     pub commit: Commit,
     /// Frames found sound.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lamppost_event::{Commit, Position};
+use lamppost_event::{Commit, Epoch, Position};
 
 use crate::book::{FreeFile, Segment};
 use crate::disk::{DiskError, DiskFile};
@@ -106,16 +106,16 @@ impl Shared {
         Ok(reusable)
     }
 
-    /// Makes the end of the log ready: in the same segment if the epoch stays, else in a fresh one that has the new epoch in its
-    /// head and begins with copies of the last frames.
+    /// Makes the end of the log ready: in the same segment if it is proved, else in a fresh one that begins with copies of the last
+    /// frames.
     pub(crate) fn continue_log(
         &self,
         mut segments: Vec<Surveyed>,
-        same_epoch: bool,
+        proved: bool,
         recovery: &mut Recovery,
     ) -> Result<(), OpenError> {
         let mut released = None;
-        if same_epoch {
+        if proved {
             let last = segments.pop().map(Surveyed::into_segment);
             hold(&self.book).segments.extend(segments.into_iter().map(Surveyed::into_segment).chain(last));
         } else {
@@ -158,7 +158,7 @@ impl Shared {
             book.end = writer.lease.head.position(writer.at);
         }
         if closed {
-            unclose(&*writer.lease.file, &writer.lease.head, writer.at)
+            unclose(&*writer.lease.file, &writer.lease.head, writer.at, writer.epoch)
                 .map_err(DiskError::of("go on in", &hot_name(writer.lease.head.number)))?;
             count(&self.counters.flushes, 1);
         }
@@ -248,9 +248,9 @@ impl Shared {
     }
 }
 
-/// Replaces the close frame that ends at byte `end` by an empty data frame, so that the end counts as clean no more. It holds
-/// nothing else: torn in the middle, it costs a commit number.
-fn unclose(file: &dyn DiskFile, head: &SegmentHead, end: u64) -> std::io::Result<()> {
+/// Replaces the close frame that ends at byte `end` by an empty data frame of `epoch`, so that the end counts as clean no more. It
+/// holds nothing else: torn in the middle, it costs a commit number.
+fn unclose(file: &dyn DiskFile, head: &SegmentHead, end: u64, epoch: Epoch) -> std::io::Result<()> {
     let mut at = end;
     while let Some(before) = at.checked_sub(PAGE as u64).filter(|before| *before >= FRAMES_AT) {
         at = before;
@@ -258,7 +258,7 @@ fn unclose(file: &dyn DiskFile, head: &SegmentHead, end: u64) -> std::io::Result
             && frame.kind == Kind::Close
         {
             let mut out = Vec::new();
-            reopen_to(&mut out, &frame.bytes, head.salt);
+            reopen_to(&mut out, &frame.bytes, epoch, head.salt);
             file.write_at(&out, at)?;
             return file.flush();
         }

@@ -113,7 +113,7 @@ impl Inspect {
             };
             let what = format!(
                 "this layer of the checkpoint {how}, and a later one was laid over it: of the state (marks, cursors, sessions), what did \
-                 not change after commit {commit} may be lost or old; the next opening begins a new epoch"
+                 not change after commit {commit} may be lost or old"
             );
             return Ok(Some(Problem { name, byte: 0, position: Position(0), what }));
         }

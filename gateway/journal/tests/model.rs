@@ -177,7 +177,9 @@ impl Run {
         self.openings += 1;
         self.options.entropy = Entropy::Seed(self.openings);
         let (journal, hand, recovery) = open(&self.disk, &self.options);
-        assert_eq!((recovery.clean, recovery.epoch == self.epoch), (clean, clean), "{recovery:?}");
+        let continued = Some(self.epoch).filter(|_| clean);
+        assert_eq!((recovery.clean, recovery.continued), (clean, continued), "{recovery:?}");
+        assert_ne!(recovery.epoch, self.epoch);
         assert!(
             recovery.damage.is_empty() && recovery.gaps.is_empty() && recovery.set_aside.is_empty(),
             "{recovery:?}"

@@ -11,7 +11,7 @@ use lamppost_journal::*;
 use world::*;
 
 #[test]
-fn a_clean_close_is_known_and_keeps_the_epoch() {
+fn a_clean_close_is_known_and_a_new_epoch_goes_on_from_it() {
     let disk = SimDisk::new(1);
     let (journal, _hand, first) = open(&disk, &small_options(1));
     append(&journal, 0, "a");
@@ -19,8 +19,45 @@ fn a_clean_close_is_known_and_keeps_the_epoch() {
     assert!(matches!(journal.append(&topic(), Partition(0), record("b"), None), Err(AppendError::Stopped(_))));
     let (journal, _hand, second) = open(&disk, &small_options(2));
     assert!(second.clean && second.unproved.is_none() && second.rewritten == 0);
-    assert_eq!((second.epoch, second.identity), (first.epoch, first.identity));
+    assert_eq!((second.continued, second.identity), (Some(first.epoch), first.identity));
+    assert_ne!(second.epoch, first.epoch);
     assert_eq!(append(&journal, 0, "b").offset, Offset(1));
+    journal.close().unwrap();
+    let (journal, _hand, third) = open(&disk, &small_options(3));
+    assert_eq!((third.clean, third.continued), (true, Some(second.epoch)));
+    let epochs = |item: &ReadItem| match item {
+        ReadItem::Record(record) => record.epoch,
+        ReadItem::Gap(gap) => panic!("{gap:?}"),
+    };
+    assert_eq!(
+        read_all(&journal).iter().map(epochs).collect::<Vec<_>>(),
+        [first.epoch, second.epoch],
+        "stored ones keep theirs"
+    );
+}
+
+#[test]
+fn an_older_copy_that_was_closed_cleanly_names_no_event_as_the_original_does() {
+    let disk = SimDisk::new(1);
+    let (journal, ..) = open(&disk, &small_options(1));
+    append(&journal, 0, "before");
+    journal.close().unwrap();
+    let copy = disk.contents();
+    let mut named = Vec::new();
+    for (life, text) in ["original", "copy", "copy again"].into_iter().enumerate() {
+        let disk = SimDisk::new(1);
+        for (name, bytes) in &copy {
+            disk.create_zeroed(name, bytes.len() as u64).unwrap().write_at(bytes, 0).unwrap();
+        }
+        let (journal, ..) = open(&disk, &small_options(life as u64 + 2));
+        let offset = append(&journal, 0, text).offset;
+        assert_eq!(offset, Offset(1), "the same offset each time");
+        named.push(journal.epoch());
+        journal.close().unwrap();
+    }
+    named.sort();
+    named.dedup();
+    assert_eq!(named.len(), 3, "and another epoch");
 }
 
 #[test]
@@ -33,7 +70,8 @@ fn the_last_frame_is_written_anew_after_a_kill() {
     disk.process_killed();
     let (journal, _hand, second) = open(&disk, &small_options(2));
     assert!(!second.clean && second.rewritten == 1 && second.unproved.is_none());
-    assert_ne!(second.epoch, first.epoch, "a lost last frame can look like none: only a clean close keeps the epoch");
+    assert_eq!(second.continued, None, "a lost last frame can look like none: only a clean close is gone on from");
+    assert_ne!(second.epoch, first.epoch);
     assert_eq!(texts(&read_all(&journal)), ["a"]);
 }
 
@@ -108,7 +146,7 @@ fn a_broken_checkpoint_is_set_aside_and_the_log_tells_the_state() {
     disk.flip(&name, 60, 1);
     let (journal, _hand, second) = open(&disk, &small_options(2));
     assert_eq!(second.checkpoints_refused.len(), 1);
-    assert_eq!((journal.state_get(b"a").unwrap(), second.epoch), (Some("1".into()), first.epoch));
+    assert_eq!((journal.state_get(b"a").unwrap(), second.continued), (Some("1".into()), Some(first.epoch)));
 }
 
 #[test]
@@ -389,10 +427,11 @@ fn a_segment_set_aside_behind_the_last_live_one_leaves_the_end_unproved() {
         journal.close().unwrap();
         drop(disk.create_zeroed(&format!("damaged-hot-{number:016}.seg"), 4096).unwrap());
         let (journal, _hand, second) = open(&disk, &opening(2));
-        assert_eq!((second.unproved.is_some(), second.epoch != first.epoch), (behind, behind), "{second:?}");
+        let continued = Some(first.epoch).filter(|_| !behind);
+        assert_eq!((second.unproved.is_some(), second.continued), (behind, continued), "{second:?}");
         journal.close().unwrap();
         let (_journal, _hand, third) = open(&disk, &opening(3));
-        assert_eq!((third.clean, third.epoch), (true, second.epoch), "the next segment lies behind it");
+        assert_eq!((third.clean, third.continued), (true, Some(second.epoch)), "the next segment lies behind it");
     }
 }
 

@@ -6,8 +6,9 @@
 //! newer than the position beside it. So:
 //!
 //! - **Invariant:** nothing is acknowledged on a view's word. The journal's own state is the truth.
-//! - A view names the journal's epoch and the commit that it has applied, in the same batch as what it applied. One of another
-//!   epoch, ahead of the journal's end, or so far behind that the journal can't fill the difference, is discarded.
+//! - A view names the journal's epoch and the commit that it has applied, in the same batch as what it applied. One of an
+//!   epoch that the journal's does not go on from, ahead of the journal's end, or so far behind that the journal can't fill the
+//!   difference, is discarded.
 //! - A view is used after a restart only if it was closed, or if the machine has not been restarted since (what the kernel
 //!   was given is then still there). And only if every record is there: the batch carries a checksum over all of them,
 //!   which [`Views::open`] verifies by reading them all.

@@ -18,6 +18,8 @@ use crate::views::{Views, Working, drop_quietly, panic_text};
 pub struct Recovered {
     /// Its incarnation.
     pub epoch: Epoch,
+    /// The incarnation before, if what was derived from it still holds.
+    pub continued: Option<Epoch>,
     /// The earliest commit that a view may have stopped at: all later ones can still be read and applied.
     pub from: Commit,
     /// Its last commit.
@@ -103,8 +105,8 @@ fn open_checked(folder: &Path, journal: Recovered) -> Result<Working, Discarded>
     };
     let mut working = Working { store, gathered: Gathered::new(), applied: None, sum: 0, dirty: false, forgotten: 0 };
     let Some(applied) = applied else { return Ok(working) };
-    let Recovered { epoch, from, end, .. } = journal;
-    let misfit = if applied.epoch != epoch {
+    let Recovered { epoch, continued, from, end, .. } = journal;
+    let misfit = if applied.epoch != epoch && Some(applied.epoch) != continued {
         Some(Discarded::Epoch { found: applied.epoch, epoch })
     } else if applied.commit > end {
         Some(Discarded::Ahead { applied: applied.commit, end })
@@ -122,5 +124,7 @@ fn open_checked(folder: &Path, journal: Recovered) -> Result<Working, Discarded>
     working.gathered.marks_dropped = applied.marks_dropped;
     working.applied = Some(applied.commit);
     working.sum = applied.sum;
+    // It is to name the new epoch, even if nothing comes: the next opening does not know the one before.
+    working.dirty = applied.epoch != epoch;
     Ok(working)
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{PoisonError, RwLock};
 
-use lamppost_event::{BootId, Commit, DeviceId, JournalStopped, Position, StoredRecord, Topic, WallTime, device_of};
+use lamppost_event::{
+    BootId, Commit, DeviceId, Epoch, JournalStopped, Position, StoredRecord, Topic, WallTime, device_of,
+};
 use lamppost_journal::{ItemInPlace, Journal, Mark, Marked, RecordInPlace, StateChange, StateError};
 use lamppost_views::{Change, PAYLOAD_BYTES_MAX, Recovered, ViewError, Views};
 
@@ -33,10 +35,16 @@ pub(crate) struct Fed {
 }
 
 impl Devices {
-    /// Opens the view beside the journal, and rebuilds it from the journal's state where it does not fit. Blocks.
-    pub(crate) fn open(dir: &Path, journal: &Journal, boot: BootId) -> Result<(Self, Fed), JournalStopped> {
+    /// Opens the view beside the journal, and rebuilds it from the journal's state where it does not fit. `continued`: the epoch that the
+    /// journal's goes on from ([`lamppost_journal::Recovery::continued`]). Blocks.
+    pub(crate) fn open(
+        dir: &Path,
+        journal: &Journal,
+        continued: Option<Epoch>,
+        boot: BootId,
+    ) -> Result<(Self, Fed), JournalStopped> {
         let end = journal.durable()?;
-        let recovered = Recovered { epoch: journal.epoch(), from: journal.known_since(), end, boot };
+        let recovered = Recovered { epoch: journal.epoch(), continued, from: journal.known_since(), end, boot };
         let nothing = |error: &dyn std::fmt::Display| {
             tracing::warn!(%error, "going on without the view of the devices; the journal answers instead");
             Self { views: RwLock::new(None), forgotten: AtomicU64::new(0) }

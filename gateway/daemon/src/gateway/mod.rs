@@ -91,6 +91,7 @@ pub(crate) struct Gateway {
     /// Takes the looks that the estimate is made of.
     looking: JoinHandle<()>,
     devices: Arc<Devices>,
+    owner: owner::Note,
     failed: watch::Receiver<Option<String>>,
 }
 
@@ -116,7 +117,7 @@ impl Gateway {
             keeper.look().await;
         }
         let clock: Arc<dyn Clock> = machine;
-        let (journal, devices, fed) = open(config, &clock).await?;
+        let Opened { journal, devices, fed, owner } = open(config, &clock).await?;
         let devices = Arc::new(devices);
         let routes = setup::routes(config)?;
         let shapes = setup::readable(config, &journal);
@@ -180,6 +181,7 @@ impl Gateway {
             keeper,
             looking,
             devices,
+            owner,
             failed,
         })
     }
@@ -271,9 +273,11 @@ impl Gateway {
         self.http.abort();
         self.looking.abort();
         let figures = self.overview.figures();
-        let devices = self.devices;
+        let (devices, owner) = (self.devices, self.owner);
         spawn_blocking(move || {
             devices.close();
+            // The least that the journal has come to: closing adds to it.
+            owner.stop(journal.durable()?);
             journal.close()
         })
         .await??;
@@ -300,7 +304,15 @@ fn control(config: &Config, nodes: Nodes) -> anyhow::Result<Option<Control>> {
     }
 }
 
-async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Journal, Devices, Fed)> {
+/// The journal, and what stands beside it.
+struct Opened {
+    journal: Journal,
+    devices: Devices,
+    fed: Fed,
+    owner: owner::Note,
+}
+
+async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Opened> {
     let options = journal_options(config);
     let (dir, gateway, clock) = (config.state_dir.clone(), config.gateway.clone(), clock.clone());
     spawn_blocking(move || {
@@ -312,9 +324,10 @@ async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Journa
         let (journal, recovery) = Journal::open(disk, options, clock.clone())
             .with_context(|| format!("the journal in {} can't be opened", journal_dir.display()))?;
         tell(&recovery);
-        owner::tell(owner::take_over(&dir, &gateway, journal.identity()), &gateway);
-        let (devices, fed) = Devices::open(&dir.join("views"), &journal, clock.now().boot)?;
-        Ok((journal, devices, fed))
+        let owner = owner::Note::new(&dir, &gateway, journal.identity());
+        owner.start(recovery.commit);
+        let (devices, fed) = Devices::open(&dir.join("views"), &journal, recovery.continued, clock.now().boot)?;
+        Ok(Opened { journal, devices, fed, owner })
     })
     .await?
 }
@@ -327,7 +340,7 @@ fn tell(recovery: &Recovery) {
     } else if *clean {
         tracing::info!(%epoch, %commit, frames, events, "the journal was closed cleanly");
     } else {
-        tracing::info!(%epoch, %commit, frames, events, "the journal was not closed cleanly: recovered, and a new epoch begins");
+        tracing::info!(%epoch, %commit, frames, events, "the journal was not closed cleanly: recovered");
     }
     if let Some(reason) = &recovery.unproved {
         tracing::warn!(reason, %epoch, "the end of the journal is in doubt: something that was acknowledged may be lost");

@@ -1,15 +1,16 @@
-//! Whose journal it is: a note beside it names the gateway that wrote it last, so that a card taken from another gateway, or a journal put in
-//! another's place, is told apart.
+//! Whose journal it is, and how far it had come: a note beside it, so that a card taken from another gateway, a journal put in another's
+//! place, and an older copy put back are told apart. Written at each start and at each orderly stop.
 //!
 //! ```text
 //! gateway <id>
 //! journal <identity>      32 hexadecimal digits
+//! commit <number>         durable then
 //! ```
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use lamppost_event::GatewayId;
+use lamppost_event::{Commit, GatewayId};
 
 /// In the state folder.
 const FILE: &str = "owner";
@@ -18,7 +19,7 @@ const FILE_BYTES_MAX: u64 = 1 << 10;
 
 /// Whose the journal was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Owner {
+enum Owner {
     /// This gateway's; or nobody had said so yet.
     Ours,
     /// Another gateway's.
@@ -31,33 +32,69 @@ pub(super) enum Owner {
         /// Its identity.
         journal: String,
     },
+    /// It had come further.
+    Older {
+        /// Its last commit that is known of.
+        noted: Commit,
+        /// The last that it has.
+        found: Commit,
+    },
 }
 
-/// Says whose the journal was that was found in a state folder, and notes that it is this gateway's from now on.
-///
-/// # Errors
-/// The note can't be read or written.
-pub(super) fn take_over(state_dir: &Path, gateway: &GatewayId, journal: u128) -> io::Result<Owner> {
-    let path = state_dir.join(FILE);
-    let ours = format!("gateway {gateway}\njournal {journal:032x}\n");
-    let known = match read(&path) {
-        Ok(known) => known,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error),
-    };
-    if known == ours {
-        return Ok(Owner::Ours);
+/// The note, of one journal.
+#[derive(Debug)]
+pub(super) struct Note {
+    path: PathBuf,
+    gateway: GatewayId,
+    /// The journal's identity.
+    journal: u128,
+}
+
+impl Note {
+    pub(super) fn new(state_dir: &Path, gateway: &GatewayId, journal: u128) -> Self {
+        Self { path: state_dir.join(FILE), gateway: gateway.clone(), journal }
     }
-    let value = |key: &str| known.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
-    let mut file = tempfile::NamedTempFile::new_in(state_dir)?;
-    file.write_all(ours.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(&path)?;
-    Ok(match (value("gateway "), value("journal ")) {
-        (Some(other), _) if other != gateway.as_str() => Owner::Another { gateway: other },
-        (Some(_), Some(journal)) => Owner::Replaced { journal },
-        _ => Owner::Ours,
-    })
+
+    /// Whose the journal was that was found here, with that last commit; notes that it is this gateway's from now on.
+    fn take_over(&self, commit: Commit) -> io::Result<Owner> {
+        let known = match read(&self.path) {
+            Ok(known) => known,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
+        self.write(commit)?;
+        let value = |key: &str| known.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
+        let noted = value("commit ").and_then(|number| number.parse().ok()).map(Commit);
+        Ok(match (value("gateway "), value("journal "), noted) {
+            (Some(other), ..) if other != self.gateway.as_str() => Owner::Another { gateway: other },
+            (Some(_), Some(other), _) if other != format!("{:032x}", self.journal) => {
+                Owner::Replaced { journal: other }
+            }
+            (_, _, Some(noted)) if commit < noted => Owner::Older { noted, found: commit },
+            _ => Owner::Ours,
+        })
+    }
+
+    fn write(&self, commit: Commit) -> io::Result<()> {
+        let Self { path, gateway, journal } = self;
+        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+        file.write_all(format!("gateway {gateway}\njournal {journal:032x}\ncommit {commit}\n").as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// At a start, with the last commit that was found. What is told is only words, so a note that can't be had stops nothing.
+    pub(super) fn start(&self, commit: Commit) {
+        tell(self.take_over(commit), &self.gateway);
+    }
+
+    /// At an orderly stop.
+    pub(super) fn stop(&self, commit: Commit) {
+        if let Err(error) = self.write(commit) {
+            tracing::warn!(%error, "how far the journal has come can't be noted");
+        }
+    }
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -68,8 +105,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8(bytes).unwrap_or_default())
 }
 
-/// Tells it; what is told is only words, so a note that can't be had stops nothing.
-pub(super) fn tell(found: io::Result<Owner>, gateway: &GatewayId) {
+fn tell(found: io::Result<Owner>, gateway: &GatewayId) {
     match found {
         Ok(Owner::Ours) => {}
         Ok(Owner::Another { gateway: other }) => tracing::warn!(
@@ -79,6 +115,12 @@ pub(super) fn tell(found: io::Result<Owner>, gateway: &GatewayId) {
         Ok(Owner::Replaced { journal }) => tracing::warn!(
             journal,
             "another journal was here before: this one was put in its place, or the folder was wiped. What that one had not delivered is not here"
+        ),
+        Ok(Owner::Older { noted, found }) => tracing::warn!(
+            %noted,
+            %found,
+            "the journal ends at commit {found}, and had come to {noted}: an older copy was put back, or its end is lost. What is stored from now on has other names than what that end held; \
+             what had been delivered since the copy comes twice"
         ),
         Err(error) => tracing::warn!(%error, "whose journal this is can't be noted"),
     }
@@ -92,7 +134,7 @@ mod tests {
     fn a_journal_of_another_gateway_is_told_once_and_then_is_ours() {
         let dir = tempfile::tempdir().unwrap();
         let [pole, yard] = ["pole-1", "yard-9"].map(|id| GatewayId::new(id).unwrap());
-        let take = |gateway| take_over(dir.path(), gateway, 0xabc).unwrap();
+        let take = |gateway| Note::new(dir.path(), gateway, 0xabc).take_over(Commit(3)).unwrap();
         assert_eq!(take(&pole), Owner::Ours, "nobody had said so");
         assert_eq!(take(&pole), Owner::Ours);
         assert_eq!(take(&yard), Owner::Another { gateway: "pole-1".into() });
@@ -103,9 +145,21 @@ mod tests {
     fn a_journal_in_anothers_place_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let pole = GatewayId::new("pole-1").unwrap();
-        assert_eq!(take_over(dir.path(), &pole, 1).unwrap(), Owner::Ours);
+        assert_eq!(Note::new(dir.path(), &pole, 1).take_over(Commit(9)).unwrap(), Owner::Ours);
         let first = "00000000000000000000000000000001".to_owned();
-        assert_eq!(take_over(dir.path(), &pole, 2).unwrap(), Owner::Replaced { journal: first });
+        assert_eq!(Note::new(dir.path(), &pole, 2).take_over(Commit(1)).unwrap(), Owner::Replaced { journal: first });
+    }
+
+    #[test]
+    fn an_older_copy_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = Note::new(dir.path(), &GatewayId::new("pole-1").unwrap(), 1);
+        let take = |commit| note.take_over(Commit(commit)).unwrap();
+        assert_eq!((take(1), take(5)), (Owner::Ours, Owner::Ours));
+        note.stop(Commit(70));
+        assert_eq!(take(70), Owner::Ours);
+        assert_eq!(take(69), Owner::Older { noted: Commit(70), found: Commit(69) });
+        assert_eq!(take(69), Owner::Ours);
     }
 
     #[test]
@@ -115,7 +169,7 @@ mod tests {
         let pole = GatewayId::new("pole-1").unwrap();
         for garbage in [&b"\xff\xfe gateway"[..], b"", b"gateway", &[b'x'; 5_000]] {
             std::fs::write(dir.path().join(FILE), garbage).unwrap();
-            assert_eq!(take_over(dir.path(), &pole, 1).unwrap(), Owner::Ours);
+            assert_eq!(Note::new(dir.path(), &pole, 1).take_over(Commit(1)).unwrap(), Owner::Ours);
             assert_eq!(read(&dir.path().join(FILE)).unwrap().lines().next(), Some("gateway pole-1"));
         }
     }

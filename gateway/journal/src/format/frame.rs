@@ -5,7 +5,7 @@
 //! ```text
 //! 0    8   magic "LMPFRAME"
 //! 8    u16 version = 2 (1 is read as well)
-//! 10   u8  kind: 0 data, 1 clean close (made 0 in its place when the journal is opened again), 2 a sealed segment's footer
+//! 10   u8  kind: 0 data, 1 clean close (made 0 in its place, with the new epoch, when the journal is opened again), 2 a sealed segment's footer
 //!          ([`super::footer`])
 //! 11   u8  quality of the wall clock: 0 unset, 1 holdover, 2 synced
 //! 12   u32 flags: bit 0 a copy of a recovered frame, bit 1 the last such copy, bit 2 in a cold segment: stands for a run
@@ -51,6 +51,7 @@ const FLAGS_AT: usize = 12;
 const LENGTH_AT: usize = 16;
 const CRC_AT: usize = 20;
 const POSITION_AT: usize = 24;
+const EPOCH_AT: usize = 40;
 const HEAD_AT: usize = 72;
 
 /// A copy of a frame that recovery found at the end of the log.
@@ -252,11 +253,12 @@ pub(crate) fn copy_to(out: &mut Vec<u8>, frame: &[u8], position: Position, salt:
     seal(out, salt);
 }
 
-/// A verified close frame as an empty data frame, for the same place.
-pub(crate) fn reopen_to(out: &mut Vec<u8>, frame: &[u8], salt: u64) {
+/// A verified close frame as an empty data frame of `epoch`, for the same place.
+pub(crate) fn reopen_to(out: &mut Vec<u8>, frame: &[u8], epoch: Epoch, salt: u64) {
     out.clear();
     out.extend_from_slice(frame);
     patch(out, KIND_AT, &[0]);
+    patch(out, EPOCH_AT, &epoch.0.to_le_bytes());
     seal(out, salt);
 }
 

@@ -39,7 +39,7 @@ fn hold_at_most(views: &Views, devices: u32) {
 }
 
 fn journal(end: u64) -> Recovered {
-    Recovered { epoch: EPOCH, from: Commit(0), end: Commit(end), boot: BOOT }
+    Recovered { epoch: EPOCH, continued: None, from: Commit(0), end: Commit(end), boot: BOOT }
 }
 
 fn open(dir: &Path, end: u64) -> Opened {
@@ -139,6 +139,27 @@ fn a_killed_view_is_as_it_was_last_settled() {
     assert_eq!((opened.applied, opened.discarded), (Some(Commit(11)), None));
     assert_eq!(opened.views.high_water(&device("d1"), 5), Ok(Some(110)));
     assert_eq!(opened.views.high_water(&device("d2"), 5), Ok(Some(100)));
+}
+
+#[test]
+fn a_view_of_the_epoch_that_the_journal_goes_on_from_is_used_and_names_the_new_one() {
+    let dir = filled();
+    let restarted = |epoch: u64| Recovered { epoch: Epoch(epoch), continued: Some(Epoch(epoch - 1)), ..journal(10) };
+    // Nothing comes in any of these runs.
+    for epoch in EPOCH.0 + 1..EPOCH.0 + 4 {
+        let Opened { views, applied, discarded } = Views::open(dir.path(), restarted(epoch)).unwrap();
+        assert_eq!((applied, discarded), (Some(Commit(10)), None), "epoch {epoch}");
+        assert_whole(&views);
+        views.settle().unwrap();
+        drop(views);
+    }
+    let opened = Views::open(dir.path(), restarted(EPOCH.0 + 2)).unwrap();
+    let found = Epoch(EPOCH.0 + 3);
+    assert_eq!(
+        opened.discarded,
+        Some(Discarded::Epoch { found, epoch: Epoch(EPOCH.0 + 2) }),
+        "an older copy of the journal"
+    );
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) fn forget(args: &Forget, out: &mut impl Write) -> anyhow::Result<()> 
     let lanes = LaneGroups::of(group).into_iter().flat_map(|lanes| [lanes.live, lanes.horizon]);
     let lanes: Result<Vec<_>, _> = lanes.map(|lane| journal.forget_group(&lane)).collect();
     let forgotten = lanes.and_then(|_| journal.forget_group(group));
-    // Whatever came of it, the journal ends cleanly: that makes it durable, and needs no new epoch at the next start.
+    // Whatever came of it, the journal ends cleanly: that makes it durable.
     journal.close()?;
     anyhow::ensure!(forgotten?, "no group is called {group}; there are: {}", names.join(", "));
     if args.of.json {

@@ -34,7 +34,7 @@ pub(super) fn reset(args: &Reset, out: &mut impl Write) -> anyhow::Result<()> {
         }
         Ok(moves)
     });
-    // Whatever came of it, the journal ends cleanly: that makes the cursors durable, and needs no new epoch at the next start.
+    // Whatever came of it, the journal ends cleanly: that makes the cursors durable.
     journal.close()?;
     tell(args, &moved?, out)
 }

@@ -44,8 +44,8 @@ impl Inner {
         let journal_dir = dir.join("journal");
         std::fs::create_dir_all(&journal_dir).unwrap();
         let disk = Arc::new(Directory::create(&journal_dir).unwrap());
-        let (journal, _) = Journal::open(disk, journal_options(&config), Arc::new(Noon)).unwrap();
-        let (devices, fed) = Devices::open(&dir.join("views"), &journal, BootId(7)).unwrap();
+        let (journal, recovery) = Journal::open(disk, journal_options(&config), Arc::new(Noon)).unwrap();
+        let (devices, fed) = Devices::open(&dir.join("views"), &journal, recovery.continued, BootId(7)).unwrap();
         let devices = Arc::new(devices);
         let routes = setup::routes(&config).unwrap();
         let intake = JournalIntake::new(

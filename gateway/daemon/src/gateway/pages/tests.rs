@@ -29,8 +29,8 @@ fn lingering(dir: &std::path::Path, clock: &Arc<Turned>, linger: &str) -> Overvi
     let small = "[journal]\nsegment = \"1MiB\"\nquota = \"8MiB\"\nevent_max = \"64KiB\"\n";
     let config = config::parse(&format!("{small}{linger}")).unwrap();
     let disk = Arc::new(Directory::create(dir).unwrap());
-    let (journal, _) = Journal::open(disk, journal_options(&config), clock.clone()).unwrap();
-    let (devices, _) = Devices::open(&dir.join("views"), &journal, BootId(7)).unwrap();
+    let (journal, recovery) = Journal::open(disk, journal_options(&config), clock.clone()).unwrap();
+    let (devices, _) = Devices::open(&dir.join("views"), &journal, recovery.continued, BootId(7)).unwrap();
     let routes = setup::routes(&config).unwrap();
     let intake =
         JournalIntake::new(journal.clone(), routes, clock.clone(), Arc::new(devices), setup::event_bytes_max(&config));
