@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from rig.child import Child
@@ -37,8 +38,8 @@ def _of_the_unit() -> dict[str, str]:
 
 
 @dataclass
-class Day:
-    """Samples of one simulated day."""
+class Stretch:
+    """Samples of a simulated day, or of a state that the board is in."""
 
     anonymous_mib: list[float] = field(default_factory=list)
     used_mib: list[float] = field(default_factory=list)
@@ -64,24 +65,28 @@ class Watch:
 
     def __init__(self, post: Board, room: Confined, card: Image) -> None:
         self._post, self._room, self._card = post, room, card
-        self.days: dict[str, Day] = {}
+        self.stretches: dict[str, Stretch] = {}
         self._next = 0.0
 
-    def look(self, day: str) -> None:
+    def look(self, names: Collection[str]) -> None:
+        """`names`: of the stretches that the sample belongs to."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + 0.2
         written = self._card.written_bytes()
-        of = self.days.setdefault(day, Day(written_first=written))
-        of.anonymous_mib.append(self._room.anonymous_mib())
-        of.used_mib.append(self._room.used_mib())
-        of.state_mib.append(disk_bytes(self._post.state_dir / "journal") / MIB)
-        of.card_mib.append(self._card.used_bytes() / MIB)
-        of.written_last = written
+        anonymous_mib, used_mib = self._room.anonymous_mib(), self._room.used_mib()
+        state_mib, card_mib = disk_bytes(self._post.state_dir / "journal") / MIB, self._card.used_bytes() / MIB
+        for name in names:
+            of = self.stretches.setdefault(name, Stretch(written_first=written))
+            of.anonymous_mib.append(anonymous_mib)
+            of.used_mib.append(used_mib)
+            of.state_mib.append(state_mib)
+            of.card_mib.append(card_mib)
+            of.written_last = written
 
-    def median(self, day: str) -> float:
-        """Of anonymous memory, in MiB."""
-        return statistics.median(self.days[day].anonymous_mib)
+    def anonymous_mib(self) -> dict[str, list[float]]:
+        """By stretch."""
+        return {name: of.anonymous_mib for name, of in self.stretches.items()}
 
     def most(self, what: str) -> float:
-        return max(max(getattr(day, what)) for day in self.days.values())
+        return max(max(getattr(of, what)) for of in self.stretches.values())

@@ -13,10 +13,18 @@ PARTITIONS = 4
 DAY = HOURS * 3600 / 7
 KEEP_S = round(HOURS * 3600 / 14)
 """Half a day of noise is of interest, if it is a whole week."""
+
+# The outages, in simulated seconds since the beginning.
+AWAY_FROM_S, AWAY_UNTIL_S = DAY, 4 * DAY
+AGAIN_FROM_S, AGAIN_FOR_S = 5 * DAY + DAY / 6, DAY / 3
 CAUGHT_UP = 3_000
 """Events behind, of some thousand that come in a real second."""
-GROWTH_MIB_MAX = 8
-"""Of any day's memory over the second's."""
+GATHERED_MIN = 3 * CAUGHT_UP
+"""Events behind, of which there are at least so many when the brokers come back: of a short week the outage is a moment."""
+
+# A board is looked at in peace for a quarter of a day, once it has settled; both in at least ten real seconds.
+SETTLE_S = max(DAY / 12, 10 * SPEED)
+LOOK_S = max(DAY / 4, 10 * SPEED)
 
 # Devices, and the mean rate of each a second.
 STREAMS = {"week-air": (16, 0.14), "week-traffic": (16, 0.15), "week-noise": (4, 0.085), "week-alarm": (4, 0.0005)}

@@ -35,7 +35,8 @@ class End:
 
 
 def age_of_newest_given_up_s(noise: Of, course: Course, caught_up_s: float) -> float:
-    """How old the newest event of the noise was, of those that did not come through the three days, when they were over."""
+    """How old the newest event of the noise was, of those that did not come through the three days, when they were over.
+    What was given up later is not looked at."""
     rate = STREAMS["week-noise"][1]
     times = [course.when_s(number / rate) for number in set(noise.missing_numbers)]
     return caught_up_s - max((at for at in times if at <= caught_up_s), default=0.0)
@@ -60,5 +61,5 @@ def figures(end: End, tally: Tally, found: Mapping[str, Of], watch: Watch, cours
         "newest_noise_given_up_was_h_old": round(age_of_newest_given_up_s(found["week-noise"], course, end.caught_up_s) / 3600, 2),
         "by_topic": {topic: {"acknowledged": of.acknowledged, "missing": of.missing} for topic, of in found.items()},
         "delivered_twice": tally.delivered_twice,
-        "days": {name: of.told() for name, of in watch.days.items()},
+        "stretches": {name: of.told() for name, of in watch.stretches.items()},
     }

@@ -24,12 +24,13 @@ class Week:
         self._reader.records.clear()
         return taken
 
-    def live(self, done, day=None, reading: bool = True, patience_s: float = 3600) -> None:
-        """Until `done`; `day`: what its samples are told under, the day of the week by itself."""
+    def live(self, done, state=None, reading: bool = True, patience_s: float = 3600) -> None:
+        """Until `done`; `state`: what its samples are told under, beside the day."""
         deadline = time.monotonic() + patience_s
         while not done():
             now_s = self._clock.now_s()
-            self._watch.look(day or f"day {1 + int(now_s // DAY)}")
+            day = f"day {1 + int(now_s // DAY)}" if now_s < 7 * DAY else "later"
+            self._watch.look([day, state] if state else [day])
             for sender in self.senders:
                 sender.check()
             assert self.post.child.alive(), f"the gateway ended by itself:\n{self.post.child.tail()}"
@@ -59,7 +60,7 @@ class Week:
             self._behind_at, self._behind = time.monotonic(), self.metrics()["lamppost_forward_backlog_events"]
         return self._behind
 
-    def drain(self, day: str) -> None:
+    def drain(self, state: str) -> None:
         """Until all that is on disk is forwarded and read."""
         quiet = 0
 
@@ -68,4 +69,4 @@ class Week:
             quiet = quiet + 1 if self.metrics()["lamppost_forward_backlog_events"] == 0 and self.read() == 0 else 0
             return quiet >= 40
 
-        self.live(done, day, patience_s=600)
+        self.live(done, state, patience_s=600)

@@ -307,7 +307,7 @@ STEPS = (
     ),
     Step(
         "week",
-        "a week of a city in simulated time on a board of 64 MB with a card of 256 MB, three days of it without the cluster; "
+        "a week of a city in simulated time on a board of 64 MB with a card of 256 MB, three days of it and then some hours without the cluster; "
         "LAMPPOST_WEEK_HOURS (168) shortens it (needs root, loop devices and a cgroup)",
         ("cargo build --locked --release -p lamppost", f"{_PYTEST_APART} endurance"),
         needs=("c", "python", "java", "maven", "openssl", "ext4"),
