@@ -9,6 +9,8 @@
 //! Invariants:
 //! - What a record covers is in the cluster, committed: an event it covers is never sent again.
 //! - An epoch that it does not name it says nothing of: of a wiped card or a cut tail nothing is taken for delivered.
+//! - An epoch is forgotten only once the journal's own cursor *on disk* has passed all that is covered of it: no crash brings it back. A record
+//!   that would have to forget another waits until that cursor is on disk.
 //! - What is kept of the topic is bounded in bytes, whatever is written there under the gateway's name. Nothing is left out to keep to that:
 //!   an event whose cursor is not known would come twice.
 
@@ -17,19 +19,22 @@ use std::collections::HashMap;
 use lamppost_event::{Epoch, GatewayId, Group, Offset, Partition, Topic, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-/// So many epochs are remembered of a partition. Each crash of the gateway makes one, and only those matter of which events are still
-/// before the journal's own cursor.
-const EPOCHS_MAX: usize = 8;
+/// So many epochs are remembered of a partition: each start of the gateway makes one. There are more than two only while events of more than
+/// one start are delivered at once.
+const EPOCHS_MAX: usize = 16;
+
+/// With so many a record is as it should be: the epoch that is written, and the one before.
+const EPOCHS_USUAL: usize = 2;
 
 /// What is kept of the cluster's cursors, bytes. A journal has at most some 13,000 partitions: with frames of the usual size (1 MiB), a
-/// quarter of which must have room for 20 bytes of each. They fit, with the longest names and eight epochs each.
+/// quarter of which must have room for 20 bytes of each. They fit, with the longest names and sixteen epochs each.
 pub(crate) const REACHED_BYTES_MAX: usize = 8 << 20;
 
 /// What a partition takes beside its topic's name and its epochs: table, handles, allocations.
 const ENTRY_BYTES: usize = 96;
 const EPOCH_BYTES: usize = size_of::<(Epoch, Offset)>();
 
-/// No value of ours is that long: eight epochs have some 400 bytes.
+/// No value of ours is that long: sixteen epochs have at most some 900 bytes.
 const VALUE_BYTES_MAX: usize = 4096;
 
 /// How far one partition of the journal has come in the cluster, epoch by epoch, the newest first.
@@ -48,6 +53,11 @@ struct Value {
 }
 
 impl Reach {
+    /// Whether [`Reach::extend`] may be called for that epoch.
+    pub(crate) fn takes(&self, epoch: Epoch) -> bool {
+        self.0.len() < EPOCHS_MAX || self.0.iter().any(|(known, _)| *known == epoch)
+    }
+
     /// All of that epoch up to `next` is delivered.
     pub(crate) fn extend(&mut self, epoch: Epoch, next: Offset) {
         if let Some((_, known)) = self.0.first_mut().filter(|(first, _)| *first == epoch) {
@@ -55,8 +65,21 @@ impl Reach {
             return;
         }
         let known = self.0.iter().position(|(other, _)| *other == epoch).map(|at| self.0.remove(at).1);
+        assert!(self.0.len() < EPOCHS_MAX, "room was made for a new epoch");
         self.0.insert(0, (epoch, known.map_or(next, |known| known.max(next))));
-        self.0.truncate(EPOCHS_MAX);
+    }
+
+    /// Whether there are epochs that can be forgotten once the journal's own cursor is on disk.
+    pub(crate) fn is_long(&self) -> bool {
+        let Some((_, newest)) = self.0.first() else { return false };
+        self.0.len() > EPOCHS_USUAL && self.0.iter().skip(1).any(|(_, next)| next <= newest)
+    }
+
+    /// The journal's own cursor stands there on disk: forgets the epochs of which it has passed all that is covered. The newest stays, should
+    /// the card have lost what it called written.
+    fn passed(&mut self, cursor: Offset) {
+        let mut is_newest = true;
+        self.0.retain(|(_, next)| std::mem::take(&mut is_newest) || *next > cursor);
     }
 
     /// Whether that event is in the cluster.
@@ -199,6 +222,31 @@ impl ClusterCursors {
         self.reached.insert(at, reach);
     }
 
+    /// Whether the cursor of a partition can take in that epoch.
+    pub(crate) fn takes(&self, at: &TopicPartition, epoch: Epoch) -> bool {
+        self.reached.get(at).is_none_or(|reach| reach.takes(epoch))
+    }
+
+    /// The journal's own cursors are on disk: forgets the epochs that no crash brings back.
+    pub(crate) fn passed(&mut self, cursor_of: impl Fn(&TopicPartition) -> Option<Offset>) {
+        let mut bytes = 0_usize;
+        for (at, reach) in &mut self.reached {
+            reach.passed(cursor_of(at).unwrap_or(Offset(0)));
+            bytes = bytes.saturating_add(cost(at, reach));
+        }
+        self.bytes = bytes;
+    }
+
+    /// An event of a new epoch is to go, before which all is done, on disk too: if there is still no room for it, the oldest epoch makes some. It
+    /// is none of this journal's, where later epochs have higher offsets: of cards that were wiped, or tails that were cut.
+    pub(crate) fn make_room(&mut self, at: &TopicPartition) {
+        let mut reach = self.reach(at);
+        if reach.0.len() == EPOCHS_MAX {
+            reach.0.pop();
+            self.reached(at.clone(), reach);
+        }
+    }
+
     /// Whether that event is in the cluster, committed.
     pub(crate) fn covers(&self, at: &TopicPartition, epoch: Epoch, offset: Offset) -> bool {
         self.reached.get(at).is_some_and(|reach| reach.covers(epoch, offset))
@@ -250,18 +298,165 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_never_goes_back_and_old_epochs_are_forgotten() {
+    fn a_cursor_never_goes_back_and_has_room_for_so_many_epochs() {
         let mut reach = Reach::default();
         reach.extend(Epoch(1), Offset(10));
         reach.extend(Epoch(1), Offset(5));
         assert!(reach.covers(Epoch(1), Offset(9)));
-        for epoch in 2..=9 {
-            reach.extend(Epoch(epoch), Offset(1));
+        for epoch in 2..=EPOCHS_MAX as u64 {
+            assert!(reach.takes(Epoch(epoch)));
+            reach.extend(Epoch(epoch), Offset(10 + epoch));
         }
-        assert_eq!(reach.0.len(), EPOCHS_MAX);
-        assert!(!reach.covers(Epoch(1), Offset(0)) && reach.covers(Epoch(2), Offset(0)));
-        reach.extend(Epoch(2), Offset(7));
-        assert_eq!(reach.0.first(), Some(&(Epoch(2), Offset(7))));
+        assert!(!reach.takes(Epoch(99)) && reach.takes(Epoch(1)) && reach.takes(Epoch(7)));
+        assert!((1..=EPOCHS_MAX as u64).all(|epoch| reach.covers(Epoch(epoch), Offset(9))), "none is forgotten");
+        reach.extend(Epoch(2), Offset(30));
+        assert_eq!(reach.0.first(), Some(&(Epoch(2), Offset(30))));
+    }
+
+    #[test]
+    fn an_epoch_is_forgotten_once_the_journals_own_cursor_has_passed_it_and_the_newest_stays() {
+        let (mut ours, air) = (cursors("post-1"), at("air", 0));
+        let reach = |epochs: &[(u64, u64)]| Reach(epochs.iter().map(|(at, to)| (Epoch(*at), Offset(*to))).collect());
+        ours.reached(air.clone(), reach(&[(5, 40), (4, 30), (9, 1000), (3, 20)]));
+        ours.reached(at("air", 1), reach(&[(3, 20), (2, 10)]));
+        let passed = |ours: &mut ClusterCursors, to: u64| {
+            ours.passed(|at| (at.partition == Partition(0)).then_some(Offset(to)));
+            ours.reach(&air)
+        };
+        assert_eq!(passed(&mut ours, 0).0.len(), 4);
+        assert_eq!(passed(&mut ours, 29), reach(&[(5, 40), (4, 30), (9, 1000)]));
+        assert_eq!(passed(&mut ours, 40), reach(&[(5, 40), (9, 1000)]), "of an earlier card, perhaps put back one day");
+        assert_eq!(
+            ours.reach(&at("air", 1)),
+            reach(&[(3, 20), (2, 10)]),
+            "a cursor that is not known has passed nothing"
+        );
+        let bytes: usize = ours.reached.iter().map(|(at, reach)| cost(at, reach)).sum();
+        assert_eq!(ours.bytes, bytes);
+        ours.take(b"post-1/forward/air/0", None).unwrap();
+        ours.take(b"post-1/forward/air/1", None).unwrap();
+        assert_eq!(ours.bytes, 0);
+    }
+
+    #[test]
+    fn a_record_is_long_only_while_there_is_something_to_forget() {
+        let reach = |epochs: &[(u64, u64)]| Reach(epochs.iter().map(|(at, to)| (Epoch(*at), Offset(*to))).collect());
+        assert!(!reach(&[]).is_long() && !reach(&[(2, 20), (1, 10)]).is_long());
+        assert!(reach(&[(3, 20), (2, 20), (1, 30)]).is_long());
+        assert!(!reach(&[(3, 20), (2, 40), (1, 30)]).is_long(), "of earlier cards");
+    }
+
+    #[test]
+    fn epochs_of_earlier_cards_never_keep_a_new_one_waiting() {
+        let (mut ours, air) = (cursors("post-1"), at("air", 0));
+        let cards = (1..=EPOCHS_MAX as u64).rev().map(|card| (Epoch(card), Offset(1000 * card))).collect();
+        ours.reached(air.clone(), Reach(cards));
+        ours.passed(|_| Some(Offset(0)));
+        assert!(!ours.takes(&air, Epoch(99)) && ours.takes(&at("air", 1), Epoch(99)));
+        ours.make_room(&air);
+        assert!(ours.takes(&air, Epoch(99)));
+        assert!(!ours.covers(&air, Epoch(1), Offset(0)) && ours.covers(&air, Epoch(2), Offset(0)), "the oldest goes");
+        let before = ours.reach(&air);
+        ours.make_room(&air);
+        assert_eq!(ours.reach(&air), before, "no more than is needed");
+    }
+
+    #[test]
+    fn the_longest_record_is_read_again_whole_and_of_a_longer_one_the_newest_epochs() {
+        let of = |epochs: u64| Reach((0..epochs).map(|epoch| (Epoch(u64::MAX - epoch), Offset(u64::MAX))).collect());
+        let longest = of(EPOCHS_MAX as u64).to_value();
+        assert!(longest.len() < 1000 && longest.len() <= VALUE_BYTES_MAX, "{} bytes", longest.len());
+        assert_eq!(Reach::of_value(&longest), Some(of(EPOCHS_MAX as u64)));
+        assert_eq!(Reach::of_value(&of(8).to_value()), Some(of(8)), "what earlier programs wrote");
+        assert_eq!(Reach::of_value(&of(40).to_value()), Some(of(EPOCHS_MAX as u64)));
+    }
+
+    /// A journal of one partition, and what the cluster has of it. As the engine goes about it, without Kafka.
+    struct City {
+        /// The epoch of each event.
+        stored: Vec<Epoch>,
+        /// The journal's own cursor, on disk and in memory.
+        on_disk: usize,
+        cursor: usize,
+        cluster: ClusterCursors,
+        sent: Vec<u32>,
+    }
+
+    impl City {
+        fn settle(&mut self) {
+            self.on_disk = self.cursor;
+            self.cluster.passed(|_| Some(Offset(self.cursor as u64)));
+        }
+
+        /// One transaction of at most so many events; the power may fail behind it.
+        fn commit(&mut self, events_max: usize, fails: bool) {
+            let air = at("air", 0);
+            let mut reach = self.cluster.reach(&air);
+            let (mut to, mut sent) = (self.cursor, 0);
+            while let Some(epoch) = self.stored.get(to).filter(|_| sent < events_max) {
+                if !reach.covers(*epoch, Offset(to as u64)) {
+                    if !reach.takes(*epoch) {
+                        break;
+                    }
+                    reach.extend(*epoch, Offset(to as u64 + 1));
+                    self.sent[to] += 1;
+                    sent += 1;
+                }
+                to += 1;
+            }
+            self.cursor = to;
+            self.cluster.reached(air.clone(), reach.clone());
+            if fails {
+                return;
+            }
+            if reach.is_long() {
+                self.settle();
+            }
+            if self.stored.get(to).is_some_and(|epoch| !reach.takes(*epoch)) {
+                self.settle();
+                self.cluster.make_room(&air);
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whenever_the_power_fails_and_however_many_epochs_there_are_each_event_is_sent_once(
+            starts in proptest::collection::vec((0..40_usize, 0..4_usize, 1..60_usize, 0..12_usize), 1..40),
+            cards in 0..2 * EPOCHS_MAX as u64,
+        ) {
+            let mut cluster = cursors("post-1");
+            let mut earlier: Vec<_> = (0..cards).map(|card| (Epoch(1_000_000 + card), Offset(100 * card))).collect();
+            earlier.truncate(EPOCHS_MAX);
+            cluster.reached(at("air", 0), Reach(earlier));
+            let mut city = City { stored: Vec::new(), on_disk: 0, cursor: 0, cluster, sent: Vec::new() };
+            let mut epoch = 0;
+            for (epochs, each, events_max, commits) in starts.into_iter().chain([(1, 1, 1, usize::MAX)]) {
+                for _ in 0..epochs {
+                    epoch += 1;
+                    city.stored.extend(std::iter::repeat_n(Epoch(epoch), each));
+                }
+                city.sent.resize(city.stored.len(), 0);
+                // What is on the disk counts after a crash, and the cursors that the cluster has are read anew.
+                city.cursor = city.on_disk;
+                let value = city.cluster.reach(&at("air", 0)).to_value();
+                proptest::prop_assert!(city.cluster.take(b"post-1/forward/air/0", Some(&value)).unwrap());
+                city.settle();
+                let mut stood = false;
+                for n in 0..commits {
+                    if city.cursor == city.stored.len() {
+                        break;
+                    }
+                    let before = city.cursor;
+                    city.commit(events_max, n + 1 == commits);
+                    // One that can't even begin makes room for the next.
+                    let stands = city.cursor == before;
+                    proptest::prop_assert!(!(stood && stands), "it stands still");
+                    stood = stands;
+                }
+            }
+            proptest::prop_assert!(city.sent.iter().all(|sent| *sent == 1), "{:?}", city.sent);
+        }
     }
 
     #[test]

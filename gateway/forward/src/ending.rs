@@ -111,7 +111,7 @@ impl Engine {
         let Some(exactly) = &mut self.exactly_once else { return };
         exactly.transaction.committed(Instant::now());
         for (at, reach) in reached {
-            exactly.cluster.reached(at, reach);
+            exactly.reached(at, reach);
         }
         for slot in std::mem::take(&mut exactly.acknowledged) {
             self.window.done(slot);

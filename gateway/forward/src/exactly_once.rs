@@ -8,6 +8,8 @@
 //! - An event is done only once the transaction that holds it and its cursor is committed; so the journal's cursor never passes what the
 //!   cluster's does not cover, but for what is in no transaction: gaps that were told and events that were buried.
 //! - Within a partition nothing is sent behind what is not done and not in the same transaction: a cursor covers all below it.
+//! - A partition's cursor in the cluster holds a bounded number of epochs. Before it would have to forget one that a crash could bring back,
+//!   nothing more is sent until the journal's own cursors are on disk.
 //! - After a failure nothing is assumed. Either the transaction was aborted, by the cluster's own word, or the next producer asks the
 //!   cluster for the cursors before it sends anything.
 
@@ -15,11 +17,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lamppost_event::{JournalStopped, Stored, TopicPartition};
+use lamppost_event::{JournalStopped, Offset, Stored, TopicPartition};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::ForwardConfig;
-use crate::cursors::ClusterCursors;
+use crate::cursors::{ClusterCursors, Reach};
 use crate::denial::Denial;
 use crate::ending::Broken;
 use crate::engine::{Done, Engine, Failures};
@@ -44,6 +46,10 @@ pub(crate) struct ExactlyOnce {
     pub(crate) cluster: ClusterCursors,
     pub(crate) register: Register,
     pub(crate) standing: Standing,
+    /// The journal's own cursors have to be on disk before the next transaction.
+    settle: bool,
+    /// The event that waits for that, since its epoch had no room.
+    without_room: Option<(TopicPartition, Offset)>,
     /// A producer whose transaction was aborted and that goes on, and which credentials it was made with.
     pub(crate) kept: Option<(u64, Kafka)>,
     /// The producer of this session, for topics apart.
@@ -63,10 +69,24 @@ impl ExactlyOnce {
             cluster: ClusterCursors::new(&config.gateway, &config.group),
             register: Register::default(),
             standing: Standing::new(),
+            // What is on disk at the start need not be remembered.
+            settle: true,
+            without_room: None,
             kept: None,
             lent: None,
             aftermath: Arc::default(),
         }
+    }
+
+    /// That event has to wait until the journal's own cursors are on disk.
+    fn settle_for(&mut self, at: TopicPartition, offset: Offset) {
+        (self.settle, self.without_room) = (true, Some((at, offset)));
+    }
+
+    /// A cursor was committed.
+    pub(crate) fn reached(&mut self, at: TopicPartition, reach: Reach) {
+        self.settle |= reach.is_long();
+        self.cluster.reached(at, reach);
     }
 
     /// Whether the producer outlives the transaction that was given up.
@@ -158,9 +178,10 @@ impl Engine {
                 if let Err(broken) = self.end_transaction(&kafka, &mut stop, &mut deadline).await? {
                     break Some(broken);
                 }
-                if deadline.is_some() {
-                    break None;
-                }
+            }
+            self.settle_cursors(&mut stop, &mut deadline).await?;
+            if deadline.is_some() {
+                break None;
             }
             if let Some(broken) = self.step_apart(&kafka).await? {
                 break Some(broken);
@@ -217,6 +238,54 @@ impl Engine {
         self.commit(true)?;
         self.show();
         Ok(())
+    }
+
+    /// Waits until the journal's own cursors are on disk, where that is wanted and no transaction is open, and forgets the epochs that they have
+    /// passed. A stop sets the deadline, and is not kept waiting.
+    async fn settle_cursors(
+        &mut self,
+        stop: &mut Stop<'_>,
+        deadline: &mut Option<Instant>,
+    ) -> Result<(), JournalStopped> {
+        let is_wanted = |exactly: &ExactlyOnce| exactly.settle && !exactly.transaction.is_open();
+        if deadline.is_some() || !self.exactly_once.as_deref().is_some_and(is_wanted) {
+            return Ok(());
+        }
+        self.commit(true)?;
+        // Meanwhile no cursor moves: what is on disk then is what the window says.
+        tokio::select! {
+            biased;
+            settled = self.outlet.settled(&self.config.group) => settled?,
+            () = stop.as_mut() => {
+                *deadline = Some(Instant::now() + self.config.stop_deadline);
+                return Ok(());
+            }
+        }
+        let Some(exactly) = &mut self.exactly_once else { return Ok(()) };
+        exactly.settle = false;
+        exactly.cluster.passed(|at| self.window.cursor(at));
+        if let Some((at, offset)) = exactly.without_room.take()
+            && self.window.cursor(&at).unwrap_or(Offset(0)) == offset
+        {
+            exactly.cluster.make_room(&at);
+        }
+        Ok(())
+    }
+
+    /// Whether the cursor of its partition can take in an event's epoch. If not, what is open ends, and the event waits until the journal's own
+    /// cursors are on disk.
+    pub(crate) fn takes_epoch(&mut self, track: TrackId, stored: &Stored) -> bool {
+        let Some(exactly) = self.exactly_once.as_deref_mut() else { return true };
+        let at = || TopicPartition { topic: stored.event.topic.clone(), partition: stored.partition };
+        let takes = match exactly.transaction.reach(track) {
+            Some(reach) => reach.takes(stored.epoch),
+            None => exactly.cluster.takes(&at(), stored.epoch),
+        };
+        if !takes {
+            exactly.transaction.fill();
+            exactly.settle_for(at(), stored.offset);
+        }
+        takes
     }
 
     /// Whether a gap in front of the partition's next event is being told: a cursor can't cover what is behind it yet.
@@ -296,9 +365,12 @@ impl Engine {
     fn after_step(&mut self, kafka: &Kafka) -> Option<Broken> {
         let exactly = self.exactly_once.as_mut()?;
         exactly.lent = None;
-        let Aftermath { committed, broken } = std::mem::take(&mut *lock(&exactly.aftermath));
+        let Aftermath { committed, without_room, broken } = std::mem::take(&mut *lock(&exactly.aftermath));
+        if let Some((at, offset)) = without_room {
+            exactly.settle_for(at, offset);
+        }
         if let Some((at, reach)) = committed {
-            exactly.cluster.reached(at, reach);
+            exactly.reached(at, reach);
             self.count_committed(kafka);
         }
         broken.map(Broken::new)

@@ -232,7 +232,7 @@ impl Engine {
             }
             Admission::Next => {}
         }
-        if !self.may_go() {
+        if !self.takes_epoch(track, stored) || !self.may_go() {
             return Offered::Blocked;
         }
         let Some(target) = self.targets.get(topic) else {

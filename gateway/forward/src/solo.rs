@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lamppost_event::{Partition, TopicPartition};
+use lamppost_event::{Offset, Partition, TopicPartition};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::alone::Outcome;
@@ -27,6 +27,8 @@ const SOLO_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Aftermath {
     /// The cursor that was committed with it.
     pub(crate) committed: Option<(TopicPartition, Reach)>,
+    /// The event was not sent: its epoch has no room in the cursor of its partition.
+    pub(crate) without_room: Option<(TopicPartition, Offset)>,
     /// The producer has to go.
     pub(crate) broken: Option<TransactionError>,
 }
@@ -52,6 +54,12 @@ impl Solo {
         if reach.covers(stored.epoch, stored.offset) {
             return Outcome::Delivered;
         }
+        let at = TopicPartition { topic: stored.event.topic.clone(), partition: stored.partition };
+        if !reach.takes(stored.epoch) {
+            lock(&self.aftermath).without_room = Some((at, stored.offset));
+            let why = "the journal's own cursors are not on disk yet".to_owned();
+            return Outcome::Failed { class: Class::Retry, why };
+        }
         reach.extend(stored.epoch, stored.offset.next());
         if let Err(error) = self.kafka.begin() {
             return self.broken(error);
@@ -64,7 +72,6 @@ impl Solo {
             Ok(()) => match self.call(Kafka::commit).await {
                 Ok(()) => {
                     self.kafka.reports.take(&mut Vec::new());
-                    let at = TopicPartition { topic: stored.event.topic.clone(), partition: stored.partition };
                     lock(&self.aftermath).committed = Some((at, reach));
                     return Outcome::Delivered;
                 }
@@ -120,4 +127,83 @@ impl Solo {
 /// A blocking call panicked: nothing is known of the producer.
 pub(crate) fn panicked() -> TransactionError {
     TransactionError { remedy: Remedy::Rebuild, code: Code::Unknown, why: "a transactional call panicked".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use lamppost_event::{
+        Address, BootId, ClockQuality, DeviceId, Epoch, Event, EventTime, GatewayId, Monotonic, Origin, SourceKind,
+        Stored, Topic, WallTime,
+    };
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::config::Delivery;
+    use crate::counters::Counters;
+    use crate::stamp::Stamp;
+
+    fn event(epoch: u64, offset: u64) -> Stored {
+        let time = EventTime {
+            device: None,
+            wall: WallTime(1),
+            monotonic: Monotonic(1),
+            boot: BootId(1),
+            quality: ClockQuality::Synced,
+        };
+        let event = Event {
+            source: SourceKind::Mqtt,
+            device: DeviceId::new("dev-1").unwrap(),
+            address: Address::new("city").unwrap(),
+            topic: Topic::new("air").unwrap(),
+            key: Bytes::from_static(b"dev-1"),
+            origin: Origin::Unmarked,
+            time,
+            content_type: None,
+            reason: None,
+            payload: Bytes::new(),
+        };
+        Stored { partition: Partition(0), offset: Offset(offset), epoch: Epoch(epoch), event }
+    }
+
+    #[tokio::test]
+    async fn an_event_whose_epoch_has_no_room_is_not_sent_and_it_is_said_which() {
+        let cluster = MockCluster::new(1).unwrap();
+        let mut config = ForwardConfig::new(GatewayId::new("post").unwrap(), &cluster.bootstrap_servers());
+        config.delivery = Delivery::ExactlyOnce;
+        let mut reach = Reach::default();
+        let epochs = (0..).find(|epoch| {
+            let takes = reach.takes(Epoch(*epoch));
+            if takes {
+                reach.extend(Epoch(*epoch), Offset(epoch + 1));
+            }
+            !takes
+        });
+        let epochs = epochs.unwrap();
+        let solo = Solo {
+            kafka: Kafka::connect(&config, 100_000, &Arc::new(Counters::unheard())).unwrap(),
+            partition: 0,
+            key: "post/forward/air/".into(),
+            reached: HashMap::from([(Partition(0), reach)]),
+            aftermath: Arc::default(),
+        };
+        let stored = event(epochs, epochs);
+        let stamp = Stamp { time: WallTime(1), received: WallTime(1), clock: "synced" };
+        let name = stored.event.topic.clone();
+        let out = |stored| Outgoing {
+            name: &name,
+            partition: Partition(0),
+            stored,
+            payload: b"",
+            encoder: None,
+            stamp,
+            lane: None,
+        };
+        let outcome = solo.send(&config, &out(&stored)).await;
+        assert!(matches!(outcome, Outcome::Failed { class: Class::Retry, .. }), "{outcome:?}");
+        let Aftermath { committed, without_room, broken } = std::mem::take(&mut *lock(&solo.aftermath));
+        assert!(committed.is_none() && broken.is_none());
+        assert_eq!(without_room.map(|(at, offset)| (at.partition, offset)), Some((Partition(0), Offset(epochs))));
+        assert_eq!(solo.send(&config, &out(&event(3, 3))).await, Outcome::Delivered, "what is covered is there");
+    }
 }

@@ -85,6 +85,11 @@ impl Transaction {
         open.reached.entry(track).or_insert_with(before).1.extend(epoch, offset.next());
     }
 
+    /// How far a partition has come with what is open, if anything of it is.
+    pub(crate) fn reach(&self, track: TrackId) -> Option<&Reach> {
+        self.open.as_ref()?.reached.get(&track).map(|(_, reach)| reach)
+    }
+
     /// When it ends, if it is open.
     pub(crate) fn ends_at(&self) -> Option<Instant> {
         let open = self.open.as_ref()?;

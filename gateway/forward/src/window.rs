@@ -359,6 +359,12 @@ impl Window {
         self.tracks.get(id.0).and_then(Track::cursor).is_some_and(|cursor| cursor >= offset)
     }
 
+    /// The partition's cursor, if it has come anywhere.
+    pub(crate) fn cursor(&self, at: &TopicPartition) -> Option<Offset> {
+        let id = self.by_topic.get(&at.topic)?.get(usize::from(at.partition.0)).copied().flatten()?;
+        self.tracks.get(id.0)?.cursor()
+    }
+
     /// The cursors of one topic.
     pub(crate) fn cursors_of(&self, topic: &Topic) -> Vec<(Partition, Offset)> {
         let of_topic = self.tracks.iter().filter(|track| track.at.topic == *topic);

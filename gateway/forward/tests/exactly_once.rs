@@ -97,6 +97,82 @@ async fn what_the_cluster_has_and_the_journal_does_not_know_is_not_sent_again() 
     assert_eq!((seen.len(), first_occurrences(&seen)), (1500, journal.expected("air")));
 }
 
+/// Events of so many starts of the gateway, one of them in each partition.
+fn fill_epochs(journal: &Journal, starts: usize) {
+    for _ in 0..starts {
+        journal.begin_epoch();
+        journal.fill("air", 20, 20);
+    }
+}
+
+/// Every event of the topic is in the cluster once, in order.
+fn assert_once(cluster: &Cluster, journal: &Journal, topic: &str) {
+    let seen = read_topic(&cluster.bootstrap_servers(), topic);
+    let expected = journal.expected(topic);
+    assert_eq!((seen.len(), first_occurrences(&seen)), (expected.values().map(Vec::len).sum(), expected));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_any_number_of_starts_without_the_cluster_nothing_is_sent_again_though_each_time_the_power_fails() {
+    let cluster = cluster(&["air", CURSORS]);
+    let journal = Arc::new(Journal::default());
+    let mut config = config(&cluster);
+    for (starts, linger_ms) in [(12, 500), (1, 20), (100, 500), (16, 20), (17, 500), (0, 20)] {
+        // Many epochs in one transaction, or few.
+        config.transaction_linger = Duration::from_millis(linger_ms);
+        fill_epochs(&journal, starts);
+        let running = Running::start(config.clone(), &journal, None);
+        until("all delivered", || journal.is_done()).await;
+        running.abort().await;
+        // Of the journal's own cursors only those are left that were on the card.
+        journal.crash();
+    }
+    assert_once(&cluster, &journal, "air");
+    journal.begin_epoch();
+    journal.fill("air", 20, 20);
+    let running = Running::start(config, &journal, None);
+    until("all delivered", || journal.is_done()).await;
+    running.stop().await;
+    assert_once(&cluster, &journal, "air");
+    assert!(epochs_in_cluster(&cluster, "air", 0) <= 2, "what is passed on the card is forgotten");
+}
+
+/// How many epochs the newest cursor of a partition names.
+fn epochs_in_cluster(cluster: &Cluster, topic: &str, partition: u16) -> usize {
+    let key = format!("post-17/forward/{topic}/{partition}").into_bytes();
+    let records = journal::read_plain(&cluster.bootstrap_servers(), CURSORS);
+    let (_, value) = records.into_iter().rfind(|(found, _)| *found == key).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&value).unwrap();
+    value["reached"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_epochs_are_sent_than_are_remembered_while_the_card_does_not_have_the_journals_cursors() {
+    let cluster = cluster(&["air", CURSORS]);
+    let journal = Arc::new(Journal::default());
+    fill_epochs(&journal, 40);
+    let card = Arc::new(Semaphore::new(1));
+    *journal.card.lock().unwrap() = Some(Arc::clone(&card));
+    let running = Running::start(config(&cluster), &journal, None);
+    let counters = Arc::clone(&running.counters);
+    until("what may be sent is committed", || journal.held() < 40 * 20 && journal.held() > 0).await;
+    // Long enough for many transactions.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let sent = counters.sent.load(Relaxed);
+    assert!(sent > 2 * 20 && sent <= 16 * 20, "{sent} events of 40 starts");
+    assert_eq!(counters.delivered.load(Relaxed), sent);
+    // A stop is not kept waiting by the card.
+    running.stop().await;
+    journal.crash();
+    *journal.card.lock().unwrap() = None;
+    let running = Running::start(config(&cluster), &journal, None);
+    let counters = Arc::clone(&running.counters);
+    until("all delivered", || journal.is_done()).await;
+    running.stop().await;
+    assert_eq!(counters.already_there.load(Relaxed), sent);
+    assert_once(&cluster, &journal, "air");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_fails_is_aborted_and_tried_again_in_order() {
     use RDKafkaRespErr::*;

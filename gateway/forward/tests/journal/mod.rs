@@ -1,8 +1,8 @@
 //! A journal over a vector, a clock that is turned by hand, and a cluster's reader: what the tests of this folder share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub const PARTITIONS: u16 = 4;
 
@@ -45,6 +45,7 @@ struct Inner {
     /// What a crash leaves of both.
     durable: (HashMap<TopicPartition, Offset>, HashMap<Group, HashMap<TopicPartition, Offset>>),
     sequence: HashMap<String, u64>,
+    starts: u64,
 }
 
 impl Inner {
@@ -83,6 +84,8 @@ pub struct Journal {
     /// How long it takes to say where a live lane goes on, and how often that was asked.
     pub lanes_take: Mutex<Duration>,
     pub lanes_asked: AtomicUsize,
+    /// Where it is set, what is committed gets to the disk only with a permit.
+    pub card: Mutex<Option<Arc<Semaphore>>>,
 }
 
 impl Journal {
@@ -134,7 +137,13 @@ impl Journal {
             reason: reason.map(Into::into),
             payload: Bytes::copy_from_slice(payload),
         };
-        inner.items.push(Item::Event(Stored { partition, offset, epoch: Epoch(0xabc), event }));
+        let epoch = Epoch(0xabc + inner.starts);
+        inner.items.push(Item::Event(Stored { partition, offset, epoch, event }));
+    }
+
+    /// The gateway was started anew: what is stored from here on is of another epoch.
+    pub fn begin_epoch(&self) {
+        self.inner.lock().unwrap().starts += 1;
     }
 
     pub fn append_gap(&self, topic: &str, partition: u16, length: u64) {
@@ -315,8 +324,14 @@ impl Outlet for Journal {
     }
 
     fn settled<'a>(&'a self, _: &'a Group) -> Waiting<'a, Result<(), JournalStopped>> {
-        self.sync();
-        Box::pin(std::future::ready(Ok(())))
+        let card = self.card.lock().unwrap().clone();
+        Box::pin(async move {
+            if let Some(card) = card {
+                card.acquire().await.unwrap().forget();
+            }
+            self.sync();
+            Ok(())
+        })
     }
 
     fn grown(&self, position: Position) -> Waiting<'_, ()> {
