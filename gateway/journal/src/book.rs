@@ -9,7 +9,7 @@ use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Now, Offset, Position, T
 
 use crate::checkpoint::Stack;
 use crate::disk::DiskFile;
-use crate::format::checkpoint::{cursor_key, numbers, partition_key};
+use crate::format::checkpoint::{USER, cursor_key, numbers, partition_key};
 use crate::format::fields::Fields;
 use crate::format::segment::SegmentHead;
 use crate::gather::Changes;
@@ -156,6 +156,8 @@ pub(crate) struct Book {
     /// Changes since the newest checkpoint began.
     pub(crate) delta: Delta,
     pub(crate) delta_bytes: usize,
+    /// Of those, values that others put.
+    pub(crate) delta_value_bytes: usize,
     /// The changes that went into the newest checkpoint, or are on their way.
     pub(crate) frozen: Arc<Delta>,
     /// All changes after this commit are in `delta` and `frozen`.
@@ -176,13 +178,34 @@ pub(crate) struct Book {
     pub(crate) retiring: Vec<Segment>,
 }
 
+/// Takes a change in, and keeps the sums of what all take in memory, and of that the values that others put.
+pub(crate) fn lay(
+    delta: &mut Delta,
+    (bytes, value_bytes): (&mut usize, &mut usize),
+    commit: Commit,
+    key: Bytes,
+    value: Option<Bytes>,
+) {
+    let is_value = key.first() == Some(&USER);
+    let (new, key_bytes) = (change_bytes(&key, value.as_ref()), change_bytes(&key, None));
+    let old = delta.insert(key, (commit, value));
+    let old = old.map_or(0, |(_, old)| key_bytes + old.map_or(0, |old| old.len()));
+    *bytes = *bytes + new - old;
+    if is_value {
+        *value_bytes = *value_bytes + new - old;
+    }
+}
+
+/// What a change of state takes in memory, about.
+pub(crate) fn change_bytes(key: &Bytes, value: Option<&Bytes>) -> usize {
+    key.len() + value.map_or(0, Bytes::len) + 64
+}
+
 impl Book {
     /// Takes a change of durable state in. Cursors and partitions have tables of their own.
     pub(crate) fn learn(&mut self, commit: Commit, key: &Bytes, value: Option<&Bytes>) {
-        self.delta_bytes += key.len() + value.map_or(0, Bytes::len) + 64;
-        if let Some((_, old)) = self.delta.insert(key.clone(), (commit, value.cloned())) {
-            self.delta_bytes -= key.len() + old.map_or(0, |old| old.len()) + 64;
-        }
+        let sums = (&mut self.delta_bytes, &mut self.delta_value_bytes);
+        lay(&mut self.delta, sums, commit, key.clone(), value.cloned());
     }
 
     /// The value of a key in what changed lately. `None`: look in the checkpoint.
@@ -298,6 +321,11 @@ impl Book {
             changes.insert(partition_key(at).into(), Some(numbers([kept.first.0, kept.next.0]).into()));
         }
         changes
+    }
+
+    /// How many cursors there are, of all groups.
+    pub(crate) fn cursor_count(&self) -> usize {
+        self.cursors.values().map(BTreeMap::len).sum()
     }
 
     pub(crate) fn all_cursors(&self) -> Vec<(Group, TopicPartition, Reach)> {

@@ -15,7 +15,9 @@ pub(crate) use self::find::{Find, find};
 pub(crate) use self::stack::{File, Merged, Stack};
 pub(crate) use self::write::{Bounds, WriteError, write};
 use crate::disk::{Access, Disk, DiskFile};
-use crate::format::checkpoint::{BLOCK_HEAD, CheckpointHead, CheckpointTail, HEAD, TAIL, UNDER, Under, take_change};
+use crate::format::checkpoint::{
+    BLOCK_HEAD, CheckpointHead, CheckpointTail, HEAD, INDEX_ENTRY, MARK, TAIL, UNDER, Under, take_change,
+};
 use crate::format::fields::Fields;
 use crate::format::segment::NUMBER_MAX;
 use crate::walk::TRIES;
@@ -67,6 +69,8 @@ pub(crate) struct Layer {
     pub(crate) seal: u32,
     pub(crate) name: String,
     pub(crate) bytes: u64,
+    /// Of those, in blocks that begin with something else than a mark.
+    pub(crate) beside_marks: u64,
     file: Arc<dyn DiskFile>,
     index: Vec<Block>,
 }
@@ -99,7 +103,10 @@ impl Layer {
             return Err(CheckpointError::Damaged("index"));
         }
         let index = read_index(&index_bytes, tail.index_at).ok_or(CheckpointError::Damaged("index"))?;
-        let mut layer = Self { head, under: None, seal: tail.seal, name: name.to_owned(), bytes, file, index };
+        let others = index.iter().filter(|block| block.first.first() != Some(&MARK));
+        let beside_marks = others.map(|block| (block.bytes + INDEX_ENTRY + block.first.len()) as u64).sum();
+        let name = name.to_owned();
+        let mut layer = Self { head, under: None, seal: tail.seal, name, bytes, beside_marks, file, index };
         if let Some(under) = layer.get(&[UNDER])? {
             let under = under.as_deref().and_then(Under::decode).filter(|under| under.commit < head.commit);
             layer.under = Some(under.ok_or(CheckpointError::Damaged("word of what it lies over"))?);

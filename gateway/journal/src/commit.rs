@@ -297,9 +297,12 @@ impl Shared {
         }
         self.durable.store(sealed.commit.0, Ordering::Release);
         let mut gather = hold(&self.gather);
-        gather.in_flight = None;
+        let values = gather.written();
         let remaining = (writer.lease.head.bytes - writer.at).saturating_sub(writer.close_room);
         gather.settle(remaining, sealed.roll, rolled);
+        if values {
+            gather.set_value_room(self.value_room(&hold(&self.book)));
+        }
         drop(gather);
         self.room.wake();
         writer.used.extend(sealed.batches.into_iter().map(|(_, builder)| builder));

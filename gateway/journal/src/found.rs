@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use lamppost_event::{Commit, Group, TopicPartition};
 
-use crate::book::{CursorEntry, Delta, Reach};
+use crate::book::{CursorEntry, Delta, Reach, lay};
 use crate::format::checkpoint::{CURSOR, read_cursor_key};
 use crate::format::footer::Footer;
 use crate::format::frame::{Frame, Range};
@@ -18,6 +18,7 @@ use crate::shared::STATE_TOPIC;
 pub(crate) struct Found {
     pub(crate) delta: Delta,
     pub(crate) delta_bytes: usize,
+    pub(crate) delta_value_bytes: usize,
     pub(crate) cursors: BTreeMap<Group, BTreeMap<TopicPartition, CursorEntry>>,
     pub(crate) last_ranges: Vec<Range>,
     pub(crate) bad_batches: u64,
@@ -80,7 +81,6 @@ impl Found {
         }
         // Copied out of the read window, which would else be kept whole.
         let (key, value) = (Bytes::copy_from_slice(key), value.map(|value| Bytes::copy_from_slice(value)));
-        self.delta_bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + 64;
-        self.delta.insert(key, (commit, value));
+        lay(&mut self.delta, (&mut self.delta_bytes, &mut self.delta_value_bytes), commit, key, value);
     }
 }

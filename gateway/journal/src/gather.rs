@@ -9,7 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lamppost_event::{Commit, Offset, StoredRecord, TopicPartition};
 
+use crate::book::change_bytes;
 use crate::format::batch::{BATCH_HEAD, BatchBuilder, Cost};
+use crate::format::checkpoint::USER;
 use crate::format::frame::{ENTRY, FRAME_HEAD};
 use crate::format::padded;
 use crate::format::segment::FRAMES_AT;
@@ -68,6 +70,14 @@ pub(crate) struct Gathering {
     close_room: u64,
     /// Segments that are kept for alarms and dead letters.
     reserve: usize,
+    /// What may still be put of values, in bytes of [`value_cost`].
+    value_room: u64,
+    /// What was put of them since that was found out: what gathers, and what is being written.
+    values_put: [u64; 2],
+    /// What the value that was refused last would have cost, until there is room for it.
+    value_wanted: Option<u64>,
+    /// Whoever waits with it is not told of room.
+    value_waits: bool,
     /// What the event or state that was refused last would have cost, by how many segments it leaves to others.
     wanted: [usize; RESERVE_MAX + 1],
 }
@@ -122,6 +132,10 @@ impl Gathering {
             segment_bytes: bounds.segment_bytes,
             close_room: bounds.close_room,
             reserve: bounds.reserve,
+            value_room: 0,
+            values_put: [0; 2],
+            value_wanted: None,
+            value_waits: false,
             wanted: [0; RESERVE_MAX + 1],
         }
     }
@@ -152,7 +166,7 @@ impl Gathering {
     /// Whether an event of middling size would be taken, or one as large as was refused last of those that leave as much to others: who
     /// waits with that is not told to try again for nothing.
     pub(crate) fn has_room(&self, left: usize) -> bool {
-        self.fits(self.wanted(left), left)
+        self.fits(self.wanted(left), left) && !self.value_waits
     }
 
     /// The same of an empty frame: whether there is space on the disk.
@@ -220,13 +234,49 @@ impl Gathering {
         (self.batches.len() - 1) as u32
     }
 
-    /// Takes a change of state. False if there is no room.
+    /// Takes a change of state. False if there is no room: neither in the space that is prepared nor, for a value, in the checkpoint to come.
     pub(crate) fn push_state(&mut self, key: Bytes, value: Option<Bytes>) -> bool {
+        let cost = if key.first() == Some(&USER) { value_cost(&key, value.as_ref()) } else { 0 };
+        // What removes something is always taken: room comes by it.
+        if value.is_some() && cost > self.value_room {
+            (self.value_wanted, self.value_waits) = (Some(cost), true);
+            return false;
+        }
         let fits = self.is_room_for(state_cost(&key, value.as_ref()), self.reserve);
         if fits {
+            let [gathered, _] = &mut self.values_put;
+            *gathered += cost;
+            self.value_room = self.value_room.saturating_sub(cost);
             self.put(key, value);
         }
         fits
+    }
+
+    /// The checkpoint to come has room for so many bytes of values, those left out that are not yet durable. True if the value that was refused
+    /// last is among those that have none.
+    pub(crate) fn set_value_room(&mut self, bytes: u64) -> bool {
+        self.value_room = bytes.saturating_sub(self.values_put.iter().sum());
+        if self.value_wanted.is_some_and(|wanted| wanted <= self.value_room) {
+            (self.value_wanted, self.value_waits) = (None, false);
+        }
+        self.refuses_values()
+    }
+
+    /// A value was refused, and would be again.
+    pub(crate) const fn refuses_values(&self) -> bool {
+        self.value_wanted.is_some()
+    }
+
+    /// Whoever waits with a value that was refused may ask again.
+    pub(crate) const fn let_ask_again(&mut self) {
+        self.value_waits = false;
+    }
+
+    /// What was being written is durable. True if there were values in it.
+    pub(crate) fn written(&mut self) -> bool {
+        self.in_flight = None;
+        let [_, writing] = &mut self.values_put;
+        std::mem::take(writing) > 0
     }
 
     /// Takes a cursor, for which room is kept. False if even that is used up.
@@ -273,6 +323,7 @@ impl Gathering {
         }
         let state = Arc::new(std::mem::take(&mut self.state));
         self.in_flight = Some(Arc::clone(&state));
+        self.values_put = [0, self.values_put.iter().sum()];
         let (commit, events, event_bytes) = (self.commit, self.events, self.event_bytes);
         let sealed = Sealed { commit, batches, state, events, event_bytes, roll };
         self.commit = self.commit.next();
@@ -335,6 +386,11 @@ impl Gathering {
     }
 }
 
+/// What a value takes in the next checkpoint, at most: the index may have each key once more.
+pub(crate) fn value_cost(key: &Bytes, value: Option<&Bytes>) -> u64 {
+    2 * change_bytes(key, value) as u64
+}
+
 fn state_cost(key: &Bytes, value: Option<&Bytes>) -> usize {
     key.len() + value.map_or(0, Bytes::len) + STATE_OVERHEAD
 }
@@ -364,5 +420,18 @@ mod tests {
         gather.add_free(1);
         assert!(gather.has_room(0));
         assert!(gather.push_state(key, Some(value)));
+    }
+
+    #[test]
+    fn a_value_that_the_checkpoint_has_no_room_for_waits_and_what_removes_one_does_not() {
+        let (key, value) = (Bytes::from_static(b"ukey"), Bytes::from(vec![7; 1000]));
+        let mut gather = gathering(128 << 10);
+        assert!(!gather.push_state(key.clone(), Some(value.clone())) && !gather.has_room(0));
+        assert!(gather.push_state(key.clone(), None));
+        let cost = value_cost(&key, Some(&value)) + value_cost(&key, None);
+        assert!(gather.set_value_room(cost - 1), "still refused");
+        assert!(!gather.set_value_room(cost) && gather.has_room(0));
+        assert!(gather.push_state(key.clone(), Some(value.clone())));
+        assert!(!gather.push_state(key, Some(value)), "what gathers counts");
     }
 }

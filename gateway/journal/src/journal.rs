@@ -136,6 +136,7 @@ impl Journal {
         if recovery.created {
             shared.prepare_reserve()?;
         }
+        shared.tell_value_room();
         let shared = Arc::new(shared);
         let threads =
             crate::threads::start(&shared).map_err(crate::disk::DiskError::of("start threads for", "the journal"))?;
@@ -155,6 +156,7 @@ impl Journal {
         let (shared, recovery) = crate::open::open(disk, options, clock)?;
         // Nobody else makes it.
         shared.prepare_reserve()?;
+        shared.tell_value_room();
         let shared = Arc::new(shared);
         let hand = crate::Hand::new(Arc::clone(&shared));
         Ok((Self { handle: Arc::new(Handle { shared, threads: Mutex::default() }) }, hand, recovery))
@@ -250,7 +252,8 @@ impl Journal {
         self.shared().wake_writer.notify_one();
     }
 
-    /// Keeps `value` under `key` (`None` removes it), durable with the commit that is returned. Outlives the events' retention.
+    /// Keeps `value` under `key` (`None` removes it), durable with the commit that is returned. Outlives the events' retention. Refused, too, where all
+    /// that is kept so would leave no room in the quota ([`Stats::values_refused`]); removing is not.
     ///
     /// # Errors
     /// [`PutError`]; nothing is changed then.

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use lamppost_event::{Group, JournalStopped, Position};
 
 use crate::book::{Book, Delta, FreeFile, Segment};
-use crate::checkpoint::{Bounds, File, Stack, WriteError, name_of, write};
+use crate::checkpoint::{Bounds, File, WriteError, name_of, write};
 use crate::disk::DiskError;
 use crate::format::checkpoint::CheckpointHead;
 use crate::format::segment::free_name;
@@ -21,8 +21,6 @@ use crate::waiting::hold;
 
 /// After the disk was found full, growing is tried again only after this: each try writes zeros.
 const GROW_PAUSE_MS: u64 = 60_000;
-/// The least that is kept free for checkpoints.
-const CHECKPOINT_ROOM: u64 = 64 << 10;
 
 /// What stands between the oldest segment and its recycling.
 enum Oldest {
@@ -35,7 +33,7 @@ impl Shared {
     /// Whether the keeper has something to do.
     pub(crate) fn wants_keeping(&self) -> bool {
         let book = hold(&self.book);
-        book.delta_bytes >= self.options.checkpoint_bytes || book.free.len() < self.free_wanted(&book)
+        self.has_changed_much(&book) || book.free.len() < self.free_wanted(&book)
     }
 
     /// One segment in reserve for recovery; a second to roll into once the current one is half full.
@@ -56,6 +54,7 @@ impl Shared {
         if self.checkpoint_due() {
             done |= self.checkpoint()?;
         }
+        done |= self.make_room_for_state()?;
         done |= self.expire()? | self.merge()?;
         loop {
             let wanted = {
@@ -63,6 +62,7 @@ impl Shared {
                 book.free.len() < self.free_wanted(&book)
             };
             if !wanted || !self.provide()? {
+                self.look_after_values()?;
                 return Ok(done);
             }
             done = true;
@@ -74,7 +74,7 @@ impl Shared {
         let book = hold(&self.book);
         let patience_ms = 2 * u64::try_from(self.options.cursor_deadline.as_millis()).unwrap_or(u64::MAX / 2);
         let overdue = book.cursors_since.is_some_and(|since| self.now_ms().saturating_sub(since) > patience_ms);
-        overdue || book.delta_bytes >= self.options.checkpoint_bytes
+        overdue || self.has_changed_much(&book)
     }
 
     /// One more free segment, or a step towards one, from wherever it may come: what nobody needs any more, new files, and
@@ -141,17 +141,14 @@ impl Shared {
         Ok(grown)
     }
 
-    /// Whether the quota has room for one more segment beside the checkpoints and `room` bytes.
+    /// Whether the quota has room for one more segment beside the checkpoints and `room` bytes. Without enough segments to go on in, one more
+    /// counts for more than that.
     pub(crate) fn may_grow(&self, room: u64) -> bool {
         let book = hold(&self.book);
-        let bytes = book.bytes(self.options.segment_bytes) + self.options.segment_bytes + self.checkpoint_room(&book);
-        bytes + room <= self.options.quota_bytes
-    }
-
-    /// What is kept free for checkpoints: all layers may be written anew as one while they and what they stand for are still there.
-    pub(crate) fn checkpoint_room(&self, book: &Book) -> u64 {
-        let (bytes, replaced) = (book.checkpoint.bytes(), book.checkpoint.replaced_bytes());
-        (3 * bytes.max(CHECKPOINT_ROOM)).saturating_sub(bytes + replaced)
+        let kept_free =
+            if self.has_too_few_files(&book) { Self::value_bytes(&book) } else { self.checkpoint_room(&book) + room };
+        let bytes = book.bytes(self.options.segment_bytes) + self.options.segment_bytes;
+        bytes + kept_free <= self.options.quota_bytes
     }
 
     /// Makes a new file. False if the disk is full.
@@ -179,7 +176,7 @@ impl Shared {
     }
 
     /// Recycles the oldest segment, if nothing holds it. True if it did.
-    fn recycle(&self) -> Result<bool, DiskError> {
+    pub(crate) fn recycle(&self) -> Result<bool, DiskError> {
         let state = self.oldest(&hold(&self.book));
         match state {
             Oldest::Held => Ok(false),
@@ -199,12 +196,13 @@ impl Shared {
     }
 
     /// A checkpoint that a segment comes free by. The state has grown since the last file was made, and there may be no room left for it: then
-    /// a free file goes, be it the reserve. Another one comes in its place at once.
+    /// a free file goes, be it the reserve. Another one comes in its place at once. At last, more marks are forgotten than would have to be.
     fn checkpoint_at_any_price(&self) -> Result<bool, DiskError> {
-        if self.checkpoint()? {
-            return Ok(true);
-        }
-        Ok(self.remove_free()? && self.checkpoint()?)
+        let spares_one = |shared: &Self| hold(&shared.book).hot_files() > shared.hot_files_min();
+        Ok(self.checkpoint()?
+            || (spares_one(self) && self.remove_free()? && self.checkpoint()?)
+            || self.squeezed_checkpoint()?
+            || (self.remove_free()? && self.squeezed_checkpoint()?))
     }
 
     /// Removes a free file, be it the reserve. False if there is none, or it may be needed for what has gathered.
@@ -293,24 +291,30 @@ impl Shared {
 
     /// Writes a checkpoint of the durable state. False if there is no room for it.
     pub(crate) fn checkpoint(&self) -> Result<bool, DiskError> {
-        if !self.make_checkpoint_room()? {
+        if !self.make_checkpoint_room(false)? {
             return Ok(false);
         }
+        let marks_bytes_max = self.marks_bytes_max(&hold(&self.book));
+        self.write_checkpoint(false, marks_bytes_max)
+    }
+
+    /// There is room for it.
+    pub(crate) fn write_checkpoint(&self, whole: bool, marks_bytes_max: u64) -> Result<bool, DiskError> {
         let (head, old, frozen, changes, cursors) = {
             let mut book = hold(&self.book);
             let frozen = Arc::new(std::mem::take(&mut book.delta));
-            book.delta_bytes = 0;
+            (book.delta_bytes, book.delta_value_bytes) = (0, 0);
             (book.frozen, book.known_since) = (Arc::clone(&frozen), book.frozen_at);
             book.frozen_at = book.durable;
             let head = CheckpointHead { commit: book.durable, epoch: book.epoch, identity: self.identity };
             (head, book.checkpoint.clone(), frozen.clone(), book.overlay(&frozen), book.all_cursors())
         };
-        let options = &self.options;
-        let bounds = Bounds { boots_max: options.boots_max.get(), marks_bytes_max: options.marks_bytes_max() };
+        let bounds = Bounds { whole, boots_max: self.options.boots_max.get(), marks_bytes_max };
         match write(&*self.disk, head, &old, &changes, bounds) {
             Ok(written) => {
                 count(&self.counters.marks_crowded_out, written.crowded_out);
                 count(&self.counters.checkpoints, 1);
+                count(&self.counters.checkpoint_bytes, written.bytes);
                 count(&self.counters.bytes_written, written.bytes);
                 count(&self.counters.flushes, 1);
                 let now_ms = self.now_ms();
@@ -347,52 +351,8 @@ impl Shared {
         book.frozen_at = book.known_since;
     }
 
-    fn remove_all(&self, files: &[File]) -> Result<(), DiskError> {
+    pub(crate) fn remove_all(&self, files: &[File]) -> Result<(), DiskError> {
         files.iter().try_for_each(|(name, _)| self.disk.remove(name).map_err(DiskError::of("remove", name)))
-    }
-
-    /// Room within the quota for one more layer: what the layers stand for goes first, then free segments beyond the reserve.
-    fn make_checkpoint_room(&self) -> Result<bool, DiskError> {
-        loop {
-            let (fits, replaced, spare) = {
-                let mut book = hold(&self.book);
-                let size = self.layer_bytes(&book);
-                let (bytes, quota) = (book.bytes(self.options.segment_bytes), self.options.quota_bytes);
-                // Above a quota that was lowered, room comes by recycling alone, and that takes a checkpoint.
-                let fits = bytes > quota || bytes + size <= quota;
-                let mut replaced = Vec::new();
-                if !fits {
-                    let mut stack = Stack::clone(&book.checkpoint);
-                    replaced = stack.drop_replaced();
-                    book.checkpoint = Arc::new(stack);
-                }
-                let spare = if fits || !replaced.is_empty() { None } else { self.take_spare(&mut book) };
-                (fits, replaced, spare)
-            };
-            if fits {
-                return Ok(true);
-            }
-            if let Some(free) = &spare {
-                hold(&self.gather).add_free(-1);
-                self.disk.remove(&free.name).map_err(DiskError::of("remove", &free.name))?;
-            } else if replaced.is_empty() {
-                return Ok(false);
-            }
-            self.remove_all(&replaced)?;
-            self.disk.flush_dir().map_err(DiskError::of("flush the folder of", &self.disk.place()))?;
-        }
-    }
-
-    /// At most so many bytes has the next layer.
-    fn layer_bytes(&self, book: &Book) -> u64 {
-        let tables = 400 * (book.partitions.len() + book.all_cursors().len()) as u64;
-        let changed = 2 * book.delta_bytes as u64 + tables + 4096;
-        changed + book.checkpoint.merged_bytes(book.durable, changed)
-    }
-
-    /// A free segment that is neither the reserve nor promised to the writer.
-    fn take_spare(&self, book: &mut Book) -> Option<FreeFile> {
-        if book.free.len() > 2 + self.options.reserve() { book.free.pop() } else { None }
     }
 }
 

@@ -53,6 +53,7 @@ mod shared;
 mod shed;
 pub mod sim;
 mod state;
+mod state_room;
 mod stats;
 mod stops;
 mod stretch;

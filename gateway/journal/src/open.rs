@@ -90,6 +90,7 @@ pub(crate) fn open(
         cursors_since: None,
         delta: std::mem::take(&mut found.delta),
         delta_bytes: found.delta_bytes,
+        delta_value_bytes: found.delta_value_bytes,
         frozen: Arc::new(Delta::new()),
         known_since: since,
         frozen_at: since,

@@ -100,7 +100,8 @@ pub struct Options {
     pub boots_max: NonZeroUsize,
     /// The marks of all devices may take about so many bytes in the checkpoint; `None`: a quarter of the quota. Where they would take more,
     /// those that rose longest ago are forgotten whenever all of it is written anew, and counted ([`crate::Stats::marks_crowded_out`]):
-    /// what such a boot sends again is stored again. Between two such times there may be half as many again.
+    /// what such a boot sends again is stored again. Between two such times there may be half as many again. Never more than a third of what
+    /// the quota leaves beside three segments, the reserve and what [`crate::Journal::put_state`] keeps.
     pub marks_bytes_max: Option<u64>,
     /// How long a disk that refuses to read is asked again, before what it keeps back is called a gap: at opening, and of each
     /// place that a reader comes to. What is called a gap may be sound, and consumers pass over it for good.

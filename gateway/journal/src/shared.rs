@@ -62,6 +62,12 @@ pub(crate) struct Shared {
     pub(crate) lend_again_ms: AtomicU64,
     /// The same for giving up what is too old.
     pub(crate) expire_again_ms: AtomicU64,
+    /// The same for writing all state anew to make room for values.
+    pub(crate) whole_again_ms: AtomicU64,
+    /// Monotonic ms before which whoever was refused a value is not told to ask again.
+    pub(crate) refused_again_ms: AtomicU64,
+    /// What there is of values leaves no room in the quota.
+    pub(crate) values_refused: AtomicBool,
     /// What topics with a bound take in sealed segments. Locked after `book`.
     pub(crate) weights: Mutex<Weights>,
     /// Where readers stopped. Nothing else is locked while it is.

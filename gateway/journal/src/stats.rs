@@ -45,10 +45,14 @@ pub struct Stats {
     pub full: bool,
     /// Appends refused for want of room since opening.
     pub refused_full: u64,
+    /// State that others put ([`crate::Journal::put_state`]) leaves no room in the quota: no more of it is taken.
+    pub values_refused: bool,
     /// Gaps that readers meet.
     pub gaps: usize,
     /// Checkpoints written since opening.
     pub checkpoints: u64,
+    /// Bytes of checkpoints written since opening.
+    pub checkpoint_bytes_written: u64,
     /// Segments recycled since opening.
     pub recycled: u64,
     /// Hot segments rewritten into cold ones since opening.
@@ -79,6 +83,7 @@ pub(crate) struct Counters {
     pub(crate) flushes: AtomicU64,
     pub(crate) refused_full: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    pub(crate) checkpoint_bytes: AtomicU64,
     pub(crate) recycled: AtomicU64,
     pub(crate) unreadable: AtomicU64,
     pub(crate) marks_crowded_out: AtomicU64,
@@ -121,8 +126,10 @@ impl Shared {
             gathered_bytes,
             full,
             refused_full: load(&counters.refused_full),
+            values_refused: self.values_refused.load(Ordering::Relaxed),
             gaps: book.gaps.values().map(Vec::len).sum(),
             checkpoints: load(&counters.checkpoints),
+            checkpoint_bytes_written: load(&counters.checkpoint_bytes),
             recycled: load(&counters.recycled),
             cooled: load(&counters.cooled),
             cold_bytes_written: load(&counters.cold_bytes),

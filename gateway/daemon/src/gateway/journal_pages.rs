@@ -42,6 +42,8 @@ pub(super) fn journal(out: &mut Exposition, journal: &Journal, figures: Figures,
     out.level("lamppost_journal_segments", "Segments.", &[("state", "used")], stats.segments_used as u64);
     out.level("lamppost_journal_segments", "Segments.", &[("state", "free")], stats.segments_free as u64);
     out.level("lamppost_journal_full", "1 while nothing is taken for want of space.", &[], u64::from(stats.full));
+    let values_refused = "1 while what sources keep (MQTT sessions, retained messages) leaves no room in the quota.";
+    out.level("lamppost_journal_values_refused", values_refused, &[], u64::from(stats.values_refused));
     out.counter("lamppost_journal_refused_total", "Appends refused for want of room.", &[], stats.refused_full);
     out.level("lamppost_journal_gaps", "Gaps that readers meet.", &[], stats.gaps as u64);
     out.counter("lamppost_journal_unreadable_total", "Frames that could not be read back.", &[], stats.unreadable);

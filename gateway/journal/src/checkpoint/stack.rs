@@ -59,6 +59,16 @@ impl Stack {
         self.levels.iter().map(|level| level.layer.bytes).sum()
     }
 
+    /// Of its layers, in bytes, about what is no mark: one block of each layer more or less.
+    pub(crate) fn beside_marks(&self) -> u64 {
+        self.levels.iter().map(|level| level.layer.beside_marks).sum()
+    }
+
+    /// It is more than one layer: what was removed may still take room in it.
+    pub(crate) fn is_layered(&self) -> bool {
+        self.levels.len() > 1
+    }
+
     /// Of the files that its layers stand for, in bytes.
     pub(crate) fn replaced_bytes(&self) -> u64 {
         self.levels.iter().flat_map(|level| &level.replaced).map(|(_, bytes)| bytes).sum()

@@ -31,9 +31,11 @@ pub(crate) struct Written {
     pub(crate) outdated: Vec<File>,
 }
 
-/// How many marks are kept.
+/// How many marks are kept, and how much is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
+    /// All layers are put together.
+    pub(crate) whole: bool,
     /// Of each device so many boots, the latest.
     pub(crate) boots_max: usize,
     /// Of all devices so many bytes, the latest.
@@ -49,7 +51,7 @@ pub(crate) fn write(
     changes: &Changes,
     bounds: Bounds,
 ) -> Result<Written, WriteError> {
-    let lowest = old.lowest_to_merge(head.commit, bytes_of(changes));
+    let lowest = if bounds.whole { 0 } else { old.lowest_to_merge(head.commit, bytes_of(changes)) };
     let (name, temporary) = (name_of(head.commit), format!("{}.tmp", name_of(head.commit)));
     let file = disk.create_zeroed(&temporary, 0).map_err(DiskError::of("create", &temporary))?;
     let under = lowest

@@ -40,6 +40,8 @@ pub(crate) const MAGIC: &[u8; 8] = b"LMPCKPT\n";
 pub(crate) const HEAD: usize = 48;
 pub(crate) const TAIL: usize = 40;
 pub(crate) const BLOCK_HEAD: usize = 8;
+/// What a block has in the index, beside its first key.
+pub(crate) const INDEX_ENTRY: usize = 12;
 /// A block is closed once it holds this much.
 pub(crate) const BLOCK_BYTES: usize = 4096;
 
