@@ -281,6 +281,26 @@ fn ls_tells_the_wear_and_what_it_is_derived_from() {
 }
 
 #[test]
+fn ls_shows_the_cursors_of_lanes_as_no_consumers() {
+    let world = over_a_clock_that_becomes_right();
+    let (journal, hand) = world.open(&Turned::new(3));
+    let lanes = LaneGroups::of(&group()).unwrap();
+    let cursor = [Cursor { at: TopicPartition { topic: air(), partition: Partition(0) }, next: Offset(3) }];
+    for group in [group(), lanes.horizon, lanes.live] {
+        journal.commit_cursors(&group, &cursor).unwrap();
+    }
+    hand.commit().unwrap();
+    journal.close().unwrap();
+    let shown = world.json(&["ls", "--json"]);
+    let groups = shown[0]["groups"].as_array().unwrap().iter();
+    let groups: Vec<_> = groups.map(|group| (group["lane_of"].as_str(), group["lag"].as_u64())).collect();
+    assert_eq!(groups, [(None, Some(1)), (Some("forward"), None), (Some("forward"), None)]);
+    let lines = world.lines(&["ls"]);
+    let of_lanes: Vec<_> = lines.iter().filter(|line| line.ends_with("where forward goes live first")).collect();
+    assert!(of_lanes.len() == 2 && of_lanes.iter().all(|line| line.contains("  -  ")), "{lines:?}");
+}
+
+#[test]
 fn reset_moves_a_groups_cursor_and_needs_the_gateway_stopped() {
     let world = over_a_clock_that_becomes_right();
     let clock = Turned::new(3);

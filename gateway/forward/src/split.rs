@@ -24,13 +24,22 @@ pub struct LaneGroups {
     pub live: Group,
 }
 
+const HORIZON: &str = ".horizon";
+const LIVE: &str = ".live";
+
 impl LaneGroups {
     /// Those of a sink.
     ///
     /// # Errors
     /// [`NameError`] if the sink's name is longer than 56 bytes: theirs would be too long.
     pub fn of(sink: &Group) -> Result<Self, NameError> {
-        Ok(Self { horizon: Group::new(&format!("{sink}.horizon"))?, live: Group::new(&format!("{sink}.live"))? })
+        Ok(Self { horizon: Group::new(&format!("{sink}{HORIZON}"))?, live: Group::new(&format!("{sink}{LIVE}"))? })
+    }
+
+    /// The sink that a group of that name stands beside, if it is a lane's. No sink has such a name.
+    #[must_use]
+    pub fn sink_of(name: &str) -> Option<&str> {
+        [HORIZON, LIVE].iter().find_map(|end| name.strip_suffix(end))
     }
 }
 

@@ -72,7 +72,8 @@ pub struct GroupFigures {
     pub cursors: Vec<Cursor>,
     /// Events kept that it has not done.
     pub lag: u64,
-    /// Events that it had not done, and that lie before what is kept: they went without it.
+    /// Events that it had not done, and that lie before what is kept: they went without it. Not of a partition in which it has no cursor: there
+    /// it begins with what is kept.
     pub missed: u64,
 }
 
@@ -342,9 +343,9 @@ impl Inspect {
         let partitions = self.partitions();
         let figures = |(group, table): (&Group, &BTreeMap<TopicPartition, Reach>)| {
             let known = |reach: &&Reach| !reach.is_forgotten();
-            let done = |at: &TopicPartition| table.get(at).filter(known).copied().unwrap_or_default().next;
-            let lag = partitions.iter().map(|p| p.next.0.saturating_sub(done(&p.at).max(p.first).0)).sum();
-            let missed = partitions.iter().map(|p| p.first.0.saturating_sub(done(&p.at).0)).sum();
+            let done = |p: &PartitionFigures| table.get(&p.at).filter(known).map_or(p.first, |reach| reach.next);
+            let lag = partitions.iter().map(|p| p.next.0.saturating_sub(done(p).max(p.first).0)).sum();
+            let missed = partitions.iter().map(|p| p.first.0.saturating_sub(done(p).0)).sum();
             let cursors = table
                 .iter()
                 .filter(|(_, reach)| known(reach))

@@ -211,3 +211,24 @@ fn a_required_group_that_stays_away_holds_events_back_for_as_long_as_it_may_and_
     assert_eq!(7 + kept + missed, 400, "all that is gone and that it had not had is told");
     assert!((120..300).contains(&kept), "two hours and what shares a segment with them: {kept}");
 }
+
+#[test]
+fn a_group_that_came_later_has_missed_nothing_where_it_has_not_begun() {
+    let disk = SimDisk::new(6);
+    let (journal, hand, _) = open(&disk, &small_options(1));
+    while journal.partitions()[0].first == Offset(0) {
+        append(&journal, 0, &"x".repeat(900));
+        hand.commit().unwrap();
+        hand.keep().unwrap();
+    }
+    append(&journal, 1, "of another partition");
+    hand.commit().unwrap();
+    let (early, late) = (Group::new("early").unwrap(), Group::new("late").unwrap());
+    journal.commit_cursors(&early, &cursor(1)).unwrap();
+    journal.commit_cursors(&late, &[Cursor { at: at(1), next: Offset(1) }]).unwrap();
+    hand.commit().unwrap();
+    let first = journal.partitions()[0].first.0;
+    let figures = Inspect::open(Arc::new(disk)).unwrap().figures();
+    let missed = |group: &Group| figures.groups.iter().find(|found| found.group == *group).unwrap().missed;
+    assert_eq!((missed(&early), missed(&late)), (first - 1, 0));
+}

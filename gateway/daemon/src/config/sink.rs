@@ -136,7 +136,7 @@ pub(super) fn check(sinks: &[Written], event_max: Size, problems: &mut Vec<Probl
         if lanes && LaneGroups::of(&sink.name.get_ref().0).is_err() {
             problem(sink.name.span(), format!("{name} is too long to go live first"), "56 characters or less");
         }
-        if [".live", ".horizon"].iter().any(|end| name.ends_with(end)) {
+        if LaneGroups::sink_of(name).is_some() {
             let what = format!("{name:?} ends as the cursors of a live lane do");
             problem(sink.name.span(), what, "give the sink a name that ends otherwise");
         }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use lamppost_event::{ClockQuality, Now};
+use lamppost_forward::LaneGroups;
 use lamppost_journal::{Figures, GroupFigures, PartitionFigures};
 use serde_json::{Value, json};
 
@@ -137,7 +138,11 @@ fn when(now: Now, times: &Times) -> String {
 fn groups(groups: &[GroupFigures], out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "\n{:<32}{:>14}{:>14}", "group", "lag", "missed")?;
     for group in groups {
-        writeln!(out, "{:<32}{:>14}{:>14}", group.group.as_str(), group.lag, group.missed)?;
+        let name = group.group.as_str();
+        match LaneGroups::sink_of(name) {
+            Some(sink) => writeln!(out, "{name:<32}{:>14}{:>14}  where {sink} goes live first", "-", "-")?,
+            None => writeln!(out, "{name:<32}{:>14}{:>14}", group.lag, group.missed)?,
+        }
     }
     Ok(())
 }
@@ -189,7 +194,13 @@ fn in_json(args: &Ls, figures: &Figures, times: &Times, sizes: &Sizes, written: 
     let group = |group: &GroupFigures| {
         let cursors = group.cursors.iter();
         let cursors = cursors.map(|c| json!({"topic": c.at.topic, "partition": c.at.partition, "next": c.next}));
-        json!({"group": group.group, "lag": group.lag, "missed": group.missed, "cursors": cursors.collect::<Vec<_>>()})
+        let lane_of = LaneGroups::sink_of(group.group.as_str());
+        // It is no consumer: its cursors only say where its sink's lanes stand.
+        let of_consumer = |events: u64| lane_of.is_none().then_some(events);
+        json!({
+            "group": group.group, "lane_of": lane_of, "lag": of_consumer(group.lag), "missed": of_consumer(group.missed),
+            "cursors": cursors.collect::<Vec<_>>(),
+        })
     };
     let wear = written.map(|written| {
         json!({
