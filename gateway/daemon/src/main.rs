@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod demo;
 mod descriptors;
+mod durable;
 mod exposition;
 mod gateway;
 mod health;

@@ -10,6 +10,7 @@ use lamppost_mqtt::Passwords;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use crate::cli::Passwd;
+use crate::durable::replace_file_made;
 
 /// What is read of standard input, in bytes.
 const LINE_BYTES_MAX: u64 = 64 << 10;
@@ -66,21 +67,12 @@ fn with_entry(before: &str, user: &str, entry: Option<&str>) -> Option<String> {
 
 /// Writes a whole new file in its place. Who could read the old one can read the new one; a first one is its owner's alone.
 fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = || -> anyhow::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        if let Ok(old) = std::fs::metadata(path) {
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(old.mode() & 0o777))?;
-            std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
-        }
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        #[expect(clippy::disallowed_methods, reason = "the folder, to make the new name durable; no journal data")]
-        std::fs::File::open(folder)?.sync_all()?;
-        Ok(())
-    };
-    written().with_context(|| format!("{} can't be written", path.display()))
+    let written = replace_file_made(path, text.as_bytes(), |file| {
+        let Ok(old) = std::fs::metadata(path) else { return Ok(()) };
+        file.set_permissions(std::fs::Permissions::from_mode(old.mode() & 0o777))?;
+        std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()))
+    });
+    written.with_context(|| format!("{} can't be written", path.display()))
 }
 
 fn read_password(user: &str) -> anyhow::Result<String> {

@@ -7,10 +7,12 @@
 //! commit <number>         durable then
 //! ```
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use lamppost_event::{Commit, GatewayId};
+
+use crate::durable::replace_file;
 
 /// In the state folder.
 const FILE: &str = "owner";
@@ -77,11 +79,7 @@ impl Note {
 
     fn write(&self, commit: Commit) -> io::Result<()> {
         let Self { path, gateway, journal } = self;
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-        file.write_all(format!("gateway {gateway}\njournal {journal:032x}\ncommit {commit}\n").as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        replace_file(path, format!("gateway {gateway}\njournal {journal:032x}\ncommit {commit}\n").as_bytes())
     }
 
     /// At a start, with the last commit that was found. What is told is only words, so a note that can't be had stops nothing.
@@ -136,6 +134,7 @@ mod tests {
         let [pole, yard] = ["pole-1", "yard-9"].map(|id| GatewayId::new(id).unwrap());
         let take = |gateway| Note::new(dir.path(), gateway, 0xabc).take_over(Commit(3)).unwrap();
         assert_eq!(take(&pole), Owner::Ours, "nobody had said so");
+        assert_eq!(crate::durable::flushed::folders(), [dir.path()], "the note outlives a power cut");
         assert_eq!(take(&pole), Owner::Ours);
         assert_eq!(take(&yard), Owner::Another { gateway: "pole-1".into() });
         assert_eq!(take(&yard), Owner::Ours);

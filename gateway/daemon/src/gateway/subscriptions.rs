@@ -8,17 +8,18 @@
 //! content <hash of a topic> <hash of what it said>      both 16 hexadecimal digits
 //! ```
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use lamppost_mqtt::{Broker, KeptContent, KeptSession, KeptSubscription, Subscriptions};
+
+use crate::durable::{folder_of, make_folder, replace_file};
 
 /// More than any configuration can bring together, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The file of one broker.
 pub(super) struct SubscriptionsFile {
-    folder: PathBuf,
     path: PathBuf,
     /// Whose session it is: what was kept of another is of no use.
     head: String,
@@ -26,11 +27,10 @@ pub(super) struct SubscriptionsFile {
 
 impl SubscriptionsFile {
     pub(super) fn new(state_dir: &Path, broker: &Broker) -> Self {
-        let folder = state_dir.join("brokers");
         // A name may hold what a file's name can't.
         let name: String = broker.name.as_str().bytes().map(|byte| format!("{byte:02x}")).take(120).collect();
         let head = format!("broker {}:{} as {}", broker.host, broker.port, broker.client_id.escape_default());
-        Self { path: folder.join(name), folder, head }
+        Self { path: state_dir.join("brokers").join(name), head }
     }
 
     fn read(&self) -> std::io::Result<String> {
@@ -42,12 +42,8 @@ impl SubscriptionsFile {
 
     /// A whole new file in the place of the old one, by rename: never half of one.
     fn replace(&self, text: &str) -> std::io::Result<()> {
-        std::fs::create_dir_all(&self.folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path)?;
-        Ok(())
+        make_folder(folder_of(&self.path))?;
+        replace_file(&self.path, text.as_bytes())
     }
 }
 
@@ -113,6 +109,8 @@ mod tests {
         let older = KeptSession { subscriptions: vec![kept("older", true)], ..KeptSession::default() };
         assert_eq!(file(dir.path(), "mqtt://plant").load(), KeptSession::default());
         file(dir.path(), "mqtt://plant").keep(&older);
+        let folders = [dir.path().to_owned(), dir.path().join("brokers")];
+        assert_eq!(crate::durable::flushed::folders(), folders, "a new folder and the file in it outlive a power cut");
         file(dir.path(), "mqtt://plant").keep(&all);
         assert_eq!(file(dir.path(), "mqtt://plant").load(), all);
         assert_eq!(file(dir.path(), "mqtt://other").load(), KeptSession::default());

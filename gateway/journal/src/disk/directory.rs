@@ -29,8 +29,28 @@ impl Directory {
     /// It can't be made, or is not a folder.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        make(&path, &mut |folder| File::open(folder)?.sync_all())?;
+        Self::make(&path, &mut |folder| File::open(folder)?.sync_all())?;
         Self::existing(path)
+    }
+
+    /// Makes what is missing of `path`, from the top. `flush` is called for each folder that got a new entry.
+    ///
+    /// # Errors
+    /// A folder can't be made, or what `flush` gave.
+    pub fn make(path: &Path, flush: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+        let missing: Vec<&Path> =
+            path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            match fs::create_dir(folder) {
+                Ok(()) => {}
+                // Somebody else made it meanwhile; whether they flush is not known.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+            flush(above.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
     }
 
     /// Opens an existing folder; makes nothing.
@@ -66,23 +86,6 @@ impl Directory {
         file.sync_all()?;
         Ok(file)
     }
-}
-
-/// Makes what is missing of `path`, from the top. `flush` is called for each folder that got a new entry.
-fn make(path: &Path, flush: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
-    let missing: Vec<&Path> =
-        path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
-    for folder in missing.into_iter().rev() {
-        match fs::create_dir(folder) {
-            Ok(()) => {}
-            // Somebody else made it meanwhile; whether they flush is not known.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
-        flush(above.unwrap_or(Path::new(".")))?;
-    }
-    Ok(())
 }
 
 impl Disk for Directory {
@@ -238,7 +241,7 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let wanted = top.path().join("var").join("lib").join("journal");
         let mut flushed = Vec::new();
-        make(&wanted, &mut |folder| {
+        Directory::make(&wanted, &mut |folder| {
             let entries = fs::read_dir(folder)?.count();
             flushed.push((folder.to_owned(), entries));
             Ok(())
@@ -247,8 +250,8 @@ mod tests {
         assert!(wanted.is_dir());
         let expected = [top.path().to_owned(), top.path().join("var"), top.path().join("var/lib")];
         assert_eq!(flushed, expected.map(|folder| (folder, 1)));
-        make(&wanted, &mut |_| Err(io::Error::other("nothing is new"))).unwrap();
-        let failed = make(&wanted.join("more"), &mut |_| Err(io::Error::other("the disk fails")));
+        Directory::make(&wanted, &mut |_| Err(io::Error::other("nothing is new"))).unwrap();
+        let failed = Directory::make(&wanted.join("more"), &mut |_| Err(io::Error::other("the disk fails")));
         assert!(failed.is_err(), "a failed flush is told");
     }
 }

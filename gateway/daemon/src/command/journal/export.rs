@@ -22,6 +22,7 @@ use super::progress::Progress;
 use super::shown::{Seen, gap, gap_json};
 use super::{known, open};
 use crate::cli::Export;
+use crate::durable::{flush_folder, make_folder};
 
 /// Kafka's `segment.bytes`.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -71,7 +72,8 @@ pub(super) fn export(args: &Export, out: &mut impl Write) -> anyhow::Result<()> 
     })?;
     drop(progress);
     for partition in written.values_mut() {
-        partition.close().with_context(|| format!("{} can't be written", partition.path.display()))?;
+        let closed = partition.close().and_then(|()| flush_folder(&partition.folder));
+        closed.with_context(|| format!("{} can't be written", partition.path.display()))?;
     }
     let wanted = |gap: &Gap| args.topic.is_empty() || args.topic.contains(&gap.at.topic);
     let figures = inspect.figures();
@@ -111,7 +113,7 @@ pub(super) fn export(args: &Export, out: &mut impl Write) -> anyhow::Result<()> 
 /// Nothing that is there is written over or mixed with.
 fn prepare(to: &Path) -> anyhow::Result<()> {
     let can = || format!("can't export to {}", to.display());
-    std::fs::create_dir_all(to).with_context(can)?;
+    make_folder(to).with_context(can)?;
     let empty = std::fs::read_dir(to).with_context(can)?.next().is_none();
     anyhow::ensure!(empty, "{} is not empty; name a new folder", to.display());
     Ok(())
@@ -144,7 +146,7 @@ impl Written {
 
     fn begin(&mut self, base: Offset) -> anyhow::Result<()> {
         self.close()?;
-        std::fs::create_dir_all(&self.folder)?;
+        make_folder(&self.folder)?;
         self.path = self.folder.join(format!("{:020}.log", base.0));
         self.file_bytes = 0;
         self.files += 1;
@@ -166,5 +168,50 @@ impl Written {
             Some(file) => file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all(),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lamppost_event::Topic;
+    use lamppost_journal::{Directory, Journal, Options, TopicOptions};
+
+    use super::*;
+    use crate::cli::JournalAt;
+    use crate::clock::MachineClock;
+    use crate::durable::flushed;
+
+    #[test]
+    fn the_names_of_what_is_exported_are_flushed_up_to_the_folder_that_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal_dir, to) = (dir.path().join("journal"), dir.path().join("rescued/today"));
+        let topic = Topic::new("air").unwrap();
+        let options = Options {
+            quota_bytes: 8 << 20,
+            segment_bytes: 1 << 20,
+            frame_bytes_max: 192 << 10,
+            event_bytes_max: 64 << 10,
+            topics: vec![TopicOptions { topic: topic.clone(), partitions: 1, linger: None }],
+            ..Options::default()
+        };
+        let disk = Arc::new(Directory::create(&journal_dir).unwrap());
+        let (journal, hand, _) = Journal::open_by_hand(disk, options, Arc::new(MachineClock::new())).unwrap();
+        let record = lamppost_event::StoredRecord {
+            timestamp: lamppost_event::WallTime(0),
+            key: Default::default(),
+            value: Some("an event".into()),
+            header: Default::default(),
+        };
+        journal.append(&topic, lamppost_event::Partition(0), record, None).unwrap();
+        hand.commit().unwrap();
+        journal.close().unwrap();
+        flushed::folders();
+        let at = JournalAt { dir: journal_dir, json: false };
+        export(&Export { at, to: to.clone(), topic: Vec::new() }, &mut Vec::new()).unwrap();
+        let folders = [dir.path().to_owned(), dir.path().join("rescued"), to.clone(), to.join("air-0")];
+        assert_eq!(flushed::folders(), folders);
+        assert_eq!(std::fs::read_dir(to.join("air-0")).unwrap().count(), 1);
     }
 }

@@ -19,6 +19,7 @@ use super::shown::{Times, event_json};
 use super::{configured, folder, instant, open, right, take};
 use crate::cli::Repair;
 use crate::clock::MachineClock;
+use crate::durable::{flush_folder, folder_of};
 use crate::gateway::event_item;
 
 /// How long to wait for room: with the gateway stopped, only the keeper makes any.
@@ -204,9 +205,12 @@ fn salvage(path: &Path, disk: &dyn Disk, files: &[Aside], present: &Present, tim
     lines.sync_all().with_context(can)
 }
 
+/// An empty file, whose name is on the disk.
 fn new_file(path: &Path) -> std::io::Result<std::fs::File> {
     #[expect(clippy::disallowed_methods, reason = "a report is no journal data: a file of the user's")]
-    std::fs::OpenOptions::new().write(true).create_new(true).open(path)
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+    flush_folder(folder_of(path))?;
+    Ok(file)
 }
 
 fn remove(args: &Repair, disk: &dyn Disk, files: &[Aside], out: &mut impl Write) -> anyhow::Result<()> {
@@ -295,4 +299,16 @@ fn report_path(dir: &Path) -> PathBuf {
     let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
     let time = instant::show(clock.now().wall).replace([':', '.'], "-");
     dir.parent().unwrap_or(dir).join(format!("repair-{time}.jsonl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_report_is_flushed() {
+        let dir = tempfile::tempdir().unwrap();
+        new_file(&dir.path().join("report")).unwrap();
+        assert_eq!(crate::durable::flushed::folders(), [dir.path()]);
+    }
 }
