@@ -105,11 +105,15 @@ fn a_disk_that_never_answers_does_not_keep_the_journal_shut_and_its_file_is_kept
     drop(Arc::new(journal));
 }
 
-#[test]
-fn a_file_that_was_set_aside_and_that_somebody_took_away_since_stops_nothing() {
+/// What is refused is gone without at the first opening.
+fn at_once() -> Options {
+    Options { refusals_max: 0, required: vec![world::group()], ..small_options(1) }
+}
+
+/// The process was killed behind a checkpoint, which the disk gives no more. Gives its name, too.
+fn with_a_checkpoint_that_is_refused() -> (SimDisk, String) {
     let disk = SimDisk::new(1);
-    let options = Options { refusals_max: 0, required: vec![world::group()], ..small_options(1) };
-    let (journal, hand, _) = open(&disk, &options);
+    let (journal, hand, _) = open(&disk, &at_once());
     append(&journal, 0, "an event");
     hand.commit().unwrap();
     assert!(hand.checkpoint().unwrap());
@@ -117,7 +121,13 @@ fn a_file_that_was_set_aside_and_that_somebody_took_away_since_stops_nothing() {
     disk.process_killed();
     let refused = disk.names().into_iter().find(|name| name.starts_with("checkpoint-")).unwrap();
     disk.fail_reads(&refused, 0..u64::MAX, lamppost_journal::sim::Times::Always);
-    let (journal, hand, _) = open(&disk, &options);
+    (disk, refused)
+}
+
+#[test]
+fn a_file_that_was_set_aside_and_that_somebody_took_away_since_stops_nothing() {
+    let (disk, refused) = with_a_checkpoint_that_is_refused();
+    let (journal, hand, _) = open(&disk, &at_once());
     lamppost_journal::Disk::remove(&disk, &refused).unwrap();
     assert_ne!(journal.stats().disk_bytes, disk.bytes(), "it is still reckoned with");
     for n in 0..4_000 {
@@ -136,18 +146,8 @@ fn a_file_that_was_set_aside_and_that_somebody_took_away_since_stops_nothing() {
 #[test]
 fn a_checkpoint_that_opening_was_refused_gives_way_to_the_next_or_to_events() {
     for again in [false, true] {
-        let disk = SimDisk::new(1);
-        let mut options = Options { refusals_max: 0, ..small_options(1) };
-        options.required = vec![world::group()];
-        let (journal, hand, _) = open(&disk, &options);
-        append(&journal, 0, "an event");
-        hand.commit().unwrap();
-        assert!(hand.checkpoint().unwrap());
-        drop((journal, hand));
-        disk.process_killed();
-        let refused = disk.names().into_iter().find(|name| name.starts_with("checkpoint-")).unwrap();
-        disk.fail_reads(&refused, 0..u64::MAX, lamppost_journal::sim::Times::Always);
-        let (journal, hand, recovery) = open(&disk, &options);
+        let (disk, refused) = with_a_checkpoint_that_is_refused();
+        let (journal, hand, recovery) = open(&disk, &at_once());
         assert_eq!(recovery.checkpoints_refused.len(), 1, "{recovery:?}");
         if again {
             // The next one has the same name.

@@ -302,23 +302,26 @@ async fn a_session_that_a_refused_connect_had_begun_is_none() {
     assert!(!present);
 }
 
-#[tokio::test]
-async fn what_waited_for_the_session_before_a_clean_start_does_not_come_back_with_a_crash() {
-    let journal = HandIntake::automatic();
-    let front = start(&journal).await;
-    let (mut device, _) = stay(&front, "pump").await;
+/// "pump" wanted the topic "a", and has gone. Gives who may publish there.
+async fn session_left_behind(front: &Running) -> Raw {
+    let (mut device, _) = stay(front, "pump").await;
     subscribed(&mut device, "a").await;
     device.send(&[0xE0, 0]).await;
     device.expect_end().await;
-    let mut operator = Raw::v4(front.address, "operator").await;
-    tell(&mut operator, "a", b"missed").await;
-    let before = journal.commits();
-    journal.by_hand_from_now();
+    Raw::v4(front.address, "operator").await
+}
+
+/// "pump" comes with a clean start, and waits for the disk.
+async fn clean_start(front: &Running) -> Raw {
     let mut device = Raw::open(front.address).await;
     device.send(&connect_v5("pump", true, &EXPIRY_60_S)).await;
     device.expect_silence().await;
-    // The new session is on disk, and what is removed of the one before is not.
-    journal.release(before + 1);
+    device
+}
+
+/// The new session is on disk after so many commits, and what is removed of the one before is not: after a crash nobody gets it.
+async fn assert_nothing_comes_back(journal: Arc<HandIntake>, mut device: Raw, commits: u64) {
+    journal.release(commits);
     assert_eq!(device.receive().await[2..4], [0, 0]);
     let journal = journal.after_a_crash(None);
     assert!(journal.noted().keys().any(|key| key[0] == b'q'));
@@ -327,6 +330,18 @@ async fn what_waited_for_the_session_before_a_clean_start_does_not_come_back_wit
     let (mut device, present) = stay(&front, "pump").await;
     assert!(present);
     device.expect_silence().await;
+}
+
+#[tokio::test]
+async fn what_waited_for_the_session_before_a_clean_start_does_not_come_back_with_a_crash() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let mut operator = session_left_behind(&front).await;
+    tell(&mut operator, "a", b"missed").await;
+    let before = journal.commits();
+    journal.by_hand_from_now();
+    let device = clean_start(&front).await;
+    assert_nothing_comes_back(journal, device, before + 1).await;
 }
 
 #[tokio::test]
@@ -397,26 +412,12 @@ async fn a_session_that_a_disconnect_ends_does_not_come_back_with_a_kill() {
 async fn what_came_for_a_session_while_its_successor_was_on_its_way_to_the_disk_does_not_come_back_with_a_crash() {
     let journal = HandIntake::automatic();
     let front = start(&journal).await;
-    let (mut device, _) = stay(&front, "pump").await;
-    subscribed(&mut device, "a").await;
-    device.send(&[0xE0, 0]).await;
-    device.expect_end().await;
-    let mut operator = Raw::v4(front.address, "operator").await;
+    let mut operator = session_left_behind(&front).await;
     let before = journal.commits();
     journal.by_hand_from_now();
-    let mut device = Raw::open(front.address).await;
-    device.send(&connect_v5("pump", true, &EXPIRY_60_S)).await;
-    device.expect_silence().await;
+    let device = clean_start(&front).await;
     // For the session before: the event, the message, and that it waits.
     operator.send(&publish_v4("a", 1, b"missed")).await;
     operator.expect_silence().await;
-    journal.release(before + 4);
-    assert_eq!(device.receive().await[2..4], [0, 0]);
-    let journal = journal.after_a_crash(None);
-    assert!(journal.noted().keys().any(|key| key[0] == b'q'));
-    journal.release(u64::MAX);
-    let front = start(&journal).await;
-    let (mut device, present) = stay(&front, "pump").await;
-    assert!(present);
-    device.expect_silence().await;
+    assert_nothing_comes_back(journal, device, before + 4).await;
 }
