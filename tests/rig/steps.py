@@ -270,6 +270,7 @@ STEPS = (
             "cargo build --locked --release -p lamppost",
             "target/release/lamppost bench --json",
             "target/release/lamppost bench mqtt --json",
+            "target/release/lamppost bench link --json",
             "ls -l target/release/lamppost",
         ),
         needs=("c",),

@@ -9,7 +9,7 @@ mod connection;
 mod journal;
 mod node;
 
-pub(crate) use bench::{Bench, BenchCommand, ForwardBench, MqttBench, WholeBench};
+pub(crate) use bench::{Bench, BenchCommand, ForwardBench, LinkBench, MqttBench, WholeBench};
 pub(crate) use connection::Connection;
 pub(crate) use journal::{
     Dump, Export, Forget, Journal, JournalAt, JournalCommand, JournalOf, Ls, Repair, Replay, Reset, Tail, Target,
@@ -58,7 +58,7 @@ pub(crate) enum Command {
     /// promise was broken; 2: it could not be judged, or not yet.
     Audit(Audit),
     /// Measure this gateway on this machine: durable acknowledgements, delivery, latency, memory, bytes written. `bench mqtt` measures
-    /// the MQTT server alone, beside others.
+    /// the MQTT server alone, beside others, `bench link` a node's serial line.
     Bench(Bench),
     /// Publish one message through the gateway's MQTT server: a command or a setting for devices. Returns once it is on the gateway's
     /// disk, from where it reaches subscribed devices, those that are away when they come back.

@@ -15,6 +15,7 @@ mod health;
 mod http;
 mod log;
 mod notify;
+mod pty;
 mod scrape;
 mod wear;
 

@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   lamppost bench --dir /var/lib/lamppost    the whole way, from MQTT to a cluster in memory, on that disk
   lamppost bench mqtt                       the MQTT server at up to 10,000 connections, beside rumqttd and mosquitto
+  lamppost bench link                       a node's readings by a serial line, beside the same as lines of JSON
   lamppost bench forward                    a backlog to a cluster, and the way from PUBLISH to a consumer, beside a bare producer";
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +31,10 @@ pub(crate) enum BenchCommand {
     /// bare librdkafka producer with the same records and properties in the same run; processor time, memory.
     #[command(after_help = FORWARD_EXAMPLES)]
     Forward(ForwardBench),
+    /// Measure the link: readings from a simulated node on a pseudo-terminal, and the same as lines of JSON; the gateway's processor time
+    /// and the line's bytes for each, and what was lost or doubled by the senders' own count.
+    #[command(after_help = LINK_EXAMPLES)]
+    Link(LinkBench),
     /// The bare producer, told what to do on standard input.
     #[command(hide = true)]
     Bare,
@@ -52,6 +57,15 @@ Examples:
 
 The gateway runs with its shipped defaults and without a cluster; each measurement has a fresh one. 10,000 connections need about 10,300 file
 descriptors: the hard limit is used, and named if it is too low.";
+
+const LINK_EXAMPLES: &str = "\
+Examples:
+  lamppost bench link --json | tail -1
+  lamppost bench link --readings 2000 --seconds 1 --rounds 1      in ten seconds
+  lamppost bench link --dir /var/lib/lamppost                     on the disk that the gateway will have
+
+The gateway runs with its shipped defaults and without a cluster; each measurement has a fresh one. No serial port is needed, and a
+pseudo-terminal has no baud rate: at the pace of 115,200 baud means that the senders wait.";
 
 const FORWARD_EXAMPLES: &str = "\
 Examples:
@@ -89,6 +103,25 @@ pub(crate) struct ForwardBench {
     /// How long that is measured, in seconds, once through the gateway and once by the bare producer.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) seconds: u32,
+    /// Where the journal is put for the measurement: the disk that is measured.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print the figures as one line of JSON, the last on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LinkBench {
+    /// How many readings are sent as fast as the gateway takes them.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
+    pub(crate) readings: u64,
+    /// How long readings are sent at the pace of a line of 115,200 baud, in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) seconds: u32,
+    /// How many rounds, of which the medians are taken.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) rounds: u32,
     /// Where the journal is put for the measurement: the disk that is measured.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,

@@ -22,6 +22,7 @@ use tokio::time::{Instant, interval, sleep};
 use crate::cli;
 use crate::config;
 use crate::gateway::{Buses, Gateway};
+use crate::pty::Line;
 use cluster::Cluster;
 use table::{Figures, Table};
 pub(crate) use verdict::Verdict;
@@ -52,7 +53,7 @@ pub(crate) async fn run(args: &cli::Demo) -> anyhow::Result<Verdict> {
     let cluster = Cluster::start()?;
     // The mock keeps little: the judge reads along.
     let follower = Follower::start(AuditConfig::new(&cluster.bootstrap())).context("the cluster can't be read")?;
-    let line = Arc::new(node::Line::open().context("no pseudo-terminal for the demo's node")?);
+    let line = Arc::new(Line::open().context("no pseudo-terminal for the demo's node")?);
     let gateway = start_gateway(scratch.path(), &cluster, line.path()).await?;
     let broker = gateway.mqtt_address().context("the demo's gateway has no MQTT server")?;
 
@@ -191,7 +192,7 @@ struct Senders {
 }
 
 impl Senders {
-    fn start(plan: city::Plan, line: Arc<node::Line>, entries: ledgers::Entries) -> Self {
+    fn start(plan: city::Plan, line: Arc<Line>, entries: ledgers::Entries) -> Self {
         let (city, node) = (Arc::new(city::Count::default()), Arc::new(node::Count::default()));
         let city_task = {
             let city = city.clone();

@@ -1,19 +1,14 @@
 //! The demo's serial node: the firmware's own brain at one end of a pseudo-terminal, the gateway's serial source at the other.
 
-use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, Reading, Scale, SensorFault, Value};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use rustix::pty::OpenptFlags;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+use crate::pty::Line;
 
 /// Readings kept until they are acknowledged: those of a good minute without a gateway.
 const RING: usize = 1024;
@@ -24,36 +19,6 @@ const PATIENCE_MS: u64 = 30_000;
 
 /// The node's name.
 pub(crate) const DEVICE: &str = "demo-node";
-
-/// The master's end of a pseudo-terminal, and the path of the other end.
-pub(crate) struct Line {
-    master: OwnedFd,
-    path: PathBuf,
-    /// Kept open, so that the line does not hang up while the gateway reopens its end.
-    _slave: OwnedFd,
-}
-
-impl Line {
-    /// Opens a pseudo-terminal in raw mode.
-    pub(crate) fn open() -> io::Result<Self> {
-        let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-        rustix::pty::grantpt(&master)?;
-        rustix::pty::unlockpt(&master)?;
-        let name = rustix::pty::ptsname(&master, Vec::new())?;
-        let path = PathBuf::from(name.to_string_lossy().into_owned());
-        let slave = rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
-        let mut terminal = rustix::termios::tcgetattr(&slave)?;
-        terminal.make_raw();
-        rustix::termios::tcsetattr(&slave, rustix::termios::OptionalActions::Now, &terminal)?;
-        rustix::io::ioctl_fionbio(&master, true)?;
-        Ok(Self { master, path, _slave: slave })
-    }
-
-    /// The end that the gateway opens.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
 
 /// What the node has done.
 #[derive(Debug, Default)]
@@ -77,8 +42,8 @@ impl Board for Pty<'_> {
     }
 
     fn send(&mut self, bytes: &[u8]) -> usize {
-        // A line that takes nothing now, or is gone, takes nothing: the node sends again.
-        rustix::io::write(&self.line.master, bytes).unwrap_or(0)
+        // What the line does not take the node sends again.
+        self.line.write(bytes)
     }
 
     fn acknowledged(&mut self, reading: &Reading) {
@@ -111,7 +76,7 @@ pub(crate) fn run(line: &Line, count: &Arc<Count>, ledger: &mpsc::Sender<Reading
     let mut input = [0; 512];
     let (mut next_sample_ms, mut stop_since) = (0, None);
     loop {
-        let received = read(line, &mut input)?;
+        let received = line.read(&mut input)?;
         let next = node.poll(now(), input.get(..received).unwrap_or(&[]), &mut board);
         let at = now().0;
         if count.stop.load(Ordering::Relaxed) {
@@ -128,7 +93,7 @@ pub(crate) fn run(line: &Line, count: &Arc<Count>, ledger: &mpsc::Sender<Reading
             count.sampled.fetch_add(1, Ordering::Relaxed);
         }
         let wake = next.0.min(next_sample_ms).saturating_sub(at).clamp(1, INTERVAL_MS);
-        wait(line, Duration::from_millis(wake))?;
+        line.wait_to_read(Duration::from_millis(wake))?;
     }
 }
 
@@ -136,20 +101,4 @@ pub(crate) fn run(line: &Line, count: &Arc<Count>, ledger: &mpsc::Sender<Reading
 fn temperature(at_ms: u64) -> Value {
     let minute = i64::try_from(at_ms % 60_000).unwrap_or(0);
     Value(12_000 + if minute < 30_000 { minute } else { 60_000 - minute } * 8_000 / 30_000)
-}
-
-fn read(line: &Line, input: &mut [u8]) -> io::Result<usize> {
-    match rustix::io::read(&line.master, input) {
-        Ok(count) => Ok(count),
-        Err(Errno::AGAIN | Errno::INTR | Errno::IO) => Ok(0),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn wait(line: &Line, at_most: Duration) -> io::Result<()> {
-    let at_most = rustix::time::Timespec::try_from(at_most).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
-    match poll(&mut [PollFd::new(&line.master, PollFlags::IN)], Some(&at_most)) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

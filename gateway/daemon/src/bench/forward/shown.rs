@@ -5,6 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::{Measured, Round};
+use crate::bench::figures::{median, rounded};
 use crate::cli::ForwardBench;
 
 impl Measured {
@@ -26,19 +27,9 @@ impl Measured {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
-}
-
-fn rounded(value: f64, digits: i32) -> f64 {
-    let scale = 10_f64.powi(digits);
-    (value * scale).round() / scale
 }
 
 /// One line.

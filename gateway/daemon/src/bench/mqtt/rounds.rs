@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::broker::{Broker, Kind};
 use super::order::{Done, Loader, Order};
+use crate::bench::figures::median;
 use crate::bench::floor;
 use crate::bench::progress::Progress;
 use crate::cli::MqttBench;
@@ -71,11 +72,6 @@ impl Result {
         let rates = || self.runs.iter().map(|run| run.acks_per_s);
         (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max))
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// What is measured: this gateway at all numbers of connections, the others at the one for comparison.
@@ -171,15 +167,4 @@ fn agrees(metrics: &str, all: &[&Done], rounds: &mut Rounds) -> anyhow::Result<(
     rounds.acknowledged += acknowledged;
     rounds.counted += counted;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_one() {
-        assert!((median(vec![9.0, 1.0, 5.0]) - 5.0).abs() < f64::EPSILON);
-        assert!(median(Vec::new()).abs() < f64::EPSILON);
-    }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::broker::Kind;
 use super::holding::{BeforeAfter, Holding, Pressed};
 use super::rounds::{Result as Measurement, Rounds};
+use crate::bench::figures;
 use crate::cli::MqttBench;
 use crate::config;
 
@@ -94,8 +95,7 @@ fn pair([before, after]: BeforeAfter) -> Value {
 }
 
 fn rounded(value: f64, digits: i32) -> Value {
-    let scale = 10_f64.powi(digits);
-    ((value * scale).round() / scale).into()
+    figures::rounded(value, digits).into()
 }
 
 /// A table and some lines.
