@@ -44,7 +44,8 @@
 //! the adaptive threshold detection of S. Y. Cheung and P. Varaiya, "Traffic Surveillance by Wireless Sensor Networks: Final Report", California
 //! PATH UCB-ITS-PRR-2007-4, 2007, and Cheung et al., "Traffic Measurement and Vehicle Classification with a Single Magnetic Sensor", TRB 2005. It is
 //! written anew, not taken over: they compare the vertical axis, this the length of the deviation's vector, which has fewer zeros in the middle of a
-//! vehicle. The tests' signatures are computed (magnetic dipoles), not recorded.
+//! vehicle. The tests' signatures are computed (magnetic dipoles), and drawn through figures of a car
+//! that was measured (`tests/published.rs` names who measured it).
 
 #![no_std]
 #![forbid(unsafe_code)]
