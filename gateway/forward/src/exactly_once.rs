@@ -174,10 +174,10 @@ impl Engine {
                 self.settle(Failures::default());
                 return Ok(Ended::Failed(Duration::ZERO));
             }
-            if self.exactly_once.as_ref().is_some_and(|exactly| exactly.transaction.is_due(Instant::now())) {
-                if let Err(broken) = self.end_transaction(&kafka, &mut stop, &mut deadline).await? {
-                    break Some(broken);
-                }
+            if self.exactly_once.as_ref().is_some_and(|exactly| exactly.transaction.is_due(Instant::now()))
+                && let Err(broken) = self.end_transaction(&kafka, &mut stop, &mut deadline).await?
+            {
+                break Some(broken);
             }
             self.settle_cursors(&mut stop, &mut deadline).await?;
             if deadline.is_some() {
