@@ -67,6 +67,8 @@ pub struct Arrival {
     pub content_type: Option<ContentType>,
     /// The payload, as received.
     pub payload: Bytes,
+    /// It was offered before, and refused for want of room. The intake says so of what it gives back, to count it once.
+    pub refused: bool,
 }
 
 /// What a device reported, with its identity and times: what the journal stores and the cluster receives.

@@ -26,7 +26,7 @@ pub struct JournalStopped {
 /// Why an arrival was not taken. It is not stored and must not be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No room now: wait for [`Intake::room`], stop reading from the sender meanwhile, offer again.
+    /// No room now: wait for [`Intake::room`], stop reading from the sender meanwhile, offer again what comes back here.
     #[error("the journal has no room now")]
     Full(Box<Arrival>),
     /// Larger than an event may ever be.

@@ -274,6 +274,7 @@ impl I2cSource {
             device_time: None,
             content_type: ContentType::new("application/json").ok(),
             payload: value.payload(),
+            refused: false,
         })
     }
 }

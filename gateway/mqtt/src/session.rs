@@ -342,6 +342,7 @@ fn arrival(device: DeviceId, address: Address, payload: Bytes, properties: &Publ
         device_time: None,
         content_type: properties.content_type.and_then(|text| ContentType::new(text).ok()),
         payload,
+        refused: false,
     }
 }
 

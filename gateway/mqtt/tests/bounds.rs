@@ -11,7 +11,7 @@ use std::time::Duration;
 use lamppost_mqtt::{Cause, Limits};
 use support::raw::{Raw, connect_v4, packet, publish_v4, publish_v5, subscribe_v4, text};
 use support::{HandIntake, Running};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 async fn front(limits: Limits) -> Running {
     Running::start(HandIntake::automatic(), limits).await
@@ -121,6 +121,23 @@ async fn a_journal_that_says_room_and_has_none_is_not_asked_in_a_circle() {
     assert!(asked < 40, "asked {asked} times in half a second");
     front.intake.set_notes_max(u64::MAX);
     assert_eq!(operator.receive().await, [0x40, 2, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_publish_that_waits_for_room_is_one_that_was_refused_however_often_it_is_offered() {
+    let front = front(Limits::default()).await;
+    front.intake.set_capacity(0);
+    let mut device = Raw::v4(front.address, "pump").await;
+    device.send(&publish_v4("a", 1, b"x")).await;
+    let again = async {
+        while front.intake.refusals()[1] < 3 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), again).await.expect("it is offered again");
+    assert_eq!(front.intake.refusals()[0], 1);
+    front.intake.set_capacity(1);
+    assert_eq!(device.receive().await, [0x40, 2, 0, 1]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lamppost_event::{Clock, Commit, DeviceId, Intake, JournalStopped, Monotonic, Refusal};
+use lamppost_event::{Arrival, Clock, Commit, DeviceId, Intake, JournalStopped, Monotonic, Refusal};
 use lamppost_wire::{
     Boot, Command, FrameBuffer, GatewayCounters, GatewayEvent, GatewaySession, Hello, LinkCounters, Millis, Reading,
     Sequence, TimeAsked, VERSION,
@@ -156,7 +156,7 @@ impl Conversation {
     /// There may be room again: offers what was refused.
     pub(crate) fn retry(&mut self) -> Result<(), ConversationError> {
         match self.refused.take() {
-            Some(reading) => self.offer(&reading),
+            Some(reading) => self.offer(&reading, true),
             None => Ok(()),
         }
     }
@@ -353,15 +353,15 @@ impl Conversation {
                 passed_over, "the node has dropped readings for want of room"
             );
         }
-        self.offer(reading)
+        self.offer(reading, false)
     }
 
-    /// Offers a reading, with its age now: the journal adds that to the time of this offer.
-    fn offer(&mut self, reading: &Reading) -> Result<(), ConversationError> {
+    /// Offers a reading, with its age now: the journal adds that to the time of this offer. `refused`: there was no room for it before.
+    fn offer(&mut self, reading: &Reading, refused: bool) -> Result<(), ConversationError> {
         let Some(node) = &self.node else { return Ok(()) };
         let age = self.remembered.ages.age(reading.boot, reading.uptime, self.watch.monotonic());
         let arrival = node.arrival(reading, age).map_err(|error| ConversationError::Reading(error.to_string()))?;
-        match self.intake.offer(arrival) {
+        match self.intake.offer(Arrival { refused, ..arrival }) {
             Ok(commit) => {
                 self.status.readings.add(1);
                 self.remembered.latest = self.remembered.latest.max(commit);
@@ -369,7 +369,7 @@ impl Conversation {
                 Ok(())
             }
             Err(Refusal::Full(_)) => {
-                self.status.stalls.add(1);
+                self.status.stalls.add(u64::from(!refused));
                 self.refused = Some(*reading);
                 Ok(())
             }

@@ -79,6 +79,7 @@ impl Node {
             device_time: None,
             content_type: Some(self.content_type.clone()),
             payload: measure.payload(reading, age),
+            refused: false,
         })
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct IntakeCount {
     pub(crate) resent: AtomicU64,
     /// Stored as dead letters.
     pub(crate) dead_letters: AtomicU64,
-    /// Given back for want of room.
+    /// Given back for want of room, each once: not again when what was given back finds none again.
     pub(crate) refused: AtomicU64,
     /// Larger than an event may be.
     pub(crate) too_large: AtomicU64,
@@ -138,8 +138,11 @@ impl JournalIntake {
                 Ok(appended.commit)
             }
             Err(AppendError::Full(record)) => {
-                one_more(&self.count.refused);
-                Err(Refusal::Full(Box::new(Arrival { payload: record.value.unwrap_or_default(), ..kept })))
+                if !kept.refused {
+                    one_more(&self.count.refused);
+                }
+                let payload = record.value.unwrap_or_default();
+                Err(Refusal::Full(Box::new(Arrival { payload, refused: true, ..kept })))
             }
             Err(AppendError::TooLarge { bytes, bytes_max }) => {
                 one_more(&self.count.too_large);

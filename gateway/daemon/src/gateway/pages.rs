@@ -210,7 +210,7 @@ fn intake(out: &mut Exposition, intake: &JournalIntake) {
     out.counter("lamppost_intake_too_large_total", "Events larger than allowed.", &[], read(&count.too_large));
     out.counter(
         "lamppost_intake_refused_total",
-        "Offers refused for want of room; they are offered again.",
+        "Events that found no room in the journal when they came. Each counts once, however long it waits, and anew if its sender sends it again.",
         &[],
         read(&count.refused),
     );

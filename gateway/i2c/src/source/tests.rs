@@ -34,7 +34,7 @@ impl Intake for Basket {
             return Err(JournalStopped { reason: "the card is gone".into() }.into());
         }
         if self.full.load(Ordering::Relaxed) {
-            return Err(Refusal::Full(Box::new(arrival)));
+            return Err(Refusal::Full(Box::new(Arrival { refused: true, ..arrival })));
         }
         let mut taken = self.taken.lock().unwrap();
         taken.push(arrival);

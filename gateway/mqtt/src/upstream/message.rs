@@ -46,6 +46,7 @@ impl Message {
             content_type: self.content_type.and_then(|text| ContentType::new(&text).ok()),
             // Copied: a slice would keep rumqttc's whole read buffer in memory for as long as the event waits.
             payload: Bytes::copy_from_slice(&self.payload),
+            refused: false,
         })
     }
 }

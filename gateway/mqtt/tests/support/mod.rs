@@ -36,6 +36,7 @@ pub struct HandIntake {
     /// In order.
     notes: Mutex<Vec<Note>>,
     refused: AtomicU64,
+    refusals: [AtomicU64; 2],
     bytes_max: usize,
     ms: AtomicU64,
     boot: u64,
@@ -74,6 +75,7 @@ impl HandIntake {
             arrivals: Mutex::default(),
             notes: Mutex::default(),
             refused: AtomicU64::new(0),
+            refusals: Default::default(),
             bytes_max: 100_000,
             ms: AtomicU64::new(1_000_000),
             boot: 1,
@@ -91,6 +93,7 @@ impl HandIntake {
             arrivals: Mutex::default(),
             notes: Mutex::new(notes),
             refused: AtomicU64::new(0),
+            refusals: Default::default(),
             bytes_max: self.bytes_max,
             ms: AtomicU64::new(self.ms.load(Relaxed) + boots.unwrap_or(0)),
             boot: self.boot + u64::from(boots.is_some()),
@@ -125,6 +128,11 @@ impl HandIntake {
     /// How many notes were put, removals among them.
     pub fn notes_put(&self) -> usize {
         self.notes.lock().unwrap().len()
+    }
+
+    /// How often an event found no room: when it was offered first, and when it was offered again.
+    pub fn refusals(&self) -> [u64; 2] {
+        [self.refusals[0].load(Relaxed), self.refusals[1].load(Relaxed)]
     }
 
     /// How many notes found no room.
@@ -162,6 +170,11 @@ impl HandIntake {
     /// Makes the first `commits` durable.
     pub fn release(&self, commits: u64) {
         self.state.send_modify(|state| state.durable = commits);
+    }
+
+    /// What has come and what comes is durable at once.
+    pub fn automatic_from_now(&self) {
+        self.state.send_modify(|state| (state.automatic, state.durable) = (true, state.commits));
     }
 
     /// What comes from now on is not durable before [`HandIntake::release`].
@@ -206,7 +219,8 @@ impl Intake for HandIntake {
         }
         let mut arrivals = self.arrivals.lock().unwrap();
         if arrivals.len() as u64 >= state.capacity {
-            return Err(Refusal::Full(Box::new(arrival)));
+            self.refusals[usize::from(arrival.refused)].fetch_add(1, Relaxed);
+            return Err(Refusal::Full(Box::new(Arrival { refused: true, ..arrival })));
         }
         arrivals.push(arrival);
         let offered = arrivals.len() as u64;

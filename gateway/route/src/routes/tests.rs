@@ -16,6 +16,7 @@ fn arrival(address: &str, payload: &'static str) -> Arrival {
         device_time: None,
         content_type: None,
         payload: Bytes::from_static(payload.as_bytes()),
+        refused: false,
     }
 }
 

@@ -145,7 +145,7 @@ fn device(text: &str) -> Result<DeviceId, LineError> {
 
 fn arrival(device: DeviceId, address: Address, content_type: Option<ContentType>, payload: Bytes) -> Arrival {
     let (source, origin) = (SourceKind::Serial, Origin::Unmarked);
-    Arrival { source, device, address, origin, device_time: None, content_type, payload }
+    Arrival { source, device, address, origin, device_time: None, content_type, payload, refused: false }
 }
 
 /// `{"measure":"pm2_5","value":12.30,"unit":"ug/m3"}`; the value as it was written, or scaled exactly.

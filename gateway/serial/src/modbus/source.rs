@@ -380,5 +380,6 @@ fn arrival(options: &SlaveOptions, address: &Address, payload: Bytes) -> Arrival
         device_time: None,
         content_type: ContentType::new("application/json").ok(),
         payload,
+        refused: false,
     }
 }

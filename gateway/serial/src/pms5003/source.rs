@@ -108,6 +108,7 @@ impl DustSource {
             device_time: None,
             content_type: ContentType::new("application/json").ok(),
             payload: Bytes::from(format!(r#"{{"measure":"{measure}","value":{value},"unit":"{unit}"}}"#)),
+            refused: false,
         }
     }
 

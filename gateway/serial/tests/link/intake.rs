@@ -15,6 +15,8 @@ struct State {
     marks: HashMap<(String, u64), u64>,
     durable: u64,
     full: bool,
+    /// Refused for want of room: how often for the first time, and how often again.
+    refusals: (u64, u64),
     stopped: bool,
 }
 
@@ -60,6 +62,11 @@ impl FakeIntake {
         self.change(|state| state.full = full);
     }
 
+    /// Offers refused for want of room: how many were the first of their event, and how many were not.
+    pub(crate) fn refusals(&self) -> (u64, u64) {
+        self.state.lock().unwrap().refusals
+    }
+
     pub(crate) fn stop(&self) {
         self.change(|state| state.stopped = true);
     }
@@ -93,7 +100,9 @@ impl Intake for FakeIntake {
             return Err(stopped().into());
         }
         if state.full {
-            return Err(Refusal::Full(Box::new(arrival)));
+            let (first, again) = &mut state.refusals;
+            *if arrival.refused { again } else { first } += 1;
+            return Err(Refusal::Full(Box::new(Arrival { refused: true, ..arrival })));
         }
         state.offers.push(arrival);
         Ok(Commit(state.offers.len() as u64))
@@ -105,7 +114,7 @@ impl Intake for FakeIntake {
             return Err(stopped().into());
         }
         if state.full {
-            return Err(Refusal::Full(Box::new(arrival)));
+            return Err(Refusal::Full(Box::new(Arrival { refused: true, ..arrival })));
         }
         state.dead.push((arrival, reason.to_owned()));
         Ok(Commit((state.offers.len() + state.dead.len()) as u64))

@@ -104,6 +104,7 @@ fn reading(sequence: u64) -> Arrival {
         device_time: None,
         content_type: None,
         payload: Bytes::from(sequence.to_string()),
+        refused: false,
     }
 }
 
@@ -258,30 +259,59 @@ fn noise(bytes: usize) -> impl Iterator<Item = Bytes> {
     })
 }
 
-#[test]
-fn a_full_journal_can_still_bury_a_dead_letter() {
-    const LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
-    let dir = tempfile::tempdir().unwrap();
-    // With a cluster, nothing that is not forwarded may go.
-    let inner = Inner::configured(dir.path(), &format!("{CONFIG}[kafka]\nbootstrap = [\"kafka-1:9092\"]\n"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let full = |payload: &Bytes| {
-        let arrival = Arrival { origin: Origin::Unmarked, payload: payload.clone(), ..reading(1) };
-        match inner.intake.offer(arrival) {
-            Ok(_) => false,
-            Err(Refusal::Full(_)) => {
-                runtime.block_on(async { tokio::time::timeout(LIMIT, inner.intake.room()).await }).is_err()
+/// A journal that nothing may leave, since there is a cluster, and a runtime to wait for its room with.
+fn with_a_cluster(dir: &std::path::Path) -> (Inner, tokio::runtime::Runtime) {
+    let inner = Inner::configured(dir, &format!("{CONFIG}[kafka]\nbootstrap = [\"kafka-1:9092\"]\n"));
+    (inner, tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap())
+}
+
+const ROOM_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Offers until there is no room, and none comes. How many events were taken, and what came back last.
+fn fill(inner: &Inner, runtime: &tokio::runtime::Runtime) -> (usize, Box<Arrival>) {
+    for (taken, payload) in noise(3_000).take(10_000).enumerate() {
+        match inner.intake.offer(Arrival { origin: Origin::Unmarked, payload, ..reading(1) }) {
+            Ok(_) => {}
+            Err(Refusal::Full(back)) => {
+                let room = async { tokio::time::timeout(ROOM_LIMIT, inner.intake.room()).await };
+                if runtime.block_on(room).is_err() {
+                    return (taken, back);
+                }
             }
             Err(refusal) => panic!("{refusal:?}"),
         }
-    };
-    let taken = noise(3_000).take(10_000).position(|payload| full(&payload)).expect("a quota of 8 MiB that is used up");
+    }
+    panic!("a quota of 8 MiB that is not used up")
+}
+
+#[test]
+fn an_event_that_waits_for_room_is_counted_as_refused_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inner, runtime) = with_a_cluster(dir.path());
+    let (_, mut waiting) = fill(&inner, &runtime);
+    let (refused, payload) = (inner.intake.count.refused.load(Ordering::Relaxed), waiting.payload.clone());
+    for _ in 0..100 {
+        let Err(Refusal::Full(back)) = inner.intake.offer(*waiting) else { panic!("there is room") };
+        waiting = back;
+    }
+    assert_eq!(inner.intake.count.refused.load(Ordering::Relaxed), refused);
+    assert_eq!(waiting.payload, payload);
+    // Sent again by its sender, it is another one.
+    inner.intake.offer(Arrival { refused: false, ..*waiting }).unwrap_err();
+    assert_eq!(inner.intake.count.refused.load(Ordering::Relaxed), refused + 1);
+}
+
+#[test]
+fn a_full_journal_can_still_bury_a_dead_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inner, runtime) = with_a_cluster(dir.path());
+    let (taken, _) = fill(&inner, &runtime);
     assert!(taken > 1_000, "{taken} events of 3 KB");
     let Item::Event(stored) = item(inner.journal.read(Position(0), 1).unwrap().items.remove(0)) else {
         panic!("no event")
     };
     let poison = Poison { stored, reason: "too large for the cluster".to_owned() };
-    let bury = async { tokio::time::timeout(LIMIT, inner.intake.bury(poison)).await };
+    let bury = async { tokio::time::timeout(ROOM_LIMIT, inner.intake.bury(poison)).await };
     runtime.block_on(bury).expect("buried in time").unwrap();
     assert_eq!(inner.intake.count.dead_letters.load(Ordering::Relaxed), 1);
 }

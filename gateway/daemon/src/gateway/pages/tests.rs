@@ -68,6 +68,7 @@ fn an_event_may_wait_for_company_as_long_as_the_configuration_says() {
         device_time: None,
         content_type: None,
         payload: Bytes::from_static(b"21.5"),
+        refused: false,
     };
     // The first room is made ready while the journal runs already.
     for _ in 0..30_000 {

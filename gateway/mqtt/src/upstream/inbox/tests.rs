@@ -24,7 +24,7 @@ impl Intake for Room {
         }
         let mut left = self.left.lock().unwrap();
         if *left == 0 {
-            return Err(Refusal::Full(Box::new(arrival)));
+            return Err(Refusal::Full(Box::new(Arrival { refused: true, ..arrival })));
         }
         *left -= 1;
         let mut offered = self.offered.lock().unwrap();
