@@ -163,9 +163,12 @@ fn refuse_undecoded(error: DecodeError, wire: &mut Wire) {
     }
 }
 
+/// A code that a CONNACK may have (table 3-1 of the standard; section 3.2.2.3 of 3.1.1).
 fn connack_code(version: Version, cause: Cause) -> u8 {
     match (version, cause) {
         (Version::V5, Cause::JournalStopped | Cause::ShuttingDown) => 0x88,
+        // "Session taken over" is for DISCONNECT only, and that is for who was let in [MQTT-3.14.0-1].
+        (Version::V5, Cause::TakenOver) => 0x89,
         (Version::V5, cause) => cause.reason(),
         (Version::V4, Cause::Version) => 0x01,
         (Version::V4, Cause::ClientId) => 0x02,
@@ -326,5 +329,25 @@ async fn until_durable(commit: Commit, shared: &Shared) -> Result<(), Close> {
     match durability.wait_for(settled).await.as_deref() {
         Ok(Durability::Reached(_)) => Ok(()),
         Ok(Durability::Stopped) | Err(_) => Err(Close::new(Cause::JournalStopped, "nothing can be stored now")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connack_has_a_code_that_a_connack_may_have() {
+        const ALLOWED: [u8; 21] = [
+            0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B,
+            0x9C, 0x9D, 0x9F,
+        ];
+        // Of who was let in.
+        let later = [Cause::KeepAlive, Cause::Window, Cause::TopicAlias];
+        for cause in Cause::ALL.into_iter().filter(|cause| !later.contains(cause)) {
+            let code = connack_code(Version::V5, cause);
+            assert!(ALLOWED.contains(&code), "{cause:?}: {code:#x}");
+            assert!((1..=5).contains(&connack_code(Version::V4, cause)), "{cause:?}");
+        }
     }
 }
