@@ -127,18 +127,23 @@ impl Outbound {
 
     /// Unsubscribes.
     pub(crate) fn unsubscribe(&mut self, filters: &[Box<str>], shared: &Shared) -> Answer {
+        let mut ended = Vec::new();
         let changed = shared.sessions.change(&self.kept, |subscriber| {
             let codes = filters.iter().map(|filter| {
                 let known = subscriber.subscriptions.iter().position(|it| it.wish.filter == *filter);
                 known.map_or(0x11, |at| {
-                    subscriber.subscriptions.remove(at);
+                    ended.push(subscriber.subscriptions.remove(at).number);
                     0x00
                 })
             });
             codes.collect::<Vec<u8>>()
         });
         // Without room for the note the subscription stays.
-        let (codes, commit) = changed.unwrap_or_else(|_| (vec![NOT_UNSUBSCRIBED; filters.len()], None));
+        let (codes, commit) = changed.unwrap_or_else(|_| {
+            ended.clear();
+            (vec![NOT_UNSUBSCRIBED; filters.len()], None)
+        });
+        self.kept.lock().end_backlogs_of(&ended);
         if let Some(link) = &mut self.link {
             let left = filters.iter().zip(&codes).filter(|(_, code)| **code == 0);
             left.for_each(|(filter, _)| link.unsubscribe(filter));

@@ -264,17 +264,74 @@ async fn what_a_remembered_session_has_got_of_what_is_retained_does_not_come_aga
     let written = journal.notes_put();
     device.send(&acknowledge(&delivered)).await;
     // It is noted with what is tidied every few seconds, once; nothing of who was owed nothing.
+    noted(&journal, written + 1).await;
+    assert_eq!(journal.notes_put(), written + 1);
+    let front = start(&journal.after_a_crash(None)).await;
+    let (mut device, present) = stay(&front, "pump").await;
+    assert!(present);
+    device.expect_silence().await;
+}
+
+/// Waits until so many notes were put.
+async fn noted(journal: &HandIntake, count: usize) {
     timeout(Duration::from_secs(30), async {
-        while journal.notes_put() == written {
+        while journal.notes_put() < count {
             sleep(Duration::from_millis(50)).await;
         }
     })
     .await
     .expect("it is never noted");
-    assert_eq!(journal.notes_put(), written + 1);
+}
+
+#[tokio::test]
+async fn what_is_owed_and_finds_no_room_to_be_noted_is_noted_when_there_is_some() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    retain(&front, 1, b"old").await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "#").await;
+    let delivered = device.receive().await;
+    let written = journal.notes_put();
+    journal.set_notes_max(written as u64);
+    device.send(&acknowledge(&delivered)).await;
+    timeout(Duration::from_secs(30), async {
+        while journal.notes_refused() == 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("nothing is tried");
+    journal.set_notes_max(u64::MAX);
+    noted(&journal, written + 1).await;
     let front = start(&journal.after_a_crash(None)).await;
     let (mut device, present) = stay(&front, "pump").await;
     assert!(present);
+    device.expect_silence().await;
+}
+
+#[tokio::test]
+async fn what_a_session_subscribed_to_again_and_did_not_acknowledge_of_what_is_retained_comes_after_a_restart() {
+    let journal = HandIntake::automatic();
+    let front = start(&journal).await;
+    let (mut device, _) = stay(&front, "pump").await;
+    subscribed(&mut device, "#").await;
+    retain(&front, 1, b"old").await;
+    let live = device.receive().await;
+    let written = journal.notes_put();
+    device.send(&acknowledge(&live)).await;
+    // The message, and that it waited, are removed.
+    noted(&journal, written + 2).await;
+    // It subscribes as it did before: of that nothing is noted at once.
+    subscribed(&mut device, "#").await;
+    assert!(device.receive().await.ends_with(b"old\0"));
+    assert_eq!(journal.notes_put(), written + 2);
+    noted(&journal, written + 3).await;
+    let front = start(&journal.after_a_crash(None)).await;
+    let (mut device, present) = stay(&front, "pump").await;
+    assert!(present);
+    let delivered = device.receive().await;
+    assert!(delivered.ends_with(b"old\0"), "{delivered:?}");
+    device.send(&acknowledge(&delivered)).await;
     device.expect_silence().await;
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use support::HandIntake;
-use support::raw::{Raw, connect_v4, publish_v4, subscribe_v4};
+use support::raw::{Raw, connect_v4, packet, publish_v4, subscribe_v4};
 
 use super::*;
 
@@ -164,4 +164,35 @@ async fn an_address_in_use_is_named() {
     .await;
     let error = second.err().unwrap().to_string();
     assert!(error.contains(&first.local_addrs()[0].to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn who_subscribes_and_unsubscribes_without_end_has_no_more_places_than_subscriptions() {
+    let limits = Limits { window: 1, subscribes_per_s: 0, ..Limits::default() };
+    let any_port = open(support::ANY_PORT);
+    let front = Front::bind(any_port, Rules::default(), limits, HandIntake::automatic().ground(), Arc::default())
+        .await
+        .unwrap();
+    let (address, shared) = (front.local_addrs()[0], Arc::clone(&front.shared));
+    tokio::spawn(front.run(std::future::pending()));
+    let mut publisher = Raw::v4(address, "p").await;
+    for topic in ["a", "b"] {
+        publisher.send(&support::sessions::retained(publish_v4(topic, 1, b"x"))).await;
+        publisher.receive().await;
+    }
+    let mut device = Raw::open(address).await;
+    device.send(&connect_v4("pump", false)).await;
+    device.receive().await;
+    // The first that is retained is never acknowledged: nothing more is sent.
+    device.send(&subscribe_v4(1, "#", 1)).await;
+    device.receive().await;
+    device.receive().await;
+    for _ in 0..50 {
+        device.send(&subscribe_v4(2, "b", 1)).await;
+        assert_eq!(device.receive().await, [0x90, 3, 0, 2, 1]);
+        assert_eq!(shared.sessions.places("pump"), 2);
+        device.send(&packet(0xA2, b"\0\x03\0\x01b")).await;
+        assert_eq!(device.receive().await, [0xB0, 2, 0, 3]);
+    }
+    assert_eq!(shared.sessions.places("pump"), 1);
 }

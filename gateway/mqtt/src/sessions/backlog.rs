@@ -128,13 +128,33 @@ impl Backlogs {
         }
     }
 
-    fn end_first(&mut self) {
-        self.halt = Halt::None;
-        self.waiting.pop_front();
+    /// The first one is over; what it was.
+    fn end_first(&mut self) -> Option<Backlog> {
+        let first = self.waiting.pop_front();
+        self.first_is_another();
+        first
+    }
+
+    /// These are no longer subscribed to.
+    fn end_of(&mut self, numbers: &[usize]) {
+        let first = self.waiting.front().map(|first| first.number);
+        self.waiting.retain(|backlog| !numbers.contains(&backlog.number));
+        if self.waiting.front().map(|first| first.number) != first {
+            self.first_is_another();
+        }
+    }
+
+    fn first_is_another(&mut self) {
+        (self.halt, self.tries) = (Halt::None, 0);
         if self.waiting.is_empty() {
             // Nearly all clients have none.
             self.waiting = VecDeque::new();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 }
 
@@ -145,20 +165,37 @@ impl Subscriber {
         self.backlogs.begin(Backlog { number, not_before, upto, after: None, ahead, owed });
     }
 
-    /// Looks at which subscriptions still owe what is retained. Returns whether others do than before.
+    /// Subscriptions with these numbers have ended.
+    pub(crate) fn end_backlogs_of(&mut self, numbers: &[usize]) {
+        self.backlogs.end_of(numbers);
+    }
+
+    /// The first one is over: all of it was sent.
+    fn end_backlog(&mut self) {
+        let Some(ended) = self.backlogs.end_first() else { return };
+        // A session that was noted to be owed nothing, since it had subscribed so before, is owed what it does not acknowledge.
+        if self.is_durable() && ended.owed && self.queue.has_retained() {
+            let subscription = self.subscriptions.iter_mut().find(|it| it.number == ended.number);
+            if let Some(subscription) = subscription.filter(|it| !it.owed) {
+                subscription.owed = true;
+                self.owing_is_noted = false;
+            }
+        }
+    }
+
+    /// Looks at which subscriptions still owe what is retained. Returns whether that has to be noted.
     pub(super) fn look_at_what_is_owed(&mut self) -> bool {
-        let Self { subscriptions, backlogs, queue, .. } = self;
-        if backlogs.is_empty() && subscriptions.iter().all(|it| !it.owed) {
+        let Self { subscriptions, backlogs, queue, owing_is_noted, .. } = self;
+        if backlogs.is_empty() && *owing_is_noted && subscriptions.iter().all(|it| !it.owed) {
             return false;
         }
         let unacknowledged = queue.has_retained();
-        let mut changed = false;
         for subscription in subscriptions {
             // Which one an unacknowledged message came for is not known: the note of each waits for it.
             let owed = backlogs.owe(subscription.number) || (subscription.owed && unacknowledged);
-            changed |= std::mem::replace(&mut subscription.owed, owed) != owed;
+            *owing_is_noted &= std::mem::replace(&mut subscription.owed, owed) == owed;
         }
-        changed
+        !*owing_is_noted
     }
 
     /// The backlog whose turn it is, and what is subscribed to.
@@ -167,8 +204,8 @@ impl Subscriber {
             let backlog = self.backlogs.first()?.clone();
             match self.subscriptions.iter().find(|it| it.number == backlog.number) {
                 Some(subscription) => return Some((backlog, subscription.wish.clone())),
-                // Unsubscribed from meanwhile.
-                None => self.backlogs.end_first(),
+                // The session has ended.
+                None => drop(self.backlogs.end_first()),
             }
         }
         None
@@ -193,7 +230,7 @@ impl HandOut<'_> {
             return (false, 0);
         };
         match self.shared.retained.next(&wish.filter, backlog.after.as_ref(), backlog.upto, self.durable) {
-            Step::End => self.kept.lock().backlogs.end_first(),
+            Step::End => self.kept.lock().end_backlog(),
             Step::Looked(topic) => self.kept.lock().backlogs.done_with(topic),
             Step::Found(found) => return self.hand_out(found, &wish, way),
         }

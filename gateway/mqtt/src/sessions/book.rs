@@ -175,6 +175,17 @@ impl BookGuard<'_> {
 
     /// Writes the record of a session, if it is another than before. Gives the commit that it goes with, or went: it may be on its way still.
     pub(super) fn write(&mut self, device: &DeviceId, away: Option<Absence>) -> Result<Option<Commit>, NoteRefusal> {
+        let Some(kept) = self.book.known.get(device).map(|known| Arc::clone(&known.kept)) else { return Ok(None) };
+        // What changes from here on is not in this note.
+        kept.lock().owing_is_noted = true;
+        let written = self.write_record(device, away);
+        if written.is_err() {
+            kept.lock().owing_is_noted = false;
+        }
+        written
+    }
+
+    fn write_record(&mut self, device: &DeviceId, away: Option<Absence>) -> Result<Option<Commit>, NoteRefusal> {
         let Some(known) = self.book.known.get(device) else { return Ok(None) };
         let (record, before) = (known.record(away), known.recorded.len());
         if record == known.recorded {

@@ -221,8 +221,10 @@ impl Sessions {
         for device in owing {
             // One that is away is noted to be, with the rest: it costs nothing more.
             let away = book.book.known.get(&device).and_then(|known| known.away);
-            if book.write(&device, away).is_err() {
-                break;
+            match book.write(&device, away) {
+                // One has too much: the others have not.
+                Ok(_) | Err(NoteRefusal::TooLarge { .. }) => {}
+                Err(NoteRefusal::Full | NoteRefusal::Stopped(_)) => break,
             }
         }
         for device in to_note {

@@ -172,6 +172,8 @@ impl BookGuard<'_> {
         let written = self.put(&session_key(device), record.clone());
         let Some(known) = self.book.known.get_mut(device) else { return };
         let before = known.recorded.len();
+        // What is owed may be another by now.
+        known.kept.lock().owing_is_noted = false;
         known.recorded = Bytes::new();
         if let Ok(commit) = written {
             (known.recorded, known.written) = (record, commit);

@@ -45,6 +45,8 @@ pub(crate) struct Subscriber {
     numbers: usize,
     pub(crate) queue: Queue,
     pub(crate) backlogs: Backlogs,
+    /// That the subscriptions say of what is owed is what the session's note says, or is to say with the commit of its last change.
+    pub(super) owing_is_noted: bool,
 }
 
 impl Kept {
@@ -56,6 +58,7 @@ impl Kept {
             numbers: 0,
             queue: Queue::default(),
             backlogs: Backlogs::default(),
+            owing_is_noted: true,
         };
         Arc::new(Self { device, durable, wake: Bell::default(), subscriber: Mutex::new(subscriber) })
     }

@@ -9,6 +9,18 @@ use crate::retained::Upto;
 
 const NOW: Monotonic = Monotonic(1_000);
 
+impl Sessions {
+    /// How many places a remembered session has in what is retained.
+    pub(crate) fn places(&self, device: &str) -> usize {
+        let book = self.lock();
+        book.book
+            .known
+            .iter()
+            .find(|(known, _)| known.as_str() == device)
+            .map_or(0, |(_, it)| it.kept.lock().backlogs.len())
+    }
+}
+
 fn message(topic: &str, bytes: usize) -> Arc<Message> {
     Arc::new(Message {
         topic: Address::new(topic).unwrap(),
