@@ -64,7 +64,7 @@ pub use cause::Cause;
 pub use clients::{ClientSeen, Clients, ENDINGS_MAX, EndingSeen};
 pub use counters::Counters;
 pub use front::{BindError, Front, Ground};
-pub use limits::Limits;
+pub use limits::{Limits, QUEUE_PLACE_BYTES};
 pub use listener::{Keys, Listener};
 pub use transport::{Tls, TlsError, TlsFiles};
 pub use upstream::{

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use lamppost_event::Address;
 
+/// What a message counts for in each queue that it waits in, bytes, beside its own, which are there once for all: an entry, its share of a table
+/// that grows by doubling, its packet id, and the note of some forty bytes.
+pub const QUEUE_PLACE_BYTES: usize = 192;
+
 /// The bounds of the front. Everything a client can make grow has one here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -78,8 +82,9 @@ pub struct Limits {
     /// Bytes of them.
     pub queue_bytes_max: usize,
     /// Bytes of all messages that wait for sessions, or were sent to their clients and not acknowledged, retained ones among them: each once, and
-    /// 192 more for each session that it waits for. For more the session with a queue that has been away longest ends; for a retained message
-    /// none does.
+    /// [`QUEUE_PLACE_BYTES`] more for each session that it waits for. For more the session with as much in its queue that has been away longest
+    /// ends; where none has, the message goes to as many sessions as there is room for (the others are counted). For a retained message none
+    /// ends. With less than `sessions_max` places there are sessions that a message for all does not reach.
     pub queues_bytes_max: usize,
     /// The longest keepalive of a v5 client, in whole seconds up to 65,535; one that asks for more, or for none, is told this (Server Keep
     /// Alive). 0: as the client says.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lamppost_mqtt::Limits;
+use lamppost_mqtt::{Limits, QUEUE_PLACE_BYTES};
 use support::raw::{Raw, connect_v5, packet, publish_v4, publish_v5, text};
 use support::sessions::{EXPIRY_60_S, again, retained, start, stay, subscribed, tell};
 use support::{HandIntake, Running};
@@ -93,6 +93,53 @@ async fn bytes_of_all_queues_are_bounded_and_of_those_with_as_much_the_longest_a
     assert!(stay(&front, "second").await.1);
     assert!(!stay(&front, "first").await.1);
     assert_eq!(front.counters.queued_now.load(Relaxed), 1);
+}
+
+/// Sessions of so many clients, all of them away, with this filter.
+async fn all_away(front: &Running, count: usize, filter: &str) {
+    for number in 0..count {
+        let (mut device, _) = stay(front, &format!("pump-{number}")).await;
+        subscribed(&mut device, filter).await;
+        device.send(&[0xE0, 0]).await;
+        device.expect_end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_for_more_sessions_than_there_are_places_goes_to_as_many_as_there_are() {
+    // The message itself, of 130 bytes, and five places.
+    let limits = Limits { queues_bytes_max: 130 + 5 * QUEUE_PLACE_BYTES + 100, ..Limits::default() };
+    let front = Running::start(HandIntake::automatic(), limits).await;
+    all_away(&front, 8, "a").await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    tell(&mut operator, "a", b"x").await;
+    assert_eq!((front.counters.queue_shed.load(Relaxed), front.counters.sessions_evicted.load(Relaxed)), (3, 0));
+    let mut got = 0;
+    for number in 0..8 {
+        let (mut device, present) = stay(&front, &format!("pump-{number}")).await;
+        assert!(present);
+        if let Ok(packet) = timeout(Duration::from_millis(100), device.receive()).await {
+            assert_eq!(packet, publish_v4("a", 1, b"x"));
+            got += 1;
+        }
+    }
+    assert_eq!(got, 5);
+}
+
+#[tokio::test]
+async fn a_small_bound_of_all_queues_holds_small_messages_by_their_bytes_and_places() {
+    let limits = Limits { queues_bytes_max: 16 * 1024, ..Limits::default() };
+    let front = Running::start(HandIntake::automatic(), limits).await;
+    all_away(&front, 1, "a").await;
+    let mut operator = Raw::v4(front.address, "operator").await;
+    for _ in 0..60 {
+        tell(&mut operator, "a", b"x").await;
+    }
+    // 130 and 192 bytes each are 50 in 16 KiB; who has much waiting leaves a tenth of it to others.
+    let queued = front.counters.queued_now.load(Relaxed);
+    assert!((40..=50).contains(&queued), "{queued}");
+    assert_eq!(queued + front.counters.queue_shed.load(Relaxed), 60);
+    assert_eq!(front.counters.sessions_evicted.load(Relaxed), 0);
 }
 
 #[tokio::test]

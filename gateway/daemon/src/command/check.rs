@@ -7,6 +7,7 @@ use std::time::Duration;
 use lamppost_event::{Clock, ClockQuality, Topic};
 use lamppost_forward::{Security, examine};
 use lamppost_journal::{Directory, Inspect, Policy, Priority, WhenFull};
+use lamppost_mqtt::{Limits, QUEUE_PLACE_BYTES};
 
 use crate::clock::MachineClock;
 use crate::config::value::Size;
@@ -283,6 +284,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     if let Some(mqtt) = &config.mqtt {
         warnings.extend(crate::gateway::key_warnings(mqtt));
+        warnings.extend(few_places(&mqtt.limits));
     }
     if let Some(mqtt) = &config.mqtt
         && mqtt.packet_max > config.journal.event_max
@@ -319,6 +321,20 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
+/// A message that waits for all sessions has to find a place in the queue of each.
+fn few_places(limits: &Limits) -> Option<String> {
+    let (places, sessions) = (limits.queues_bytes_max / QUEUE_PLACE_BYTES, limits.sessions_max);
+    let size = |bytes: usize| Size(bytes as u64);
+    let (queues, enough) =
+        (size(limits.queues_bytes_max), size(sessions.saturating_mul(QUEUE_PLACE_BYTES).next_multiple_of(1 << 20)));
+    (places < sessions).then(|| {
+        format!(
+            "mqtt.limits: `queues` of {queues} let a message wait for {places} sessions at the most, and `sessions` allows {sessions}: what is for more \
+             of them reaches only some; {enough} or more would do, or fewer `sessions`"
+        )
+    })
+}
+
 fn is_near(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
@@ -335,6 +351,20 @@ mod tests {
         let warnings = warnings(&config).join("\n");
         assert!(warnings.contains("0.0.0.0:1883") && warnings.contains("no [kafka]"), "{warnings}");
         assert!(warnings.contains("topic air: keep_bytes is not below the quota of 256MiB"), "{warnings}");
+    }
+
+    #[test]
+    fn queues_with_fewer_places_than_there_may_be_sessions_are_said() {
+        let said = |limits: &str| {
+            let config = config::parse(&format!("[mqtt]\n[mqtt.limits]\n{limits}")).unwrap();
+            warnings(&config).into_iter().find(|warning| warning.contains("`queues`"))
+        };
+        let small = said("queues = \"64KiB\"\n").unwrap();
+        assert!(small.contains("queues` of 64KiB let a message wait for 341 sessions at the most"), "{small}");
+        assert!(small.contains("2MiB or more"), "{small}");
+        assert_eq!(said("queues = \"64KiB\"\nsessions = 341\n"), None);
+        assert_eq!((said("queues = \"2MiB\"\n"), said("")), (None, None));
+        assert!(said("sessions = 100000\n").is_some(), "the usual queues are too small for so many");
     }
 
     #[test]

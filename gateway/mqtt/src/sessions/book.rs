@@ -16,6 +16,7 @@ use super::{Kept, Sessions, Subscription};
 use crate::codec::Qos;
 use crate::counters::add;
 use crate::filters::{Filters, filter_bytes};
+use crate::limits::QUEUE_PLACE_BYTES;
 use crate::message::Message;
 use crate::session::Wish;
 use crate::stamp;
@@ -46,10 +47,6 @@ pub(super) struct Watch {
     pub(super) kept: Arc<Kept>,
     pub(super) no_local: bool,
 }
-
-/// What a message counts for in each queue that it waits in, beside its own bytes, which are there once for all: an entry, its share of a table
-/// that grows by doubling, its packet id, and the note of some forty bytes.
-pub(super) const PLACE_BYTES: usize = 192;
 
 /// For how many sessions a message waits.
 pub(super) struct Waiting {
@@ -314,13 +311,17 @@ impl BookGuard<'_> {
             most = most.max(if room { bytes } else { 0 });
             room
         });
-        let places = |waiting: &Vec<Arc<Kept>>| waiting.len() * PLACE_BYTES;
-        while !waiting.is_empty()
-            && self.book.queued_bytes + message.bytes() + places(&waiting) > limits.queues_bytes_max
-        {
-            // Who has less waiting than these would have does not pay for them.
+        let places = |book: &Book| {
+            let room = limits.queues_bytes_max.saturating_sub(book.queued_bytes);
+            room.saturating_sub(message.bytes()) / QUEUE_PLACE_BYTES
+        };
+        while waiting.len() > places(&self.book) {
+            // Who has less waiting than these would have does not pay for them: the message goes to as many as there is room for, of whom
+            // the least waits for.
             if !self.end_longest_away(most) {
-                return (Vec::new(), shed + waiting.len() as u64);
+                waiting.sort_by_cached_key(|kept| kept.lock().queue.bytes());
+                shed += waiting.split_off(places(&self.book)).len() as u64;
+                break;
             }
             let book = &self.book;
             waiting.retain(|kept| book.known.contains_key(&kept.device));
@@ -379,7 +380,7 @@ impl BookGuard<'_> {
             self.place_anew(&kept.device);
             kept.wake.ring();
         }
-        self.book.queued_bytes += message.bytes() + count * PLACE_BYTES;
+        self.book.queued_bytes += message.bytes() + count * QUEUE_PLACE_BYTES;
         self.book.messages.insert(number, Waiting { sessions: count, bytes: message.bytes(), noted: true });
         add(&self.sessions.counters.queued_now, 1);
         Ok((commit, count))
@@ -419,7 +420,7 @@ impl BookGuard<'_> {
         waiting.sessions = waiting.sessions.saturating_sub(1);
         let (over, noted, bytes) = (waiting.sessions == 0, waiting.noted, waiting.bytes);
         if noted {
-            self.book.queued_bytes -= PLACE_BYTES;
+            self.book.queued_bytes -= QUEUE_PLACE_BYTES;
             self.book.removals.push(queue_key(device, number));
         }
         if over {

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use lamppost_event::{Clock, Commit, Notes, NotesUnreadable, Now};
 
-use super::book::{Book, Known, PLACE_BYTES, Waiting};
+use super::book::{Book, Known, Waiting};
 use super::queue::Entry;
 use super::record::{Absence, Noted, SessionRecord, device_in, message_key, read_message_key, read_queue_key};
 use super::wills::{self, RestoredWill};
 use super::{Kept, Sessions, Subscription, decode_message};
 use crate::Limits;
 use crate::counters::{Counters, add};
+use crate::limits::QUEUE_PLACE_BYTES;
 use crate::message::Message;
 use crate::retained::Upto;
 
@@ -134,7 +135,7 @@ fn read_queues(
         if waiting.sessions == 0 {
             book.queued_bytes += message.bytes();
         }
-        book.queued_bytes += PLACE_BYTES;
+        book.queued_bytes += QUEUE_PLACE_BYTES;
         waiting.sessions += 1;
         // Whether it was sent is not known: it may have been.
         let (number, commit) = (Some(number), Commit(0));
