@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use lamppost_event::Monotonic;
 
@@ -18,6 +19,18 @@ pub(crate) struct Progress {
     pub(crate) patience_ms: u64,
     /// A part outside the gateway (the cluster, a chip): a restart of the gateway would not help it.
     pub(crate) elsewhere: bool,
+}
+
+/// What a slave, sensor or chip that does not answer is given beyond three of its intervals, ms: longer than the pauses between tries grow.
+const POLLED_PATIENCE_MS: u64 = 90_000;
+
+impl Progress {
+    /// Of what is to bring something so often.
+    pub(crate) fn polled(done: u64, every: Duration) -> Self {
+        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        let patience_ms = every_ms.saturating_mul(3).saturating_add(POLLED_PATIENCE_MS);
+        Self { done, has_work: true, patience_ms, elsewhere: true }
+    }
 }
 
 /// How a part gets on.
@@ -140,6 +153,16 @@ mod tests {
         assert!(judge(&health, 1_000, 7, true).well());
         assert!(!judge(&health, 1_001, 7, true).well());
         assert!(judge(&health, 1_002, 8, true).well());
+    }
+
+    #[test]
+    fn what_is_polled_has_three_intervals_however_long_they_are() {
+        let patience_ms = |every| Progress::polled(0, every).patience_ms;
+        assert_eq!(patience_ms(Duration::from_secs(10)), 120_000);
+        // The last is more milliseconds than a number holds.
+        for every in [Duration::from_millis(u64::MAX / 3), Duration::from_millis(u64::MAX), Duration::MAX] {
+            assert_eq!(patience_ms(every), u64::MAX);
+        }
     }
 
     #[test]

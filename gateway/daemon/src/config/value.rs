@@ -42,7 +42,10 @@ impl fmt::Display for Size {
     }
 }
 
-/// A length of time: `"50ms"`, `"10s"`, `"5min"`, `"1h"`, `"7d"`.
+/// The longest length of time, days: a hundred years. Sums and small multiples of such fit wherever times are reckoned with.
+const SPAN_DAYS_MAX: u64 = 36_500;
+
+/// A length of time: `"50ms"`, `"10s"`, `"5min"`, `"1h"`, `"7d"`; up to [`SPAN_DAYS_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) Duration);
 
@@ -55,7 +58,7 @@ impl FromStr for Span {
                 "{text:?} is not a length of time; write a whole number and a unit: ms, s, min, h or d, as in \"50ms\""
             )
         };
-        let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(right)?;
+        let at = text.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(right)?;
         let (number, unit) = text.split_at(at);
         let factor_ms = match unit.trim() {
             "ms" => 1_u64,
@@ -65,7 +68,9 @@ impl FromStr for Span {
             "d" => 86_400_000,
             _ => return Err(right()),
         };
-        let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor_ms)).ok_or_else(right)?;
+        let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor_ms));
+        let sane = ms.filter(|ms| *ms <= SPAN_DAYS_MAX * 86_400_000);
+        let ms = sane.ok_or_else(|| format!("{text:?} is too long a time; write up to \"{SPAN_DAYS_MAX}d\""))?;
         Ok(Self(Duration::from_millis(ms)))
     }
 }
@@ -196,6 +201,20 @@ mod tests {
         assert_eq!("50ms".parse::<Span>().unwrap().0, Duration::from_millis(50));
         assert_eq!("5min".parse::<Span>().unwrap().0, Duration::from_secs(300));
         assert_eq!("7d".parse::<Span>().unwrap().0, Duration::from_secs(7 * 86_400));
-        assert!("5m".parse::<Span>().unwrap_err().contains("min"));
+        for text in ["5m", "h", "-1s", "1.5h", ""] {
+            assert!(text.parse::<Span>().unwrap_err().contains("min"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_length_of_time_is_so_long_that_it_could_not_be_reckoned_with() {
+        assert_eq!("36500d".parse::<Span>().unwrap().0, Duration::from_secs(36_500 * 86_400));
+        // The last but one overflows when it is reckoned in milliseconds, the last is no number that fits.
+        for text in
+            ["36501d", "6148914691236517206ms", "18446744073709551615ms", "213503982335d", "99999999999999999999s"]
+        {
+            let error = text.parse::<Span>().unwrap_err();
+            assert!(error.contains("36500d"), "{text}: {error}");
+        }
     }
 }

@@ -32,8 +32,6 @@ use crate::http::Pages;
 const JOURNAL_PATIENCE_MS: u64 = 15_000;
 /// How long a backlog may stand still, ms.
 const FORWARD_PATIENCE_MS: u64 = 60_000;
-/// What a chip that does not answer is given beyond three of its intervals, ms: longer than the pauses between tries grow.
-const I2C_PATIENCE_MS: u64 = 90_000;
 
 /// Everything that can be looked at.
 pub(crate) struct Overview {
@@ -158,14 +156,8 @@ impl Pages for Overview {
         parts.extend(self.seen.serial.iter().flat_map(|(name, seen)| serial_pages::health(name, seen)));
         for seen in &self.seen.i2c {
             let report = seen.counters.report();
-            let every_ms = u64::try_from(seen.every.as_millis()).unwrap_or(u64::MAX / 4);
-            let progress = Progress {
-                done: report.polls.saturating_sub(report.errors),
-                has_work: true,
-                patience_ms: I2C_PATIENCE_MS + 3 * every_ms,
-                elsewhere: true,
-            };
-            parts.push((format!("i2c/{}", seen.name), progress));
+            let done = report.polls.saturating_sub(report.errors);
+            parts.push((format!("i2c/{}", seen.name), Progress::polled(done, seen.every)));
         }
         let mut report = self.health.judge(now, parts);
         if let Some(counters) = &self.forward

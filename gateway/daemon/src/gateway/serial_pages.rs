@@ -8,9 +8,6 @@ use super::sources::SerialSeen;
 use crate::exposition::Exposition;
 use crate::health::Progress;
 
-/// What a slave or a sensor that does not answer is given beyond three of its intervals, ms: longer than the pauses between tries grow.
-const SLAVE_PATIENCE_MS: u64 = 90_000;
-
 pub(super) fn serial(out: &mut Exposition, name: &str, seen: &SerialSeen) {
     match seen {
         SerialSeen::Link(seen) => {
@@ -189,20 +186,14 @@ pub(super) fn health(name: &str, seen: &SerialSeen) -> Vec<(String, Progress)> {
         SerialSeen::Modbus(status, every) => (status, every),
         SerialSeen::Dust(status, every) => {
             let done = status.stored.get() + status.missed.get();
-            return vec![(format!("pms5003/{name}"), polled(done, *every))];
+            return vec![(format!("pms5003/{name}"), Progress::polled(done, *every))];
         }
         SerialSeen::Link(_) | SerialSeen::Lines(_) => return Vec::new(),
     };
     let part = |(slave, every): (&lamppost_serial::SlaveStatus, &Duration)| {
-        (format!("modbus/{name}/{}", slave.device), polled(slave.answers.get(), *every))
+        (format!("modbus/{name}/{}", slave.device), Progress::polled(slave.answers.get(), *every))
     };
     status.slaves.iter().zip(every).map(part).collect()
-}
-
-/// What is to bring something so often.
-fn polled(done: u64, every: Duration) -> Progress {
-    let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX / 4);
-    Progress { done, has_work: true, patience_ms: SLAVE_PATIENCE_MS + 3 * every_ms, elsewhere: true }
 }
 
 #[cfg(test)]
