@@ -1,5 +1,7 @@
 """What the emulated board says on its console and word by word; its README shows the same."""
 
+import time
+
 import pytest
 
 from rig.board import LSM303DLHC, TMP105, Board, firmware_image
@@ -16,6 +18,8 @@ TRAFFIC_BANNER = [
     "measures: vehicles in count, 0 to 4294967295, every 5000 ms",
     "measures: occupancy in /, 0 to 1, every 5000 ms",
 ]
+# As firmware/boards/lm3s6965evb/src/watchdog.rs has it.
+WATCHDOG_S = 8
 # Which of the two buses a chip is on depends on QEMU's version.
 BUSES = ("I2c0", "I2c1")
 
@@ -55,3 +59,13 @@ def test_a_traffic_post_says_who_it_is_what_it_measures_and_that_it_watches(boar
 def test_a_traffic_post_without_its_magnetometer_says_which_register_failed(board):
     said = board(program="lm3s6965evb-traffic").said(4)
     assert said == [*TRAFFIC_BANNER, "magnetometer: reading LSM303DLHC register IRA (0x0a): ArbitrationLost"]
+
+
+@pytest.mark.parametrize("program, lines", [("lm3s6965evb", 3), ("lm3s6965evb-traffic", 4)])
+def test_a_program_that_hangs_is_started_anew_by_the_watchdog_and_one_that_does_not_is_left_alone(board, program, lines):
+    started = board(program=program)
+    said = started.said(lines)
+    time.sleep(WATCHDOG_S + 2)
+    assert started.console.read_text().splitlines() == said, "it was reset though it came round"
+    started.hang()
+    assert started.said(2 * lines, timeout_s=WATCHDOG_S + 30) == said * 2

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from rig.child import Child
+from rig.debugger import Debugger
 from rig.places import ROOT, free_ports
+
+# Behind what the loader may tell the board (its src/start.rs): nothing of the program's.
+_FREE_RAM = 0x2000_FFF8
+_FOR_EVER = bytes.fromhex("fee7")
+"""The Thumb instruction that branches to itself."""
 
 _IMAGES = ROOT / "firmware" / "target" / "thumbv7m-none-eabi" / "release"
 
@@ -123,11 +129,11 @@ class Board:
     def __init__(self, image: Path, home: Path, chips: Sequence[Chip] = (TMP105,), uart: Optional[int] = None) -> None:
         self.console = home / "console.txt"
         # Not a Unix socket: their paths have at most 107 bytes, and a story's folder may have more.
-        (qmp_port,) = free_ports(1)
+        qmp_port, self._debugger_port = free_ports(2)
         command = ["qemu-system-arm", "-M", "lm3s6965evb", "-display", "none", "-monitor", "none", "-kernel", image]
         line = "pty,id=uart0" if uart is None else f"socket,id=uart0,host=127.0.0.1,port={uart},server=on,wait=off"
         command += ["-chardev", line, "-serial", "chardev:uart0", "-serial", f"file:{self.console}"]
-        command += ["-qmp", f"tcp:127.0.0.1:{qmp_port},server=on,wait=off"]
+        command += ["-qmp", f"tcp:127.0.0.1:{qmp_port},server=on,wait=off", "-gdb", f"tcp:127.0.0.1:{self._debugger_port}"]
         for chip in chips:
             command += ["-device", chip.device]
         self.child = Child(command, home / "qemu.log")
@@ -148,6 +154,13 @@ class Board:
     def reset(self) -> None:
         """Presses the reset button."""
         self._qmp.ask("system_reset")
+
+    def hang(self) -> None:
+        """Its program goes round in one instruction for ever; interrupts are still served."""
+        debugger = Debugger(self._debugger_port)
+        debugger.write(_FREE_RAM, _FOR_EVER)
+        debugger.jump(_FREE_RAM)
+        debugger.leave()
 
     def pause(self) -> None:
         """It stands still, with its line open, until told to go on."""

@@ -1,4 +1,4 @@
-//! The hands of TI's LM3S6965 evaluation board, as QEMU emulates it: clock, pins, I2C, UARTs. What they are for is in the
+//! The hands of TI's LM3S6965 evaluation board, as QEMU emulates it: clock, pins, I2C, UARTs, watchdog. What they are for is in the
 //! programs: `main.rs` (a node with a thermometer), `bin/traffic.rs` (a node that counts vehicles), `bin/judge` (drivers against QEMU's chips).
 
 #![no_std]
@@ -14,3 +14,4 @@ pub mod sought;
 pub mod start;
 pub mod thermometer;
 pub mod uart;
+pub mod watchdog;

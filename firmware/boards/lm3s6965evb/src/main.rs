@@ -13,6 +13,7 @@ use lamppost_tmp105::Tmp105;
 use lamppost_units::{Celsius, Quantity};
 use lm3s6965evb::thermometer::Thermometer;
 use lm3s6965evb::uart::{self, Console, Uart};
+use lm3s6965evb::watchdog::Watchdog;
 use lm3s6965evb::{clock, description, power, start};
 
 /// How often the temperature is measured.
@@ -27,6 +28,7 @@ struct Hands {
     uart: Uart,
     console: Console,
     thermometer: Thermometer,
+    watchdog: Watchdog,
 }
 
 impl Board for Hands {
@@ -42,15 +44,20 @@ impl Board for Hands {
     fn reset(&mut self) {
         SCB::sys_reset()
     }
+
+    fn alive(&mut self) {
+        self.watchdog.feed();
+    }
 }
 
 #[entry]
 fn main() -> ! {
     power::on();
+    let watchdog = Watchdog::start();
     let core = Peripherals::take().expect("taken only here");
     clock::start(core.SYST);
     let uart = Uart::start();
-    let mut hands = Hands { uart, console: Console::start(), thermometer: Thermometer::new() };
+    let mut hands = Hands { uart, console: Console::start(), thermometer: Thermometer::new(), watchdog };
 
     let name = start::name();
     hands.console.say(format_args!("{name}: firmware {FIRMWARE}"));

@@ -20,12 +20,15 @@ const OPEN_DRAIN: usize = 0x50c;
 const DIGITAL_ENABLE: usize = 0x51c;
 
 // SAFETY: registers of the LM3S6965's system control.
+const RUN_CLOCK_0: Register = unsafe { Register::at(0x400f_e100) };
+// SAFETY: as above.
 const RUN_CLOCK_1: Register = unsafe { Register::at(0x400f_e104) };
 // SAFETY: as above.
 const RUN_CLOCK_2: Register = unsafe { Register::at(0x400f_e108) };
 
 /// Turns on what this board uses.
 pub fn on() {
+    const WATCHDOG: u32 = 1 << 3;
     const UART0: u32 = 1 << 0;
     const UART1: u32 = 1 << 1;
     const I2C0: u32 = 1 << 12;
@@ -33,6 +36,7 @@ pub fn on() {
     const PORT_A: u32 = 1 << 0;
     const PORT_B: u32 = 1 << 1;
     const PORT_D: u32 = 1 << 3;
+    RUN_CLOCK_0.set(WATCHDOG);
     RUN_CLOCK_1.set(UART0 | UART1 | I2C0 | I2C1);
     RUN_CLOCK_2.set(PORT_A | PORT_B | PORT_D);
     // A peripheral may be touched three system clocks after it was turned on: reading back takes longer.

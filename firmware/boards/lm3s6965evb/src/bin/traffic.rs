@@ -10,6 +10,7 @@ use lamppost_node::{Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, 
 use lamppost_vehicle::{Detector, End, Event, Field, Sample, Settings, Summary};
 use lm3s6965evb::magnetometer::{self, Found, Magnetometer};
 use lm3s6965evb::uart::{Console, Uart};
+use lm3s6965evb::watchdog::Watchdog;
 use lm3s6965evb::{clock, description, power, start};
 
 /// Between two readings of the magnetometer, which measures every 13.3 ms.
@@ -47,6 +48,7 @@ struct Hands {
     uart: Uart,
     console: Console,
     lane: Lane,
+    watchdog: Watchdog,
 }
 
 impl Board for Hands {
@@ -64,6 +66,10 @@ impl Board for Hands {
 
     fn send(&mut self, bytes: &[u8]) -> usize {
         self.uart.send(bytes)
+    }
+
+    fn alive(&mut self) {
+        self.watchdog.feed();
     }
 }
 
@@ -109,13 +115,14 @@ impl Lane {
 #[entry]
 fn main() -> ! {
     power::on();
+    let watchdog = Watchdog::start();
     let core = Peripherals::take().expect("taken only here");
     clock::start(core.SYST);
     let uart = Uart::start();
     // Not `expect`: that formats the error with `Debug`, which takes 10 KiB of flash.
     let Ok(detector) = Detector::new(Settings::default()) else { panic!("the default is within its bounds") };
     let lane = Lane { magnetometer: Magnetometer::new(), detector, summary: None, due_ms: 0 };
-    let mut hands = Hands { uart, console: Console::start(), lane };
+    let mut hands = Hands { uart, console: Console::start(), lane, watchdog };
 
     let name = start::name();
     hands.console.say(format_args!("{name}: firmware {FIRMWARE}"));
