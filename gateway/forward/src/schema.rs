@@ -36,8 +36,13 @@ pub use file::{SchemaFault, look_at_schema};
 pub use registry::{RegistryError, RegistryLogin, RegistrySettings, RegistryUrl, RegistryUrlError, look_at_registry};
 pub use subject::{SubjectTemplate, SubjectTemplateError};
 
-/// So long a registry that was not reached is not asked for another topic: each would wait for the time-out again.
+/// So long at least a registry that was not reached is not asked for another topic: each would wait for the time-out again.
 const HOLD: Duration = Duration::from_secs(2);
+
+/// The same once an answer was waited for in vain. Nothing else is asked of the cluster meanwhile: two thirds of the time have to be left for that.
+fn hold(waited: Duration) -> Duration {
+    HOLD.max(2 * waited)
+}
 
 /// How a topic's payloads are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -130,11 +135,13 @@ impl Schemas {
             return Err(why.clone().into());
         }
         let ask = Ask { subject: &subject, text: schema.text(), format: rule.format, register: rule.register };
+        let began = Instant::now();
         let id = match registry::ask(&self.registry, &ask) {
             Ok(id) => id,
             Err(error) => {
                 if error.is_unreached() {
-                    *lock(&self.held) = Some((Instant::now() + HOLD, error.clone()));
+                    let until = Instant::now() + hold(began.elapsed());
+                    *lock(&self.held) = Some((until, error.clone()));
                 }
                 return Err(error.into());
             }

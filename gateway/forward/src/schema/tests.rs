@@ -85,7 +85,17 @@ fn a_registry_that_was_not_reached_is_not_asked_for_the_next_topic_at_once() {
     let (first, asked_first) = (said("air"), asked.load(std::sync::atomic::Ordering::Relaxed));
     assert!(first.contains("is not reached") && asked_first > 0, "{first}");
     assert_eq!((said("noise"), asked.load(std::sync::atomic::Ordering::Relaxed)), (first, asked_first));
-    std::thread::sleep(HOLD);
-    said("noise");
-    assert!(asked.load(std::sync::atomic::Ordering::Relaxed) > asked_first, "and asked again when that is over");
+    // Twice as long as the answer took, at least two seconds; and the machine may have other work.
+    let asked_again = (0..30).any(|_| {
+        std::thread::sleep(HOLD);
+        said("noise");
+        asked.load(std::sync::atomic::Ordering::Relaxed) > asked_first
+    });
+    assert!(asked_again, "and asked again when that is over");
+}
+
+#[test]
+fn a_registry_that_lets_us_wait_leaves_twice_as_long_for_other_questions() {
+    assert_eq!(hold(Duration::ZERO), HOLD);
+    assert_eq!(hold(Duration::from_secs(5)), Duration::from_secs(10));
 }
