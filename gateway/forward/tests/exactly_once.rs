@@ -24,6 +24,8 @@ use lamppost_event::{Gap, GatewayId, JournalStopped, Outlet, Topic, Waiting, par
 use lamppost_forward::{
     AuditTrail, ClientTls, DeadLetters, Delivery, Denial, ForwardConfig, Forwarder, Keyring, Security,
 };
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use running::{Cluster, Running, cluster, until};
 use tokio::sync::Semaphore;
@@ -43,8 +45,12 @@ fn config_at(mut config: ForwardConfig) -> ForwardConfig {
 
 /// What the newest cursor of each partition covers, from the bytes in the cluster.
 fn next_in_cluster(cluster: &Cluster, topic: &str, partition: u16) -> u64 {
+    next_in(cluster, CURSORS, topic, partition)
+}
+
+fn next_in(cluster: &Cluster, cursors: &str, topic: &str, partition: u16) -> u64 {
     let key = format!("post-17/forward/{topic}/{partition}").into_bytes();
-    let records = journal::read_plain(&cluster.bootstrap_servers(), CURSORS);
+    let records = journal::read_plain(&cluster.bootstrap_servers(), cursors);
     let last = records.into_iter().rfind(|(found, _)| *found == key);
     let Some((_, value)) = last else { return 0 };
     let value: serde_json::Value = serde_json::from_slice(&value).unwrap();
@@ -418,10 +424,14 @@ async fn whatever_the_cluster_answers_all_arrives_in_order_and_the_cursors_end_w
         random ^= random << 17;
         (random % bound as u64) as usize
     };
-    let cluster = cluster(&["air", CURSORS]);
+    let cluster = cluster(&["air"]);
     let journal = Arc::new(Journal::default());
-    for _ in 0..3 {
-        let running = Running::start(config(&cluster), &journal, None);
+    let mut config = config(&cluster);
+    // What is sent is answered before the cursors are: the mock would show those of a transaction whose events it refused.
+    config.transaction_linger = Duration::from_secs(2);
+    for round in 0..3 {
+        config.cursors_topic = put_right(&cluster, &journal, round);
+        let running = Running::start(config.clone(), &journal, None);
         journal.fill("air", 20, 100);
         until("it has begun", || journal.is_done()).await;
         for api in [RDKafkaApiKey::AddPartitionsToTxn, RDKafkaApiKey::EndTxn, RDKafkaApiKey::Produce] {
@@ -435,12 +445,35 @@ async fn whatever_the_cluster_answers_all_arrives_in_order_and_the_cursors_end_w
     for api in [RDKafkaApiKey::AddPartitionsToTxn, RDKafkaApiKey::EndTxn, RDKafkaApiKey::Produce] {
         cluster.clear_request_errors(api);
     }
-    let running = Running::start(config(&cluster), &journal, None);
+    config.cursors_topic = put_right(&cluster, &journal, 3);
+    let running = Running::start(config.clone(), &journal, None);
     until("all delivered", || journal.is_done()).await;
     running.stop().await;
     let seen = read_topic(&cluster.bootstrap_servers(), "air");
     assert_eq!(first_occurrences(&seen), journal.expected("air"));
     for (partition, offsets) in journal.expected("air") {
-        assert_eq!(next_in_cluster(&cluster, "air", partition), offsets.last().unwrap() + 1);
+        let next = next_in(&cluster, config.cursors_topic.as_str(), "air", partition);
+        assert_eq!(next, offsets.last().unwrap() + 1);
     }
+}
+
+/// A topic with the cursors that a real cluster would show after a stop: none beyond what it has. The mock shows those as well that went in
+/// vain with a transaction of which it refused the events.
+fn put_right(cluster: &Cluster, journal: &Journal, round: u32) -> Topic {
+    let topic = Topic::new(&format!("{CURSORS}-{round}")).unwrap();
+    cluster.create_topic(topic.as_str(), i32::from(journal::PARTITIONS), 3).unwrap();
+    let ours = i32::from(partition_of(b"post-17", journal::PARTITIONS).0);
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", cluster.bootstrap_servers());
+    let producer: BaseProducer = client.create().unwrap();
+    for (partition, offsets) in first_occurrences(&read_topic(&cluster.bootstrap_servers(), "air")) {
+        assert!(offsets.iter().copied().eq(0..offsets.len() as u64), "{partition}: {offsets:?}");
+        assert!(journal.cursor("air", partition) <= offsets.len() as u64, "the journal's cursor never leads");
+        let key = format!("post-17/forward/air/{partition}");
+        let value = format!(r#"{{"reached":[{{"epoch":"0000000000000abc","next":{}}}]}}"#, offsets.len());
+        let record = BaseRecord::to(topic.as_str()).partition(ours).key(&key).payload(&value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(20)).unwrap();
+    topic
 }
