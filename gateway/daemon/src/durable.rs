@@ -94,7 +94,7 @@ mod tests {
         for text in ["long before", "new"] {
             replace_file(&path, text.as_bytes()).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-            assert_eq!(flushed::folders(), [folder.clone()]);
+            assert_eq!(flushed::folders(), std::slice::from_ref(&folder));
         }
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
     }

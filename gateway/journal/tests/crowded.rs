@@ -80,22 +80,61 @@ fn device_mark(number: u64) -> Mark {
 
 #[test]
 fn marks_of_more_devices_than_have_room_stop_nothing() {
+    const MARKS: u64 = 6_000;
+    let count = |journal: &Journal| {
+        let mut count = 0;
+        journal.marks(&mut |_| count += 1).unwrap();
+        count
+    };
     for required in GROUPS {
         for (checkpoint_bytes, together) in [(4096, 1), (4096, 40), (1 << 20, 1), (1 << 20, 40)] {
             let disk = SimDisk::new(1);
             let room = Room::open(&disk, options(required, checkpoint_bytes));
-            for number in 0..12_000 {
+            let mut most = 0;
+            for number in 0..MARKS {
                 room.append("x", Some(&device_mark(number)));
                 if number % together == 0 {
                     room.settle();
+                }
+                if number % 200 == 0 {
+                    most = most.max(count(&room.journal));
                 }
             }
             room.settle();
             let stats = room.journal.stats();
             assert!(stats.marks_crowded_out > 1000 && stats.recycled > 5, "{stats:?}");
-            let last = room.journal.mark(&device_mark(11_999).device, 1);
+            let last = room.journal.mark(&device_mark(MARKS - 1).device, 1);
             assert_eq!(last, Ok(Some(1)), "required: {required}, {checkpoint_bytes}");
+            let (kept, written) = (count(&room.journal), stats.checkpoint_bytes_written / MARKS);
+            println!(
+                "{required} {checkpoint_bytes} {together}: {kept} kept, {most} at most, {written} bytes of checkpoints a mark"
+            );
+            // A mark takes 46 bytes, and there may be half as many again as the third that is theirs.
+            let left = room.options.quota_bytes - 3 * room.options.segment_bytes;
+            assert!(most * 46 < left / 2, "{most} marks at once");
+            assert!(kept > 1500 && written < 400, "{kept} are kept, {written} bytes of checkpoints for each that came");
         }
+    }
+}
+
+#[test]
+fn a_journal_whose_prepared_files_were_taken_away_makes_others_though_its_state_is_large() {
+    for required in GROUPS {
+        let disk = SimDisk::new(1);
+        let room = Room::open(&disk, options(required, 4096));
+        let fill = |room: &Room, from: u64| {
+            for number in from..from + 4_000 {
+                room.append("x", Some(&device_mark(number)));
+            }
+            room.settle();
+        };
+        fill(&room, 0);
+        room.journal.close().unwrap();
+        drop(room);
+        for name in disk.names().into_iter().filter(|name| name.starts_with("free-")) {
+            lamppost_journal::Disk::remove(&disk, &name).unwrap();
+        }
+        fill(&Room::open(&disk, options(required, 4096)), 4_000);
     }
 }
 

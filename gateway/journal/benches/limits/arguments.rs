@@ -13,7 +13,7 @@ cargo bench -p lamppost-journal -- [--quick] [--only PART,...] [--without device
     [--to-the-end] [--detail]
 
   --quick      few and small rounds, without peers: a look whether all of it works, two minutes
-  --only       only these parts: floor, device, peers, reading, stored, cold
+  --only       only these parts: floor, device, peers, reading, stored, devices, cold
   --without    leaves out what this machine can't measure: device (needs root, /dev/fuse, a loop device), peers
   --dir        a folder on the disk to be measured (otherwise the build's own)
   --seed       of the telemetry

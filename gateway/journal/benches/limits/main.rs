@@ -18,6 +18,7 @@ mod clock;
 mod cold;
 mod compressed;
 mod device;
+mod devices;
 mod figures;
 mod floor;
 mod log;
@@ -39,7 +40,7 @@ use programs::Programs;
 use telemetry::Telemetry;
 
 /// What can be asked for with `--only`.
-const PARTS: [&str; 6] = ["floor", "device", "peers", "reading", "stored", "cold"];
+const PARTS: [&str; 7] = ["floor", "device", "peers", "reading", "stored", "devices", "cold"];
 /// As many different events are made beforehand: more than a segment of them.
 const POOL: usize = 65_536;
 
@@ -100,6 +101,9 @@ fn measure(arguments: &Arguments) -> Outcome<Figures> {
     }
     if arguments.wants("stored") {
         stored::measure(arguments, &mut figures)?;
+    }
+    if arguments.wants("devices") {
+        devices::measure(arguments, &mut figures)?;
     }
     if arguments.wants("cold") {
         cold::measure(arguments, &mut figures)?;

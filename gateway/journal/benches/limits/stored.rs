@@ -130,13 +130,14 @@ fn large(events: u64) -> Outcome<Options> {
     Ok(options)
 }
 
-struct Kid {
+/// This program, started once more.
+pub(crate) struct Kid {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Kid {
-    fn start(what: &str, folder: &Path, events: u64, seed: u64) -> Outcome<Self> {
+    pub(crate) fn start(what: &str, folder: &Path, events: u64, seed: u64) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([CHILD, what]).arg(folder).args([events.to_string(), seed.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -145,7 +146,7 @@ impl Kid {
     }
 
     /// Passes its lines on until the one with its figure, MiB.
-    fn report(&mut self, pass_on: &dyn Fn(&str)) -> Outcome<f64> {
+    pub(crate) fn report(&mut self, pass_on: &dyn Fn(&str)) -> Outcome<f64> {
         for line in self.lines.by_ref().lines() {
             let line = line?;
             match line.strip_prefix("mib ") {
@@ -156,7 +157,7 @@ impl Kid {
         Err(format!("the child ended early: {}", self.child.wait()?).into())
     }
 
-    fn kill(mut self) -> Outcome<()> {
+    pub(crate) fn kill(mut self) -> Outcome<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
@@ -167,6 +168,9 @@ impl Kid {
 pub(crate) fn child(words: &[String]) -> Outcome<()> {
     let [what, folder, events, seed] = words else { return Err("a child takes four words".into()) };
     let (folder, events) = (Path::new(folder), events.parse::<u64>()?);
+    if what == "devices" {
+        return crate::devices::child(folder, events);
+    }
     let pool = Telemetry::new(seed.parse()?, 500)?.pool(CHILD_POOL);
     let base = memory("VmRSS:")?;
     let mut options = large(events)?;
@@ -199,13 +203,17 @@ pub(crate) fn child(words: &[String]) -> Outcome<()> {
     }
     println!("mib {:.3}", memory("VmHWM:")? - base);
     std::io::stdout().flush()?;
+    wait_to_be_killed()
+}
+
+pub(crate) fn wait_to_be_killed() -> Outcome<()> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(())
 }
 
 /// A line of `/proc/self/status`, MiB.
-fn memory(field: &str) -> Outcome<f64> {
+pub(crate) fn memory(field: &str) -> Outcome<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field in /proc/self/status")?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
