@@ -32,7 +32,7 @@ def test_every_acknowledged_event_of_a_post_is_in_kafka_after_its_plug_was_pulle
     print(f"\nLAMPPOST_SEED={chosen}")
     post = Post(home, f"pi-{chosen:08x}", package(), cluster.guests)
     ending(post.end)
-    post.node.set_temperature(5.0)
+    post.node.keep_warming()
     began = time.monotonic()
     post.start()
     post.set_street(FIRST)

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import subprocess
+import threading
 import time
 import tty
 from dataclasses import dataclass
@@ -101,21 +102,23 @@ class Qmp:
                     raise
                 time.sleep(0.05)
         self._lines = self._socket.makefile("r")
+        self._alone = threading.Lock()
         json.loads(self._lines.readline())
         self.ask("qmp_capabilities")
 
     def ask(self, command: str, **arguments: object) -> object:
         request = {"execute": command, "arguments": arguments} if arguments else {"execute": command}
-        self._socket.sendall(json.dumps(request).encode() + b"\n")
-        while True:
-            line = self._lines.readline()
-            if not line:
-                raise ConnectionError(f"QEMU closed QMP instead of answering {command}")
-            answer = json.loads(line)
-            if "error" in answer:
-                raise RuntimeError(f"QEMU refused {command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
+        with self._alone:
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            while True:
+                line = self._lines.readline()
+                if not line:
+                    raise ConnectionError(f"QEMU closed QMP instead of answering {command}")
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise RuntimeError(f"QEMU refused {command}: {answer['error']['desc']}")
+                if "return" in answer:
+                    return answer["return"]
 
     def close(self) -> None:
         self._lines.close()
@@ -128,6 +131,8 @@ class Board:
 
     def __init__(self, image: Path, home: Path, chips: Sequence[Chip] = (TMP105,), uart: Optional[int] = None) -> None:
         self.console = home / "console.txt"
+        self._stopping = threading.Event()
+        self._weather = threading.Thread(target=self._warm, daemon=True)
         # Not a Unix socket: their paths have at most 107 bytes, and a story's folder may have more.
         qmp_port, self._debugger_port = free_ports(2)
         command = ["qemu-system-arm", "-M", "lm3s6965evb", "-display", "none", "-monitor", "none", "-kernel", image]
@@ -150,6 +155,16 @@ class Board:
 
     def set_temperature(self, celsius: float) -> None:
         self.set(TMP105, "temperature", round(celsius * 1000))
+
+    def keep_warming(self) -> None:
+        """From now on its temperature rises by the moment, so that each sample is a reading; from 80 °C it falls back to 0."""
+        self._weather.start()
+
+    def _warm(self) -> None:
+        celsius = 0.0
+        while not self._stopping.wait(0.05):
+            self.set_temperature(celsius)
+            celsius = (celsius + 0.5) % 80
 
     def reset(self) -> None:
         """Presses the reset button."""
@@ -180,6 +195,9 @@ class Board:
             time.sleep(0.05)
 
     def stop(self) -> None:
+        self._stopping.set()
+        if self._weather.is_alive():
+            self._weather.join()
         self._qmp.close()
         self.child.kill()
 

@@ -1,6 +1,7 @@
 """The gateway as a process: built once, started with a configuration, killed, restarted, measured."""
 
 import functools
+import json
 import os
 import re
 import signal
@@ -110,6 +111,14 @@ listen = "127.0.0.1:{self.http_port}"
             if match := re.fullmatch(r"([a-zA-Z_:][\w:]*(?:\{.*\})?)\s+(\S+)", line):
                 samples[match[1]] = float(match[2])
         return samples
+
+    def stored(self, topic: str) -> list[dict]:
+        """The events of a topic in its journal, in the journal's order."""
+        done = run("journal", "replay", "--dir", self.state_dir / "journal", "--topic", topic, "--json")
+        if "no journal can be read" in done.stderr or "there is no event of the topic" in done.stderr:
+            return []  # Before the first one.
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def kill(self) -> None:
         """SIGKILL, in the middle of whatever it does."""

@@ -7,7 +7,7 @@
 use cortex_m::peripheral::{Peripherals, SCB};
 use cortex_m_rt::entry;
 use lamppost_node::{
-    Board, Boot, Capabilities, Channel, Identity, MeasureIndex, Millis, Node, Range, Scale, SensorFault, Value,
+    Board, Boot, Capabilities, Channel, Identity, MeasureIndex, Millis, Node, Policy, Range, Scale, SensorFault, Value,
 };
 use lamppost_tmp105::Tmp105;
 use lamppost_units::{Celsius, Quantity};
@@ -18,9 +18,11 @@ use lm3s6965evb::{clock, description, power, start};
 
 /// How often the temperature is measured.
 const SAMPLE_INTERVAL_MS: u32 = 200;
-/// Readings kept while no gateway takes them, 32 bytes of RAM each: 102 s at that interval. What is left of the RAM is the
-/// stack, on which the brain exists once or twice more for the moment in which it is made.
+/// Readings kept while no gateway takes them, 32 bytes of RAM each: 102 s at that interval if each sample is one, 8 hours of a
+/// temperature that stays. What is left of the RAM is the stack, on which the brain exists once or twice more for the moment in
+/// which it is made.
 const READINGS_KEPT: usize = 512;
+const TEMPERATURE: MeasureIndex = MeasureIndex(0);
 const FIRMWARE: &str = concat!("lm3s6965evb ", env!("CARGO_PKG_VERSION"));
 
 /// What the brain sees of this board.
@@ -61,17 +63,25 @@ fn main() -> ! {
 
     let name = start::name();
     hands.console.say(format_args!("{name}: firmware {FIRMWARE}"));
-    description::say(&[temperature()], &mut hands.console);
+    description::say(&[temperature()], &[policy()], &mut hands.console);
     // Finding the chip takes its first conversion: better now than within the first reading.
     hands.thermometer.read(&mut hands.console, Tmp105::read);
-    let identity = Identity { device: &name, firmware: FIRMWARE, boot: Boot::UNNUMBERED, nonce: start::nonce() };
-    let brain = cortex_m::singleton!(BRAIN: Node<READINGS_KEPT> = {
-        let node = Node::new(identity, &[temperature()], Millis(clock::now_ms()));
-        node.expect("the name and the channel fit the hello")
-    });
-    let brain = brain.expect("made only here");
+    let brain = brain(&name);
+    brain.set_policy(TEMPERATURE, policy());
     brain.offer(Capabilities::RESET);
     serve(brain, hands)
+}
+
+/// The brain, made where it stays. Apart from all else, or the compiler keeps a third copy of it on the stack, for which there is no room.
+#[inline(never)]
+fn brain(name: &str) -> &'static mut Node<READINGS_KEPT> {
+    let identity = Identity { device: name, firmware: FIRMWARE, boot: Boot::UNNUMBERED, nonce: start::nonce() };
+    let brain = cortex_m::singleton!(BRAIN: Node<READINGS_KEPT> = {
+        let node = Node::new(identity, &[temperature()], Millis(clock::now_ms()));
+        let Ok(node) = node else { panic!("the name and the channel fit the hello") };
+        node
+    });
+    brain.expect("made only here")
 }
 
 /// What this board measures.
@@ -84,6 +94,11 @@ fn temperature() -> Channel<'static> {
         range: Some(Range { low, high }),
         interval_ms: SAMPLE_INTERVAL_MS,
     }
+}
+
+/// What of it becomes a reading: two steps of the chip, since one may be its noise; and one each minute, which says that it is still so.
+fn policy() -> Policy {
+    Policy { deadband: 1_250, at_least_every_ms: 60_000, aggregate: 8, ..Policy::default() }
 }
 
 fn serve(node: &mut Node<READINGS_KEPT>, mut hands: Hands) -> ! {

@@ -21,7 +21,8 @@ use embassy_rp::watchdog::Watchdog;
 use embassy_rp::{bind_interrupts, i2c};
 use embassy_time::{Duration, Instant, Timer};
 use lamppost_node::{
-    Board, Capabilities, Channel, Identity, MeasureIndex, Millis, Node, Range, Refusal, Scale, SensorFault, Value,
+    Board, Capabilities, Channel, Identity, MeasureIndex, Millis, Node, Policy, Range, Refusal, Scale, SensorFault,
+    Value,
 };
 use lamppost_units::{Celsius, Quantity};
 
@@ -32,8 +33,9 @@ use crate::thermometer::Thermometer;
 
 /// How often the temperature is measured.
 const SAMPLE_INTERVAL_MS: u32 = 1_000;
-/// Readings kept while no gateway takes them, 32 bytes of RAM and 37 of flash each: 17 minutes at that interval. While the
-/// brain is made, the stack has three copies of it: twice as many would not leave room for them.
+/// Readings kept while no gateway takes them, 32 bytes of RAM and 37 of flash each: 17 minutes at that interval if each sample is one,
+/// 17 hours of a temperature that stays. While the brain is made, the stack has three copies of it: twice as many would not leave room
+/// for them.
 const READINGS_KEPT: usize = 1_024;
 const FIRMWARE: &str = concat!("pico ", env!("CARGO_PKG_VERSION"));
 /// A program that has not come round for so long is started anew.
@@ -120,6 +122,7 @@ async fn main(spawner: Spawner) {
         node.expect("the name and the channel fit the hello")
     });
     let brain = brain.expect("made only here");
+    brain.set_policy(MeasureIndex(0), policy());
     brain.offer(Capabilities::IDENTIFY.and(Capabilities::RESET));
     serve(brain, Hands { line, thermometer, light, watchdog, shows_until: Millis(0) }).await
 }
@@ -134,6 +137,11 @@ fn temperature() -> Channel<'static> {
         range: Some(Range { low, high }),
         interval_ms: SAMPLE_INTERVAL_MS,
     }
+}
+
+/// What of it becomes a reading: two steps of the chip, since one may be its noise; and one each minute, which says that it is still so.
+fn policy() -> Policy {
+    Policy { deadband: 1_250, at_least_every_ms: 60_000, aggregate: 8, ..Policy::default() }
 }
 
 /// The loop around the brain.
