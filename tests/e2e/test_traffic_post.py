@@ -95,8 +95,8 @@ def test_vehicles_that_pass_the_magnetometer_are_counted_in_kafka_with_the_share
         content = json.loads(record.value)
         assert (content["measure"], content["unit"]) in {("vehicles", "count"), ("occupancy", "/")}, content
     assert reader.read_until(lambda: len(readings(reader, "occupancy")) >= len(vehicles), idle_s=ARRIVES_S)
-    # Shares of intervals of 5 s each. On a busy machine the emulated board loses ticks of its clock, 4 to 8 % were seen, and a passage
-    # is told from its first to its last sample: less than what was driven.
+    # Shares of intervals of 5 s each. On a busy machine the emulated board's clock is slow, and a passage is told from its first to its
+    # last sample: less than what was driven.
     shares = readings(reader, "occupancy")
     assert all(0 <= share <= 1 for share in shares)
     occupied_found_s = 5 * sum(shares)
