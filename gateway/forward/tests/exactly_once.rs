@@ -427,19 +427,26 @@ async fn whatever_the_cluster_answers_all_arrives_in_order_and_the_cursors_end_w
     let cluster = cluster(&["air"]);
     let journal = Arc::new(Journal::default());
     let mut config = config(&cluster);
-    // What is sent is answered before the cursors are: the mock would show those of a transaction whose events it refused.
+    // What is sent is answered before the cursors are, and goes in one batch a partition: the mock would show the cursors of a transaction whose
+    // events it refused, and what is behind a batch that it refused.
     config.transaction_linger = Duration::from_secs(2);
+    config.linger = Duration::from_millis(300);
+    let fill = |events: usize| {
+        (0..events).for_each(|n| journal.append_quietly("air", &format!("dev-{}", n % 20), b"payload"));
+        journal.wake();
+    };
     for round in 0..3 {
         config.cursors_topic = put_right(&cluster, &journal, round);
         let running = Running::start(config.clone(), &journal, None);
-        journal.fill("air", 20, 100);
+        fill(100);
         until("it has begun", || journal.is_done()).await;
         for api in [RDKafkaApiKey::AddPartitionsToTxn, RDKafkaApiKey::EndTxn, RDKafkaApiKey::Produce] {
             let answers: Vec<RDKafkaRespErr> = (0..4).map(|_| ANSWERS[next(ANSWERS.len())]).collect();
             cluster.request_errors(api, &answers);
         }
-        journal.fill("air", 20, 1000);
-        tokio::time::sleep(Duration::from_millis(200 + next(500) as u64)).await;
+        fill(500);
+        // It is stopped before its transaction ends, or after.
+        tokio::time::sleep(Duration::from_millis(200 + next(3500) as u64)).await;
         running.stop().await;
     }
     for api in [RDKafkaApiKey::AddPartitionsToTxn, RDKafkaApiKey::EndTxn, RDKafkaApiKey::Produce] {
