@@ -2,6 +2,7 @@
 //! has.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -40,10 +41,17 @@ impl Registry {
         let place = Arc::clone(&entry.place);
         let mut claim = Claim { registry: Arc::clone(self), device: device.clone(), entry, place: None, ticket };
         let busy = |_| Close::new(Cause::Busy, "the earlier connection of the same client id does not end");
-        claim.place = Some(timeout_at(deadline, place.lock_owned()).await.map_err(busy)?);
-        if claim.ticket.is_superseded() {
-            return Err(Close::new(Cause::TakenOver, "the same client id connected again"));
-        }
+        let ticket = &mut claim.ticket;
+        let placed = async {
+            tokio::select! {
+                // Not only once it has the place: who came later may have got that first, and keep it.
+                biased;
+                () = poll_fn(|context| ticket.poll_superseded(context)) => None,
+                place = place.lock_owned() => Some(place),
+            }
+        };
+        let taken_over = || Close::new(Cause::TakenOver, "the same client id connected again");
+        claim.place = Some(timeout_at(deadline, placed).await.map_err(busy)?.ok_or_else(taken_over)?);
         Ok(claim)
     }
 
@@ -187,6 +195,21 @@ mod tests {
         }
         drop(first);
         assert_eq!(second.await.err().map(|close| close.cause), Some(Cause::TakenOver));
+        assert!(third.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_is_overtaken_while_it_waits_is_told_at_once_whoever_has_the_place() {
+        let (registry, device) = (Arc::new(Registry::default()), DeviceId::new("d").unwrap());
+        let first = claim(&registry, &device).await;
+        let late = Instant::now() + Duration::from_secs(60);
+        let mut second = Box::pin(registry.claim(&device, late));
+        assert!(timeout(Duration::from_millis(5), &mut second).await.is_err());
+        let mut third = Box::pin(registry.claim(&device, late));
+        assert!(timeout(Duration::from_millis(5), &mut third).await.is_err());
+        let told = timeout(Duration::from_secs(5), second).await.expect("the second waits for the first");
+        assert_eq!(told.err().map(|close| close.cause), Some(Cause::TakenOver));
+        drop(first);
         assert!(third.await.is_ok());
     }
 
