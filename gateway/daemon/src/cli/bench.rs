@@ -32,7 +32,7 @@ pub(crate) enum BenchCommand {
     #[command(after_help = FORWARD_EXAMPLES)]
     Forward(ForwardBench),
     /// Measure the link: readings from a simulated node on a pseudo-terminal, and the same as lines of JSON; the gateway's processor time
-    /// and the line's bytes for each, and what was lost or doubled by the senders' own count.
+    /// and the line's bytes for each, and what was lost or doubled by the node's own count.
     #[command(after_help = LINK_EXAMPLES)]
     Link(LinkBench),
     /// The bare producer, told what to do on standard input.
@@ -65,7 +65,8 @@ Examples:
   lamppost bench link --dir /var/lib/lamppost                     on the disk that the gateway will have
 
 The gateway runs with its shipped defaults and without a cluster; each measurement has a fresh one. No serial port is needed, and a
-pseudo-terminal has no baud rate: at the pace of 115,200 baud means that the senders wait.";
+pseudo-terminal has no baud rate: at the pace of 115,200 baud means that the senders wait. Lines are not acknowledged: some are lost where the
+disk makes the gateway wait.";
 
 const FORWARD_EXAMPLES: &str = "\
 Examples:
@@ -113,7 +114,7 @@ pub(crate) struct ForwardBench {
 
 #[derive(Debug, Args)]
 pub(crate) struct LinkBench {
-    /// How many readings are sent as fast as the gateway takes them.
+    /// How many readings are sent as fast as the link goes, and as many lines as fast as those went.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
     pub(crate) readings: u64,
     /// How long readings are sent at the pace of a line of 115,200 baud, in seconds.

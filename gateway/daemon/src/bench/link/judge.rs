@@ -14,7 +14,7 @@ const READ_BYTES: usize = 1 << 20;
 /// The verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// Handed over, by the sender's account.
+    /// Handed over, by the sender's account: acknowledged, or written where nothing is acknowledged.
     pub(super) handed_over: u64,
     /// Of these, not in the journal.
     pub(super) lost: u64,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::node::{DEVICE, MEASURE, UPTIME_MS, value_text};
-use super::rounds::{Pace, Sent};
+use super::rounds::{Schedule, Sent};
 use crate::pty::Line;
 
 const REST: Duration = Duration::from_millis(1);
@@ -26,11 +26,11 @@ pub(super) fn begin(line: &Line) -> anyhow::Result<()> {
 }
 
 /// Writes so many lines. Blocks while the gateway does not read.
-pub(super) fn send(line: &Line, readings: u64, pace: Pace) -> anyhow::Result<Sent> {
+pub(super) fn send(line: &Line, readings: u64, schedule: Schedule) -> anyhow::Result<Sent> {
     let began = Instant::now();
     let (mut ledger, mut bytes_up) = (Vec::new(), 0);
     for n in 1..=readings {
-        while pace.due(began.elapsed()) < n {
+        while schedule.due(began.elapsed()) < n {
             std::thread::sleep(REST);
         }
         let uptime_ms = UPTIME_MS + u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
@@ -39,7 +39,7 @@ pub(super) fn send(line: &Line, readings: u64, pace: Pace) -> anyhow::Result<Sen
         bytes_up += text.len() as u64;
         ledger.push(n);
     }
-    Ok(Sent { elapsed: began.elapsed(), bytes_up, bytes_down: 0, ledger })
+    Ok(Sent { elapsed: began.elapsed(), bytes_up, bytes_down: 0, taken: readings, ledger })
 }
 
 fn write(line: &Line, bytes: &[u8]) -> anyhow::Result<()> {

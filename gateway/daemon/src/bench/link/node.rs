@@ -7,7 +7,7 @@ use lamppost_node::{
 };
 use tokio::time::Instant;
 
-use super::rounds::{Pace, Sent};
+use super::rounds::{Schedule, Sent};
 use crate::pty::Line;
 
 /// The device, by both ways.
@@ -91,11 +91,11 @@ impl<'a> Welcomed<'a> {
     }
 
     /// Hands so many readings over and waits until the last is acknowledged. Blocks.
-    pub(super) fn send(mut self, readings: u64, pace: Pace) -> anyhow::Result<Sent> {
+    pub(super) fn send(mut self, readings: u64, schedule: Schedule) -> anyhow::Result<Sent> {
         let (began, up_before, down_before) = (Instant::now(), self.board.bytes_up, self.bytes_down);
         let (mut taken, mut acknowledged, mut heard) = (0, 0, began);
         while acknowledged < readings {
-            let due = pace.due(began.elapsed()).min(readings);
+            let due = schedule.due(began.elapsed()).min(readings);
             // None is taken that has no room: none is dropped.
             while taken < due && self.node.report().kept < RING {
                 taken += 1;
@@ -114,6 +114,7 @@ impl<'a> Welcomed<'a> {
             elapsed: began.elapsed(),
             bytes_up: self.board.bytes_up - up_before,
             bytes_down: self.bytes_down - down_before,
+            taken: acknowledged,
             ledger: self.board.ledger,
         })
     }

@@ -1,4 +1,5 @@
-//! The rounds: both sources, once as fast as they go and once at the pace of a line of 115,200 baud, take turns.
+//! The rounds: both sources take turns, once as fast as the link goes and once at the pace of a line of 115,200 baud. Lines come no faster
+//! than the link's readings did: they know no acknowledgement, and what comes while the journal has no room is given up.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,8 +24,10 @@ pub(super) const LINE_READINGS_PER_S: u32 = 460;
 
 /// How often the gateway is asked what it has stored.
 const LOOK: Duration = Duration::from_millis(50);
-/// A gateway that stores nothing more for so long has failed the benchmark.
+/// A gateway that has not opened the port, or does not write, for so long has failed the benchmark.
 const STANDSTILL_MAX: Duration = Duration::from_secs(60);
+/// Lines of which nothing is stored for so long are lost.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// By which way the readings come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,20 +39,32 @@ pub(super) enum Way {
 /// How fast they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// As fast as the gateway takes them.
+    /// As fast as the link takes them.
     Full,
     /// As fast as a line of 115,200 baud carries those of the link.
     Line,
 }
 
-impl Pace {
+/// When a sender sends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Schedule {
+    /// Whenever it can.
+    AtOnce,
+    /// So many a second.
+    PerSecond(f64),
+}
+
+impl Schedule {
     /// How many readings may have been sent by then.
     pub(super) fn due(self, elapsed: Duration) -> u64 {
         match self {
-            Self::Full => u64::MAX,
-            Self::Line => {
-                u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX) * u64::from(LINE_READINGS_PER_S) / 1000
-            }
+            Self::AtOnce => u64::MAX,
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a count below 2^53, not below 0"
+            )]
+            Self::PerSecond(rate) => (elapsed.as_secs_f64() * rate) as u64,
         }
     }
 }
@@ -63,6 +78,8 @@ pub(super) struct Sent {
     pub(super) elapsed: Duration,
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
+    /// How many of its readings the gateway has taken.
+    pub(super) taken: u64,
     /// The numbers of the readings that it counts as handed over: acknowledged, or where nothing is acknowledged written.
     pub(super) ledger: Vec<u64>,
 }
@@ -81,7 +98,8 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     runs: [Vec<Run>; CASES.len()],
-    pub(super) verdict: Verdict,
+    pub(super) link: Verdict,
+    pub(super) lines: Verdict,
 }
 
 impl Measured {
@@ -99,56 +117,73 @@ impl Measured {
     }
 }
 
-/// Measures. What was lost, doubled or stored out of order is an error.
+/// Measures. What the link has lost, doubled or stored out of order is an error.
 pub(super) async fn run(args: &LinkBench, dir: &Path, progress: &mut Progress) -> anyhow::Result<Measured> {
     let mut measured = Measured::default();
     for round in 0..args.rounds {
+        let mut link_rate = f64::from(LINE_READINGS_PER_S);
         for ((way, pace), runs) in CASES.into_iter().zip(&mut measured.runs) {
             let what = format!("{way:?}, {pace:?}");
             progress.step(&format!("round {} of {}: {what}", round + 1, args.rounds));
-            let readings = match pace {
-                Pace::Full => args.readings,
-                Pace::Line => u64::from(args.seconds) * u64::from(LINE_READINGS_PER_S),
+            let (readings, schedule) = match (way, pace) {
+                (Way::Link, Pace::Full) => (args.readings, Schedule::AtOnce),
+                (Way::Lines, Pace::Full) => (args.readings, Schedule::PerSecond(link_rate)),
+                (_, Pace::Line) => {
+                    let readings = u64::from(args.seconds) * u64::from(LINE_READINGS_PER_S);
+                    (readings, Schedule::PerSecond(f64::from(LINE_READINGS_PER_S)))
+                }
             };
-            let (run, verdict) = one(dir, way, pace, readings).await.context(what)?;
+            let (run, verdict) = one(dir, way, readings, schedule).await.context(what)?;
             runs.push(run);
-            measured.verdict = measured.verdict.and(verdict);
+            match way {
+                Way::Link => {
+                    link_rate = run.readings_per_s;
+                    measured.link = measured.link.and(verdict);
+                }
+                Way::Lines => measured.lines = measured.lines.and(verdict),
+            }
         }
     }
-    anyhow::ensure!(measured.verdict.holds(), "the journal is not what the senders count: {:?}", measured.verdict);
+    anyhow::ensure!(measured.link.holds(), "the journal is not what the node counts: {:?}", measured.link);
     Ok(measured)
 }
 
-async fn one(dir: &Path, way: Way, pace: Pace, readings: u64) -> anyhow::Result<(Run, Verdict)> {
+async fn one(dir: &Path, way: Way, readings: u64, schedule: Schedule) -> anyhow::Result<(Run, Verdict)> {
     let folder = tempfile::tempdir_in(dir)?;
     let line = Line::open().context("no pseudo-terminal")?;
     let (http, state) = (free_port()?, folder.path().join("state"));
     let mut gateway = Gateway::start(folder.path(), &configuration(&state, way, line.path(), http), http)?;
     gateway.ready().await?;
-    until(&gateway, "lamppost_serial_opens_total", 1).await?;
+    until(&gateway, "lamppost_serial_opens_total", 1.0, STANDSTILL_MAX).await?;
     let (used, mut sent) = match way {
         Way::Link => {
             let node = Welcomed::by(&line)?;
-            (gateway.server.used()?, node.send(readings, pace)?)
+            (gateway.server.used()?, node.send(readings, schedule)?)
         }
         Way::Lines => {
             lines::begin(&line)?;
+            let on_disk = "lamppost_journal_stored_events";
+            let before = scrape::sum(&gateway.metrics().await?, on_disk);
             let (used, began) = (gateway.server.used()?, Instant::now());
-            let mut sent = lines::send(&line, readings, pace)?;
-            until(&gateway, "lamppost_lines_stored_total", readings).await?;
+            let mut sent = lines::send(&line, readings, schedule)?;
+            #[expect(clippy::cast_precision_loss, reason = "a count below 2^53")]
+            let stored = until(&gateway, "lamppost_lines_stored_total", readings as f64, SETTLED).await?;
             // On disk, as what is acknowledged by the link is.
-            until(&gateway, "lamppost_journal_stored_events", readings).await?;
-            sent.elapsed = began.elapsed();
+            until(&gateway, on_disk, before + stored, STANDSTILL_MAX).await?;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let taken = stored as u64;
+            (sent.elapsed, sent.taken) = (began.elapsed(), taken);
             (used, sent)
         }
     };
     let cpu = gateway.server.used()?.cpu.saturating_sub(used.cpu);
+    anyhow::ensure!(sent.taken > 0, "the gateway took none of {readings} readings");
     let verdict = judge::judge(&state.join("journal"), &std::mem::take(&mut sent.ledger))?;
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
-    let (count, up, down) = (readings as f64, sent.bytes_up as f64, sent.bytes_down as f64);
+    let [count, taken, up, down] = [readings, sent.taken, sent.bytes_up, sent.bytes_down].map(|count| count as f64);
     let run = Run {
-        readings_per_s: count / sent.elapsed.as_secs_f64(),
-        cpu_us: cpu.as_secs_f64() * 1e6 / count,
+        readings_per_s: taken / sent.elapsed.as_secs_f64(),
+        cpu_us: cpu.as_secs_f64() * 1e6 / taken,
         bytes_up: up / count,
         bytes_down: down / count,
     };
@@ -172,20 +207,17 @@ fn configuration(state: &Path, way: Way, port: &Path, http: std::net::SocketAddr
     )
 }
 
-/// Waits until the gateway counts so many.
-async fn until(gateway: &Gateway, name: &str, wanted: u64) -> anyhow::Result<()> {
-    #[expect(clippy::cast_precision_loss, reason = "a count below 2^53")]
-    let wanted = wanted as f64;
+/// Waits until the gateway counts so many, or no more for that long; how many it counts.
+async fn until(gateway: &Gateway, name: &str, wanted: f64, standstill_max: Duration) -> anyhow::Result<f64> {
     let mut last = (0.0, Instant::now());
     loop {
         let counted = scrape::sum(&gateway.metrics().await?, name);
-        if counted >= wanted {
-            return Ok(());
-        }
         if counted > last.0 {
             last = (counted, Instant::now());
         }
-        anyhow::ensure!(last.1.elapsed() < STANDSTILL_MAX, "{name}: {counted} of {wanted}, and then nothing more");
+        if counted >= wanted || last.1.elapsed() > standstill_max {
+            return Ok(counted);
+        }
         sleep(LOOK).await;
     }
 }
@@ -204,8 +236,9 @@ mod tests {
     }
 
     #[test]
-    fn at_the_pace_of_the_line_as_many_are_due_as_it_carries() {
-        assert_eq!(Pace::Line.due(Duration::ZERO), 0);
-        assert_eq!(Pace::Line.due(Duration::from_secs(10)), 4_600);
+    fn as_many_are_due_as_the_pace_says() {
+        let paced = Schedule::PerSecond(f64::from(LINE_READINGS_PER_S));
+        assert_eq!((paced.due(Duration::ZERO), paced.due(Duration::from_secs(10))), (0, 4_600));
+        assert_eq!(Schedule::AtOnce.due(Duration::ZERO), u64::MAX);
     }
 }

@@ -38,10 +38,12 @@ pub(super) fn json(args: &LinkBench, measured: &Measured, disk: &str) -> Value {
         "lines_bytes_per_reading": rounded(lines_bytes, 1),
         "bytes_ratio": rounded(bytes / lines_bytes, 3),
         "lines_that_115200_baud_carry_per_s": rounded(LINE_BYTES_PER_S / lines_bytes, 0),
-        "handed_over": measured.verdict.handed_over,
-        "lost": measured.verdict.lost,
-        "doubled": measured.verdict.doubled,
-        "out_of_order": measured.verdict.out_of_order,
+        "acknowledged": measured.link.handed_over,
+        "lost": measured.link.lost,
+        "doubled": measured.link.doubled,
+        "out_of_order": measured.link.out_of_order,
+        "lines_written": measured.lines.handed_over,
+        "lines_lost": measured.lines.lost,
         "readings": args.readings,
         "seconds": args.seconds,
         "rounds": args.rounds,
@@ -54,7 +56,7 @@ pub(super) fn table(args: &LinkBench, measured: &Measured, disk: &str, out: &mut
     let LinkBench { readings, seconds, rounds, .. } = args;
     writeln!(
         out,
-        "{readings} readings as fast as they go, and {seconds} s of {LINE_READINGS_PER_S} a second (what 115,200 baud carry by the link), \
+        "{readings} readings as fast as the link goes, and {seconds} s of {LINE_READINGS_PER_S} a second (what 115,200 baud carry by the link), \
          medians of {rounds} rounds, on {disk}\n"
     )?;
     writeln!(out, "{:<44} {:>10} {:>14}", "", "link", "lines of JSON")?;
@@ -62,7 +64,7 @@ pub(super) fn table(args: &LinkBench, measured: &Measured, disk: &str, out: &mut
         let (link, lines) = (measured.median(Way::Link, pace, of), measured.median(Way::Lines, pace, of));
         writeln!(out, "{what:<44} {link:>10.digits$} {lines:>14.digits$}")
     };
-    line("as fast as they go, readings/s", Pace::Full, |run| run.readings_per_s, 0)?;
+    line("as fast as the link goes, readings/s", Pace::Full, |run| run.readings_per_s, 0)?;
     line("  the gateway's processor time, us/reading", Pace::Full, |run| run.cpu_us, 2)?;
     line("at the line's pace, readings/s", Pace::Line, |run| run.readings_per_s, 0)?;
     line("  the gateway's processor time, us/reading", Pace::Line, |run| run.cpu_us, 2)?;
@@ -71,11 +73,11 @@ pub(super) fn table(args: &LinkBench, measured: &Measured, disk: &str, out: &mut
     writeln!(out, "on disk before it is acknowledged {:>21} {:>14}", "yes", "(none is)")?;
     let (full, paced) = (median(measured.cpu_ratios(Pace::Full)), median(measured.cpu_ratios(Pace::Line)));
     writeln!(out, "\nprocessor time, link to lines: {full:.2}, at the line's pace {paced:.2}")?;
-    let verdict = &measured.verdict;
+    let Measured { link, lines, .. } = measured;
     writeln!(
         out,
-        "{} readings handed over by the senders' own count: {} lost, {} doubled, {} out of order",
-        verdict.handed_over, verdict.lost, verdict.doubled, verdict.out_of_order
+        "{} readings acknowledged by the node's own count: {} lost, {} doubled, {} out of order; of {} lines {} lost",
+        link.handed_over, link.lost, link.doubled, link.out_of_order, lines.handed_over, lines.lost
     )?;
     Ok(())
 }
