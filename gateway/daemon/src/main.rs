@@ -12,6 +12,7 @@ mod durable;
 mod exposition;
 mod gateway;
 mod health;
+mod heap;
 mod http;
 mod log;
 mod notify;

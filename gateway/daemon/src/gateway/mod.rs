@@ -44,7 +44,7 @@ use crate::clock::MachineClock;
 use crate::config::{Config, ControlSocket};
 use crate::control::{Control, Nodes};
 use crate::health::Report;
-use crate::http;
+use crate::{heap, http};
 pub(crate) use battery::BatteryReport;
 use battery::Keeper;
 use devices::{Devices, Fed};
@@ -90,6 +90,8 @@ pub(crate) struct Gateway {
     keeper: Option<JoinHandle<()>>,
     /// Takes the looks that the estimate is made of.
     looking: JoinHandle<()>,
+    /// Gives back memory that is free.
+    giving_back: JoinHandle<()>,
     devices: Arc<Devices>,
     owner: owner::Note,
     failed: watch::Receiver<Option<String>>,
@@ -152,6 +154,7 @@ impl Gateway {
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
         let looking = tokio::spawn(pages::look_on(overview.clone()));
+        let giving_back = tokio::spawn(heap::stay_small());
 
         let sinks = sinks.into_iter().map(|sink| sink.start(&fail, &stop_forward)).collect();
         let stop_trail = Stop::new();
@@ -180,6 +183,7 @@ impl Gateway {
             control,
             keeper,
             looking,
+            giving_back,
             devices,
             owner,
             failed,
@@ -272,6 +276,7 @@ impl Gateway {
         }
         self.http.abort();
         self.looking.abort();
+        self.giving_back.abort();
         let figures = self.overview.figures();
         let (devices, owner) = (self.devices, self.owner);
         spawn_blocking(move || {
