@@ -14,7 +14,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     reason = "outside `#[test]` functions too, a test fails by panicking"
 )]
 
@@ -174,12 +173,12 @@ fn watch(witness: &Witness, passes: &[usize], magnetometer: &Magnetometer) -> (V
 fn what_is_drawn_is_above_8_microteslas_for_as_long_and_as_strong_as_what_was_read_off() {
     let length = |deviation: [f64; 3]| deviation.iter().map(|component| component * component).sum::<f64>().sqrt();
     for witness in &WITNESSES {
-        for pass in 0..KILOMETERS_PER_HOUR.len() {
+        for (pass, kilometers_per_hour) in KILOMETERS_PER_HOUR.into_iter().enumerate() {
             let far = |ms: &i32| length(witness.deviation(pass, f64::from(*ms))) > ABOVE_MICROTESLA;
             let (first, last) = ((-500..1_500).find(far).unwrap(), (-500..1_500).rfind(far).unwrap());
             let peak = (-500..1_500).map(|ms| length(witness.deviation(pass, f64::from(ms)))).fold(0.0, f64::max);
             let (lasts, reads) = (f64::from(last - first), witness.above_ms[pass]);
-            println!("{} km/h: {lasts} ms of {reads}, {peak:.1} µT", KILOMETERS_PER_HOUR[pass]);
+            println!("{kilometers_per_hour} km/h: {lasts} ms of {reads}, {peak:.1} µT");
             assert!((lasts / reads - 1.0).abs() < 0.1, "{lasts} ms, and {reads} were read off");
             assert!((peak / witness.peaks_microtesla[pass] - 1.0).abs() < 0.1, "{peak} µT");
         }

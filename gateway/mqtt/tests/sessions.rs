@@ -322,9 +322,9 @@ async fn clean_start(front: &Running) -> Raw {
 /// The new session is on disk after so many commits, and what is removed of the one before is not: after a crash nobody gets it.
 async fn assert_nothing_comes_back(journal: Arc<HandIntake>, mut device: Raw, commits: u64) {
     journal.release(commits);
-    assert_eq!(device.receive().await[2..4], [0, 0]);
+    assert_eq!(device.receive().await.get(2..4), Some(&[0, 0][..]));
     let journal = journal.after_a_crash(None);
-    assert!(journal.noted().keys().any(|key| key[0] == b'q'));
+    assert!(journal.noted().keys().any(|key| key.starts_with(b"q")));
     journal.release(u64::MAX);
     let front = start(&journal).await;
     let (mut device, present) = stay(&front, "pump").await;
