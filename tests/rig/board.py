@@ -137,8 +137,8 @@ class Board:
         qmp_port, self._debugger_port = free_ports(2)
         command = ["qemu-system-arm", "-M", "lm3s6965evb", "-display", "none", "-monitor", "none", "-kernel", image]
         # Its time is that of the instructions that it has executed, 64 ns each, about as on the real one: where the machine is busy it is
-        # slow, and neither loses ticks nor is reset by its watchdog.
-        command += ["-icount", "shift=6"]
+        # slow, and neither loses ticks nor is reset by its watchdog. Aligned: where it waits in a loop it is not faster than real time either.
+        command += ["-icount", "shift=6,align=on"]
         line = "pty,id=uart0" if uart is None else f"socket,id=uart0,host=127.0.0.1,port={uart},server=on,wait=off"
         command += ["-chardev", line, "-serial", "chardev:uart0", "-serial", f"file:{self.console}"]
         command += ["-qmp", f"tcp:127.0.0.1:{qmp_port},server=on,wait=off", "-gdb", f"tcp:127.0.0.1:{self._debugger_port}"]
