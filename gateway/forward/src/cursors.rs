@@ -8,9 +8,6 @@
 //!
 //! Invariants:
 //! - What a record covers is in the cluster, committed: an event it covers is never sent again.
-//! - An epoch that it does not name it says nothing of: of a wiped card or a cut tail nothing is taken for delivered.
-//! - An epoch is forgotten only once the journal's own cursor *on disk* has passed all that is covered of it: no crash brings it back. A record
-//!   that would have to forget another waits until that cursor is on disk.
 //! - What is kept of the topic is bounded in bytes, whatever is written there under the gateway's name. Nothing is left out to keep to that:
 //!   an event whose cursor is not known would come twice.
 
@@ -19,12 +16,7 @@ use std::collections::HashMap;
 use lamppost_event::{Epoch, GatewayId, Group, Offset, Partition, Topic, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-/// So many epochs are remembered of a partition: each start of the gateway makes one. There are more than two only while events of more than
-/// one start are delivered at once.
-const EPOCHS_MAX: usize = 16;
-
-/// With so many a record is as it should be: the epoch that is written, and the one before.
-const EPOCHS_USUAL: usize = 2;
+use crate::reach::{Reach, VALUE_BYTES_MAX};
 
 /// What is kept of the cluster's cursors, bytes. A journal has at most some 13,000 partitions: with frames of the usual size (1 MiB), a
 /// quarter of which must have room for 20 bytes of each. They fit, with the longest names and sixteen epochs each.
@@ -32,78 +24,6 @@ pub(crate) const REACHED_BYTES_MAX: usize = 8 << 20;
 
 /// What a partition takes beside its topic's name and its epochs: table, handles, allocations.
 const ENTRY_BYTES: usize = 96;
-const EPOCH_BYTES: usize = size_of::<(Epoch, Offset)>();
-
-/// No value of ours is that long: sixteen epochs have at most some 900 bytes.
-const VALUE_BYTES_MAX: usize = 4096;
-
-/// How far one partition of the journal has come in the cluster, epoch by epoch, the newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Reach(Vec<(Epoch, Offset)>);
-
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    epoch: String,
-    next: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Value {
-    reached: Vec<Entry>,
-}
-
-impl Reach {
-    /// Whether [`Reach::extend`] may be called for that epoch.
-    pub(crate) fn takes(&self, epoch: Epoch) -> bool {
-        self.0.len() < EPOCHS_MAX || self.0.iter().any(|(known, _)| *known == epoch)
-    }
-
-    /// All of that epoch up to `next` is delivered.
-    pub(crate) fn extend(&mut self, epoch: Epoch, next: Offset) {
-        if let Some((_, known)) = self.0.first_mut().filter(|(first, _)| *first == epoch) {
-            *known = next.max(*known);
-            return;
-        }
-        let known = self.0.iter().position(|(other, _)| *other == epoch).map(|at| self.0.remove(at).1);
-        assert!(self.0.len() < EPOCHS_MAX, "room was made for a new epoch");
-        self.0.insert(0, (epoch, known.map_or(next, |known| known.max(next))));
-    }
-
-    /// Whether there are epochs that can be forgotten once the journal's own cursor is on disk.
-    pub(crate) fn is_long(&self) -> bool {
-        let Some((_, newest)) = self.0.first() else { return false };
-        self.0.len() > EPOCHS_USUAL && self.0.iter().skip(1).any(|(_, next)| next <= newest)
-    }
-
-    /// The journal's own cursor stands there on disk: forgets the epochs of which it has passed all that is covered. The newest stays, should
-    /// the card have lost what it called written.
-    fn passed(&mut self, cursor: Offset) {
-        let mut is_newest = true;
-        self.0.retain(|(_, next)| std::mem::take(&mut is_newest) || *next > cursor);
-    }
-
-    /// Whether that event is in the cluster.
-    pub(crate) fn covers(&self, epoch: Epoch, offset: Offset) -> bool {
-        self.0.iter().any(|(known, next)| *known == epoch && offset < *next)
-    }
-
-    /// The record's value.
-    pub(crate) fn to_value(&self) -> Vec<u8> {
-        let entry = |(epoch, next): &(Epoch, Offset)| Entry { epoch: epoch.to_string(), next: next.0 };
-        // Texts and numbers: it can't fail.
-        serde_json::to_vec(&Value { reached: self.0.iter().map(entry).collect() }).unwrap_or_default()
-    }
-
-    fn of_value(value: &[u8]) -> Option<Self> {
-        if value.len() > VALUE_BYTES_MAX {
-            return None;
-        }
-        let Value { reached } = serde_json::from_slice(value).ok()?;
-        let entry = |entry: Entry| Some((Epoch(u64::from_str_radix(&entry.epoch, 16).ok()?), Offset(entry.next)));
-        reached.into_iter().take(EPOCHS_MAX).map(entry).collect::<Option<_>>().map(Self)
-    }
-}
-
 /// Which process forwards for a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Incumbent {
@@ -241,8 +161,7 @@ impl ClusterCursors {
     /// is none of this journal's, where later epochs have higher offsets: of cards that were wiped, or tails that were cut.
     pub(crate) fn make_room(&mut self, at: &TopicPartition) {
         let mut reach = self.reach(at);
-        if reach.0.len() == EPOCHS_MAX {
-            reach.0.pop();
+        if reach.make_room() {
             self.reached(at.clone(), reach);
         }
     }
@@ -260,12 +179,13 @@ impl ClusterCursors {
 
 /// What a partition's cursor takes in memory, about.
 fn cost(at: &TopicPartition, reach: &Reach) -> usize {
-    at.topic.as_str().len() + ENTRY_BYTES + reach.0.len() * EPOCH_BYTES
+    at.topic.as_str().len() + ENTRY_BYTES + reach.bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reach::EPOCHS_MAX;
 
     fn at(topic: &str, partition: u16) -> TopicPartition {
         TopicPartition { topic: Topic::new(topic).unwrap(), partition: Partition(partition) }
@@ -276,59 +196,24 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_a_cursor_are_those_that_are_documented() {
-        let mut reach = Reach::default();
-        reach.extend(Epoch(0xabc), Offset(90));
-        reach.extend(Epoch(0xdef), Offset(95));
-        let bytes = reach.to_value();
-        let golden = r#"{"reached":[{"epoch":"0000000000000def","next":95},{"epoch":"0000000000000abc","next":90}]}"#;
-        assert_eq!(std::str::from_utf8(&bytes).unwrap(), golden);
-        assert_eq!(Reach::of_value(golden.as_bytes()), Some(reach));
-        assert_eq!(cursors("post-17").key(&at("air", 3)), "post-17/forward/air/3");
-    }
-
-    #[test]
-    fn only_what_lies_below_the_cursor_of_its_own_epoch_is_covered() {
-        let mut reach = Reach::default();
-        reach.extend(Epoch(1), Offset(100));
-        reach.extend(Epoch(2), Offset(95));
-        assert!(reach.covers(Epoch(1), Offset(99)) && !reach.covers(Epoch(1), Offset(100)));
-        assert!(reach.covers(Epoch(2), Offset(94)) && !reach.covers(Epoch(2), Offset(95)));
-        assert!(!reach.covers(Epoch(3), Offset(0)), "a wiped card begins at 0 again");
-    }
-
-    #[test]
-    fn a_cursor_never_goes_back_and_has_room_for_so_many_epochs() {
-        let mut reach = Reach::default();
-        reach.extend(Epoch(1), Offset(10));
-        reach.extend(Epoch(1), Offset(5));
-        assert!(reach.covers(Epoch(1), Offset(9)));
-        for epoch in 2..=EPOCHS_MAX as u64 {
-            assert!(reach.takes(Epoch(epoch)));
-            reach.extend(Epoch(epoch), Offset(10 + epoch));
-        }
-        assert!(!reach.takes(Epoch(99)) && reach.takes(Epoch(1)) && reach.takes(Epoch(7)));
-        assert!((1..=EPOCHS_MAX as u64).all(|epoch| reach.covers(Epoch(epoch), Offset(9))), "none is forgotten");
-        reach.extend(Epoch(2), Offset(30));
-        assert_eq!(reach.0.first(), Some(&(Epoch(2), Offset(30))));
-    }
-
-    #[test]
     fn an_epoch_is_forgotten_once_the_journals_own_cursor_has_passed_it_and_the_newest_stays() {
         let (mut ours, air) = (cursors("post-1"), at("air", 0));
-        let reach = |epochs: &[(u64, u64)]| Reach(epochs.iter().map(|(at, to)| (Epoch(*at), Offset(*to))).collect());
-        ours.reached(air.clone(), reach(&[(5, 40), (4, 30), (9, 1000), (3, 20)]));
-        ours.reached(at("air", 1), reach(&[(3, 20), (2, 10)]));
+        ours.reached(air.clone(), Reach::from([(5, 40), (4, 30), (9, 1000), (3, 20)]));
+        ours.reached(at("air", 1), Reach::from([(3, 20), (2, 10)]));
         let passed = |ours: &mut ClusterCursors, to: u64| {
             ours.passed(|at| (at.partition == Partition(0)).then_some(Offset(to)));
             ours.reach(&air)
         };
-        assert_eq!(passed(&mut ours, 0).0.len(), 4);
-        assert_eq!(passed(&mut ours, 29), reach(&[(5, 40), (4, 30), (9, 1000)]));
-        assert_eq!(passed(&mut ours, 40), reach(&[(5, 40), (9, 1000)]), "of an earlier card, perhaps put back one day");
+        assert_eq!(passed(&mut ours, 0), Reach::from([(5, 40), (4, 30), (9, 1000), (3, 20)]));
+        assert_eq!(passed(&mut ours, 29), Reach::from([(5, 40), (4, 30), (9, 1000)]));
+        assert_eq!(
+            passed(&mut ours, 40),
+            Reach::from([(5, 40), (9, 1000)]),
+            "of an earlier card, perhaps put back one day"
+        );
         assert_eq!(
             ours.reach(&at("air", 1)),
-            reach(&[(3, 20), (2, 10)]),
+            Reach::from([(3, 20), (2, 10)]),
             "a cursor that is not known has passed nothing"
         );
         let bytes: usize = ours.reached.iter().map(|(at, reach)| cost(at, reach)).sum();
@@ -339,18 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_long_only_while_there_is_something_to_forget() {
-        let reach = |epochs: &[(u64, u64)]| Reach(epochs.iter().map(|(at, to)| (Epoch(*at), Offset(*to))).collect());
-        assert!(!reach(&[]).is_long() && !reach(&[(2, 20), (1, 10)]).is_long());
-        assert!(reach(&[(3, 20), (2, 20), (1, 30)]).is_long());
-        assert!(!reach(&[(3, 20), (2, 40), (1, 30)]).is_long(), "of earlier cards");
-    }
-
-    #[test]
     fn epochs_of_earlier_cards_never_keep_a_new_one_waiting() {
         let (mut ours, air) = (cursors("post-1"), at("air", 0));
-        let cards = (1..=EPOCHS_MAX as u64).rev().map(|card| (Epoch(card), Offset(1000 * card))).collect();
-        ours.reached(air.clone(), Reach(cards));
+        ours.reached(air.clone(), (1..=EPOCHS_MAX as u64).rev().map(|card| (card, 1000 * card)).collect());
         ours.passed(|_| Some(Offset(0)));
         assert!(!ours.takes(&air, Epoch(99)) && ours.takes(&at("air", 1), Epoch(99)));
         ours.make_room(&air);
@@ -359,16 +235,6 @@ mod tests {
         let before = ours.reach(&air);
         ours.make_room(&air);
         assert_eq!(ours.reach(&air), before, "no more than is needed");
-    }
-
-    #[test]
-    fn the_longest_record_is_read_again_whole_and_of_a_longer_one_the_newest_epochs() {
-        let of = |epochs: u64| Reach((0..epochs).map(|epoch| (Epoch(u64::MAX - epoch), Offset(u64::MAX))).collect());
-        let longest = of(EPOCHS_MAX as u64).to_value();
-        assert!(longest.len() < 1000 && longest.len() <= VALUE_BYTES_MAX, "{} bytes", longest.len());
-        assert_eq!(Reach::of_value(&longest), Some(of(EPOCHS_MAX as u64)));
-        assert_eq!(Reach::of_value(&of(8).to_value()), Some(of(8)), "what earlier programs wrote");
-        assert_eq!(Reach::of_value(&of(40).to_value()), Some(of(EPOCHS_MAX as u64)));
     }
 
     /// A journal of one partition, and what the cluster has of it. As the engine goes about it, without Kafka.
@@ -426,9 +292,8 @@ mod tests {
             cards in 0..2 * EPOCHS_MAX as u64,
         ) {
             let mut cluster = cursors("post-1");
-            let mut earlier: Vec<_> = (0..cards).map(|card| (Epoch(1_000_000 + card), Offset(100 * card))).collect();
-            earlier.truncate(EPOCHS_MAX);
-            cluster.reached(at("air", 0), Reach(earlier));
+            let earlier = (0..cards).take(EPOCHS_MAX).map(|card| (1_000_000 + card, 100 * card)).collect();
+            cluster.reached(at("air", 0), earlier);
             let mut city = City { stored: Vec::new(), on_disk: 0, cursor: 0, cluster, sent: Vec::new() };
             let mut epoch = 0;
             for (epochs, each, events_max, commits) in starts.into_iter().chain([(1, 1, 1, usize::MAX)]) {
@@ -457,6 +322,11 @@ mod tests {
             }
             proptest::prop_assert!(city.sent.iter().all(|sent| *sent == 1), "{:?}", city.sent);
         }
+    }
+
+    #[test]
+    fn the_key_of_a_cursor_is_the_one_that_is_documented() {
+        assert_eq!(cursors("post-17").key(&at("air", 3)), "post-17/forward/air/3");
     }
 
     #[test]
@@ -510,7 +380,7 @@ mod tests {
     #[test]
     fn all_partitions_that_a_journal_can_have_fit() {
         let most = (256 << 10) / 20;
-        let reach = Reach(vec![(Epoch(1), Offset(1)); EPOCHS_MAX]);
+        let reach = Reach::from([(1, 1); EPOCHS_MAX]);
         assert!(most * cost(&at(&"t".repeat(249), 0), &reach) <= REACHED_BYTES_MAX);
     }
 }

@@ -8,10 +8,10 @@ use lamppost_event::{JournalStopped, Offset, TopicPartition};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, interval_at, sleep};
 
-use crate::cursors::Reach;
 use crate::engine::{Engine, Failures};
 use crate::failure::{Class, classify};
 use crate::kafka::Kafka;
+use crate::reach::Reach;
 use crate::session::{Stop, TICK_MAX, until};
 use crate::solo::panicked;
 use crate::transactional::{Patience, Remedy, TransactionError};

@@ -21,12 +21,13 @@ use lamppost_event::{JournalStopped, Offset, Stored, TopicPartition};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::ForwardConfig;
-use crate::cursors::{ClusterCursors, Reach};
+use crate::cursors::ClusterCursors;
 use crate::denial::Denial;
 use crate::ending::Broken;
 use crate::engine::{Done, Engine, Failures};
 use crate::enlist::Standing;
 use crate::kafka::{Kafka, lock};
+use crate::reach::Reach;
 use crate::register::Register;
 use crate::session::{Ended, Pumped, Stop, TICK_MAX, TICK_MIN, until};
 use crate::solo::{Aftermath, Solo};

@@ -55,6 +55,7 @@ mod live;
 mod outcome;
 mod pace;
 mod probe;
+mod reach;
 mod reading;
 mod record;
 mod register;

@@ -13,9 +13,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::alone::Outcome;
 use crate::config::ForwardConfig;
-use crate::cursors::Reach;
 use crate::failure::{Class, classify};
 use crate::kafka::{Kafka, Outgoing, lock};
+use crate::reach::Reach;
 use crate::transactional::{Remedy, TransactionError};
 use crate::window::Slot;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use lamppost_event::{Epoch, Offset, TopicPartition};
 use tokio::time::Instant;
 
-use crate::cursors::Reach;
+use crate::reach::Reach;
 use crate::window::TrackId;
 
 /// No more events in one transaction than this.
