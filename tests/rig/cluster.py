@@ -154,7 +154,7 @@ class Cluster:
             properties = self._properties(broker)
             properties.parent.mkdir(parents=True)
             properties.write_text(self._configuration(broker))
-            tool = self._java(128, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties)
+            tool = self._java(128, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", properties)
             formatting.append(Child(tool, self.home / f"broker-{broker}" / "format.log"))
         for child in formatting:
             if child.wait(120) != 0:
