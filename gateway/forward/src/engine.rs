@@ -236,6 +236,10 @@ impl Engine {
                 delivered |= self.acknowledge(report.slot);
                 continue;
             };
+            if code == Code::Inconsistent {
+                let why = "something counted as delivered that no broker has acknowledged: all that is in flight is sent again";
+                failures.client = Some((code, why.to_owned()));
+            }
             if report.slot == Slot::CURSOR && classify(code) != Class::Echo {
                 failures.client = Some((code, format!("a cursor was refused: {code}")));
             }

@@ -1,9 +1,14 @@
 //! The edge to librdkafka: one producer, its delivery reports and what it says of its connections.
 //!
-//! Order rests on four properties: idempotence (the broker refuses what overtakes), the gap-less guarantee (a batch that
-//! fails for good stops the whole producer, so that nothing behind it is written), no time-out, retries without end.
+//! Order rests on five properties: idempotence (the broker refuses what overtakes), the gap-less guarantee (a batch that
+//! fails for good stops the whole producer, so that nothing behind it is written), no time-out, retries without end, and one request at a time to
+//! a broker. The last because idempotence alone holds only where the broker remembers the producer: what it hears first of one it takes
+//! with any sequence number, and it forgets one by the times of the records (`producer.id.expiration.ms`, a day): whoever delivers a backlog
+//! of days is forgotten at once. There a batch that is refused (a cluster that starts has too few replicas for a moment) would be overtaken by the next,
+//! and librdkafka takes that one's success for both's.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +16,7 @@ use lamppost_event::{Partition, Stored, Topic, header};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaErrorCode;
@@ -44,6 +49,8 @@ pub(crate) struct Reports {
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// Of an open transaction: what the cluster has acknowledged and not committed, events and bytes.
     pub(crate) held: Mutex<[u64; 2]>,
+    /// Of an open transaction: librdkafka counts something as delivered that no broker has acknowledged.
+    pub(crate) is_doubtful: AtomicBool,
     wake: Notify,
 }
 
@@ -138,6 +145,11 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, slot: usize) {
         let error = match result {
+            // librdkafka's own conclusion from what came behind it, and no broker's word.
+            Ok(message) if message.offset() < 0 => {
+                self.reports.is_doubtful.store(true, Relaxed);
+                Some(RDKafkaErrorCode::Inconsistent)
+            }
             Ok(_) if Slot::CURSOR.0 as usize == slot => None,
             Ok(message) if self.transactional => {
                 let [events, bytes] = &mut *lock(&self.reports.held);
@@ -219,7 +231,7 @@ impl Kafka {
         Self::connect_with(&client, counters)
     }
 
-    fn connect_with(client: &ClientConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {
+    pub(crate) fn connect_with(client: &ClientConfig, counters: &Arc<Counters>) -> KafkaResult<Self> {
         let reports = Arc::new(Reports::default());
         let transactional = client.get(transactional::ID).is_some();
         let (counters, wire) = (Arc::clone(counters), Mutex::default());
@@ -336,6 +348,7 @@ pub(crate) fn producer_config(mut client: ClientConfig, config: &ForwardConfig) 
         .set("enable.idempotence", "true")
         .set("enable.gapless.guarantee", "true")
         .set("acks", "all")
+        .set("max.in.flight.requests.per.connection", "1")
         .set("message.timeout.ms", "0")
         .set("message.max.bytes", config.message_bytes_max.max(1000).to_string())
         .set("queue.buffering.max.kbytes", queue_kbytes.to_string())
@@ -391,5 +404,73 @@ fn refused(error: KafkaError) -> ForwardConfigError {
             ForwardConfigError::Property { key, value, why }
         }
         other => ForwardConfigError::Refused(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use lamppost_event::GatewayId;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use rdkafka::{Offset, TopicPartitionList};
+
+    use super::*;
+
+    /// With several requests in flight, as our own producer never is: what librdkafka makes of a batch that was refused before one that was taken.
+    #[test]
+    fn what_no_broker_has_acknowledged_is_not_delivered_whatever_came_behind_it() {
+        const RECORDS: usize = 200;
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("air", 1, 1).unwrap();
+        cluster.broker_round_trip_time(1, Duration::from_millis(40)).unwrap();
+        let mut answers = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR; 30];
+        answers
+            .iter_mut()
+            .step_by(3)
+            .for_each(|answer| *answer = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
+        cluster.request_errors(RDKafkaApiKey::Produce, &answers);
+        let config = ForwardConfig::new(GatewayId::new("post").unwrap(), &cluster.bootstrap_servers());
+        let mut client = producer_config(client_config(&config), &config);
+        client.set("max.in.flight.requests.per.connection", "5").set("batch.num.messages", "2");
+        let kafka = Kafka::connect_with(&client, &Arc::new(Counters::unheard())).unwrap();
+        for slot in 0..RECORDS {
+            let payload = slot.to_string();
+            let record = BaseRecord::with_opaque_to("air", slot).partition(0).key("x").payload(&payload);
+            kafka.producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        let (mut delivered, mut implied, mut reports) = (HashSet::new(), 0, Vec::new());
+        while delivered.len() + implied < RECORDS {
+            kafka.producer.poll(Duration::from_millis(50));
+            kafka.reports.take(&mut reports);
+            for report in &reports {
+                match report.error {
+                    None => drop(delivered.insert(report.slot.0.to_string())),
+                    Some(code) => {
+                        assert_eq!(classify(code), Class::Retry, "{code:?}");
+                        implied += 1;
+                    }
+                }
+            }
+        }
+        assert!(implied > 0, "librdkafka concluded nothing: this test shows nothing");
+        let reader: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("group.id", "reader")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let mut all = TopicPartitionList::new();
+        all.add_partition_offset("air", 0, Offset::Beginning).unwrap();
+        reader.assign(&all).unwrap();
+        let there: HashSet<String> = std::iter::from_fn(|| reader.poll(Duration::from_secs(10)))
+            .map_while(Result::ok)
+            .filter_map(|message| Some(String::from_utf8_lossy(message.payload()?).into_owned()))
+            .collect();
+        assert!(delivered.is_subset(&there), "lost: {:?}", delivered.difference(&there));
+        assert!(there.len() < RECORDS, "all that was implied was there");
     }
 }

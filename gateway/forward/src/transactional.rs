@@ -131,11 +131,17 @@ impl Kafka {
 
     /// Nothing is said to the cluster yet.
     pub(crate) fn begin(&self) -> Result<(), TransactionError> {
+        self.reports.is_doubtful.store(false, Relaxed);
         persist(&AtomicBool::new(true), || self.producer.begin_transaction())
     }
 
-    /// Blocks until it is committed, or can't be, or `stop`.
+    /// Blocks until it is committed, or can't be, or `stop`. Not while something in it is not certain to be there: librdkafka would.
     pub(crate) fn commit(&self, stop: &AtomicBool) -> Result<(), TransactionError> {
+        persist(stop, || self.producer.flush(CALL_MAX))?;
+        if self.reports.is_doubtful.load(Relaxed) {
+            // Its sequence numbers may be others than the brokers'.
+            return Err(TransactionError { remedy: Remedy::Rebuild, ..TransactionError::of_code(Code::Inconsistent) });
+        }
         persist(stop, || self.producer.commit_transaction(CALL_MAX))
     }
 
@@ -196,5 +202,26 @@ mod tests {
         std::thread::sleep(Duration::from_secs(1));
         in_the_end.store(true, Relaxed);
         assert_eq!(aborting.join().unwrap().unwrap_err().remedy, Remedy::Rebuild);
+    }
+
+    /// librdkafka takes a batch for delivered that a broker calls a repetition, or that comes before one which was taken.
+    #[test]
+    fn a_transaction_with_something_in_it_that_no_broker_has_acknowledged_is_not_committed() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("cursors", 1, 1).unwrap();
+        let mut config = ForwardConfig::new(GatewayId::new("post").unwrap(), &cluster.bootstrap_servers());
+        config.delivery = Delivery::ExactlyOnce;
+        let kafka = Kafka::connect(&config, 100_000, &Arc::new(Counters::unheard())).unwrap();
+        let (topic, stop) = (Topic::new("cursors").unwrap(), AtomicBool::new(false));
+        let transaction = || {
+            kafka.begin().unwrap();
+            kafka.note(&topic, 0, "key", b"value").unwrap();
+            kafka.commit(&stop)
+        };
+        kafka.init_transactions(&stop).unwrap();
+        transaction().unwrap();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER]);
+        let refused = transaction().unwrap_err();
+        assert_eq!((refused.remedy, refused.code), (Remedy::Rebuild, Code::Inconsistent));
     }
 }

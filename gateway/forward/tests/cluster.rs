@@ -135,6 +135,30 @@ async fn restarts_at_any_moment_go_on_at_the_cursors() {
     assert_all_in_order(&cluster, &journal, "air");
 }
 
+/// A broker that knows nothing of a producer takes its batches from any sequence number on: after it has forgotten it (`producer.id.expiration.ms`, by
+/// the times of the records), or as the first that it hears of it. librdkafka takes what comes after a batch that was refused for the acknowledgement of
+/// that one as well ("implicitly acked").
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_refused_while_the_next_is_on_its_way_is_not_lost_and_not_overtaken() {
+    let cluster = cluster(&["air"]);
+    for broker in 1..=3 {
+        cluster.broker_round_trip_time(broker, Duration::from_millis(60)).unwrap();
+    }
+    let mut answers = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR; 40];
+    for refused in answers.iter_mut().step_by(5) {
+        *refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    }
+    cluster.request_errors(RDKafkaApiKey::Produce, &answers);
+    let journal = Arc::new(Journal::default());
+    journal.fill("air", 20, 2000);
+    let mut config = config(&cluster);
+    config.properties.insert("batch.num.messages".into(), "2".into());
+    let running = Running::start(config, &journal, None);
+    until("all delivered", || journal.is_done()).await;
+    running.stop().await;
+    assert_all_in_order(&cluster, &journal, "air");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_of_the_brokers_are_retried_in_order() {
     use RDKafkaRespErr::*;
