@@ -61,6 +61,8 @@ mod record;
 mod register;
 mod renewal;
 mod resolve;
+#[cfg(test)]
+mod sample;
 mod schema;
 mod security;
 mod session;

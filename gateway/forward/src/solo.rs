@@ -131,40 +131,14 @@ pub(crate) fn panicked() -> TransactionError {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use lamppost_event::{
-        Address, BootId, ClockQuality, DeviceId, Epoch, Event, EventTime, GatewayId, Monotonic, Origin, SourceKind,
-        Stored, Topic, WallTime,
-    };
+    use lamppost_event::{Epoch, GatewayId, WallTime};
     use rdkafka::mocking::MockCluster;
 
     use super::*;
     use crate::config::Delivery;
     use crate::counters::Counters;
+    use crate::sample::stored;
     use crate::stamp::Stamp;
-
-    fn event(epoch: u64, offset: u64) -> Stored {
-        let time = EventTime {
-            device: None,
-            wall: WallTime(1),
-            monotonic: Monotonic(1),
-            boot: BootId(1),
-            quality: ClockQuality::Synced,
-        };
-        let event = Event {
-            source: SourceKind::Mqtt,
-            device: DeviceId::new("dev-1").unwrap(),
-            address: Address::new("city").unwrap(),
-            topic: Topic::new("air").unwrap(),
-            key: Bytes::from_static(b"dev-1"),
-            origin: Origin::Unmarked,
-            time,
-            content_type: None,
-            reason: None,
-            payload: Bytes::new(),
-        };
-        Stored { partition: Partition(0), offset: Offset(offset), epoch: Epoch(epoch), event }
-    }
 
     #[tokio::test]
     async fn an_event_whose_epoch_has_no_room_is_not_sent_and_it_is_said_which() {
@@ -187,9 +161,9 @@ mod tests {
             reached: HashMap::from([(Partition(0), reach)]),
             aftermath: Arc::default(),
         };
-        let stored = event(epochs, epochs);
+        let late = stored(epochs, epochs);
         let stamp = Stamp { time: WallTime(1), received: WallTime(1), clock: "synced" };
-        let name = stored.event.topic.clone();
+        let name = late.event.topic.clone();
         let out = |stored| Outgoing {
             name: &name,
             partition: Partition(0),
@@ -199,11 +173,11 @@ mod tests {
             stamp,
             lane: None,
         };
-        let outcome = solo.send(&config, &out(&stored)).await;
+        let outcome = solo.send(&config, &out(&late)).await;
         assert!(matches!(outcome, Outcome::Failed { class: Class::Retry, .. }), "{outcome:?}");
         let Aftermath { committed, without_room, broken } = std::mem::take(&mut *lock(&solo.aftermath));
         assert!(committed.is_none() && broken.is_none());
         assert_eq!(without_room.map(|(at, offset)| (at.partition, offset)), Some((Partition(0), Offset(epochs))));
-        assert_eq!(solo.send(&config, &out(&event(3, 3))).await, Outcome::Delivered, "what is covered is there");
+        assert_eq!(solo.send(&config, &out(&stored(3, 3))).await, Outcome::Delivered, "what is covered is there");
     }
 }

@@ -42,9 +42,9 @@ struct Figures {
 
 /// Measures and prints.
 pub(crate) async fn run(args: &cli::WholeBench, out: &mut impl Write) -> anyhow::Result<()> {
-    let scratch = Scratch::within(args.dir.as_deref())?;
+    let scratch = Scratch::within(args.common.dir.as_deref())?;
     let figures = measure(args, scratch.path()).await?;
-    if args.json {
+    if args.common.json {
         writeln!(out, "{}", serde_json::to_string(&figures)?)?;
         return Ok(());
     }

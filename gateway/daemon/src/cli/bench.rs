@@ -78,6 +78,17 @@ Without --bootstrap the cluster is librdkafka's mock in memory, which writes not
 topics are made (lamppost-bench-...) and deleted at the end; the gateway's own topic audit-trail stays. The journal needs about as many bytes as
 the events have, and 200 for each.";
 
+/// What every benchmark is told.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Where the journal is put for the measurement: the disk that is measured.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print the figures as one line of JSON, the last on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ForwardBench {
     /// The cluster, as host:port,...
@@ -104,12 +115,8 @@ pub(crate) struct ForwardBench {
     /// How long that is measured, in seconds, once through the gateway and once by the bare producer.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) seconds: u32,
-    /// Where the journal is put for the measurement: the disk that is measured.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// Print the figures as one line of JSON, the last on standard output.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -123,12 +130,8 @@ pub(crate) struct LinkBench {
     /// How many rounds, of which the medians are taken.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub(crate) rounds: u32,
-    /// Where the journal is put for the measurement: the disk that is measured.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// Print the figures as one line of JSON, the last on standard output.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -151,12 +154,8 @@ pub(crate) struct MqttBench {
     /// How many rounds, of which the medians are taken.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub(crate) rounds: u32,
-    /// Where the journal is put for the measurement: the disk that is measured.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// Print the figures as one line of JSON, the last on standard output.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 impl MqttBench {
@@ -180,10 +179,6 @@ pub(crate) struct WholeBench {
     /// The payload of an event, in bytes.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(16..=65_536))]
     pub(crate) event_bytes: u32,
-    /// Where the journal is put for the measurement: the disk that is measured.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// Print the figures as one line of JSON, the last on standard output.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }

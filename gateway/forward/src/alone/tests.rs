@@ -1,10 +1,6 @@
 use std::sync::atomic::AtomicU64;
 
-use bytes::Bytes;
-use lamppost_event::{
-    Address, BootId, Chunk, ClockQuality, Cursor, DeviceId, Epoch, Event, EventTime, Group, Monotonic, Origin, Resume,
-    SourceKind, TopicPartition, TopicShape, Waiting, WallTime,
-};
+use lamppost_event::{Chunk, Cursor, Group, Resume, TopicPartition, TopicShape, Waiting};
 
 use super::*;
 
@@ -13,26 +9,7 @@ fn topic() -> Topic {
 }
 
 fn event(offset: u64) -> Item {
-    let time = EventTime {
-        device: None,
-        wall: WallTime(1),
-        monotonic: Monotonic(1),
-        boot: BootId(1),
-        quality: ClockQuality::Synced,
-    };
-    let event = Event {
-        source: SourceKind::Mqtt,
-        device: DeviceId::new("dev-1").unwrap(),
-        address: Address::new("city").unwrap(),
-        topic: topic(),
-        key: Bytes::from_static(b"dev-1"),
-        origin: Origin::Unmarked,
-        time,
-        content_type: None,
-        reason: None,
-        payload: Bytes::new(),
-    };
-    Item::Event(Stored { partition: Partition(0), offset: Offset(offset), epoch: Epoch(1), event })
+    Item::Event(crate::sample::stored(1, offset))
 }
 
 fn gap(from: u64, to: u64) -> Item {

@@ -59,7 +59,7 @@ struct Measured {
 
 /// Measures and prints.
 pub(crate) async fn run(args: &ForwardBench, out: &mut impl Write) -> anyhow::Result<()> {
-    let scratch = Scratch::within(args.dir.as_deref())?;
+    let scratch = Scratch::within(args.common.dir.as_deref())?;
     let now = MachineClock::new().now();
     // Topics of a real cluster outlive a run that is cut short: no name twice.
     let run = u128::from(now.wall.0.unsigned_abs()) << 16 | u128::from(std::process::id() & 0xffff);
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: &ForwardBench, out: &mut impl Write) -> anyhow::Re
     let measured = measure(args, scratch.path(), &mut cluster, now.wall.0).await;
     let cleaned = cluster.clean().await;
     let measured = measured?;
-    if args.json {
+    if args.common.json {
         writeln!(out, "{}", shown::json(args, &measured))?;
     } else {
         shown::table(args, &measured, out)?;

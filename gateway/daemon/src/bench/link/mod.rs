@@ -16,13 +16,13 @@ use crate::cli::LinkBench;
 
 /// Measures and prints.
 pub(crate) async fn run(args: &LinkBench, out: &mut impl Write) -> anyhow::Result<()> {
-    let scratch = Scratch::within(args.dir.as_deref())?;
+    let scratch = Scratch::within(args.common.dir.as_deref())?;
     let measured = {
         let mut progress = Progress::new(args.rounds.saturating_mul(u32::try_from(rounds::CASES.len())?));
         rounds::run(args, scratch.path(), &mut progress).await?
     };
     let disk = disk_of(scratch.path());
-    if args.json {
+    if args.common.json {
         writeln!(out, "{}", shown::json(args, &measured, &disk))?;
     } else {
         shown::table(args, &measured, &disk, out)?;

@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &MqttBench, out: &mut impl Write) -> anyhow::Resul
     if let Some(reason) = descriptors::too_few(descriptors::raise(), u64::from(args.most())) {
         anyhow::bail!("{reason}; or measure fewer: --connections 1,50,1000");
     }
-    let scratch = Scratch::within(args.dir.as_deref())?;
+    let scratch = Scratch::within(args.common.dir.as_deref())?;
     let measured = {
         let steps = rounds::cases(args).len() * args.rounds as usize;
         let mut progress = Progress::new(u32::try_from(steps)? + PHASES);
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &MqttBench, out: &mut impl Write) -> anyhow::Resul
         let pressed = holding::press(args, scratch.path(), &mut progress).await?;
         shown::Measured { rounds, holding, pressed, disk: disk_of(scratch.path()) }
     };
-    if args.json {
+    if args.common.json {
         writeln!(out, "{}", shown::json(args, &measured))?;
     } else {
         shown::table(args, &measured, out)?;
