@@ -133,7 +133,7 @@ impl Alone {
         (stored, lane): (&Stored, Option<&'static str>),
         mut stamp: impl FnMut(&Stored, Timing) -> Option<Stamp> + Send,
     ) -> Option<Outcome> {
-        let Target { name, partitions, bounds, encoder } = target;
+        let Target { name, partitions, bounds, encoder, .. } = target;
         let (mut bounds, mut room) = (*bounds, Vec::new());
         let payload = match target.payload(stored, config.message_bytes_max, &mut room) {
             Ok(payload) => payload,

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::bounds::Bounds;
 use crate::burial::{Burials, Place};
+use crate::care::Care;
 use crate::config::{Delivery, ForwardConfig};
 use crate::counters::Counters;
 use crate::denial::{Denial, Denied};
@@ -118,6 +119,7 @@ pub(crate) struct Engine {
     /// That one broker kept us out while others did not, and when.
     pub(crate) kept_out: Option<(Instant, Code, String)>,
     pub(crate) session: u64,
+    pub(crate) care: Care,
     pub(crate) text: String,
     /// Where payloads are encoded.
     pub(crate) encoded: Vec<u8>,
@@ -161,6 +163,7 @@ impl Engine {
             delivered_at: None,
             kept_out: None,
             session: 0,
+            care: Care::default(),
             text: String::new(),
             encoded: Vec::new(),
             committed_at: Instant::now(),

@@ -12,13 +12,14 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lamppost_event::{Rfc3339, WallTime};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::ForwardConfig;
 use crate::cursors::{ClusterCursors, Incumbent};
@@ -177,10 +178,26 @@ impl Engine {
         if self.exactly_once.as_ref().is_some_and(|exactly| exactly.standing.is_established) {
             self.read_register().await?;
         }
-        blocking(kafka, |kafka, stop| kafka.init_transactions(stop)).await?;
+        self.take_place(kafka).await?;
         // What the last producer left is committed or aborted now: what is read from here on is how it ended.
         self.read_register().await?;
         self.announce(kafka).await
+    }
+
+    /// What the cluster has not ended of the last transaction is waited for without end: nobody but the cluster can tell how it ended. A person may
+    /// have to help it, and is told so after some time.
+    async fn take_place(&mut self, kafka: &Kafka) -> Result<(), Later> {
+        let mut taking = pin!(blocking(kafka, |kafka, stop| kafka.init_transactions(stop)));
+        tokio::select! {
+            taken = &mut taking => return taken,
+            () = sleep(self.config.transaction_timeout) => {}
+        }
+        // Else it is told that the cluster is out of reach.
+        if self.counters.connected.load(Relaxed) {
+            self.held_up = Some(unended(&self.config));
+            self.show();
+        }
+        taking.await
     }
 
     /// Reads the cursors on to their end.
@@ -258,6 +275,14 @@ fn usurped(config: &ForwardConfig, other: Option<&Incumbent>) -> String {
         "another process forwards as gateway {:?}, group {:?}{since} (instance {name}): this one was fenced and stands by. Is it an old process, or a copy of this gateway's card? Stop one of them; a restart here takes the place back",
         config.gateway.as_str(),
         config.group.as_str(),
+    )
+}
+
+/// The words for a human.
+fn unended(config: &ForwardConfig) -> String {
+    format!(
+        "the cluster does not take this gateway's transactions ({}): none of its coordinators answers, or the one that does has not ended the last transaction. Where a leader's disk was full Kafka can forget to (its log: \"Unexpected error … while sending txn marker\"), until the broker that leads the gateway's partition of __transaction_state is restarted. Nothing is dropped; it is tried again",
+        crate::transactional::id(config),
     )
 }
 

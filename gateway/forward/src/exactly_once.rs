@@ -128,7 +128,8 @@ impl Engine {
         }
         // What an earlier producer met, perhaps with other credentials, says nothing of this one.
         self.kept_out = None;
-        let kafka = match Kafka::connect(&self.config, self.batch_bytes(), &self.counters) {
+        let kafka = match Kafka::connect(&self.config, self.batch_bytes(), self.care.is_one_at_a_time(), &self.counters)
+        {
             Ok(kafka) => kafka,
             Err(error) => {
                 // Checked at the start; what can still fail is, for example, a certificate that is gone.
@@ -153,6 +154,7 @@ impl Engine {
     /// Runs one transactional producer until it fails or `stop` completes.
     pub(crate) async fn run_transactions(&mut self, kafka: Kafka, mut stop: Stop<'_>) -> Result<Ended, JournalStopped> {
         self.session += 1;
+        self.is_unheard_of();
         let mut tick = interval(self.config.commit_interval.clamp(TICK_MIN, TICK_MAX));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut reports = Vec::new();
@@ -166,7 +168,7 @@ impl Engine {
             self.commit(false)?;
             self.forget_bounds();
             self.look_at_wire();
-            if self.has_new_credentials() || self.config.keyring.generation() != made_with {
+            if self.has_new_credentials() || self.config.keyring.generation() != made_with || self.turns() {
                 self.stop_transactions(kafka, &mut stop, None, None).await?;
                 if let Some(exactly) = self.exactly_once.as_mut().filter(|exactly| exactly.transaction.is_open()) {
                     exactly.transaction.given_up(false);
@@ -326,6 +328,7 @@ impl Engine {
 
     /// The cluster has acknowledged an event. True if it counts now; else it does once its transaction is committed.
     pub(crate) fn acknowledge(&mut self, slot: Slot) -> bool {
+        self.heard(slot);
         match &mut self.exactly_once {
             None => self.window.done(slot),
             Some(_) if slot == Slot::CURSOR => false,

@@ -1,11 +1,8 @@
 //! The edge to librdkafka: one producer, its delivery reports and what it says of its connections.
 //!
 //! Order rests on five properties: idempotence (the broker refuses what overtakes), the gap-less guarantee (a batch that
-//! fails for good stops the whole producer, so that nothing behind it is written), no time-out, retries without end, and one request at a time to
-//! a broker. The last because idempotence alone holds only where the broker remembers the producer: what it hears first of one it takes
-//! with any sequence number, and it forgets one by the times of the records (`producer.id.expiration.ms`, a day): whoever delivers a backlog
-//! of days is forgotten at once. There a batch that is refused (a cluster that starts has too few replicas for a moment) would be overtaken by the next,
-//! and librdkafka takes that one's success for both's.
+//! fails for good stops the whole producer, so that nothing behind it is written), no time-out, retries without end, and care where the broker may
+//! know nothing of the producer (`care.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -33,6 +30,9 @@ use crate::transactional;
 use crate::window::Slot;
 use crate::wire::Wire;
 use crate::{pace, record};
+
+/// The property that says how many requests may be on their way to a broker at once.
+const REQUESTS_MAX: &str = "max.in.flight.requests.per.connection";
 
 /// The fate of one event in flight.
 #[derive(Debug, Clone, Copy)]
@@ -192,13 +192,19 @@ pub(crate) struct Kafka {
 }
 
 impl Kafka {
-    /// A producer that lets batches gather as configured, up to so many bytes.
+    /// A producer that lets batches gather as configured, up to so many bytes, with one request at a time on its way to a broker or as many as
+    /// librdkafka lets (`care.rs`).
     pub(crate) fn connect(
         config: &ForwardConfig,
         batch_bytes_max: usize,
+        one_at_a_time: bool,
         counters: &Arc<Counters>,
     ) -> KafkaResult<Self> {
-        Self::connect_as(client_config(config), config, batch_bytes_max, counters)
+        let mut client = client_config(config);
+        if one_at_a_time {
+            client.set(REQUESTS_MAX, "1");
+        }
+        Self::connect_as(client, config, batch_bytes_max, counters)
     }
 
     /// As the mode of delivery wants it.
@@ -348,7 +354,6 @@ pub(crate) fn producer_config(mut client: ClientConfig, config: &ForwardConfig) 
         .set("enable.idempotence", "true")
         .set("enable.gapless.guarantee", "true")
         .set("acks", "all")
-        .set("max.in.flight.requests.per.connection", "1")
         .set("message.timeout.ms", "0")
         .set("message.max.bytes", config.message_bytes_max.max(1000).to_string())
         .set("queue.buffering.max.kbytes", queue_kbytes.to_string())
@@ -420,7 +425,7 @@ mod tests {
 
     use super::*;
 
-    /// With several requests in flight, as our own producer never is: what librdkafka makes of a batch that was refused before one that was taken.
+    /// What librdkafka makes of a batch that was refused before one that was taken.
     #[test]
     fn what_no_broker_has_acknowledged_is_not_delivered_whatever_came_behind_it() {
         const RECORDS: usize = 200;
@@ -435,7 +440,7 @@ mod tests {
         cluster.request_errors(RDKafkaApiKey::Produce, &answers);
         let config = ForwardConfig::new(GatewayId::new("post").unwrap(), &cluster.bootstrap_servers());
         let mut client = producer_config(client_config(&config), &config);
-        client.set("max.in.flight.requests.per.connection", "5").set("batch.num.messages", "2");
+        client.set("batch.num.messages", "2");
         let kafka = Kafka::connect_with(&client, &Arc::new(Counters::unheard())).unwrap();
         for slot in 0..RECORDS {
             let payload = slot.to_string();

@@ -35,6 +35,7 @@ mod alone;
 mod backoff;
 mod bounds;
 mod burial;
+mod care;
 mod config;
 mod counters;
 mod credentials;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::alone::{Alone, Outcome, Step, StepInput, step};
 use crate::bounds::Bounds;
 use crate::burial::Mourner;
+use crate::care::Hearing;
 use crate::counters::Counters;
 use crate::doubt::Reader;
 use crate::engine::{Done, Engine};
@@ -79,7 +80,10 @@ impl Engine {
                     tracing::warn!(%topic, ours, theirs = partitions, "the cluster has another number of partitions; keys keep their order");
                 }
                 self.bounds_asked.remove(&topic);
-                self.targets.insert(topic, Target { name, partitions, bounds: Bounds::default(), encoder });
+                self.targets.insert(
+                    topic,
+                    Target { name, partitions, bounds: Bounds::default(), encoder, hearing: Hearing::default() },
+                );
             }
             Resolution::Missing { why } => {
                 self.counters.set_reached();

@@ -10,6 +10,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::burial::Mourner;
+use crate::care::age;
 use crate::doubt::{Jump, Reader};
 use crate::engine::{Engine, Failures};
 use crate::exactly_once::{begin_transaction, has_room};
@@ -62,6 +63,7 @@ impl Engine {
             return self.run_transactions(kafka, stop).await;
         }
         self.session += 1;
+        self.is_unheard_of();
         let mut tick = interval(self.config.commit_interval.clamp(TICK_MIN, TICK_MAX));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut reports = Vec::new();
@@ -73,7 +75,7 @@ impl Engine {
             if failures.is_some() {
                 break failures;
             }
-            if self.has_new_credentials() {
+            if self.has_new_credentials() || self.turns() {
                 self.drain(kafka).await?;
                 self.settle(Failures::default());
                 return Ok(Ended::Failed(Duration::ZERO));
@@ -239,6 +241,12 @@ impl Engine {
             self.resolve(topic);
             return Offered::Blocked;
         };
+        let partition = partition_of(&stored.event.key, target.partitions);
+        let received = stored.event.time.corrected(now);
+        let old = received.map_or(Duration::ZERO, |received| age(received, now.wall));
+        if target.hearing.waits(partition) || !self.care.lets(old) {
+            return Offered::Blocked;
+        }
         let (lane, encoder) = (self.mark(topic), target.encoder.as_deref());
         let payload = target.payload(stored, self.config.message_bytes_max, &mut self.encoded);
         let bytes = record::bytes_in_flight(stored, payload.as_deref().unwrap_or(&stored.event.payload), encoder);
@@ -252,7 +260,6 @@ impl Engine {
         let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own(target.bounds), now, &self.counters) else {
             return Offered::Blocked;
         };
-        let partition = partition_of(&stored.event.key, target.partitions);
         let out = Outgoing { name: &target.name, partition, stored, payload, encoder, stamp, lane };
         if let Err(failures) = begin_transaction(&mut self.exactly_once, kafka) {
             return Offered::Failed(failures);
@@ -263,6 +270,7 @@ impl Engine {
         match sent {
             Ok(()) => {
                 self.counters.sent.fetch_add(1, Relaxed);
+                self.sent_to(topic, partition, slot);
                 self.entered_transaction(track, stored, bytes);
                 if let Some(pace) = &mut self.pace {
                     pace.handed(bytes);

@@ -155,7 +155,7 @@ mod tests {
         });
         let epochs = epochs.unwrap();
         let solo = Solo {
-            kafka: Kafka::connect(&config, 100_000, &Arc::new(Counters::unheard())).unwrap(),
+            kafka: Kafka::connect(&config, 100_000, false, &Arc::new(Counters::unheard())).unwrap(),
             partition: 0,
             key: "post/forward/air/".into(),
             reached: HashMap::from([(Partition(0), reach)]),

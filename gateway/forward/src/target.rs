@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lamppost_event::{Stored, Topic};
 
 use crate::bounds::Bounds;
+use crate::care::Hearing;
 use crate::schema::Encoder;
 
 /// Where a topic's events go.
@@ -15,6 +16,8 @@ pub(crate) struct Target {
     pub(crate) bounds: Bounds,
     /// `None`: payloads go as received.
     pub(crate) encoder: Option<Arc<Encoder>>,
+    /// What this producer has been acknowledged there.
+    pub(crate) hearing: Hearing,
 }
 
 impl Target {

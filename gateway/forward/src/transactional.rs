@@ -67,8 +67,13 @@ pub(crate) fn producer_config(client: ClientConfig, config: &ForwardConfig) -> C
     client
         .set("enable.gapless.guarantee", "false")
         .set("transaction.timeout.ms", config.transaction_timeout.as_millis().max(1000).to_string())
-        .set(ID, format!("lamppost-{}-{}", config.gateway, config.group.as_str()));
+        .set(ID, id(config));
     client
+}
+
+/// The name under which a gateway's transactions go.
+pub(crate) fn id(config: &ForwardConfig) -> String {
+    format!("lamppost-{}-{}", config.gateway, config.group.as_str())
 }
 
 /// What librdkafka's error asks for.
@@ -187,7 +192,7 @@ mod tests {
         cluster.create_topic("cursors", 1, 1).unwrap();
         let mut config = ForwardConfig::new(GatewayId::new("post").unwrap(), &cluster.bootstrap_servers());
         config.delivery = Delivery::ExactlyOnce;
-        let kafka = Kafka::connect(&config, 100_000, &Arc::new(Counters::unheard())).unwrap();
+        let kafka = Kafka::connect(&config, 100_000, false, &Arc::new(Counters::unheard())).unwrap();
         let (at_once, in_the_end) = (AtomicBool::new(true), Arc::new(AtomicBool::new(false)));
         kafka.init_transactions(&AtomicBool::new(false)).unwrap();
         kafka.begin().unwrap();
@@ -211,7 +216,7 @@ mod tests {
         cluster.create_topic("cursors", 1, 1).unwrap();
         let mut config = ForwardConfig::new(GatewayId::new("post").unwrap(), &cluster.bootstrap_servers());
         config.delivery = Delivery::ExactlyOnce;
-        let kafka = Kafka::connect(&config, 100_000, &Arc::new(Counters::unheard())).unwrap();
+        let kafka = Kafka::connect(&config, 100_000, false, &Arc::new(Counters::unheard())).unwrap();
         let (topic, stop) = (Topic::new("cursors").unwrap(), AtomicBool::new(false));
         let transaction = || {
             kafka.begin().unwrap();

@@ -135,28 +135,53 @@ async fn restarts_at_any_moment_go_on_at_the_cursors() {
     assert_all_in_order(&cluster, &journal, "air");
 }
 
-/// A broker that knows nothing of a producer takes its batches from any sequence number on: after it has forgotten it (`producer.id.expiration.ms`, by
-/// the times of the records), or as the first that it hears of it. librdkafka takes what comes after a batch that was refused for the acknowledgement of
-/// that one as well ("implicitly acked").
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_is_refused_while_the_next_is_on_its_way_is_not_lost_and_not_overtaken() {
+/// Brokers that never look at sequence numbers, as those that know nothing of a producer: what comes behind a batch that they refused they take. They
+/// refuse these ones of the first 40. Two events a batch, so that librdkafka has several on their way.
+async fn deliver_to_who_refuses(refused: impl Fn(usize) -> bool, journal: &Arc<Journal>) -> Cluster {
+    use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS};
     let cluster = cluster(&["air"]);
     for broker in 1..=3 {
-        cluster.broker_round_trip_time(broker, Duration::from_millis(60)).unwrap();
+        cluster.broker_round_trip_time(broker, Duration::from_millis(40)).unwrap();
     }
-    let mut answers = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR; 40];
-    for refused in answers.iter_mut().step_by(5) {
-        *refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
-    }
-    cluster.request_errors(RDKafkaApiKey::Produce, &answers);
-    let journal = Arc::new(Journal::default());
-    journal.fill("air", 20, 2000);
+    let answer = |n| if refused(n) { RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS } else { RD_KAFKA_RESP_ERR_NO_ERROR };
+    cluster.request_errors(RDKafkaApiKey::Produce, &(0..40).map(answer).collect::<Vec<_>>());
     let mut config = config(&cluster);
     config.properties.insert("batch.num.messages".into(), "2".into());
-    let running = Running::start(config, &journal, None);
+    let running = Running::start(config, journal, None);
     until("all delivered", || journal.is_done()).await;
     running.stop().await;
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_of_a_producer_to_a_partition_is_not_overtaken_where_it_is_refused() {
+    let journal = Arc::new(Journal::default());
+    journal.fill("air", 20, 400);
+    let cluster = deliver_to_who_refuses(|n| n < 4, &journal).await;
     assert_all_in_order(&cluster, &journal, "air");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_an_old_backlog_is_overtaken_by_what_was_sent_behind_it() {
+    let journal = Arc::new(Journal::default());
+    let now = Still.now();
+    let then = Now { wall: WallTime(now.wall.0 - 7 * 3_600_000), boot: BootId(6), ..now };
+    for n in 0..400 {
+        journal.append_with("air", &format!("dev-{}", n % 20), b"old", EventTime::received(then, None));
+    }
+    journal.fill("air", 20, 100);
+    let cluster = deliver_to_who_refuses(|n| n % 5 == 0, &journal).await;
+    assert_all_in_order(&cluster, &journal, "air");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_librdkafka_concludes_from_what_was_taken_behind_it_is_not_lost() {
+    let journal = Arc::new(Journal::default());
+    journal.fill("air", 20, 400);
+    let cluster = deliver_to_who_refuses(|n| n % 5 == 0, &journal).await;
+    let mut seen = first_occurrences(&read_topic(&cluster.bootstrap_servers(), "air"));
+    seen.values_mut().for_each(|offsets| offsets.sort_unstable());
+    assert_eq!(seen, journal.expected("air"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,10 +253,10 @@ async fn a_refused_batch_is_taken_apart_until_the_poison_is_found() {
     let cluster = cluster(&["air"]);
     let journal = Arc::new(Journal::default());
     journal.fill("air", 1, 50);
-    // The batch, and then the third of its events when it is alone.
+    // Behind the first, which goes alone, the batch, and then the third of its events when it is alone.
     let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;
     let fine = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-    cluster.request_errors(RDKafkaApiKey::Produce, &[refused, fine, fine, refused]);
+    cluster.request_errors(RDKafkaApiKey::Produce, &[fine, refused, fine, fine, refused]);
     let mut config = config(&cluster);
     config.linger = Duration::from_millis(200);
     let grave = Arc::new(Grave::default());
@@ -239,9 +264,9 @@ async fn a_refused_batch_is_taken_apart_until_the_poison_is_found() {
     until("all done", || journal.is_done()).await;
     running.stop().await;
     let buried = grave.0.lock().unwrap();
-    assert_eq!(buried.iter().map(|poison| poison.stored.offset.0).collect::<Vec<_>>(), [2]);
+    assert_eq!(buried.iter().map(|poison| poison.stored.offset.0).collect::<Vec<_>>(), [3]);
     let seen = read_topic(&cluster.bootstrap_servers(), "air");
-    let expected: Vec<u64> = (0..50).filter(|offset| *offset != 2).collect();
+    let expected: Vec<u64> = (0..50).filter(|offset| *offset != 3).collect();
     assert_eq!(first_occurrences(&seen).into_values().collect::<Vec<_>>(), [expected]);
 }
 

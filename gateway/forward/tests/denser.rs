@@ -99,14 +99,15 @@ fn delivered(cluster: &Cluster) -> (usize, HashMap<u16, Vec<u64>>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_read_again_while_it_is_in_flight_is_not_sent_twice_and_no_gap_is_counted_twice() {
     let (cluster, denser) = (cluster(&["air"]), Denser::with_gaps(6));
-    // All is read, over and over, before the first report comes.
+    // All is read, over and over, before a report comes but for those of the first of each partition, which goes alone.
     cluster.broker_round_trip_time(-1, Duration::from_millis(200)).unwrap();
     let mut config = config(&cluster);
     config.read_bytes = READ_BYTES;
     let running = Running::start(config, &denser, None);
     let counters = Arc::clone(&running.counters);
     until("all handed over", || counters.sent.load(Relaxed) == 600).await;
-    assert_eq!(counters.delivered.load(Relaxed), 0, "a report came too early to show anything");
+    let delivered_by_then = counters.delivered.load(Relaxed);
+    assert!(delivered_by_then <= u64::from(PARTITIONS), "{delivered_by_then} reports came too early to show anything");
     until("all done", || denser.journal.is_done()).await;
     running.stop().await;
     assert_eq!(delivered(&cluster), (600, denser.journal.expected("air")));

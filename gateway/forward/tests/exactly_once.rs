@@ -398,6 +398,26 @@ async fn a_cluster_that_refuses_the_transactions_themselves_is_told() {
     running.stop().await;
 }
 
+/// As Kafka does when a leader's disk was full: its coordinator forgets to end a transaction, until it is restarted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_does_not_end_the_last_transaction_is_told_and_waited_for() {
+    let cluster = cluster(&["air", CURSORS]);
+    let journal = Arc::new(Journal::default());
+    journal.fill("air", 5, 50);
+    let unended = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS;
+    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[unended; 1000]);
+    let mut config = config(&cluster);
+    config.transaction_timeout = Duration::from_secs(1);
+    config.properties.insert("statistics.interval.ms".into(), "100".into());
+    let running = Running::start(config, &journal, None);
+    let counters = Arc::clone(&running.counters);
+    until("a word about it", || counters.paused_reason().is_some_and(|why| why.contains("__transaction_state"))).await;
+    cluster.clear_request_errors(RDKafkaApiKey::InitProducerId);
+    until("all delivered once it is ended", || journal.is_done()).await;
+    until("nothing is said any more", || counters.paused_reason().is_none()).await;
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_cluster_answers_all_arrives_in_order_and_the_cursors_end_where_the_events_do() {
     use RDKafkaRespErr::*;
