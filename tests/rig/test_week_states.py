@@ -37,7 +37,7 @@ def test_a_board_whose_memory_follows_its_state_passes():
 
 
 def test_what_the_first_outage_leaves_behind_once_passes():
-    assert growth(week(lambda _state, hour: 3.0 if hour > 96 else 0.0)) == []
+    assert growth(week(lambda _state, hour: 8.0 if hour > 96 else 0.0)) == []
 
 
 def test_a_byte_kept_of_each_event_is_seen():
@@ -56,13 +56,13 @@ def test_what_each_outage_leaves_behind_is_seen():
 
 
 def test_a_first_outage_that_leaves_much_behind_is_seen():
-    (broken,) = growth(week(lambda _state, hour: 5.0 if hour > 96 else 0.0))
+    (broken,) = growth(week(lambda _state, hour: 11.0 if hour > 96 else 0.0))
     assert broken.startswith('"live between" took'), broken
 
 
 @pytest.mark.parametrize("pair", [AWAY, CATCHING_UP, PICTURES])
 def test_a_second_peak_above_the_first_is_seen(pair):
-    (broken,) = growth(week(lambda state, _hour: 7.0 if state == pair[1] else 0.0))
+    (broken,) = growth(week(lambda state, _hour: 13.0 if state == pair[1] else 0.0))
     assert broken.startswith(f'"{pair[1]}" took'), broken
 
 
