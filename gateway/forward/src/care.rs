@@ -96,7 +96,7 @@ pub(crate) fn age(received: WallTime, now: WallTime) -> Duration {
 
 impl Engine {
     /// A producer begins: no broker has heard of it.
-    pub(crate) fn is_unheard_of(&mut self) {
+    pub(crate) fn begin_unheard(&mut self) {
         self.care.first.clear();
         for target in self.targets.values_mut() {
             target.hearing = Hearing::default();

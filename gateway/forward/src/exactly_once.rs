@@ -154,7 +154,7 @@ impl Engine {
     /// Runs one transactional producer until it fails or `stop` completes.
     pub(crate) async fn run_transactions(&mut self, kafka: Kafka, mut stop: Stop<'_>) -> Result<Ended, JournalStopped> {
         self.session += 1;
-        self.is_unheard_of();
+        self.begin_unheard();
         let mut tick = interval(self.config.commit_interval.clamp(TICK_MIN, TICK_MAX));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut reports = Vec::new();

@@ -63,7 +63,7 @@ impl Engine {
             return self.run_transactions(kafka, stop).await;
         }
         self.session += 1;
-        self.is_unheard_of();
+        self.begin_unheard();
         let mut tick = interval(self.config.commit_interval.clamp(TICK_MIN, TICK_MAX));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut reports = Vec::new();
