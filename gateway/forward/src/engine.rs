@@ -24,7 +24,6 @@ use crate::denial::{Denial, Denied};
 use crate::doubt::{Doubts, Reader};
 use crate::exactly_once::ExactlyOnce;
 use crate::failure::{Class, classify};
-use crate::kafka::Report;
 use crate::lane::{Cause, Lane};
 use crate::live::Split;
 use crate::pace::Pace;
@@ -35,7 +34,7 @@ use crate::split::Lanes;
 use crate::stamp::ClockWait;
 use crate::target::Target;
 use crate::telling::{Hole, Tellings};
-use crate::window::{Admission, Slot, Window};
+use crate::window::{Admission, Window};
 use crate::{AuditTrail, DeadLetters, Undelivered, alone, resolve};
 
 /// A cursor is committed after so many events, if not before by time.
@@ -229,43 +228,6 @@ impl Engine {
         if let Some(growing) = self.growing.take() {
             growing.abort();
         }
-    }
-
-    /// Applies delivery reports. What the cluster refused comes back.
-    pub(crate) fn apply(&mut self, reports: &[Report], failures: &mut Failures) {
-        let mut delivered = false;
-        for report in reports {
-            let Some(code) = report.error else {
-                delivered |= self.acknowledge(report.slot);
-                continue;
-            };
-            if code == Code::Inconsistent {
-                let why = "something counted as delivered that no broker has acknowledged: all that is in flight is sent again";
-                failures.client = Some((code, why.to_owned()));
-            }
-            if report.slot == Slot::CURSOR && classify(code) != Class::Echo {
-                failures.client = Some((code, format!("a cursor was refused: {code}")));
-            }
-            if let Some((at, offset)) = self.window.place(report.slot) {
-                failures.refused.push((at.clone(), offset, code));
-            }
-        }
-        if delivered {
-            self.delivered();
-        }
-    }
-
-    /// The cluster has taken something for good: nothing keeps us out.
-    pub(crate) fn delivered(&mut self) {
-        self.backoff.reset();
-        self.backoff_denied.reset();
-        self.denied.clear();
-        self.delivered_at = Some(Instant::now());
-        if let Some(split) = &mut self.split {
-            split.delivered = true;
-        }
-        self.counters.set_reached();
-        self.counters.set_last_delivery(self.clock.now().monotonic);
     }
 
     /// Passes what lies in a topic that this sink does not take: true then. Nothing of it is in flight, and nothing of it is missed.

@@ -61,6 +61,7 @@ mod reading;
 mod record;
 mod register;
 mod renewal;
+mod reports;
 mod resolve;
 #[cfg(test)]
 mod sample;
