@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamppost_event::{Clock, GatewayId, Outlet};
-use lamppost_forward::{Counters, DeadLetters, ForwardConfig, Forwarder, Undelivered};
+use lamppost_forward::{Counters, DeadLetters, Delivery, ForwardConfig, Forwarder, Undelivered};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use tokio::sync::oneshot;
@@ -27,6 +27,14 @@ pub fn config(cluster: &Cluster) -> ForwardConfig {
     config.commit_interval = Duration::from_millis(20);
     config.retry_delay_min = Duration::from_millis(20);
     config.retry_delay_max = Duration::from_millis(400);
+    config
+}
+
+/// The same, exactly once.
+pub fn exactly_once(mut config: ForwardConfig) -> ForwardConfig {
+    config.delivery = Delivery::ExactlyOnce;
+    config.transaction_linger = Duration::from_millis(20);
+    config.transaction_timeout = Duration::from_secs(5);
     config
 }
 
