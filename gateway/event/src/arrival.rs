@@ -95,3 +95,13 @@ pub struct Event {
     /// The payload.
     pub payload: Bytes,
 }
+
+impl Event {
+    /// The same with key and payload in memory of their own. What is read from the journal shares its memory with what was read with it, which
+    /// stays as long as any of it: this is for who keeps one for long.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let (key, payload) = (Bytes::copy_from_slice(&self.key), Bytes::copy_from_slice(&self.payload));
+        Self { key, payload, ..self.clone() }
+    }
+}

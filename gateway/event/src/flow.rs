@@ -166,7 +166,7 @@ pub trait Outlet: Send + Sync + 'static {
     /// [`JournalStopped`].
     fn resume(&self, group: &Group) -> Result<Resume, JournalStopped>;
 
-    /// Reads durable events of all topics from `from` on, up to about `bytes_max` bytes (at least one commit). Reads the disk: call it
+    /// Reads durable events of all topics from `from` on, up to about `bytes_max` bytes, decompressed (at least one commit). Reads the disk: call it
     /// where blocking is allowed. A position below the first kept one reads from there: what fell out comes as gaps,
     /// which may begin below the reader's own cursor: skip what it has had.
     ///

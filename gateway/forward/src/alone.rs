@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lamppost_event::{Gap, Item, JournalStopped, Offset, Outlet, Partition, Position, Stored, Topic};
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::timeout;
 
 use crate::bounds::Bounds;
@@ -49,8 +49,9 @@ pub(crate) struct Alone {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Delivered,
+    /// [`Code::Unknown`]: it is to be tried again.
     Failed {
-        class: Class,
+        code: Code,
         why: String,
     },
     /// It can't be encoded: it was not sent.
@@ -74,18 +75,17 @@ impl Alone {
     ) -> Result<Option<Item>, JournalStopped> {
         loop {
             while let Some(item) = self.items.pop_front() {
-                let is_ours = *place(&item).0 == self.topic;
-                let Some(item) = (match horizon.filter(|_| is_ours) {
+                let Some(item) = (match horizon {
                     Some(horizon) => horizon.below(item),
                     None => Some(item),
                 }) else {
                     continue;
                 };
-                let (topic, partition, after) = match &item {
-                    Item::Event(stored) => (&stored.event.topic, stored.partition, stored.offset.next()),
-                    Item::Gap(gap) => (&gap.at.topic, gap.at.partition, gap.to),
+                let (partition, after) = match &item {
+                    Item::Event(stored) => (stored.partition, stored.offset.next()),
+                    Item::Gap(gap) => (gap.at.partition, gap.to),
                 };
-                if *topic == self.topic && cursors.get(&partition).is_none_or(|cursor| after > *cursor) {
+                if cursors.get(&partition).is_none_or(|cursor| after > *cursor) {
                     return Ok(Some(item));
                 }
             }
@@ -99,7 +99,8 @@ impl Alone {
             // At the end there may still be something: what lies before, once more.
             self.ended = chunk.caught_up && chunk.next == self.next;
             (self.at, self.next) = (self.next, chunk.next);
-            self.items = chunk.items.into();
+            // Those of other topics would be held by each lane.
+            self.items = chunk.items.into_iter().filter(|item| *place(item).0 == self.topic).collect();
         }
     }
 
@@ -145,7 +146,10 @@ impl Alone {
             let out = Outgoing { name, partition, stored, payload, encoder: encoder.as_deref(), stamp, lane };
             counters.sent.fetch_add(1, Relaxed);
             let outcome = self.send(config, counters, &out).await;
-            let Outcome::Failed { class: Class::Untimely, why } = &outcome else { return Some(outcome) };
+            let Outcome::Failed { code, why } = &outcome else { return Some(outcome) };
+            if classify(*code) != Class::Untimely {
+                return Some(outcome);
+            }
             let Some(others) = self.other_time(stored, stamp.is_forwarded(), bounds) else { return Some(outcome) };
             bounds = others;
             let (topic, partition, offset) = (&self.topic, stored.partition, stored.offset);
@@ -179,12 +183,12 @@ impl Alone {
         };
         let kafka = match kept.map_or_else(|| Kafka::connect_for_one(config, counters), Ok) {
             Ok(kafka) => kafka,
-            Err(error) => return Outcome::Failed { class: Class::Retry, why: error.to_string() },
+            Err(error) => return Outcome::Failed { code: Code::Unknown, why: error.to_string() },
         };
         let sent = kafka.send(config, out, Slot(0), &mut String::new());
         let result = match sent {
             Err(code) => Err(code),
-            Ok(()) => timeout(REPORT_MAX, report(&kafka)).await.unwrap_or(Err(RDKafkaErrorCode::MessageTimedOut)),
+            Ok(()) => timeout(REPORT_MAX, report(&kafka)).await.unwrap_or(Err(Code::MessageTimedOut)),
         };
         match result {
             Ok(()) => {
@@ -199,7 +203,7 @@ impl Alone {
                 } else {
                     drop(kafka.close().await);
                 }
-                Outcome::Failed { class, why: code.to_string() }
+                Outcome::Failed { code, why: code.to_string() }
             }
         }
     }
@@ -212,7 +216,7 @@ impl Alone {
     }
 }
 
-async fn report(kafka: &Kafka) -> Result<(), RDKafkaErrorCode> {
+async fn report(kafka: &Kafka) -> Result<(), Code> {
     let mut reports: Vec<Report> = Vec::new();
     loop {
         kafka.reports.take(&mut reports);

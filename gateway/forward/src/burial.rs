@@ -9,12 +9,18 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use lamppost_event::{EventId, JournalStopped, Offset, Stored, TopicPartition, buried};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::time::Instant;
 
 use crate::Poison;
-use crate::engine::{Done, Engine};
+use crate::engine::{Done, Engine, Failures};
 use crate::window::Slot;
+
+/// How long burials may keep everything waiting.
+const HELD_MAX: Duration = Duration::from_secs(2);
 
 /// The place of an event that is buried.
 pub(crate) type Place = (TopicPartition, Offset);
@@ -79,7 +85,9 @@ impl Engine {
         let (gateway, topic) = (gateway.clone(), topic.clone());
         let id = EventId { gateway, epoch: stored.epoch, topic, partition: stored.partition, offset: stored.offset };
         tracing::warn!(%id, why, "an event goes to dead letters");
-        let poison = Poison { stored: stored.clone(), reason: buried(&self.config.group, &id, why) };
+        // It may wait for long.
+        let stored = Stored { event: stored.event.apart(), ..*stored };
+        let poison = Poison { stored, reason: buried(&self.config.group, &id, why) };
         let buried = async move { Done::Buried { place, first: true, result: dead_letters.bury(poison).await } };
         self.work.spawn(buried);
         true
@@ -91,6 +99,30 @@ impl Engine {
         if self.burials.count() > burials_before {
             self.counters.misfits.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Whether all that is in flight waits to be buried, or told, and has kept what is read from going for some time: where the journal is full, that
+    /// lasts until others are delivered, for which there is no room, since what was delivered behind it has its place in the window still. Then the
+    /// topic that has most of it goes apart.
+    pub(crate) fn burials_hold_all(&mut self) -> Option<Failures> {
+        let graves = if self.burials.0.is_empty() && self.tellings.is_empty() { 0 } else { self.graves_in_flight() };
+        let most = if graves > 0 && graves == self.window.events() && !self.reading.is_used_up() {
+            self.window.most_behind()
+        } else {
+            None
+        };
+        let Some((at, offset)) = most else {
+            self.held_since = None;
+            return None;
+        };
+        if self.held_since.get_or_insert_with(Instant::now).elapsed() < HELD_MAX {
+            return None;
+        }
+        Some(Failures { refused: vec![(at, offset, Code::InvalidRecord)], client: None })
+    }
+
+    fn graves_in_flight(&self) -> usize {
+        self.burials.in_flight(self.session) + self.tellings.in_flight(self.session)
     }
 
     /// A dead letter is durable: the cursor may pass the event.

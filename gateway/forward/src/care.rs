@@ -7,13 +7,14 @@
 //! many partitions an event waits for the others' turns.
 //!
 //! Invariants:
-//! - The first event of a producer to a partition of the cluster goes alone: nothing follows before it is acknowledged.
+//! - The first event of a producer to a partition of the cluster goes alone: nothing follows before it is acknowledged. So does the first after
+//!   [`OLD`] without any.
 //! - What was received [`OLD`] ago or earlier leaves one request at a time only.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use lamppost_event::{Partition, Topic, WallTime};
+use lamppost_event::{Monotonic, Partition, Topic, WallTime};
 
 use crate::engine::Engine;
 use crate::window::Slot;
@@ -31,7 +32,19 @@ enum Heard {
     Nothing,
     /// The first event is on its way.
     Soon,
-    Something,
+    /// Something; when the last event was sent.
+    Something(Monotonic),
+}
+
+impl Heard {
+    /// Whether a broker may know nothing of this producer there, by now.
+    fn may_be_forgotten(self, now: Monotonic) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Soon => false,
+            Self::Something(last) => Duration::from_millis(now.0.saturating_sub(last.0)) >= OLD,
+        }
+    }
 }
 
 /// Of the partitions of one topic.
@@ -104,15 +117,16 @@ impl Engine {
     }
 
     /// An event was handed over.
-    pub(crate) fn sent_to(&mut self, topic: &Topic, partition: Partition, slot: Slot) {
+    pub(crate) fn sent_to(&mut self, topic: &Topic, partition: Partition, slot: Slot, now: Monotonic) {
         if self.care.one_at_a_time {
             return;
         }
-        if let Some(target) =
-            self.targets.get_mut(topic).filter(|target| target.hearing.of(partition) == Heard::Nothing)
-        {
+        let Some(target) = self.targets.get_mut(topic) else { return };
+        if target.hearing.of(partition).may_be_forgotten(now) {
             target.hearing.set(partition, Heard::Soon);
             self.care.first.insert(slot, (topic.clone(), partition));
+        } else {
+            target.hearing.set(partition, Heard::Something(now));
         }
     }
 
@@ -124,7 +138,7 @@ impl Engine {
         if let Some((topic, partition)) = self.care.first.remove(&slot)
             && let Some(target) = self.targets.get_mut(&topic)
         {
-            target.hearing.set(partition, Heard::Something);
+            target.hearing.set(partition, Heard::Something(self.clock.now().monotonic));
         }
     }
 
@@ -169,7 +183,16 @@ mod tests {
         assert!(!hearing.waits(Partition(3)));
         hearing.set(Partition(3), Heard::Soon);
         assert!(hearing.waits(Partition(3)) && !hearing.waits(Partition(2)) && !hearing.waits(Partition(4)));
-        hearing.set(Partition(3), Heard::Something);
+        hearing.set(Partition(3), Heard::Something(Monotonic(5)));
         assert!(!hearing.waits(Partition(3)));
+    }
+
+    #[test]
+    fn a_partition_that_had_nothing_for_hours_may_have_forgotten() {
+        let old = u64::try_from(OLD.as_millis()).unwrap();
+        let last = Heard::Something(Monotonic(1000));
+        assert!(!last.may_be_forgotten(Monotonic(500)) && !last.may_be_forgotten(Monotonic(999 + old)));
+        assert!(last.may_be_forgotten(Monotonic(1000 + old)));
+        assert!(Heard::Nothing.may_be_forgotten(Monotonic(0)) && !Heard::Soon.may_be_forgotten(Monotonic(2 * old)));
     }
 }

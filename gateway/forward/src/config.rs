@@ -145,12 +145,12 @@ pub struct ForwardConfig {
     /// The most that goes out to the brokers, in bytes a second, as librdkafka counts what it writes; kept within some hundredths over ten
     /// seconds. What is in flight is then at most two seconds of it, or 64 KiB. From [`ForwardConfig::BANDWIDTH_MIN`]. Default: no limit.
     pub bandwidth_max: Option<NonZeroU64>,
-    /// How much is read from the journal at once, in bytes; two such chunks are held. Default 256 KiB.
+    /// How much is read from the journal at once, in bytes, decompressed; two such chunks are held, with some 300 bytes more for each event. Default 256 KiB.
     pub read_bytes: usize,
     /// How long a batch may gather. Default 5 ms.
     pub linger: Duration,
     /// The largest record that the cluster takes (`max.message.bytes` of its topics), in bytes. What is larger goes to dead
-    /// letters. Default 1,000,000 (Kafka's own default is 1,048,588).
+    /// letters; and the largest batch. Default 1,000,000 (Kafka's own default is 1,048,588).
     pub message_bytes_max: usize,
     /// How the cluster's topics are called. Default `{topic}`.
     pub topic_template: TopicTemplate,
@@ -196,6 +196,7 @@ impl ForwardConfig {
         "acks",
         "allow.auto.create.topics",
         "bootstrap.servers",
+        "delivery.report.only.error",
         "enable.gapless.guarantee",
         "enable.idempotence",
         "max.in.flight",
@@ -298,6 +299,7 @@ pub enum ForwardConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::{check_property, producer_properties};
 
     #[test]
     fn a_template_names_the_clusters_topics() {
@@ -320,5 +322,23 @@ mod tests {
         let config = ForwardConfig::new(GatewayId::new("g").unwrap(), "localhost:9092");
         assert_eq!(config.group.as_str(), "forward");
         assert_eq!(config.client_id, "lamppost-g");
+    }
+
+    #[test]
+    fn what_is_configured_under_another_name_of_librdkafkas_stands_alone() {
+        let mut config = ForwardConfig::new(GatewayId::new("post").unwrap(), "localhost:1");
+        let given = [("queue.buffering.max.ms", "50"), ("compression.type", "lz4"), ("client.id", "my-post")];
+        for (key, value) in given {
+            check_property(key, value).unwrap();
+            config.properties.insert(key.into(), value.into());
+        }
+        let set = producer_properties(&config);
+        for (key, value) in given {
+            assert_eq!(set[key], value);
+        }
+        assert!(!set.contains_key("linger.ms") && !set.contains_key("compression.codec"), "{set:?}");
+        for key in ["batch.size", "queue.buffering.max.kbytes", "delivery.report.only.error"] {
+            assert!(check_property(key, "1000").is_err(), "{key} would be overwritten, or stop all");
+        }
     }
 }

@@ -137,6 +137,9 @@ impl Engine {
         if let Some((code, why)) = kafka.fatal() {
             remedy = Remedy::Rebuild;
             failures.client = Some((code, why));
+        } else if kafka.is_doubtful() {
+            // Its sequence numbers may be others than the brokers'.
+            remedy = Remedy::Rebuild;
         }
         let is_open = self.exactly_once.as_ref().is_some_and(|exactly| exactly.transaction.is_open());
         let mut kept = None;

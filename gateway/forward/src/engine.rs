@@ -102,7 +102,7 @@ pub(crate) struct Engine {
     pub(crate) backoff: Backoff,
     /// `None`: at least once.
     pub(crate) exactly_once: Option<Box<ExactlyOnce>>,
-    /// The largest batch, in bytes; halved whenever the cluster refuses one for its size.
+    /// The largest batch, in bytes; halved whenever the cluster refuses one for its size, and doubled again when it was one record's.
     pub(crate) batch_bytes_max: usize,
     /// What keeps us out.
     pub(crate) denied: Denied,
@@ -118,6 +118,8 @@ pub(crate) struct Engine {
     /// That one broker kept us out while others did not, and when.
     pub(crate) kept_out: Option<(Instant, Code, String)>,
     pub(crate) session: u64,
+    /// Since when burials keep everything waiting.
+    pub(crate) held_since: Option<Instant>,
     pub(crate) care: Care,
     pub(crate) text: String,
     /// Where payloads are encoded.
@@ -162,6 +164,7 @@ impl Engine {
             delivered_at: None,
             kept_out: None,
             session: 0,
+            held_since: None,
             care: Care::default(),
             text: String::new(),
             encoded: Vec::new(),

@@ -320,30 +320,33 @@ pub(crate) fn client_config(config: &ForwardConfig) -> ClientConfig {
 fn plain_config(config: &ForwardConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     let reconnect_ms_max = config.retry_delay_max.as_millis().clamp(200, 5000);
-    client.set("socket.keepalive.enable", "true").set("reconnect.backoff.max.ms", reconnect_ms_max.to_string());
+    client
+        .set("client.id", &config.client_id)
+        .set("log.connection.close", "false")
+        .set("socket.keepalive.enable", "true")
+        .set("reconnect.backoff.max.ms", reconnect_ms_max.to_string());
     for (key, value) in &config.properties {
         client.set(key, value);
     }
     client
         .set("bootstrap.servers", &config.bootstrap)
-        .set("client.id", &config.client_id)
         // Asking after a topic must not make one, with whatever defaults the brokers have.
-        .set("allow.auto.create.topics", "false")
-        .set("log.connection.close", "false");
+        .set("allow.auto.create.topics", "false");
     client
 }
 
 pub(crate) fn producer_config(mut client: ClientConfig, config: &ForwardConfig) -> ClientConfig {
     // Our own bound is met first; librdkafka's is the net below, and above one event of any size.
     let queue_kbytes = (config.in_flight_bytes_max + 2 * config.message_bytes_max) / 1024 + 1;
+    // Each under both of its names: of two that say different things librdkafka takes the one that it is told last.
     let set_unless_given = [
-        ("linger.ms", format!("{}", config.linger.as_secs_f64() * 1000.0)),
-        ("compression.codec", config.compression.as_str().to_owned()),
-        ("statistics.interval.ms", "5000".to_owned()),
+        (["linger.ms", "queue.buffering.max.ms"], format!("{}", config.linger.as_secs_f64() * 1000.0)),
+        (["compression.codec", "compression.type"], config.compression.as_str().to_owned()),
+        (["statistics.interval.ms"; 2], "5000".to_owned()),
     ];
-    for (key, value) in set_unless_given {
-        if !config.properties.contains_key(key) {
-            client.set(key, value);
+    for (names, value) in set_unless_given {
+        if !names.iter().any(|name| config.properties.contains_key(*name)) {
+            client.set(names[0], value);
         }
     }
     if config.bandwidth_max.is_some() {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lamppost_event::{JournalStopped, Now, Offset, Stored, Topic, TopicPartition};
+use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::care::Hearing;
 use crate::counters::Counters;
 use crate::doubt::Reader;
 use crate::engine::{Done, Engine};
-use crate::failure::Class;
+use crate::failure::{Class, classify};
 use crate::lane::{Cause, Lane};
 use crate::resolve::{self, Resolution};
 use crate::schema::Encoder;
@@ -241,9 +242,18 @@ impl Engine {
                         self.alone_poison(&at, &stored, &why);
                         self.count_misfit(burials);
                     }
-                    Outcome::Failed { class: Class::Poison, why } => self.alone_poison(&at, &stored, &why),
-                    Outcome::Failed { class: Class::Untimely, why } => self.alone_untimely(&at, &why),
-                    Outcome::Failed { class, why } => self.alone_failed(topic, class, why),
+                    Outcome::Failed { code, why } => match classify(code) {
+                        Class::Poison => {
+                            if code == Code::MessageSizeTooLarge {
+                                // Not the sum of its batch was meant.
+                                let doubled = self.batch_bytes_max.saturating_mul(2);
+                                self.batch_bytes_max = doubled.min(self.config.message_bytes_max);
+                            }
+                            self.alone_poison(&at, &stored, &why);
+                        }
+                        Class::Untimely => self.alone_untimely(&at, &why),
+                        class => self.alone_failed(topic, class, why),
+                    },
                 }
             }
         }

@@ -98,6 +98,9 @@ impl Security {
 
 /// The properties of librdkafka that a [`Security`] takes the place of, and what says the same. Beginnings, where they end in a dot.
 const OWNED: &[(&str, &str)] = &[
+    ("batch.size", "write \"message.max.bytes\": a batch is as large as the largest record"),
+    ("queue.buffering.max.kbytes", "write `in_flight` in [kafka]"),
+    ("queue.buffering.max.messages", "write `in_flight` in [kafka]"),
     ("security.protocol", "write [kafka.tls] for TLS, [kafka.sasl] for a user and a password"),
     ("sasl.mechanism", "write `mechanism` in [kafka.sasl]"),
     ("sasl.mechanisms", "write `mechanism` in [kafka.sasl]"),

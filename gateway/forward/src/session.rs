@@ -83,7 +83,10 @@ impl Engine {
             self.tend_split()?;
             let more = match self.pump(&kafka) {
                 Pumped::More => true,
-                Pumped::Blocked => false,
+                Pumped::Blocked => match self.burials_hold_all() {
+                    None => false,
+                    failures => break failures,
+                },
                 Pumped::Failed(failures) => break Some(failures),
             };
             self.read_ahead();
@@ -270,7 +273,7 @@ impl Engine {
         match sent {
             Ok(()) => {
                 self.counters.sent.fetch_add(1, Relaxed);
-                self.sent_to(topic, partition, slot);
+                self.sent_to(topic, partition, slot, now.monotonic);
                 self.entered_transaction(track, stored, bytes);
                 if let Some(pace) = &mut self.pace {
                     pace.handed(bytes);

@@ -58,7 +58,7 @@ impl Solo {
         if !reach.takes(stored.epoch) {
             lock(&self.aftermath).without_room = Some((at, stored.offset));
             let why = "the journal's own cursors are not on disk yet".to_owned();
-            return Outcome::Failed { class: Class::Retry, why };
+            return Outcome::Failed { code: Code::Unknown, why };
         }
         reach.extend(stored.epoch, stored.offset.next());
         if let Err(error) = self.kafka.begin() {
@@ -96,13 +96,13 @@ impl Solo {
         let own = reports.iter().filter(|report| report.slot == Slot(0)).find_map(|report| report.error);
         let code = own.filter(|code| classify(*code) != Class::Echo).unwrap_or(failed.code);
         let why = if code == failed.code { failed.why } else { code.to_string() };
-        Outcome::Failed { class: classify(code), why }
+        Outcome::Failed { code, why }
     }
 
     fn broken(&self, error: TransactionError) -> Outcome {
         let why = error.why.clone();
         lock(&self.aftermath).broken = Some(error);
-        Outcome::Failed { class: Class::Retry, why }
+        Outcome::Failed { code: Code::Unknown, why }
     }
 
     /// Makes a blocking call, for a while.
@@ -174,7 +174,7 @@ mod tests {
             lane: None,
         };
         let outcome = solo.send(&config, &out(&late)).await;
-        assert!(matches!(outcome, Outcome::Failed { class: Class::Retry, .. }), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::Failed { code: Code::Unknown, .. }), "{outcome:?}");
         let Aftermath { committed, without_room, broken } = std::mem::take(&mut *lock(&solo.aftermath));
         assert!(committed.is_none() && broken.is_none());
         assert_eq!(without_room.map(|(at, offset)| (at.partition, offset)), Some((Partition(0), Offset(epochs))));

@@ -28,6 +28,10 @@ pub(crate) type Hole = (TopicPartition, Offset, Offset);
 pub(crate) struct Tellings(HashMap<Hole, Grave>);
 
 impl Tellings {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many of the window's flights by that producer they are.
     pub(crate) fn in_flight(&self, session: u64) -> usize {
         self.0.values().filter(|grave| grave.is_in_flight(session)).count()

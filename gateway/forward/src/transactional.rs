@@ -143,11 +143,15 @@ impl Kafka {
     /// Blocks until it is committed, or can't be, or `stop`. Not while something in it is not certain to be there: librdkafka would.
     pub(crate) fn commit(&self, stop: &AtomicBool) -> Result<(), TransactionError> {
         persist(stop, || self.producer.flush(CALL_MAX))?;
-        if self.reports.is_doubtful.load(Relaxed) {
-            // Its sequence numbers may be others than the brokers'.
+        if self.is_doubtful() {
             return Err(TransactionError { remedy: Remedy::Rebuild, ..TransactionError::of_code(Code::Inconsistent) });
         }
         persist(stop, || self.producer.commit_transaction(CALL_MAX))
+    }
+
+    /// Whether something in the transaction that was begun last counted as delivered though no broker has acknowledged it.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.reports.is_doubtful.load(Relaxed)
     }
 
     /// Blocks until it is aborted, or can't be, or `stop`. What was in flight is purged; its reports are of no use.

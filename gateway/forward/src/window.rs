@@ -340,6 +340,14 @@ impl Window {
         self.passed
     }
 
+    /// The partition where most bytes wait that are done, behind something that is not, and where that is.
+    pub(crate) fn most_behind(&self) -> Option<(TopicPartition, Offset)> {
+        let behind = |track: &Track| track.waiting.iter().filter(|waiting| waiting.done).map(|done| done.bytes).sum();
+        let most = self.tracks.iter().map(|track| (behind(track), track)).max_by_key(|(bytes, _)| *bytes);
+        let (_, track) = most.filter(|(bytes, _): &(usize, _)| *bytes > 0)?;
+        Some((track.at.clone(), track.waiting.front()?.offset))
+    }
+
     /// The cursors that moved since the last call.
     pub(crate) fn take_moved(&mut self) -> Vec<Cursor> {
         self.passed = 0;

@@ -211,6 +211,26 @@ async fn a_fatal_error_builds_the_producer_anew_and_the_cluster_is_asked_how_far
     assert_eq!(first_occurrences(&seen), journal.expected("air"));
 }
 
+/// Its sequence numbers may be others than the brokers'.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_delivery_that_no_broker_has_acknowledged_the_producer_goes_also_long_before_the_commit() {
+    let cluster = cluster(&["air", CURSORS]);
+    let journal = Arc::new(Journal::default());
+    journal.fill("air", 20, 200);
+    let mut config = config(&cluster);
+    // The report is there before the transaction ends.
+    config.transaction_linger = Duration::from_secs(2);
+    let running = Running::start(config, &journal, None);
+    let counters = Arc::clone(&running.counters);
+    until("a first one is through", || journal.is_done()).await;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER]);
+    journal.append("air", "dev-0", b"taken for delivered");
+    until("all delivered", || journal.is_done()).await;
+    running.stop().await;
+    assert_eq!((counters.rebuilds.load(Relaxed), counters.transactions_aborted.load(Relaxed)), (1, 1));
+    assert_once(&cluster, &journal, "air");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_too_large_is_buried_and_no_cursor_covers_what_is_behind_it_before() {
     let cluster = cluster(&["air", CURSORS]);

@@ -211,6 +211,46 @@ async fn what_was_buried_while_an_event_before_it_is_in_flight_is_not_buried_aga
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burial_that_waits_with_a_window_full_of_what_was_delivered_behind_it_keeps_no_other_topic_waiting() {
+    let (cluster, bounded) = (cluster(&["air", "traffic", "dead-letters"]), Arc::new(Bounded::default()));
+    bounded.journal.append("air", "dev-0", &POISON);
+    for _ in 0..80 {
+        bounded.journal.append("air", "dev-0", &[b'x'; 5_000]);
+    }
+    while bounded.offer("traffic", "dev-1") {}
+    let running = start(ForwardConfig { in_flight_bytes_max: 200_000, ..small(&cluster) }, &bounded);
+    let counters = Arc::clone(&running.counters);
+    let cursor = |topic, device: &str| bounded.journal.cursor(topic, partition_of(device.as_bytes(), PARTITIONS).0);
+    until("the others delivered, though nothing can be buried", || cursor("traffic", "dev-1") == 19).await;
+    assert_eq!((cursor("air", "dev-0"), bounded.asked.load(Relaxed)), (0, 1));
+    bounded.open_reserve();
+    until("all done", || bounded.journal.is_done()).await;
+    running.stop().await;
+    assert_eq!((bounded.asked.load(Relaxed), counters.poison.load(Relaxed)), (1, 1), "it is buried once");
+    assert_eq!((count(&cluster, "traffic"), count(&cluster, "dead-letters")), (19, 1));
+    let seen = read_topic(&cluster.bootstrap_servers(), "air");
+    assert!(seen.len() <= 80 + 200_000 / 5_000, "no more than a window twice: {}", seen.len());
+    let mut offsets: Vec<u64> = seen.iter().map(|record| record.place().1).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    assert_eq!(offsets, (1..=80).collect::<Vec<_>>(), "all but the poison");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burial_that_waits_keeps_nothing_of_what_its_event_was_read_with() {
+    let (cluster, journal) = (cluster(&["air"]), Arc::new(Journal::default()));
+    journal.append("air", "dev-0", &POISON);
+    let grave = Arc::new(Grave::default());
+    let config = ForwardConfig { message_bytes_max: 10_000, ..config(&cluster) };
+    let running = Running::start(config, &journal, Some(Arc::clone(&grave) as Arc<dyn DeadLetters>));
+    until("buried", || journal.is_done()).await;
+    running.stop().await;
+    let buried = grave.0.lock().unwrap().remove(0).stored.event.payload;
+    assert_eq!(buried.as_ref(), POISON);
+    assert!(buried.is_unique(), "it shares the memory of what the journal gave");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_poison_than_the_window_holds_keeps_its_topic_waiting_and_no_other() {
     let (cluster, bounded) = (cluster(&["air", "traffic", "dead-letters"]), Arc::new(Bounded::default()));
     for _ in 0..40 {

@@ -152,7 +152,7 @@ impl Shared {
         let mut making = Making::new(&*file, temporary, head, room, &out.places);
         let mut outcome = Ok(());
         for stretch in stretches {
-            self.read_stretch(stretch, usize::MAX, &mut 0, &mut |frame, gaps| {
+            self.read_stretch(stretch, &mut |frame, gaps| {
                 outcome = making.take(frame, &gaps);
                 outcome.is_ok()
             });

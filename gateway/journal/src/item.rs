@@ -109,14 +109,22 @@ pub struct ReadOn {
     pub caught_up: bool,
 }
 
-/// A batch's events from an offset on; a gap for those that can't be read.
-pub(crate) fn each_record(entry: &BatchEntry, epoch: Epoch, from: Offset, visit: &mut impl FnMut(ItemInPlace<'_>)) {
+/// A batch's events from an offset on; a gap for those that can't be read. Gives the bytes of the batch's records as they are in memory.
+pub(crate) fn each_record(
+    entry: &BatchEntry,
+    epoch: Epoch,
+    from: Offset,
+    visit: &mut impl FnMut(ItemInPlace<'_>),
+) -> usize {
     let unreadable = |from: Offset, error: &BatchError| {
         ItemInPlace::Gap(Gap { at: entry.at.clone(), from, to: entry.next(), reason: error.to_string() })
     };
     let batch = match entry.batch() {
         Ok(batch) => batch.unpack(),
-        Err(error) => return visit(unreadable(entry.base, &error)),
+        Err(error) => {
+            visit(unreadable(entry.base, &error));
+            return 0;
+        }
     };
     let mut next = entry.base;
     let end = batch.each(&mut |view| {
@@ -128,9 +136,10 @@ pub(crate) fn each_record(entry: &BatchEntry, epoch: Epoch, from: Offset, visit:
     if let Err(error) = end {
         visit(unreadable(next, &error));
     }
+    batch.bytes.len()
 }
 
 /// The same, to be kept.
-pub(crate) fn push_records(entry: &BatchEntry, epoch: Epoch, from: Offset, items: &mut Vec<ReadItem>) {
-    each_record(entry, epoch, from, &mut |item| items.push(item.keep()));
+pub(crate) fn push_records(entry: &BatchEntry, epoch: Epoch, from: Offset, items: &mut Vec<ReadItem>) -> usize {
+    each_record(entry, epoch, from, &mut |item| items.push(item.keep()))
 }

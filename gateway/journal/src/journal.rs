@@ -357,8 +357,8 @@ impl Journal {
         self.shared().marked_recently(&mark_key(device, boot))
     }
 
-    /// Reads durable events of all topics in the log's order, from `from` on, up to about `bytes_max` bytes (at least one
-    /// frame). A position that fell out gives gaps that begin at offset 0, and what is kept. Reads the disk.
+    /// Reads durable events of all topics in the log's order, from `from` on, up to about `bytes_max` bytes of records, decompressed
+    /// (at least one frame). A position that fell out gives gaps that begin at offset 0, and what is kept. Reads the disk.
     ///
     /// # Errors
     /// [`JournalStopped`].

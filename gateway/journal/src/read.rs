@@ -1,5 +1,6 @@
 //! Reading: durable frames only, in the order of the log, gaps where something is missing.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,15 +79,13 @@ impl Shared {
         Ok(on)
     }
 
-    /// Goes through a stretch until `bytes_max`, or until `take` gives false. Gives where to go on.
+    /// Goes through a stretch to its end, or until `take` gives false. Gives where to go on.
     pub(crate) fn read_stretch(
         &self,
         stretch: &Stretch,
-        bytes_max: usize,
-        bytes: &mut usize,
         take: &mut dyn FnMut(Option<&Frame>, Vec<Gap>) -> bool,
     ) -> Position {
-        stretch::go_through(self, stretch, bytes_max, bytes, take)
+        stretch::go_through(self, stretch, usize::MAX, &Cell::new(0), take)
     }
 
     pub(crate) fn read_partition(
@@ -119,8 +118,7 @@ impl Shared {
         let mut place = start;
         let mut bytes = 0;
         while let Some(stretch) = place.and_then(|place| stretch_at(&hold(&self.book), place)) {
-            let mut ignored = 0;
-            let behind = self.read_stretch(&stretch, usize::MAX, &mut ignored, &mut |frame, gaps| {
+            let behind = self.read_stretch(&stretch, &mut |frame, gaps| {
                 for mut gap in gaps {
                     if gap.at == *at && gap.to > next {
                         // What is missing before it as well was told of in a segment before the first that was looked at.
@@ -139,8 +137,8 @@ impl Shared {
                         let (from, to, reason) = (next, entry.base, LAPPED.to_owned());
                         items.push(ReadItem::Gap(Gap { at: at.clone(), from, to, reason }));
                     }
-                    push_records(entry, frame.epoch, next, &mut items);
-                    bytes += frame.bytes.len();
+                    let unpacked = push_records(entry, frame.epoch, next, &mut items);
+                    bytes += unpacked.max(frame.bytes.len());
                     next = entry.next();
                 }
                 bytes < bytes_max
@@ -197,7 +195,7 @@ impl Shared {
         };
         // Behind the frame before: what is told between the two is met as well.
         let (mut found, mut place) = (None, base);
-        let behind = self.read_stretch(&stretch, usize::MAX, &mut 0, &mut |frame, gaps| {
+        let behind = self.read_stretch(&stretch, &mut |frame, gaps| {
             let batches = frame.iter().flat_map(|frame| &frame.batches);
             let mut undone = batches.map(|entry| (&entry.at, entry.next())).filter(|(at, _)| !internal(at));
             let missing = gaps.iter().any(|gap| next_of(&gap.at) < gap.to);

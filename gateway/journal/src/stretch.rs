@@ -79,14 +79,15 @@ pub(crate) trait Source {
     fn is_reused(&self, lease: &Lease) -> bool;
 }
 
-/// Events and gaps from `from` on, up to about `bytes_max` bytes (at least one frame).
+/// Events and gaps from `from` on, up to about `bytes_max` bytes (at least one frame): on the disk or, where that is more, in memory. What is
+/// compressed well would else be read by the hundredfold.
 pub(crate) fn visit(
     source: &impl Source,
     from: Position,
     bytes_max: usize,
     visit: &mut impl FnMut(ItemInPlace<'_>),
 ) -> ReadOn {
-    let (mut next, mut bytes, any) = (from, 0, Cell::new(false));
+    let (mut next, bytes, any) = (from, Cell::new(0), Cell::new(false));
     let mut visit = |item: ItemInPlace<'_>| {
         any.set(true);
         visit(item);
@@ -98,26 +99,28 @@ pub(crate) fn visit(
             Ok(stretch) => stretch,
             Err(next) => return ReadOn { next, caught_up: true },
         };
-        next = go_through(source, &stretch, bytes_max, &mut bytes, &mut |frame, gaps| {
+        next = go_through(source, &stretch, bytes_max, &bytes, &mut |frame, gaps| {
             gaps.into_iter().for_each(|gap| visit(ItemInPlace::Gap(gap)));
             if let Some(frame) = frame {
                 let entries = frame.batches.iter().filter(|entry| !internal(&entry.at));
-                entries.for_each(|entry| each_record(entry, frame.epoch, Offset(0), &mut visit));
+                let unpacked = entries.map(|entry| each_record(entry, frame.epoch, Offset(0), &mut visit));
+                bytes.set(bytes.get() + unpacked.sum::<usize>().saturating_sub(frame.bytes.len()));
             }
             true
         });
-        if bytes >= bytes_max && any.get() {
+        if bytes.get() >= bytes_max && any.get() {
             return ReadOn { next, caught_up: next >= stretch.journal_end };
         }
     }
 }
 
-/// Goes through a stretch until `bytes_max`, or until `take` gives false. Gives where to go on.
+/// Goes through a stretch until `bytes_max`, or until `take` gives false. Gives where to go on. Adds each frame's bytes to `bytes`; `take` may
+/// add more.
 pub(crate) fn go_through(
     source: &impl Source,
     stretch: &Stretch,
     bytes_max: usize,
-    bytes: &mut usize,
+    bytes: &Cell<usize>,
     take: &mut dyn FnMut(Option<&Frame>, Vec<Gap>) -> bool,
 ) -> Position {
     let head = stretch.head();
@@ -157,9 +160,9 @@ pub(crate) fn go_through(
             gaps = account_for_hole(source, stretch, from..frames.at() - frame.padded(), told);
         }
         told = Position(frame.position.0 + 1);
-        *bytes += frame.bytes.len();
+        bytes.set(bytes.get() + frame.bytes.len());
         let more = take(Some(&frame), due(&mut gaps, frame.position));
-        if !more || (*bytes >= bytes_max && frames.at() < stretch.end) {
+        if !more || (bytes.get() >= bytes_max && frames.at() < stretch.end) {
             source.stops().note(head, next, frames.at());
             return next;
         }

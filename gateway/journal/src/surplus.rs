@@ -89,7 +89,7 @@ impl Shared {
             return false;
         };
         let mut weight: BTreeMap<Topic, u64> = BTreeMap::new();
-        self.read_stretch(&stretch, usize::MAX, &mut 0, &mut |frame, _| {
+        self.read_stretch(&stretch, &mut |frame, _| {
             for entry in frame.iter().flat_map(|frame| &frame.batches).filter(|entry| !internal(&entry.at)) {
                 *weight.entry(entry.at.topic.clone()).or_default() += entry.bytes().len() as u64;
             }

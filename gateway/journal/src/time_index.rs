@@ -28,7 +28,7 @@ impl Shared {
                 (book.segments.get(index).map(|segment| whole(&book, segment)), behind(&book, index))
             };
             if let Some(stretch) = found {
-                self.read_stretch(&stretch, usize::MAX, &mut 0, &mut |frame, _| {
+                self.read_stretch(&stretch, &mut |frame, _| {
                     frame.into_iter().for_each(|frame| search.take(frame));
                     true
                 });
@@ -58,7 +58,7 @@ impl Shared {
         for ((first, last), read) in segments {
             times.learn(&first);
             if let Some(stretch) = read {
-                self.read_stretch(&stretch, usize::MAX, &mut 0, &mut |frame, _| {
+                self.read_stretch(&stretch, &mut |frame, _| {
                     frame.into_iter().for_each(|frame| times.learn(&frame.now));
                     true
                 });

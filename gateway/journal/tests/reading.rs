@@ -242,6 +242,42 @@ fn an_event_in_place_says_what_the_one_that_is_kept_says_also_once_its_memory_co
     }
 }
 
+#[test]
+fn what_is_compressed_well_is_read_in_pieces_of_the_size_that_it_has_in_memory() {
+    const EVENTS: usize = 100;
+    let disk = SimDisk::new(1);
+    let mut options = small_options(1);
+    (options.compression, options.event_bytes_max, options.frame_bytes_max) = (Compression::Zstd, 64 << 10, 256 << 10);
+    options.segment_bytes = 2 << 20;
+    options.quota_bytes = 10 * options.segment_bytes;
+    let (journal, hand, _) = open(&disk, &options);
+    for count in 0..EVENTS {
+        append(&journal, 0, &format!("{count} {}", "0".repeat(40 << 10)));
+        hand.commit().unwrap();
+    }
+    // One commit is read at least.
+    for bytes_max in [1, 256 << 10] {
+        let (mut from, mut events) = (Position(0), 0);
+        loop {
+            let chunk = journal.read(from, bytes_max).unwrap();
+            assert!(chunk.items.len() <= bytes_max / (40 << 10) + 1, "{} events of 40 KiB each", chunk.items.len());
+            events += chunk.items.len();
+            from = chunk.next;
+            if chunk.caught_up {
+                break;
+            }
+        }
+        assert_eq!(events, EVENTS);
+    }
+    let (mut next, mut events) = (Offset(0), 0);
+    while events < EVENTS {
+        let chunk = journal.read_partition(&topic(), Partition(0), next, 256 << 10).unwrap();
+        assert!(chunk.items.len() <= 7, "{} events of 40 KiB each", chunk.items.len());
+        events += chunk.items.len();
+        next = chunk.next;
+    }
+}
+
 /// Reads all in steps of one frame each; gives the events, and the bytes that were read of cold files for them.
 fn frame_by_frame(hooks: &hooked::Hooks, mut read: impl FnMut(Position, &mut u64) -> ReadOn) -> (u64, u64) {
     let bytes = Arc::new(std::sync::atomic::AtomicU64::new(0));

@@ -155,11 +155,16 @@ pub(crate) fn is_of_users(topic: &Topic) -> bool {
     !topic.as_str().starts_with("__")
 }
 
+/// librdkafka's name for the largest record, which the forwarder has to know.
+const MESSAGE_BYTES_MAX: &str = "message.max.bytes";
+
 /// What a forwarder is told that leads to this cluster.
 pub(crate) fn forward_config(config: &Config, kafka: &Kafka, sink: Group) -> ForwardConfig {
     let usual = ForwardConfig::new(config.gateway.clone(), &kafka.bootstrap.join(","));
     let client_id = if sink.as_str() == MAIN_SINK { usual.client_id } else { format!("{}-{sink}", usual.client_id) };
+    let said = kafka.properties.get(MESSAGE_BYTES_MAX).and_then(|bytes| bytes.parse().ok());
     ForwardConfig {
+        message_bytes_max: said.unwrap_or(usual.message_bytes_max),
         group: sink,
         client_id,
         compression: kafka.compression,
