@@ -1,6 +1,7 @@
 //! The machine's clocks: the one place that reads them.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lamppost_event::{BootId, Clock, ClockQuality, Monotonic, Now, WallTime};
@@ -19,6 +20,8 @@ pub(crate) struct MachineClock {
     asked: AtomicU64,
     /// What a clock with a battery says that it was when the monotonic clock began, ms; 0 while there is none to go by.
     held: AtomicI64,
+    /// What they said when the wall clock was at its best.
+    best: Mutex<Option<Now>>,
 }
 
 impl MachineClock {
@@ -28,7 +31,7 @@ impl MachineClock {
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let hex: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
         let boot = u64::from_str_radix(&hex, 16).unwrap_or_else(|_| random_u64());
-        Self { boot: BootId(boot), asked: AtomicU64::new(0), held: AtomicI64::new(0) }
+        Self { boot: BootId(boot), asked: AtomicU64::new(0), held: AtomicI64::new(0), best: Mutex::default() }
     }
 
     /// The machine's own clocks, whatever is held.
@@ -53,6 +56,15 @@ impl MachineClock {
         self.held.store(0, Ordering::Relaxed);
     }
 
+    /// The clocks said that at a moment of this boot: perhaps it was a better one than any that this process has seen. Gives the best.
+    pub(crate) fn learn(&self, now: Now) -> Now {
+        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *best {
+            Some(best) if (now.quality, now.monotonic) < (best.quality, best.monotonic) => *best,
+            best => *best.insert(now),
+        }
+    }
+
     fn quality(&self, wall: WallTime, monotonic: Monotonic) -> ClockQuality {
         if wall.0 < EPOCH_OF_THIS_PROGRAM_MS {
             return ClockQuality::Unset;
@@ -75,7 +87,14 @@ impl Clock for MachineClock {
         let held = Some(self.held.load(Ordering::Relaxed)).filter(|held| *held != 0);
         let (wall, quality) =
             chosen(wall, quality, held.map(|held| WallTime(held.saturating_add_unsigned(monotonic.0))));
-        Now { wall, monotonic, boot: self.boot, quality }
+        let now = Now { wall, monotonic, boot: self.boot, quality };
+        self.learn(now);
+        now
+    }
+
+    fn best(&self) -> Now {
+        let now = self.now();
+        self.learn(now)
     }
 }
 
@@ -136,6 +155,17 @@ mod tests {
         let (first, second) = (clock.now(), clock.now());
         assert!(second.monotonic >= first.monotonic && first.monotonic.0 > 0);
         assert_eq!(first.boot, MachineClock::new().now().boot);
+    }
+
+    #[test]
+    fn a_clock_that_was_right_once_in_this_boot_is_the_best_until_it_is_right_again() {
+        let clock = MachineClock::new();
+        let now = clock.now();
+        let earlier = Now { monotonic: Monotonic(now.monotonic.0 - 1), quality: ClockQuality::Unset, ..now };
+        assert_ne!(clock.learn(earlier), earlier, "what is worse teaches nothing");
+        let right = Now { wall: WallTime(1), monotonic: Monotonic(u64::MAX), quality: ClockQuality::Synced, ..now };
+        assert_eq!(clock.learn(right), right);
+        assert_eq!(clock.best(), right);
     }
 
     #[test]

@@ -54,6 +54,12 @@ pub struct Now {
 pub trait Clock: Send + Sync {
     /// All clocks at this moment.
     fn now(&self) -> Now;
+
+    /// What they said in this boot when the wall clock was at its best, and of those the last time: what times of this boot are corrected by. A
+    /// clock that was right once is gone by after it was lost, or put wrong.
+    fn best(&self) -> Now {
+        self.now()
+    }
 }
 
 /// What a clock may be put right by without being said to jump, ms: the clocks of a [`Now`] are not read at one moment.
@@ -81,17 +87,17 @@ impl EventTime {
         Self { device, wall: now.wall, monotonic: now.monotonic, boot: now.boot, quality: now.quality }
     }
 
-    /// The best known wall time of reception. Within a boot the monotonic clock decides: what an unset clock stamped, or one
-    /// no better than now's that has jumped since, is corrected by the monotonic time between. What can't be corrected is
+    /// The best known wall time of reception, by [`Clock::best`]. Within a boot the monotonic clock decides: what an unset clock stamped, or one
+    /// no better than the best that has jumped before or since, is corrected by the monotonic time between. What can't be corrected is
     /// `None`: such a time must not leave the gateway.
     #[must_use]
-    pub fn corrected(&self, now: Now) -> Option<WallTime> {
+    pub fn corrected(&self, best: Now) -> Option<WallTime> {
         let is_set = self.quality != ClockQuality::Unset;
-        if self.boot != now.boot || now.quality == ClockQuality::Unset || now.quality < self.quality {
+        if self.boot != best.boot || best.quality == ClockQuality::Unset || best.quality < self.quality {
             return is_set.then_some(self.wall);
         }
-        let elapsed_ms = now.monotonic.0.saturating_sub(self.monotonic.0);
-        let time = now.wall.0.saturating_sub(i64::try_from(elapsed_ms).unwrap_or(i64::MAX));
+        let began = best.wall.0.saturating_sub_unsigned(best.monotonic.0);
+        let time = began.saturating_add_unsigned(self.monotonic.0);
         let as_stamped = is_set && self.wall.0.abs_diff(time) <= JUMP_MS;
         Some(if as_stamped { self.wall } else { WallTime(time) })
     }
@@ -144,6 +150,13 @@ mod tests {
         }
         let synced = EventTime::received(at(900_000, right + 900_000, ClockQuality::Synced), None);
         assert_eq!(synced.corrected(ahead), Some(WallTime(right + 900_000)), "a worse clock's jump moves nothing");
+        // Right at ten minutes, put back an hour at thirty: by the clock that was right, what came before and after.
+        let best = at(600_000, right + 600_000, ClockQuality::Synced);
+        let put_back = at(1_900_000, right + 1_900_000 - 3_600_000, ClockQuality::Holdover);
+        for (received, expected) in [(unset, 60_000), (put_back, 1_900_000)] {
+            let time = EventTime::received(received, None);
+            assert_eq!(time.corrected(best), Some(WallTime(right + expected)), "{received:?}");
+        }
     }
 
     #[test]

@@ -23,13 +23,13 @@ const DEPTH_MAX: usize = 64;
 const DIGITS_MAX: usize = 300;
 
 /// When the event was received, as well as is known now.
-pub(crate) fn time_of(stored: &Stored, now: Now) -> WallTime {
+pub(crate) fn time_of(stored: &Stored, best: Now) -> WallTime {
     let time = &stored.event.time;
-    time.corrected(now).unwrap_or(time.wall)
+    time.corrected(best).unwrap_or(time.wall)
 }
 
 /// Appends an event's line.
-pub(crate) fn event(out: &mut Vec<u8>, gateway: &GatewayId, stored: &Stored, now: Now) {
+pub(crate) fn event(out: &mut Vec<u8>, gateway: &GatewayId, stored: &Stored, best: Now) {
     let event = &stored.event;
     let (epoch, partition, offset) = (stored.epoch, stored.partition, stored.offset);
     out.extend_from_slice(b"{");
@@ -46,7 +46,7 @@ pub(crate) fn event(out: &mut Vec<u8>, gateway: &GatewayId, stored: &Stored, now
     put(header::SOURCE, &format_args!("/lamppost/{gateway}/{}", event.source.as_str()));
     put(header::TYPE, &header::EVENT_TYPE);
     put(header::SUBJECT, &event.address);
-    if let Some(time) = Rfc3339::new(time_of(stored, now)) {
+    if let Some(time) = Rfc3339::new(time_of(stored, best)) {
         put(header::TIME, &time);
     }
     if let Some(content_type) = &event.content_type {

@@ -328,13 +328,13 @@ impl Worker {
             Item::Gap(gap) => return self.make_gap(gap),
             Item::Event(stored) => stored,
         };
-        let now = self.clock.now();
+        let best = self.clock.best();
         let (topic, partition) = (&stored.event.topic, stored.partition);
-        let time = line::time_of(stored, now);
+        let time = line::time_of(stored, best);
         let made = self.made.entry(topic.clone());
         let made = made.or_insert_with(|| Made { first: First::of(stored, time), lines: Vec::new() });
         let before = made.lines.len();
-        line::event(&mut made.lines, &self.config.gateway, stored, now);
+        line::event(&mut made.lines, &self.config.gateway, stored, best);
         self.made_bytes += made.lines.len() - before;
         self.in_lines.events += 1;
         self.reading.pass(topic, partition, stored.offset.next());

@@ -324,7 +324,7 @@ impl Engine {
     fn oldest_in_hand(&self) -> Option<WallTime> {
         match self.reading.front()? {
             Item::Event(stored) if !self.lanes.contains_key(&stored.event.topic) => {
-                stored.event.time.corrected(self.clock.now())
+                stored.event.time.corrected(self.clock.best())
             }
             Item::Event(_) | Item::Gap(_) => None,
         }

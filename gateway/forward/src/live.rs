@@ -234,10 +234,10 @@ impl Engine {
         if self.reading.caught_up && self.reading.is_used_up() || self.lanes.keys().any(goes) {
             return false;
         }
-        let now = self.clock.now();
+        let (now, best) = (self.clock.now(), self.clock.best());
         // What was in flight may all have been delivered just now.
         let next = || match self.reading.front()? {
-            Item::Event(stored) if goes(&stored.event.topic) => stored.event.time.corrected(now),
+            Item::Event(stored) if goes(&stored.event.topic) => stored.event.time.corrected(best),
             Item::Event(_) | Item::Gap(_) => None,
         };
         self.window.oldest_of(goes).or_else(next).is_some_and(|oldest| {

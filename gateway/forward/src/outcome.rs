@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lamppost_event::{JournalStopped, Now, Offset, Stored, Topic, TopicPartition};
+use lamppost_event::{JournalStopped, Offset, Stored, Topic, TopicPartition};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use crate::failure::{Class, classify};
 use crate::lane::{Cause, Lane};
 use crate::resolve::{self, Resolution};
 use crate::schema::Encoder;
-use crate::stamp::{ClockWait, Stamp, Timing};
+use crate::stamp::{ClockWait, Clocks, Stamp, Timing};
 use crate::target::Target;
 
 /// How often a topic apart asks again whether the clock is right.
@@ -195,7 +195,8 @@ impl Engine {
         let (clock, wait, counters) =
             (Arc::clone(&self.clock), Arc::clone(&self.clock_wait), Arc::clone(&self.counters));
         self.work.spawn(async move {
-            let stamp = move |stored: &Stored, timing| stamp_of(&wait, stored, timing, clock.now(), &counters);
+            let stamp =
+                move |stored: &Stored, timing| stamp_of(&wait, stored, timing, (clock.now(), clock.best()), &counters);
             let (alone, step) = step(alone, input, stamp).await;
             Done::Step { topic, alone, step }
         });
@@ -334,12 +335,12 @@ pub(crate) fn stamp_of(
     wait: &Mutex<ClockWait>,
     stored: &Stored,
     timing: Timing,
-    now: Now,
+    clocks: Clocks,
     counters: &Counters,
 ) -> Option<Stamp> {
     let mut wait = wait.lock().unwrap_or_else(PoisonError::into_inner);
     let was_over = wait.is_over();
-    let stamp = wait.stamp(&stored.event.time, timing, now)?;
+    let stamp = wait.stamp(&stored.event.time, timing, clocks)?;
     if wait.is_over() && !was_over {
         tracing::warn!("the clock did not become right in time: events go with the time of sending");
     }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lamppost_event::{Gap, Item, JournalStopped, Now, Offset, Stored, TopicPartition, partition_of};
+use lamppost_event::{Gap, Item, JournalStopped, Offset, Stored, TopicPartition, partition_of};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -20,7 +20,7 @@ use crate::lane::Cause;
 use crate::live::Backfill;
 use crate::outcome::{stamp_of, unburied};
 use crate::record;
-use crate::stamp::Timing;
+use crate::stamp::{Clocks, Timing};
 use crate::telling::TELLING_BYTES;
 use crate::window::{Admission, Slot, TrackId};
 
@@ -171,7 +171,7 @@ impl Engine {
         if self.rereading || self.is_splitting() {
             return Pumped::Blocked;
         }
-        let now = self.clock.now();
+        let clocks = (self.clock.now(), self.clock.best());
         for _ in 0..PUMP_EVENTS {
             let Some(item) = self.reading.pop() else {
                 self.window.end_read();
@@ -195,7 +195,7 @@ impl Engine {
                 Item::Gap(gap) if self.lanes.contains_key(&gap.at.topic) => Offered::Taken,
                 Item::Gap(gap) => self.offer_gap(gap),
                 Item::Event(stored) if self.lanes.contains_key(&stored.event.topic) => Offered::Taken,
-                Item::Event(stored) => self.offer(kafka, stored, now),
+                Item::Event(stored) => self.offer(kafka, stored, clocks),
             };
             let pumped = match offered {
                 Offered::Taken => continue,
@@ -224,7 +224,7 @@ impl Engine {
         Offered::Taken
     }
 
-    fn offer(&mut self, kafka: &Kafka, stored: &Stored, now: Now) -> Offered {
+    fn offer(&mut self, kafka: &Kafka, stored: &Stored, (now, best): Clocks) -> Offered {
         let topic = &stored.event.topic;
         let track = self.window.track(topic, stored.partition);
         match self.window.admit(track, stored.offset) {
@@ -245,7 +245,7 @@ impl Engine {
             return Offered::Blocked;
         };
         let partition = partition_of(&stored.event.key, target.partitions);
-        let received = stored.event.time.corrected(now);
+        let received = stored.event.time.corrected(best);
         let old = received.map_or(Duration::ZERO, |received| age(received, now.wall));
         if target.hearing.waits(partition) || !self.care.lets(old) {
             return Offered::Blocked;
@@ -260,7 +260,8 @@ impl Engine {
             Ok(payload) => payload,
             Err(why) => return self.misfit(stored, track, bytes, &why),
         };
-        let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own(target.bounds), now, &self.counters) else {
+        let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own(target.bounds), (now, best), &self.counters)
+        else {
             return Offered::Blocked;
         };
         let out = Outgoing { name: &target.name, partition, stored, payload, encoder, stamp, lane };
@@ -302,7 +303,7 @@ impl Engine {
         let burials = self.burials.count();
         let slot = self.window.sent(track, stored.offset, bytes);
         // While the journal is full it may be in flight for long, and the oldest.
-        if let Some(received) = stored.event.time.corrected(self.clock.now()) {
+        if let Some(received) = stored.event.time.corrected(self.clock.best()) {
             self.window.received(track, received);
         }
         let offered = self.unacceptable(stored, slot, why);

@@ -13,6 +13,9 @@ use crate::bounds::Bounds;
 /// `ce_clock` where the record's timestamp is the time of sending.
 const FORWARDED: &str = "forwarded";
 
+/// The clocks now, and at their best.
+pub(crate) type Clocks = (Now, Now);
+
 /// Which time an event is to go out with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timing {
@@ -53,12 +56,12 @@ impl ClockWait {
     }
 
     /// The time for an event that goes out now; `None`: it has to wait for the clock.
-    pub(crate) fn stamp(&mut self, time: &EventTime, timing: Timing, now: Now) -> Option<Stamp> {
+    pub(crate) fn stamp(&mut self, time: &EventTime, timing: Timing, (now, best): Clocks) -> Option<Stamp> {
         if now.quality != ClockQuality::Unset {
             // A clock that is lost again is waited for again.
             (self.since, self.over) = (None, false);
         }
-        let received = time.corrected(now);
+        let received = time.corrected(best);
         if let (Timing::Own(bounds), Some(received)) = (timing, received)
             // A clock that is not set can't tell.
             && (now.quality == ClockQuality::Unset || bounds.take(received, now.wall))
@@ -97,6 +100,27 @@ mod tests {
         }
     }
 
+    impl ClockWait {
+        /// With a clock that was never better.
+        fn stamp_now(&mut self, time: &EventTime, timing: Timing, now: Now) -> Option<Stamp> {
+            self.stamp(time, timing, (now, now))
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_put_wrong_later_spoils_no_time() {
+        let mut wait = ClockWait::new(Duration::from_secs(600));
+        let unset = EventTime { wall: WallTime(5), ..EventTime::received(now(10, 1, ClockQuality::Unset), None) };
+        let best = now(600, 1, ClockQuality::Synced);
+        let back = |seconds: u64| now(seconds - 3600, 1, ClockQuality::Holdover);
+        let back = |seconds| Now { monotonic: Monotonic(seconds * 1000), ..back(seconds) };
+        let held = EventTime::received(back(4000), None);
+        for (time, when, clock) in [(unset, 10, "unset"), (held, 4000, "holdover")] {
+            let stamp = wait.stamp(&time, Timing::Own(Bounds::default()), (back(5000), best)).unwrap();
+            assert_eq!(stamp, own(WallTime(1_700_000_000_000 + when * 1000), clock));
+        }
+    }
+
     fn own(time: WallTime, clock: &'static str) -> Stamp {
         Stamp { time, received: time, clock }
     }
@@ -105,8 +129,8 @@ mod tests {
     fn an_event_waits_for_the_clock_and_is_corrected_by_it() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime { wall: WallTime(5), ..EventTime::received(now(10, 1, ClockQuality::Unset), None) };
-        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), now(20, 1, ClockQuality::Unset)), None);
-        let stamp = wait.stamp(&time, Timing::Own(Bounds::default()), now(70, 1, ClockQuality::Synced)).unwrap();
+        assert_eq!(wait.stamp_now(&time, Timing::Own(Bounds::default()), now(20, 1, ClockQuality::Unset)), None);
+        let stamp = wait.stamp_now(&time, Timing::Own(Bounds::default()), now(70, 1, ClockQuality::Synced)).unwrap();
         assert_eq!(stamp, own(WallTime(1_700_000_010_000), "unset"));
     }
 
@@ -114,14 +138,14 @@ mod tests {
     fn the_wait_ends_and_the_time_of_sending_stands_in() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Unset), None);
-        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), now(20, 1, ClockQuality::Unset)), None);
-        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), now(619, 1, ClockQuality::Unset)), None);
+        assert_eq!(wait.stamp_now(&time, Timing::Own(Bounds::default()), now(20, 1, ClockQuality::Unset)), None);
+        assert_eq!(wait.stamp_now(&time, Timing::Own(Bounds::default()), now(619, 1, ClockQuality::Unset)), None);
         let late = now(620, 1, ClockQuality::Unset);
-        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), late), Some(own(late.wall, FORWARDED)));
+        assert_eq!(wait.stamp_now(&time, Timing::Own(Bounds::default()), late), Some(own(late.wall, FORWARDED)));
         assert!(wait.is_over());
         let next = EventTime::received(now(621, 1, ClockQuality::Unset), None);
         assert!(
-            wait.stamp(&next, Timing::Own(Bounds::default()), now(622, 1, ClockQuality::Unset)).is_some(),
+            wait.stamp_now(&next, Timing::Own(Bounds::default()), now(622, 1, ClockQuality::Unset)).is_some(),
             "one wait, not one for each event"
         );
     }
@@ -131,14 +155,14 @@ mod tests {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Unset), None);
         let today = now(20, 2, ClockQuality::Holdover);
-        assert_eq!(wait.stamp(&time, Timing::Own(Bounds::default()), today), Some(own(today.wall, FORWARDED)));
+        assert_eq!(wait.stamp_now(&time, Timing::Own(Bounds::default()), today), Some(own(today.wall, FORWARDED)));
     }
 
     #[test]
     fn a_time_from_a_good_clock_never_waits() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Synced), None);
-        let stamp = wait.stamp(&time, Timing::Own(Bounds::default()), now(3, 2, ClockQuality::Unset)).unwrap();
+        let stamp = wait.stamp_now(&time, Timing::Own(Bounds::default()), now(3, 2, ClockQuality::Unset)).unwrap();
         assert_eq!(stamp, own(time.wall, "synced"));
     }
 
@@ -147,7 +171,7 @@ mod tests {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Synced), None);
         let today = now(900, 2, ClockQuality::Synced);
-        let stamp = wait.stamp(&time, Timing::Sending, today).unwrap();
+        let stamp = wait.stamp_now(&time, Timing::Sending, today).unwrap();
         assert_eq!(stamp, Stamp { time: today.wall, received: time.wall, clock: FORWARDED });
         assert!(stamp.is_forwarded());
     }
@@ -158,13 +182,13 @@ mod tests {
         let (mut wait, today) = (ClockWait::new(Duration::ZERO), now(10 * 86_400, 2, ClockQuality::Synced));
         for (age_s, clock) in [(3_600, "synced"), (90_000, FORWARDED)] {
             let time = EventTime::received(now(10 * 86_400 - age_s, 1, ClockQuality::Synced), None);
-            let stamp = wait.stamp(&time, Timing::Own(day), today).unwrap();
+            let stamp = wait.stamp_now(&time, Timing::Own(day), today).unwrap();
             assert_eq!((stamp.clock, stamp.received), (clock, time.wall), "{age_s} s old");
         }
         let unset = now(10 * 86_400, 2, ClockQuality::Unset);
         let time = EventTime::received(now(5, 1, ClockQuality::Synced), None);
         assert_eq!(
-            wait.stamp(&time, Timing::Own(day), unset).unwrap().clock,
+            wait.stamp_now(&time, Timing::Own(day), unset).unwrap().clock,
             "synced",
             "who can't tell does not judge"
         );
@@ -174,11 +198,11 @@ mod tests {
     fn the_time_of_sending_waits_for_the_clock_too() {
         let mut wait = ClockWait::new(Duration::from_secs(600));
         let time = EventTime::received(now(10, 1, ClockQuality::Synced), None);
-        assert_eq!(wait.stamp(&time, Timing::Sending, now(3, 2, ClockQuality::Unset)), None);
+        assert_eq!(wait.stamp_now(&time, Timing::Sending, now(3, 2, ClockQuality::Unset)), None);
         assert!(
-            wait.stamp(&time, Timing::Own(Bounds::default()), now(4, 2, ClockQuality::Unset)).is_some(),
+            wait.stamp_now(&time, Timing::Own(Bounds::default()), now(4, 2, ClockQuality::Unset)).is_some(),
             "its own time need not"
         );
-        assert!(wait.stamp(&time, Timing::Sending, now(603, 2, ClockQuality::Unset)).is_some());
+        assert!(wait.stamp_now(&time, Timing::Sending, now(603, 2, ClockQuality::Unset)).is_some());
     }
 }

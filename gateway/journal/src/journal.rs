@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use lamppost_event::{
-    Clock, Commit, DeviceId, Epoch, JournalStopped, Offset, Partition, Position, StoredRecord, Topic, TopicPartition,
-    Waiting,
+    Clock, Commit, DeviceId, Epoch, JournalStopped, Now, Offset, Partition, Position, StoredRecord, Topic,
+    TopicPartition, Waiting,
 };
 
 use crate::disk::Disk;
@@ -392,6 +392,14 @@ impl Journal {
         bytes_max: usize,
     ) -> Result<PartitionChunk, JournalStopped> {
         self.shared().read_partition(&TopicPartition { topic: topic.clone(), partition }, from, bytes_max)
+    }
+
+    /// What the clocks of this boot said when the wall clock was at its best, as far as the journal knows: also of what ran before it. `None` if
+    /// it was never set. May read the disk.
+    #[must_use]
+    pub fn best_clock(&self) -> Option<Now> {
+        let shared = self.shared();
+        shared.times().best(shared.clock.now().boot)
     }
 
     /// The partitions that are configured or have (had) events, the journal's own left out.

@@ -44,7 +44,7 @@ impl Shared {
 
     /// What is known of the clocks, by the whole log and the clock as it is now. Reads the segments in which a clock may have
     /// become right between the first frame and the last.
-    fn times(&self) -> Times {
+    pub(crate) fn times(&self) -> Times {
         let segments: Vec<((Now, Now), Option<Stretch>)> = {
             let book = hold(&self.book);
             let of = |segment: &Segment| {

@@ -46,11 +46,17 @@ impl Times {
         }
     }
 
+    /// What the clocks said in that boot when the wall clock was at its best, the last time; `None` if it was never set.
+    #[must_use]
+    pub fn best(&self, boot: BootId) -> Option<Now> {
+        self.boots.iter().find(|known| known.id == boot)?.best
+    }
+
     /// When that was by the clock as it is known now. `None` if the clock of that boot was never set.
     #[must_use]
     pub fn of(&self, now: &Now) -> Option<WallTime> {
         let is_set = now.quality != ClockQuality::Unset;
-        let Some(best) = self.boots.iter().find(|boot| boot.id == now.boot).and_then(|boot| boot.best) else {
+        let Some(best) = self.best(now.boot) else {
             // With no better clock of that boot, a time stays as it is if it was a right one.
             return is_set.then_some(now.wall);
         };

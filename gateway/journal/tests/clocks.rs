@@ -89,6 +89,21 @@ fn a_time_is_found_to_the_event_whatever_the_clock_did() {
 }
 
 #[test]
+fn a_clock_of_this_boot_that_was_right_once_is_known_after_a_restart() {
+    for (boot, minute, best) in [(1, 45, 59), (2, 61, -1), (3, 70, 106), (9, 20, -1)] {
+        let disk = SimDisk::new(4);
+        drop(a_day(&disk, 60));
+        // It is lost since, and put wrong.
+        let lost = Now { boot: BootId(boot), quality: ClockQuality::Unset, ..clocks(minute) };
+        let options = Options { required: vec![group()], entropy: Entropy::Seed(500), ..small_options(1) };
+        let options = Options { quota_bytes: 60 * options.segment_bytes, ..options };
+        let clock = Arc::new(Set(Mutex::new(lost)));
+        let (journal, _hand, _) = Journal::open_by_hand(Arc::new(disk), options, clock).unwrap();
+        assert_eq!(journal.best_clock(), (best > 0).then(|| clocks(best)), "boot {boot}");
+    }
+}
+
+#[test]
 fn who_looks_into_the_files_goes_by_the_same_rule() {
     let disk = SimDisk::new(2);
     let (journal, _hand) = a_day(&disk, 60);

@@ -118,8 +118,8 @@ impl Gateway {
             // Before the first event.
             keeper.look().await;
         }
+        let Opened { journal, devices, fed, owner } = open(config, &machine).await?;
         let clock: Arc<dyn Clock> = machine;
-        let Opened { journal, devices, fed, owner } = open(config, &clock).await?;
         let devices = Arc::new(devices);
         let routes = setup::routes(config)?;
         let shapes = setup::readable(config, &journal);
@@ -317,7 +317,7 @@ struct Opened {
     owner: owner::Note,
 }
 
-async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Opened> {
+async fn open(config: &Config, clock: &Arc<MachineClock>) -> anyhow::Result<Opened> {
     let options = journal_options(config);
     let (dir, gateway, clock) = (config.state_dir.clone(), config.gateway.clone(), clock.clone());
     spawn_blocking(move || {
@@ -329,6 +329,10 @@ async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Opened>
         let (journal, recovery) = Journal::open(disk, options, clock.clone())
             .with_context(|| format!("the journal in {} can't be opened", journal_dir.display()))?;
         tell(&recovery);
+        if let Some(best) = journal.best_clock() {
+            // What ran before in this boot may have seen a better one.
+            clock.learn(best);
+        }
         let owner = owner::Note::new(&dir, &gateway, journal.identity());
         owner.start(recovery.commit);
         let (devices, fed) = Devices::open(&dir.join("views"), &journal, recovery.continued, clock.now().boot)?;
