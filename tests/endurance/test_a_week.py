@@ -34,7 +34,7 @@ from endurance.city import (
     TOPICS,
 )
 from endurance.report import End, age_of_newest_given_up_s, figures
-from endurance.states import AWAY, CATCHING_UP, LIVE, PICTURES, growth
+from endurance.states import AWAY, CATCHING_UP, LIVE, OVER, PICTURES, growth
 from endurance.week import Week
 from rig.cluster import BROKERS
 from rig.confined import Confined
@@ -130,10 +130,10 @@ def come_to_an_end(week: Week, reporting: list[Sender]) -> float:
     last = time.monotonic()
     for sender in reporting:
         sender.finish()
-    week.live(lambda: not any(sender.child.alive() for sender in week.senders), "after", patience_s=300)
+    week.live(lambda: not any(sender.child.alive() for sender in week.senders), OVER, patience_s=300)
     for sender in week.senders:
         sender.check()
-    week.drain("after")
+    week.drain(OVER)
     return last
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from endurance.states import AWAY, CATCHING_UP, LIVE, PICTURES, growth
+from endurance.states import AWAY, CATCHING_UP, LIVE, OVER, PICTURES, growth
 
 MIB = 1 << 20
 EVENTS_PER_H, COMMITS_PER_H = 5 * 3600, 360
@@ -20,6 +20,7 @@ WEEK = {
     LIVE[2]: (162, 168, 13.3, 0.2),
     PICTURES[0]: (168, 174, 36.0, 6.8),
     PICTURES[1]: (174, 180, 36.0, 6.8),
+    OVER: (180, 181, 13.3, 0.6),
 }
 
 
@@ -64,6 +65,11 @@ def test_a_first_outage_that_leaves_much_behind_is_seen():
 def test_a_second_peak_above_the_first_is_seen(pair):
     (broken,) = growth(week(lambda state, _hour: 13.0 if state == pair[1] else 0.0))
     assert broken.startswith(f'"{pair[1]}" took'), broken
+
+
+def test_what_pictures_leave_behind_is_seen():
+    (broken,) = growth(week(lambda state, _hour: 3.0 if state == OVER else 0.0))
+    assert broken.startswith('"after" took'), broken
 
 
 def test_a_lower_second_peak_passes():
