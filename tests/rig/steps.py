@@ -239,11 +239,16 @@ STEPS = (
     ),
     Step(
         "kills",
-        "the story of the kills, with two hundred of them",
-        ("cargo build --locked --release -p lamppost", f"{_PYTEST} e2e/test_sigkill.py"),
+        "the stories of the kills, with a hundred of them for each delivery, and of two brokers away for minutes",
+        (
+            "cargo build --locked --release -p lamppost",
+            f"{_PYTEST} e2e/test_sigkill.py e2e/test_exactly_once.py",
+            f"{_PYTEST} e2e/test_brokers_under_fire.py -k two_of_three",
+        ),
         needs=("c", "python", "java", "maven", "openssl", "mosquitto-clients"),
         tier="all",
-        environment={**_BUILT, "LAMPPOST_KILLS": "200"},
+        environment={**_BUILT, "LAMPPOST_KILLS": "100", "LAMPPOST_MINORITY_S": "150"},
+        minutes_max=60,
     ),
     Step(
         "fuzz",
