@@ -28,6 +28,8 @@ pub enum Error<E> {
     },
     /// What was measured is no field.
     Output(OutputError),
+    /// It has had nothing new for longer than it takes to measure. For the caller to say, who knows the time.
+    NothingNew,
 }
 
 impl<E: fmt::Debug> fmt::Display for Error<E> {
@@ -38,6 +40,7 @@ impl<E: fmt::Debug> fmt::Display for Error<E> {
             Self::Identity { found } => {
                 write!(f, "LSM303DLHC register {}: {found:02x?} instead of {IDENTITY:02x?}", Register::Identity)
             }
+            Self::NothingNew => f.write_str("LSM303DLHC measures nothing new: it was reset, or hangs"),
             Self::Output(error) => write!(f, "LSM303DLHC register {}: {error}", Register::Output),
         }
     }

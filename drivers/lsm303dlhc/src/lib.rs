@@ -124,6 +124,15 @@ pub mod asynchronous {
             convert(bytes, self.range).map_err(Error::Output)
         }
 
+        /// The result, if it was not read yet. Nothing for longer than [`Rate::interval_us`] twice: the chip was reset and sleeps, or hangs, and
+        /// has to be set up anew ([`Error::NothingNew`]).
+        ///
+        /// # Errors
+        /// As of [`Self::read`].
+        pub async fn take(&mut self) -> Result<Option<MagneticField>, Error<B::Error>> {
+            if self.has_new().await? { self.read().await.map(Some) } else { Ok(None) }
+        }
+
         /// Reads the chip's temperature, in steps of 0.125 °C. Only its changes mean anything: the data sheet gives no zero, and chips
         /// differ by tens of degrees.
         ///

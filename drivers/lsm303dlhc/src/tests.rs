@@ -101,6 +101,20 @@ mod asynchronous {
     }
 
     #[test]
+    async fn a_result_is_taken_once() {
+        let mut transactions = set_up(0x98, 0x20);
+        transactions.extend([
+            Transaction::write_read(0x1e, [0x09].into(), [0x01].into()),
+            Transaction::write_read(0x1e, [0x03].into(), [0x00, 0xc6, 0x01, 0xb9, 0xff, 0xea].into()),
+            Transaction::write_read(0x1e, [0x09].into(), [0x00].into()),
+        ]);
+        let mut sensor = Lsm303dlhc::new(Mock::new(&transactions), Range::Gauss1_3, Rate::Hz75).await.unwrap();
+        assert_eq!(sensor.take().await.unwrap().map(nanotesla), Some([18_000, -2_000, 45_000]));
+        assert_eq!(sensor.take().await, Ok(None));
+        sensor.release().done();
+    }
+
+    #[test]
     async fn another_range_is_used_from_the_next_reading_and_not_if_it_could_not_be_set() {
         let mut transactions = set_up(0x9c, 0x20);
         transactions.extend([

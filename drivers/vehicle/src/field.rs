@@ -12,6 +12,12 @@ impl Millis {
     pub const fn since_ms(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// So many milliseconds later.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u32) -> Self {
+        Self(self.0.saturating_add(ms as u64))
+    }
 }
 
 /// A magnetic flux density, along three axes at right angles. Which way they point does not matter, as long as it stays.

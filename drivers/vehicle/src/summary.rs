@@ -53,7 +53,61 @@ impl Summary {
     /// The share of time for which a vehicle was there, of the time that is known; `None` if none is.
     #[must_use]
     pub fn occupancy(&self) -> Option<Permille> {
-        Permille::of(self.occupied_ms, self.occupied_ms.saturating_add(self.free_ms))
+        Permille::of(self.occupied_ms, self.watched_ms())
+    }
+
+    /// For how long it is known whether a vehicle was there, in milliseconds.
+    #[must_use]
+    pub const fn watched_ms(&self) -> u64 {
+        self.occupied_ms.saturating_add(self.free_ms)
+    }
+
+    /// The count; `None` if nothing is known of the interval: no vehicle seen is not the same as none there. A vehicle that was counted is
+    /// known of, whatever is not.
+    #[must_use]
+    pub const fn known_count(&self) -> Option<u32> {
+        if self.count == 0 && self.watched_ms() == 0 { None } else { Some(self.count) }
+    }
+
+    /// This one and the one that follows it, as one.
+    const fn and(self, next: Self) -> Self {
+        Self {
+            from: self.from,
+            to: next.to,
+            count: self.count.saturating_add(next.count),
+            blips: self.blips.saturating_add(next.blips),
+            occupied_ms: self.occupied_ms.saturating_add(next.occupied_ms),
+            free_ms: self.free_ms.saturating_add(next.free_ms),
+        }
+    }
+}
+
+/// What happened, for so many readers that ask each in its own time. Invariant: each reader is told of every interval, once.
+#[derive(Debug, Clone, Copy)]
+pub struct Summaries<const READERS: usize> {
+    untold: [Option<Summary>; READERS],
+}
+
+impl<const READERS: usize> Summaries<READERS> {
+    /// Nothing has happened.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { untold: [None; READERS] }
+    }
+
+    /// What this reader was not told yet, with `latest` ([`Detector::summarize`](crate::Detector::summarize)) as the last of it. Of a reader
+    /// that is none, only `latest`.
+    pub fn take(&mut self, reader: usize, latest: Summary) -> Summary {
+        for untold in &mut self.untold {
+            *untold = Some(untold.map_or(latest, |before| before.and(latest)));
+        }
+        self.untold.get_mut(reader).and_then(Option::take).unwrap_or(latest)
+    }
+}
+
+impl<const READERS: usize> Default for Summaries<READERS> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -125,6 +179,31 @@ mod tests {
         assert_eq!(Permille::of(u64::MAX, u64::MAX).unwrap().get(), 1000);
         assert_eq!(Permille::of(7, 3).unwrap().get(), 1000);
         assert_eq!(Permille::of(1, 16).unwrap().to_string(), "6.2 %");
+    }
+
+    #[test]
+    fn a_vehicle_that_was_counted_in_a_time_that_nobody_watched_is_told() {
+        let nothing = Summary { from: Millis(0), to: Millis(5_000), count: 0, blips: 0, occupied_ms: 0, free_ms: 0 };
+        assert_eq!((nothing.known_count(), nothing.occupancy()), (None, None));
+        let counted = Summary { count: 1, ..nothing };
+        assert_eq!((counted.known_count(), counted.occupancy()), (Some(1), None));
+        assert_eq!(Summary { free_ms: 1, ..nothing }.known_count(), Some(0));
+    }
+
+    #[test]
+    fn readers_that_ask_at_different_times_are_told_of_every_interval_once() {
+        let mut summaries = Summaries::<2>::new();
+        let mut detected = |reader: usize, now: u64, count: u32| {
+            let latest = Summary { from: Millis(0), to: Millis(now), count, blips: 0, occupied_ms: 10, free_ms: 30 };
+            let told = summaries.take(reader, latest);
+            (told.count, told.occupied_ms, told.free_ms)
+        };
+        // The second reader asks three times as often as the first.
+        assert_eq!(detected(1, 40, 1), (1, 10, 30));
+        assert_eq!(detected(1, 80, 0), (0, 10, 30));
+        assert_eq!(detected(1, 120, 2), (2, 10, 30));
+        assert_eq!(detected(0, 160, 1), (4, 40, 120));
+        assert_eq!(detected(1, 200, 0), (1, 20, 60));
     }
 
     #[test]

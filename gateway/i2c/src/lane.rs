@@ -20,7 +20,7 @@ use std::time::Duration;
 use lamppost_lsm303dlhc::{Error, Lsm303dlhc, OutputError, Range, Rate};
 use lamppost_units::{Decimal, Unit};
 use lamppost_vehicle::{
-    Detector, Event, Field, LengthClass, Lengths, Millis, Permille, Sample, Settings, SettingsError,
+    Detector, Event, Field, LengthClass, Lengths, Look, Millis, Pace, Permille, Sample, Settings, SettingsError,
 };
 use tokio::time::Instant;
 
@@ -28,8 +28,6 @@ use crate::bus::{Bus, BusError, BusOpener};
 use crate::payload::Measured;
 use crate::station::said;
 
-/// What is said of a chip that answers, and stands still.
-pub(crate) const NOTHING_NEW: &str = "LSM303DLHC measures nothing new: it was reset, or hangs";
 /// What is reported.
 pub(crate) const MEASURES: [&str; 6] =
     ["vehicles", "vehicles_short", "vehicles_medium", "vehicles_long", "occupancy", "watched"];
@@ -39,16 +37,10 @@ const CLASSES: [(&str, LengthClass); 3] = [
     ("vehicles_long", LengthClass::Long),
 ];
 const RATE: Rate = Rate::Hz75;
-/// Between two samples: a little longer than the chip takes for one.
-const SAMPLE_INTERVAL: Duration = Duration::from_millis(14);
 /// The shortest gap that can be seen at that interval, on a machine that has other things to do.
 const GAP_MS_MIN: u32 = 50;
 /// The detector's own.
 const GAP_MS_MAX: u32 = 10_000;
-/// So many looks in a row without a new result: the chip was reset, or hangs. Shorter than the silence that a detector bears.
-const STALE_MAX: u32 = 10;
-/// Between two tries of a chip that does not answer.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How much longer than a baseline takes to be learnt nothing may be known.
 const UNKNOWN_MAX: Duration = Duration::from_secs(10);
 
@@ -70,30 +62,24 @@ pub(crate) fn detector(settings: Settings) -> Result<Detector, SettingsError> {
 }
 
 /// How long after it was set up a magnetometer has its first result: 27 ms.
-pub(crate) const SETTLES: Duration = Duration::from_micros(2 * RATE.interval_us() as u64);
+const SETTLES_MS: u32 = (2 * RATE.interval_us()).div_ceil(1_000);
+/// The same.
+pub(crate) const SETTLES: Duration = Duration::from_millis(SETTLES_MS as u64);
+/// How long it may be without a new result: it was reset otherwise, or hangs.
+pub(crate) const SILENT_MS_MAX: u32 = 100;
 
 /// Sets a magnetometer up, whose first result is there after [`SETTLES`].
 pub(crate) fn magnetometer(bus: Bus) -> Result<Lsm303dlhc<Bus>, Error<BusError>> {
     Lsm303dlhc::new(bus, Range::Gauss1_3, RATE)
 }
 
-/// What a look at the chip brought.
-enum Looked {
-    /// It was set up.
-    SetUp,
-    /// No new result is there yet.
-    NothingNew,
-    Sample(Sample),
-}
-
 /// A lane, and the chip that watches it.
 pub(crate) struct Lane {
     opener: BusOpener,
     chip: Option<Lsm303dlhc<Bus>>,
-    /// Looks in a row without a new result.
-    stale: u32,
     began: Instant,
-    due: Option<Instant>,
+    /// When it is looked at, once it was.
+    pace: Option<Pace>,
     /// What the chip said last, if it failed.
     failing: Option<String>,
     watch: Watch,
@@ -102,41 +88,40 @@ pub(crate) struct Lane {
 impl Lane {
     /// A lane that is watched from the first report on. No time before `began` is handed in.
     pub(crate) fn new(opener: BusOpener, detector: Detector, began: Instant) -> Self {
-        Self { opener, chip: None, stale: 0, began, due: None, failing: None, watch: Watch::new(detector) }
+        Self { opener, chip: None, began, pace: None, failing: None, watch: Watch::new(detector) }
     }
 
     /// When the next sample is due.
-    pub(crate) const fn due(&self) -> Option<Instant> {
-        self.due
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.pace.map(|pace| self.began + Duration::from_millis(pace.due().0))
     }
 
     /// Takes the sample that is due. An error is what bus or driver says.
     pub(crate) fn look(&mut self, now: Instant) -> Result<(), String> {
-        match self.sample() {
-            Ok(Looked::SetUp) => self.due = Some(now + SETTLES),
-            Ok(looked) => {
-                // In step, unless the machine was late by more than a sample: those are not made up for.
-                let next = self.due.unwrap_or(now) + SAMPLE_INTERVAL;
-                self.due = Some(if next > now { next } else { now + SAMPLE_INTERVAL });
-                if let Looked::Sample(sample) = looked {
-                    self.failing = None;
-                    self.watch.take(self.since_it_began(now), sample);
-                }
+        let now = self.since_it_began(now);
+        let mut pace = self.pace.unwrap_or_else(|| Pace::starting(now));
+        let sampled = self.sample(&pace);
+        // A single fault is mended before a vehicle that stands there is lost sight of, and before anyone has to know.
+        let is_first = !pace.is_failing();
+        pace.looked(now, sampled.as_ref().map_or(Look::Failed, |(look, _)| *look));
+        self.pace = Some(pace);
+        match sampled {
+            Ok((_, None)) => Ok(()),
+            Ok((_, Some(sample))) => {
+                self.failing = None;
+                self.watch.take(now, sample);
+                Ok(())
             }
             Err(reason) => {
-                (self.chip, self.stale) = (None, 0);
-                let is_first = self.failing.replace(reason.clone()).is_none();
-                // A single fault is mended before a vehicle that stands there is lost sight of.
-                self.due = Some(now + if is_first { SAMPLE_INTERVAL } else { LOOK_AGAIN });
-                return if is_first { Ok(()) } else { Err(reason) };
+                (self.chip, self.failing) = (None, Some(reason.clone()));
+                if is_first { Ok(()) } else { Err(reason) }
             }
         }
-        Ok(())
     }
 
     /// What is known since the last report; nothing, while the baseline is learnt.
     pub(crate) fn report(&mut self, now: Instant) -> Result<Vec<Measured>, String> {
-        if self.due.is_none() {
+        if self.pace.is_none() {
             self.look(now)?;
         }
         match (self.watch.report(self.since_it_began(now)), &self.failing) {
@@ -146,20 +131,18 @@ impl Lane {
         }
     }
 
-    fn sample(&mut self) -> Result<Looked, String> {
+    /// What a look at the chip brings, and the sample, if it is one.
+    fn sample(&mut self, pace: &Pace) -> Result<(Look, Option<Sample>), String> {
         let Some(chip) = &mut self.chip else {
             let bus = self.opener.open().map_err(said)?;
             self.chip = Some(magnetometer(bus).map_err(said)?);
-            return Ok(Looked::SetUp);
+            return Ok((Look::SetUp(SETTLES_MS), None));
         };
-        if !chip.has_new().map_err(said)? {
-            self.stale += 1;
-            return if self.stale < STALE_MAX { Ok(Looked::NothingNew) } else { Err(NOTHING_NEW.to_owned()) };
-        }
-        self.stale = 0;
-        match chip.read() {
-            Ok(field) => Ok(Looked::Sample(Sample::Field(Field::new(field.x, field.y, field.z)))),
-            Err(Error::Output(OutputError::Saturated { .. })) => Ok(Looked::Sample(Sample::Saturated)),
+        match chip.take() {
+            Ok(Some(field)) => Ok((Look::Result, Some(Sample::Field(Field::new(field.x, field.y, field.z))))),
+            Ok(None) if pace.stands_still() => Err(said(Error::<BusError>::NothingNew)),
+            Ok(None) => Ok((Look::NothingNew, None)),
+            Err(Error::Output(OutputError::Saturated { .. })) => Ok((Look::Result, Some(Sample::Saturated))),
             Err(error) => Err(said(error)),
         }
     }
@@ -204,10 +187,7 @@ impl Watch {
     /// What happened since the last report. Where nothing is known of that time, an error: with words if that has lasted too long.
     fn report(&mut self, now: Millis) -> Result<Vec<Measured>, Option<String>> {
         let summary = self.detector.summarize(now);
-        let watched_ms = summary.occupied_ms.saturating_add(summary.free_ms);
-        if watched_ms == 0 && summary.count == 0 {
-            return Err(self.unknown(now));
-        }
+        let Some(vehicles) = summary.known_count() else { return Err(self.unknown(now)) };
         let since_ms = now.since_ms(std::mem::replace(&mut self.reported, now));
         let count = |measure, count: u32| Measured { measure, value: Decimal::new(count.into(), 0), unit: Unit::Count };
         let share = |measure, share: Permille| Measured {
@@ -216,10 +196,10 @@ impl Watch {
             unit: Unit::Ratio,
         };
         let classes = CLASSES.iter().zip(std::mem::take(&mut self.classes));
-        let mut report = vec![count("vehicles", summary.count)];
+        let mut report = vec![count("vehicles", vehicles)];
         report.extend(classes.map(|((measure, _), passed)| count(measure, passed)));
         report.extend(summary.occupancy().map(|occupancy| share("occupancy", occupancy)));
-        let watched = Permille::of(watched_ms, since_ms);
+        let watched = Permille::of(summary.watched_ms(), since_ms);
         report.extend(watched.map(|watched| share("watched", watched)));
         Ok(report)
     }

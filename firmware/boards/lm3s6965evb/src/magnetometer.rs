@@ -1,7 +1,9 @@
 //! The board's LSM303DLHC.
 
 use lamppost_lsm303dlhc::{Error, Lsm303dlhc, MagneticField, OutputError, Range, Rate, Register};
+use lamppost_vehicle::Pace;
 
+use crate::clock;
 use crate::i2c::{Bus, BusError};
 use crate::sought::{Part, Sought};
 use crate::uart::Console;
@@ -16,6 +18,8 @@ pub enum Found {
     Field(MagneticField),
     /// One beyond the range.
     Saturated,
+    /// Nothing that was not found before.
+    NothingNew,
 }
 
 /// The magnetometer.
@@ -30,14 +34,19 @@ impl Part for Lsm303dlhc<Bus> {
     }
 
     fn start(bus: Bus) -> Result<Self, Self::Error> {
-        Self::new(bus, Range::Gauss1_3, RATE)
+        let chip = Self::new(bus, Range::Gauss1_3, RATE)?;
+        // And the tick that is under way.
+        clock::wait_ms(u64::from((2 * RATE.interval_us()).div_ceil(1_000)) + 1);
+        Ok(chip)
     }
 }
 
-/// The field; `None` if no chip answers, which is said on the console.
-pub fn field(magnetometer: &mut Magnetometer, console: &mut Console) -> Option<Found> {
-    magnetometer.read(console, |chip| match chip.read() {
-        Ok(field) => Ok(Found::Field(field)),
+/// What a look brings; `None` if no chip answers, or one that stands still by its `pace`, which is said on the console.
+pub fn look(magnetometer: &mut Magnetometer, pace: &Pace, console: &mut Console) -> Option<Found> {
+    magnetometer.read(console, |chip| match chip.take() {
+        Ok(Some(field)) => Ok(Found::Field(field)),
+        Ok(None) if pace.stands_still() => Err(Error::NothingNew),
+        Ok(None) => Ok(Found::NothingNew),
         Err(Error::Output(OutputError::Saturated { .. })) => Ok(Found::Saturated),
         Err(error) => Err(error),
     })

@@ -9,16 +9,12 @@ use cortex_m_rt::entry;
 use lamppost_node::{
     Board, Boot, Channel, Identity, MeasureIndex, Millis, Node, Policy, Range, Scale, SensorFault, Value,
 };
-use lamppost_vehicle::{Detector, End, Event, Field, Sample, Settings, Summary};
+use lamppost_vehicle::{Detector, End, Event, Field, Look, Pace, Sample, Settings, Summaries};
 use lm3s6965evb::magnetometer::{self, Found, Magnetometer};
 use lm3s6965evb::uart::{Console, Uart};
 use lm3s6965evb::watchdog::Watchdog;
 use lm3s6965evb::{clock, description, power, start};
 
-/// Between two readings of the magnetometer, which measures every 13.3 ms.
-const SAMPLE_INTERVAL_MS: u64 = 14;
-/// Between two looks for a magnetometer that does not answer.
-const LOOK_AGAIN_MS: u64 = 500;
 /// What each reading that is sent speaks of.
 const REPORT_INTERVAL_MS: u32 = 5_000;
 /// Readings kept while no gateway takes them, 32 bytes of RAM each: 16 minutes of two every five seconds, and then 10 of one.
@@ -55,16 +51,17 @@ struct Hands {
 }
 
 impl Board for Hands {
-    /// Both measures are of one summary, which is made when the first of them is due. Of a time that nothing is known of, there is none:
+    /// Each measure is of the time since it was sampled last: their intervals may differ. Of a time that nothing is known of, there is none:
     /// no vehicle seen is not the same as none there.
     fn sample(&mut self, measure: MeasureIndex) -> Result<Value, SensorFault> {
-        if measure == VEHICLES {
-            self.lane.summary = Some(self.lane.detector.summarize(now()));
-        }
-        let summary = self.lane.summary.ok_or(SensorFault)?;
-        let occupancy = summary.occupancy().ok_or(SensorFault)?;
-        let value = if measure == VEHICLES { i64::from(summary.count) } else { i64::from(occupancy.get()) };
-        Ok(Value(value))
+        let latest = self.lane.detector.summarize(now());
+        let summary = self.lane.summaries.take(usize::from(measure.0), latest);
+        let value = if measure == VEHICLES {
+            summary.known_count().map(i64::from)
+        } else {
+            summary.occupancy().map(|share| i64::from(share.get()))
+        };
+        value.map(Value).ok_or(SensorFault)
     }
 
     fn send(&mut self, bytes: &[u8]) -> usize {
@@ -80,25 +77,28 @@ impl Board for Hands {
 struct Lane {
     magnetometer: Magnetometer,
     detector: Detector,
-    summary: Option<Summary>,
-    due_ms: u64,
+    /// What the measures were not told yet.
+    summaries: Summaries<{ CHANNELS.len() }>,
+    pace: Pace,
 }
 
 impl Lane {
-    fn watch(&mut self, now_ms: u64, console: &mut Console) {
-        if now_ms < self.due_ms {
+    fn watch(&mut self, console: &mut Console) {
+        if now() < self.pace.due() {
             return;
         }
-        let Some(found) = magnetometer::field(&mut self.magnetometer, console) else {
-            self.due_ms = now_ms + LOOK_AGAIN_MS;
-            return;
+        let found = magnetometer::look(&mut self.magnetometer, &self.pace, console);
+        // Where the chip had to be set up, that took a while.
+        let looked_at = now();
+        let (look, sample) = match found {
+            None => (Look::Failed, None),
+            Some(Found::NothingNew) => (Look::NothingNew, None),
+            Some(Found::Saturated) => (Look::Result, Some(Sample::Saturated)),
+            Some(Found::Field(field)) => (Look::Result, Some(Sample::Field(Field::new(field.x, field.y, field.z)))),
         };
-        self.due_ms = now_ms + SAMPLE_INTERVAL_MS;
-        let sample = match found {
-            Found::Field(field) => Sample::Field(Field::new(field.x, field.y, field.z)),
-            Found::Saturated => Sample::Saturated,
-        };
-        match self.detector.observe(lamppost_vehicle::Millis(now_ms), sample) {
+        self.pace.looked(looked_at, look);
+        let Some(sample) = sample else { return };
+        match self.detector.observe(looked_at, sample) {
             None => {}
             Some(Event::Ready(_)) => console.say(format_args!("lane: watched")),
             Some(Event::ParkedLeft(_)) => console.say(format_args!("lane: what was parked has left")),
@@ -124,7 +124,8 @@ fn main() -> ! {
     let uart = Uart::start();
     // Not `expect`: that formats the error with `Debug`, which takes 10 KiB of flash.
     let Ok(detector) = Detector::new(Settings::default()) else { panic!("the default is within its bounds") };
-    let lane = Lane { magnetometer: Magnetometer::new(), detector, summary: None, due_ms: 0 };
+    let (magnetometer, summaries, pace) = (Magnetometer::new(), Summaries::new(), Pace::starting(now()));
+    let lane = Lane { magnetometer, detector, summaries, pace };
     let mut hands = Hands { uart, console: Console::start(), lane, watchdog };
 
     let name = start::name();
@@ -160,7 +161,7 @@ fn serve(node: &mut Node<READINGS_KEPT>, mut hands: Hands) -> ! {
     loop {
         let mut received = [0; 64];
         let count = hands.uart.receive(&mut received);
-        hands.lane.watch(clock::now_ms(), &mut hands.console);
+        hands.lane.watch(&mut hands.console);
         node.poll(Millis(clock::now_ms()), received.get(..count).unwrap_or_default(), &mut hands);
         let is_up = node.report().is_up;
         if is_up != was_up {
