@@ -23,6 +23,8 @@ pub enum Command {
     ReadVersion,
     /// What is wrong with the sensor.
     ReadDeviceStatus,
+    /// Forget what was wrong.
+    ClearDeviceStatus,
 }
 
 impl Command {
@@ -39,6 +41,7 @@ impl Command {
             Self::StartFanCleaning => 0x5607,
             Self::ReadVersion => 0xd100,
             Self::ReadDeviceStatus => 0xd206,
+            Self::ClearDeviceStatus => 0xd210,
         }
     }
 
@@ -62,6 +65,7 @@ impl Command {
             Self::StartFanCleaning => "start fan cleaning",
             Self::ReadVersion => "read version",
             Self::ReadDeviceStatus => "read device status",
+            Self::ClearDeviceStatus => "clear device status",
         }
     }
 }

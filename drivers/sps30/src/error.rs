@@ -4,7 +4,7 @@ use core::fmt;
 
 use lamppost_sensirion::WrongCrc;
 
-use crate::Command;
+use crate::{Command, Status};
 
 /// Why the sensor could not be told something, or has said nothing; `E` is the bus's own error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Error<E> {
         /// And the second part of it.
         minor: u8,
     },
+    /// The sensor says that something is wrong with it.
+    Faulty(Status),
     /// A measurement was not there in its time.
     NotReady {
         /// How long it was waited for, in milliseconds.
@@ -53,6 +55,7 @@ impl<E: fmt::Debug> fmt::Display for Error<E> {
             Self::Firmware { major, minor } => {
                 write!(f, "the SPS30's firmware {major}.{minor} gives no whole numbers: that takes 2.0")
             }
+            Self::Faulty(status) => write!(f, "SPS30 command {}: {status}", Command::ReadDeviceStatus),
             Self::NotReady { waited_ms } => {
                 let command = Command::ReadDataReadyFlag;
                 write!(f, "SPS30 command {command} told of no measurement within {waited_ms} ms")

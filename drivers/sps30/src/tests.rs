@@ -49,6 +49,7 @@ mod asynchronous {
     #[test]
     async fn measurements_are_asked_for_in_whole_numbers_and_taken_when_there_is_one() {
         let mut sensor = started_with(&[
+            sent(&[0xd2, 0x10]),
             // The data sheet's argument for whole numbers, with its checksum.
             sent(&[0x00, 0x10, 0x05, 0x00, 0xf6]),
             sent(&[0x02, 0x02]),
@@ -90,6 +91,21 @@ mod asynchronous {
             assert_eq!(sensor.status(&mut NoopDelay).await, Ok(Status { fan_speed, laser, fan }));
             sensor.release().done();
         }
+    }
+
+    #[test]
+    async fn a_faulty_sensor_says_what_is_wrong_and_one_too_old_to_tell_is_not_asked() {
+        let status = |words: [u16; 2]| [sent(&[0xd2, 0x06]), came(&words)];
+        let mut sensor = started_with(&[status([0, 0]), status([0x0020, 0x0010])].concat()).await;
+        assert_eq!(sensor.check(&mut NoopDelay).await, Ok(()));
+        let error = sensor.check(&mut NoopDelay).await.unwrap_err();
+        let wrong =
+            "SPS30 command read device status (0xd206): the fan is blocked or broken, the fan is too slow or too fast";
+        assert_eq!(error.to_string(), wrong);
+        sensor.release().done();
+        let mut old = Sps30::new(Mock::new(&start(0x0201)), &mut NoopDelay).await.unwrap();
+        assert_eq!(old.check(&mut NoopDelay).await, Ok(()));
+        old.release().done();
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl fmt::Display for Register {
     }
 }
 
-/// How finely the chip converts (SBOS648, "Converter Resolution"): R1 and R0, bits 6 and 5 of the configuration register.
+/// How finely the chip converts (SLLS648D, "Converter Resolution"): R1 and R0, bits 6 and 5 of the configuration register.
 /// LM75 has 9 bits only and ignores the setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Resolution {
@@ -76,14 +76,25 @@ pub enum Resolution {
 }
 
 impl Resolution {
-    /// How long one conversion takes, typically, in microseconds.
+    /// How long one conversion takes at most, in microseconds. (Typically 27.5, 55, 110 and 220 ms.) An LM75, which ignores the setting, takes
+    /// as long as the longest of them.
     #[must_use]
     pub const fn conversion_us(self) -> u32 {
         match self {
-            Self::Bits9 => 27_500,
-            Self::Bits10 => 55_000,
-            Self::Bits11 => 110_000,
-            Self::Bits12 => 220_000,
+            Self::Bits9 => 37_500,
+            Self::Bits10 => 75_000,
+            Self::Bits11 => 150_000,
+            Self::Bits12 => 300_000,
+        }
+    }
+
+    /// Which bits of the temperature register it sets: the lower ones are zero in a TMP105, and anything in an LM75.
+    pub(crate) const fn temperature_mask(self) -> u16 {
+        match self {
+            Self::Bits9 => 0xff80,
+            Self::Bits10 => 0xffc0,
+            Self::Bits11 => 0xffe0,
+            Self::Bits12 => 0xfff0,
         }
     }
 

@@ -124,6 +124,13 @@ impl ModelBus {
         }
     }
 
+    /// Lets the SPS30 that is there say this of its state: the lower 16 bits of its status.
+    pub fn set_sps30_status(&self, status: u16) {
+        if let Some(ModelChip::Sps30(chip)) = self.lock().chips.get_mut(&BusAddress(lamppost_sps30::ADDRESS)) {
+            chip.set_status(status);
+        }
+    }
+
     /// Puts an INA226 there that measures these voltages of bus and shunt, or lets the one that is there measure them.
     pub fn set_ina226(&self, address: BusAddress, bus: Volts, shunt: Microvolts) {
         let mut state = self.lock();

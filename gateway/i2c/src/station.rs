@@ -103,15 +103,22 @@ enum Driver {
     Dps310(Box<Dps310<Bus>>),
     /// When it measured last, as far as is known, or was started; and the pressure that it was told.
     Scd41(Scd41<Bus>, Instant, Option<Pascals>),
-    /// And when it measured last, likewise.
-    Sps30(Sps30<Bus>, Instant),
+    Sps30(Sps30<Bus>, Dust),
     Ina226(Ina226<Bus>),
     /// And when it measured last, likewise.
     Lsm303dlhc(Lsm303dlhc<Bus>, Instant),
 }
 
+/// When an SPS30 is believed.
+struct Dust {
+    /// When it measured last, as far as is known and without a fault, or was started.
+    last: Instant,
+    /// Its fan has run for long enough from then on.
+    warm_at: Instant,
+}
+
 /// A chip on its bus. Opened when first polled, and anew after each failure: the chip may have been replaced, or have lost
-/// its settings.
+/// its settings. Only an SPS30 is left at work for a while, since its fan would start anew.
 pub(crate) struct Station {
     opener: BusOpener,
     place: Place,
@@ -157,9 +164,11 @@ impl Station {
             Some(driver) => driver,
             None => self.begin()?,
         };
-        let measured = driver.measure(&self.air).map_err(|reason| self.failed(reason))?;
-        self.driver = Some(driver);
-        Ok(measured)
+        let measured = driver.measure(&self.air);
+        if measured.is_ok() || driver.outlives_a_failure() {
+            self.driver = Some(driver);
+        }
+        measured.map_err(|reason| self.failed(reason))
     }
 
     fn begin(&self) -> Result<Driver, PollError> {
@@ -199,7 +208,9 @@ impl Driver {
             Place::Sps30 => {
                 let mut chip = Sps30::new(bus, &mut Delay).map_err(said)?;
                 chip.start(&mut Delay).map_err(said)?;
-                Ok(Self::Sps30(chip, Instant::now()))
+                let last = Instant::now();
+                let warm_at = last + Duration::from_millis(lamppost_sps30::START_UP_MS.into());
+                Ok(Self::Sps30(chip, Dust { last, warm_at }))
             }
             Place::Ina226(address, calibration) => {
                 Ina226::new(bus, address, INA226, calibration).map(Self::Ina226).map_err(said)
@@ -209,6 +220,14 @@ impl Driver {
                 std::thread::sleep(lane::SETTLES);
                 Ok(Self::Lsm303dlhc(chip, Instant::now()))
             }
+        }
+    }
+
+    /// It is not to be set up anew for this one.
+    fn outlives_a_failure(&self) -> bool {
+        match self {
+            Self::Sps30(_, dust) => dust.last.elapsed() < Duration::from_millis(SPS30_SILENT_MS_MAX.into()),
+            _ => false,
         }
     }
 
@@ -233,7 +252,7 @@ impl Driver {
                 hear(chip, air, told)?;
                 take_air(chip, last)
             }
-            Self::Sps30(chip, last) => take_dust(chip, last),
+            Self::Sps30(chip, dust) => take_dust(chip, dust),
             Self::Ina226(chip) => {
                 let found = chip.measure(&mut Delay).map_err(said)?;
                 Ok(vec![
@@ -282,13 +301,20 @@ fn take_air(chip: &mut Scd41<Bus>, last: &mut Instant) -> Result<Vec<Measured>, 
     ])
 }
 
-/// The same of an SPS30.
-fn take_dust(chip: &mut Sps30<Bus>, last: &mut Instant) -> Result<Vec<Measured>, String> {
+/// The same of an SPS30. What it measures before it is warm is left out, and while something is wrong with it.
+fn take_dust(chip: &mut Sps30<Bus>, dust: &mut Dust) -> Result<Vec<Measured>, String> {
     let Some(found) = chip.take(&mut Delay).map_err(said)? else {
         let waited_ms = SPS30_SILENT_MS_MAX;
-        return nothing_new(*last, waited_ms, lamppost_sps30::Error::<BusError>::NotReady { waited_ms });
+        return nothing_new(dust.last, waited_ms, lamppost_sps30::Error::<BusError>::NotReady { waited_ms });
     };
-    *last = Instant::now();
+    let is_warm = Instant::now() >= dust.warm_at;
+    if is_warm {
+        chip.check(&mut Delay).map_err(said)?;
+    }
+    dust.last = Instant::now();
+    if !is_warm {
+        return Ok(Vec::new());
+    }
     Ok(vec![
         measured("pm1", found.pm1),
         measured("pm2_5", found.pm2_5),
@@ -333,7 +359,7 @@ const _: fn() = || {
 
 #[cfg(test)]
 mod tests {
-    use lamppost_units::{Celsius, PartsPerMillion, RelativeHumidity};
+    use lamppost_units::{Celsius, MicrogramsPerCubicMetre, PartsPerMillion, RelativeHumidity};
 
     use super::*;
     use crate::model::ModelBus;
@@ -416,17 +442,90 @@ mod tests {
         assert_eq!(said, "LSM303DLHC measures nothing new: it was reset, or hangs");
     }
 
-    #[test]
-    fn an_sps30_that_brings_nothing_new_fails_after_its_fan_could_be_clean_and_not_before() {
+    fn dusty() -> (ModelBus, Station) {
         let bus = ModelBus::new();
         bus.set_sps30(lamppost_sps30::convert([1, 2, 3, 4, 0, 0, 0, 0, 0, 0]));
-        let mut driver = Driver::begin(&Place::Sps30, Bus::Model(bus)).unwrap();
-        assert_eq!(driver.measure(&AirUse::Nothing).unwrap().len(), 4);
-        let Driver::Sps30(chip, last) = &mut driver else { panic!("another driver") };
-        *last = Instant::now().checked_sub(Duration::from_millis(14_000)).unwrap();
-        assert_eq!(take_dust(chip, last).unwrap().len(), 0);
-        *last = Instant::now().checked_sub(Duration::from_millis(15_001)).unwrap();
-        let said = take_dust(chip, last).unwrap_err();
-        assert_eq!(said, "SPS30 command read data-ready flag (0x0202) told of no measurement within 15000 ms");
+        let place = Place::new(Chip::Sps30, BusAddress(lamppost_sps30::ADDRESS)).unwrap();
+        let mut station = Station::new(BusOpener::Model(bus.clone()), place, AirUse::Nothing);
+        assert_eq!(station.poll().unwrap().len(), 0, "it is not warm");
+        (bus, station)
+    }
+
+    fn dust(station: &mut Station) -> &mut Dust {
+        let Some(Driver::Sps30(_, dust)) = &mut station.driver else { panic!("no SPS30 at work") };
+        dust
+    }
+
+    fn measures_anew(bus: &ModelBus) {
+        bus.set_sps30(lamppost_sps30::convert([1, 2, 3, 4, 0, 0, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn an_sps30_is_believed_once_it_is_warm_and_a_transfer_that_fails_does_not_start_its_fan_anew() {
+        let (bus, mut station) = dusty();
+        let warm_for = dust(&mut station).warm_at - Instant::now();
+        assert!((28..=30).contains(&warm_for.as_secs()), "{warm_for:?}");
+        measures_anew(&bus);
+        assert_eq!(station.poll().unwrap().len(), 0);
+        dust(&mut station).warm_at = Instant::now();
+        measures_anew(&bus);
+        let found: Vec<_> =
+            station.poll().unwrap().iter().map(|found| (found.measure, found.value, found.unit)).collect();
+        let masses = [("pm1", 1), ("pm2_5", 2), ("pm4", 3), ("pm10", 4)];
+        let expected = masses.map(|(measure, mass)| {
+            (measure, MicrogramsPerCubicMetre::from_milli(mass * 1_000).decimal(), MicrogramsPerCubicMetre::UNIT)
+        });
+        assert_eq!(found, expected);
+        bus.fail_transfers(1);
+        station.poll().unwrap_err();
+        measures_anew(&bus);
+        assert_eq!(station.poll().unwrap().len(), 4);
+        // One that stays away is another one, perhaps, when it is back.
+        bus.fail_transfers(1);
+        dust(&mut station).last = Instant::now().checked_sub(Duration::from_millis(15_001)).unwrap();
+        station.poll().unwrap_err();
+        assert!(station.driver.is_none());
+        assert_eq!(station.poll().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn an_sps30_that_says_it_is_faulty_is_not_believed() {
+        let (bus, mut station) = dusty();
+        dust(&mut station).warm_at = Instant::now();
+        bus.set_sps30_status(1 << 5);
+        measures_anew(&bus);
+        let said = station.poll().unwrap_err().to_string();
+        assert!(said.ends_with("SPS30 command read device status (0xd206): the laser's current is wrong"), "{said}");
+        bus.set_sps30_status(0);
+        measures_anew(&bus);
+        assert_eq!(station.poll().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn an_sps30_that_brings_nothing_new_fails_after_its_fan_could_be_clean_and_not_before() {
+        let (_bus, mut station) = dusty();
+        dust(&mut station).last = Instant::now().checked_sub(Duration::from_millis(14_000)).unwrap();
+        assert_eq!(station.poll().unwrap().len(), 0);
+        dust(&mut station).last = Instant::now().checked_sub(Duration::from_millis(15_001)).unwrap();
+        let said = station.poll().unwrap_err().to_string();
+        let nothing = "SPS30 command read data-ready flag (0x0202) told of no measurement within 15000 ms";
+        assert!(said.ends_with(nothing), "{said}");
+    }
+
+    #[test]
+    fn a_tmp105_that_was_reset_between_two_polls_gives_no_temperature_and_is_set_up_anew() {
+        let (bus, address) = (ModelBus::new(), BusAddress(0x48));
+        let temperature = Celsius::from_ten_thousandths(210_625);
+        bus.set_tmp105(address, temperature);
+        let place = Place::new(Chip::Tmp105, address).unwrap();
+        let mut station = Station::new(BusOpener::Model(bus.clone()), place, AirUse::Nothing);
+        let value = |found: Vec<Measured>| found[0].value;
+        assert_eq!(value(station.poll().unwrap()), temperature.decimal());
+        bus.unplug(address);
+        bus.set_tmp105(address, Celsius::from_milli(0));
+        let said = station.poll().unwrap_err().to_string();
+        assert!(said.ends_with("0x00 instead of 0x60: the chip was reset"), "{said}");
+        bus.set_tmp105(address, temperature);
+        assert_eq!(value(station.poll().unwrap()), temperature.decimal());
     }
 }

@@ -1,4 +1,4 @@
-// A TMP105 at 0x48 (SBOS648): pointer register, configuration, temperature in steps of 1/16 degree. Bytes take their time
+// A TMP105 at 0x48 (SLLS648D): pointer register, configuration, temperature in steps of 1/16 degree. Bytes take their time
 // on the bus. Written without a look at this project's driver.
 
 "use strict";

@@ -10,17 +10,23 @@ pub(super) struct Sps30Model {
     dust: Measurement,
     measuring: bool,
     fresh: bool,
+    /// The lower word of its status.
+    status: u16,
     answer: Vec<u16>,
 }
 
 impl Sps30Model {
     pub(super) const fn new(dust: Measurement) -> Self {
-        Self { dust, measuring: false, fresh: false, answer: Vec::new() }
+        Self { dust, measuring: false, fresh: false, status: 0, answer: Vec::new() }
     }
 
     pub(super) const fn set(&mut self, dust: Measurement) {
         self.dust = dust;
         self.fresh = self.measuring;
+    }
+
+    pub(super) const fn set_status(&mut self, status: u16) {
+        self.status = status;
     }
 
     fn words(&self) -> Vec<u16> {
@@ -37,6 +43,7 @@ impl Registers for Sps30Model {
         const STOP: u16 = Command::StopMeasurement.code();
         const VERSION: u16 = Command::ReadVersion.code();
         const READY: u16 = Command::ReadDataReadyFlag.code();
+        const STATUS: u16 = Command::ReadDeviceStatus.code();
         const READ: u16 = Command::ReadMeasuredValues.code();
         let Some(([high, low], argument)) = bytes.split_first_chunk::<2>() else { return };
         self.answer = match u16::from_be_bytes([*high, *low]) {
@@ -50,6 +57,7 @@ impl Registers for Sps30Model {
                 Vec::new()
             }
             VERSION => vec![0x0202],
+            STATUS => vec![0, self.status],
             READY => vec![u16::from(self.fresh)],
             READ => {
                 self.fresh = false;

@@ -58,19 +58,6 @@ async fn an_ina226_reports_voltage_current_through_its_shunt_and_power() {
 }
 
 #[tokio::test]
-async fn an_sps30_reports_its_four_masses() {
-    let (bus, basket) = (ModelBus::new(), Arc::<Basket>::default());
-    bus.set_sps30(lamppost_sps30::convert([3, 4, 5, 6, 0, 0, 0, 0, 0, 0]));
-    let at = BusAddress(lamppost_sps30::ADDRESS);
-    let report = run_until(source(BusOpener::Model(bus), Chip::Sps30, at, 50, &basket), |r| r.stored >= 4).await;
-    assert_eq!(report.errors, 0, "{report:?}");
-    let expected = [("pm1", 3), ("pm2_5", 4), ("pm4", 5), ("pm10", 6)].map(|(measure, value)| {
-        (format!("i2c/mast/{measure}"), format!(r#"{{"measure":"{measure}","value":{value},"unit":"ug/m3"}}"#))
-    });
-    assert_eq!(basket.texts(), expected);
-}
-
-#[tokio::test]
 async fn an_scd41_brings_what_is_new_and_holds_up_no_other_chip_of_its_bus() {
     let (bus, basket, others) = (ModelBus::new(), Arc::<Basket>::default(), Arc::<Basket>::default());
     bus.set_scd41(co2(500));
