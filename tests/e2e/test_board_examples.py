@@ -112,7 +112,7 @@ def test_the_dust_sensors_example_says_what_comes_over_the_line_and_what_is_no_f
 def test_the_meters_example_reads_pymodbus_slave(example, line, home, ending):
     board = example("sdm")
     (first,) = board.said(1)
-    assert first == "the meter answered 0 of 9 bytes in 500 ms"
+    assert first == "SDM register 30001 (voltage): 0 bytes of an answer of 9"
     meters = Meters(home)
     ending(meters.stop)
     bus = os.open(meters.port, os.O_RDWR | os.O_NOCTTY)

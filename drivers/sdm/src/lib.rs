@@ -8,10 +8,17 @@
 //! Each value is an IEEE 754 single in two registers, the higher half first. Eastron's register number 30001 is address 0x0000. A request
 //! reads at most [`REGISTERS_MAX`] registers; one for an address that a meter does not have is answered with exception 2.
 //!
+//! A Modbus master reads by this map what it likes. Where there is none, [`Quantity::request`] is what to send for one value, and
+//! [`Quantity::parse`] takes it from the answer.
+//!
 //! `examples/read_sdm.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/sdm.rs` for a board.
 
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod modbus;
+
+pub use modbus::{ANSWER_BYTES, AnswerError, REQUEST_BYTES, Wrong};
 
 /// The most registers in one request: 40 values.
 pub const REGISTERS_MAX: u16 = 80;
