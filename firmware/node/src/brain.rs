@@ -174,8 +174,14 @@ impl<const CAPACITY: usize, S: Saved> Node<CAPACITY, S> {
         })
     }
 
-    /// Keeps the samples of a measure by this policy. Before the first poll; a measure that is none is passed over.
+    /// Keeps the samples of a measure by this policy. The measures that get its lowest and highest are not sampled from then on. Before the
+    /// first poll; a measure that is none is passed over.
     pub fn set_policy(&mut self, measure: MeasureIndex, policy: Policy) {
+        for derived in [policy.lowest, policy.highest].into_iter().flatten() {
+            if let Some(schedule) = self.schedules.get_mut(usize::from(derived.0)) {
+                *schedule = Schedule::never();
+            }
+        }
         if let Some(gate) = self.gates.get_mut(usize::from(measure.0)) {
             gate.policy = policy;
         }

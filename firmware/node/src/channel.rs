@@ -13,7 +13,8 @@ pub struct Channel<'a> {
     pub scale: Scale,
     /// What the sensor can report, if known.
     pub range: Option<Range>,
-    /// Between two samples, in milliseconds, from 1.
+    /// Between two samples, in milliseconds, from 1. Of a measure that another's policy fills ([`Policy::lowest`](crate::Policy::lowest)), which is
+    /// never sampled, anything.
     pub interval_ms: u32,
 }
 
@@ -87,6 +88,16 @@ impl Schedule {
         Self { due_at: now, interval_ms }
     }
 
+    /// Never due: others' samples make the measure's readings.
+    pub(crate) const fn never() -> Self {
+        Self { due_at: Millis(u64::MAX), interval_ms: 0 }
+    }
+
+    /// It is one of [`Self::never`].
+    pub(crate) const fn is_never(&self) -> bool {
+        self.interval_ms == 0
+    }
+
     /// From now on at this interval.
     pub(crate) fn set_interval(&mut self, now: Millis, interval_ms: u32) {
         self.interval_ms = interval_ms;
@@ -96,7 +107,10 @@ impl Schedule {
     /// It is due: the next one is set.
     pub(crate) fn take_if_due(&mut self, now: Millis) -> bool {
         let Some(late_ms) = now.0.checked_sub(self.due_at.0) else { return false };
-        let interval_ms = u64::from(self.interval_ms.max(1));
+        if self.is_never() {
+            return false;
+        }
+        let interval_ms = u64::from(self.interval_ms);
         let periods = late_ms / interval_ms + 1;
         self.due_at = Millis(self.due_at.0.saturating_add(periods.saturating_mul(interval_ms)));
         true

@@ -24,6 +24,9 @@ pub(crate) fn obey(
             if !(1..=INTERVAL_MS_MAX).contains(&interval_ms) {
                 return Err(Refusal::OutOfRange);
             }
+            if schedule.is_never() {
+                return Err(Refusal::Unsupported);
+            }
             schedule.set_interval(now, interval_ms);
             Ok(())
         }

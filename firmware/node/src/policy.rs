@@ -15,9 +15,9 @@ pub struct Policy {
     /// Where the ring is three quarters full, until it is half empty: so many samples become one reading, their mean
     /// with the uptime of the last; 0 or 1: each stays one. Not for alarms.
     pub aggregate: u16,
-    /// The measure that gets the lowest of an aggregate's samples.
+    /// The measure that gets the lowest of an aggregate's samples; it has no samples of its own.
     pub lowest: Option<MeasureIndex>,
-    /// The measure that gets the highest.
+    /// The measure that gets the highest, likewise.
     pub highest: Option<MeasureIndex>,
 }
 

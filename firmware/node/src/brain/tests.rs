@@ -289,10 +289,7 @@ fn a_node_knows_the_wall_time_and_its_error() {
 #[test]
 fn in_an_outage_alarms_are_kept_and_bulk_becomes_means_and_all_arrives_in_order() {
     let door = Channel { name: "door", interval_ms: 7_000, ..TEMPERATURE };
-    let extremes = [
-        Channel { name: "lowest", interval_ms: u32::MAX, ..TEMPERATURE },
-        Channel { name: "highest", interval_ms: u32::MAX, ..TEMPERATURE },
-    ];
+    let extremes = [Channel { name: "lowest", ..TEMPERATURE }, Channel { name: "highest", ..TEMPERATURE }];
     let (mut node, mut board, mut gateway) =
         (node::<64>(&[TEMPERATURE, door, extremes[0], extremes[1]]), Bench::default(), Gateway::new());
     let aggregate =
@@ -318,4 +315,13 @@ fn in_an_outage_alarms_are_kept_and_bulk_becomes_means_and_all_arrives_in_order(
             && mean.value < highest.value
     });
     assert!(whole.count() >= 5);
+    let of = |measure| gateway.readings.iter().filter(move |reading| reading.measure == MeasureIndex(measure)).count();
+    assert!(of(2) == of(3) && of(2) < of(0), "only aggregates have a lowest and a highest");
+    assert!(board.samples.iter().all(|measure| *measure < 2), "what is derived is not sampled");
+
+    let interval = Command::SetInterval { measure: MeasureIndex(3), interval_ms: 100 };
+    assert!(gateway.session.order(interval));
+    talk(&mut node, &mut board, &mut gateway, 230_000, 240_000);
+    assert_eq!(gateway.answers.pop(), Some(Err(Refusal::Unsupported)));
+    assert!(board.samples.iter().all(|measure| *measure < 2), "nor when it is told to be");
 }
