@@ -1,10 +1,16 @@
 """A configuration with each kind of mistake: each message names the file, the line and the remedy."""
 
+import json
 import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
 
 import pytest
 
-from rig.gateway import run
+from rig.gateway import READY_S, program, run
+from rig.places import free_ports
 
 RIGHT = """\
 [gateway]
@@ -141,3 +147,68 @@ def test_the_gateway_does_not_start_with_a_wrong_configuration(home):
     done = run("run", "--config", config, timeout_s=20)
     assert done.returncode not in (0, 101)
     assert "did you mean `quota`" in problem_at(done.stderr + done.stdout, config, 5)
+
+
+WRONG_SOURCES = """
+[[i2c]]
+name = "roof"
+bus = "/dev/i2c-none"
+chip = "bme280"
+address = 0x76
+
+[[i2c]]
+name = "mast"
+bus = "/dev/i2c-none"
+chip = "bmp999"
+address = 0x77
+
+[[serial]]
+name = "meters"
+port = "/dev/ttyNone"
+protocol = "modbus"
+
+[[serial.slave]]
+id = 1
+device = "house"
+profile = "sdm630"
+
+[[serial.slave]]
+id = 1
+device = "lamp"
+profile = "sdm630"
+"""
+
+
+def health(port: int) -> dict:
+    """What the gateway says of itself, ill or well, once it is there."""
+    until = time.monotonic() + READY_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as ill:
+            return json.load(ill)
+        except OSError:
+            assert time.monotonic() < until, "the gateway does not come"
+            time.sleep(0.1)
+
+
+def test_a_mistake_in_one_source_costs_that_source_alone_and_is_told_until_it_is_mended(home, ending):
+    (port,) = free_ports(1)
+    config = home / "lamppost.toml"
+    own = f'[gateway]\nstate_dir = "{home / "state"}"\n\n[http]\nlisten = "127.0.0.1:{port}"\n'
+    text = own + WRONG_SOURCES
+    config.write_text(text)
+    chip_at, slave_at = (1 + text.count("\n", 0, text.index(wrong)) for wrong in ('"bmp999"', '1\ndevice = "lamp"'))
+    assert run("check", "--config", config).returncode not in (0, 101)
+
+    log = (home / "log").open("w")
+    gateway = subprocess.Popen([str(program()), "run", "--config", str(config)], stdout=log, stderr=log)
+    ending(lambda: (gateway.kill(), gateway.wait()))
+    parts = health(port)["parts"]
+    assert {"i2c/roof", "modbus/meters/house"} <= parts.keys(), parts.keys()
+    refused = {name: part for name, part in parts.items() if " at line " in name}
+    assert [part["status"] for part in refused.values()] == ["stalled"] * 2
+    said = " ".join(part["reason"] for part in refused.values())
+    for place in (f"{config}:{chip_at}:", f"{config}:{slave_at}:"):
+        assert place in said and place in (home / "log").read_text(), f"{place} in {said}"

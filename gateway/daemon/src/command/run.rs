@@ -17,7 +17,11 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT; an error if a part of the gateway ended by itself.
 pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
-    let config = config::load(path)?;
+    let config = config::load_without_refused(path)?;
+    for refused in &config.refused {
+        let (source, why) = (&refused.source, &refused.why);
+        tracing::error!(source, why, "started without this source: mend the file, and restart");
+    }
     let connections_max = config.mqtt.as_ref().map_or(0, |mqtt| mqtt.connections_max as u64);
     if let Some(reason) = descriptors::too_few(descriptors::raise(), connections_max) {
         tracing::warn!(reason, "connections will be turned away for want of file descriptors");

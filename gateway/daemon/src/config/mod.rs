@@ -13,6 +13,7 @@ mod lanes;
 mod mqtt;
 mod problem;
 mod rate;
+mod refused;
 mod schema;
 mod serial;
 mod sink;
@@ -37,6 +38,7 @@ pub(crate) use clock::Battery;
 pub(crate) use control::ControlSocket;
 pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
+pub(crate) use refused::{Refused, load_without_refused};
 pub(crate) use schema::Encoding;
 pub(crate) use serial::{Serial, Spoken};
 pub(crate) use sink::{Files, Packing as FilePacking, Sink, SinkTo, WhenFull as WhenFolderFull};
@@ -61,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) http: SocketAddr,
     pub(crate) control: ControlSocket,
     pub(crate) battery: Option<Battery>,
+    /// What is in the file, and is not started: [`load_without_refused`].
+    pub(crate) refused: Vec<Refused>,
 }
 
 /// The journal's bounds and its linger.
@@ -162,18 +166,19 @@ pub(crate) const DEFAULT_PATH: &str = "/etc/lamppost/lamppost.toml";
 
 /// Reads and parses a file.
 pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            let problem = Problem {
-                span: None,
-                what: format!("can't be read: {error}"),
-                remedy: Some("name a file with --config, or start from one in hardware/".to_owned()),
-            };
-            return Err(Problems::new(path, "", vec![problem]));
-        }
-    };
+    let text = read(path)?;
     parse(&text).map_err(|list| Problems::new(path, &text, list))
+}
+
+fn read(path: &Path) -> Result<String, Problems> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let problem = Problem {
+            span: None,
+            what: format!("can't be read: {error}"),
+            remedy: Some("name a file with --config, or start from one in hardware/".to_owned()),
+        };
+        Problems::new(path, "", vec![problem])
+    })
 }
 
 /// Looks whether the files that a right configuration names for its brokers and its cluster can be used. Not done by [`load`]: one that
@@ -405,6 +410,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
         http: file.http.listen.into_inner().0,
         control: file.control.convert(),
         battery: file.clock.map(clock::Written::convert),
+        refused: Vec::new(),
     }
 }
 

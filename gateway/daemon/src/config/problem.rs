@@ -34,6 +34,19 @@ impl Problems {
         Self { path: path.to_owned(), text: text.to_owned(), list }
     }
 
+    /// All of them, each with its place, in one line.
+    pub(crate) fn in_one_line(&self) -> String {
+        let shown = self.list.iter().map(|problem| {
+            let at = problem.span.as_ref().map(|span| {
+                let (row, column, _) = self.place(span.start);
+                format!(":{row}:{column}")
+            });
+            let remedy = problem.remedy.as_ref().map(|remedy| format!(" ({remedy})"));
+            format!("{}{}: {}{}", self.path.display(), at.unwrap_or_default(), problem.what, remedy.unwrap_or_default())
+        });
+        shown.collect::<Vec<_>>().join("; ")
+    }
+
     /// The line number, the column (both from 1) and the line that holds byte `at`.
     fn place(&self, at: usize) -> (usize, usize, &str) {
         let before = self.text.get(..at).unwrap_or(&self.text);

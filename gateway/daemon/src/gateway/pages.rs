@@ -24,6 +24,7 @@ use super::sinks::{Counted, SinkSeen};
 use super::sources::{I2cSeen, Seen};
 use crate::command::clients::Answer;
 use crate::command::status;
+use crate::config::Refused;
 use crate::exposition::Exposition;
 use crate::health::{Health, Progress, Report};
 use crate::http::Pages;
@@ -159,7 +160,13 @@ impl Pages for Overview {
             let done = report.polls.saturating_sub(report.errors);
             parts.push((format!("i2c/{}", seen.name), Progress::polled(done, seen.every)));
         }
+        // They wait for somebody to mend the file.
+        let refused = Progress { done: 0, has_work: true, patience_ms: 0, elsewhere: true };
+        parts.extend(self.seen.refused.iter().map(|it| (it.source.clone(), refused)));
         let mut report = self.health.judge(now, parts);
+        for Refused { source, why } in &self.seen.refused {
+            report.explain(source, why.clone(), true);
+        }
         if let Some(counters) = &self.forward
             && let Some(reason) = counters.paused_reason()
         {

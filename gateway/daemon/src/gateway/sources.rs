@@ -28,7 +28,7 @@ use super::notes::JournalNotes;
 use super::setup;
 use super::subscriptions::SubscriptionsFile;
 use super::supervise::{Fail, Stop, supervise};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Refused};
 
 /// How long all sources together may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -56,6 +56,8 @@ pub(crate) struct Seen {
     pub(crate) serial: Vec<(String, SerialSeen)>,
     pub(crate) i2c: Vec<I2cSeen>,
     pub(crate) battery: Option<Arc<BatteryStatus>>,
+    /// What was not started, since its configuration is wrong.
+    pub(crate) refused: Vec<Refused>,
 }
 
 /// What a broker's source counts, and how many messages it may leave unacknowledged.
@@ -132,7 +134,7 @@ impl Sources {
         let mut sources = Self {
             stop: Stop::new(),
             tasks: Mutex::default(),
-            seen: Seen::default(),
+            seen: Seen { refused: config.refused.clone(), ..Seen::default() },
             mqtt_addresses: Vec::new(),
             keys: Arc::default(),
         };

@@ -57,6 +57,18 @@ fn a_gateway_without_anything_to_do_is_well_for_ever() {
 }
 
 #[test]
+fn a_source_that_was_refused_is_ill_and_says_why_and_the_watchdog_is_told_all_the_same() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+    let mut overview = overview(dir.path(), &clock);
+    let why = "lamppost.toml:8:8: unknown value `bmp999`".to_owned();
+    overview.seen.refused = vec![Refused { source: "i2c at line 5".to_owned(), why }];
+    let report = overview.health();
+    assert!(!report.well() && report.well_here());
+    assert!(report.json().contains(r#""i2c at line 5":{"status":"stalled","#), "{}", report.json());
+    assert!(report.json().contains("lamppost.toml:8:8: unknown value `bmp999`"), "{}", report.json());
+}
+
+#[test]
 fn an_event_may_wait_for_company_as_long_as_the_configuration_says() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
     let overview = lingering(dir.path(), &clock, "linger = \"1min\"\n[topics.bulk]\nlinger = \"2min\"\n");
