@@ -4,7 +4,7 @@ use core::fmt;
 
 use lamppost_sensirion::WrongCrc;
 
-use crate::Command;
+use crate::{CO2_PPM_MAX, Command};
 
 /// Why the chip could not be told something, or has said nothing; `E` is the bus's own error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,11 @@ pub enum Error<E> {
     },
     /// The measurement holds 0 ppm: none was made.
     NoSample,
+    /// The measurement holds more CO2 than the chip can tell.
+    Implausible {
+        /// What it says, in ppm.
+        ppm: u16,
+    },
     /// The recalibration failed: the chip had not measured before.
     Recalibration,
     /// The chip found itself broken.
@@ -71,6 +76,10 @@ impl<E: fmt::Debug> fmt::Display for Error<E> {
                 write!(f, "SCD41 command {command} told of no measurement within {waited_ms} ms")
             }
             Self::NoSample => f.write_str("the SCD41 has measured no CO2: it says 0 ppm"),
+            Self::Implausible { ppm } => {
+                let command = Command::ReadMeasurement;
+                write!(f, "the answer to SCD41 command {command}: {ppm} ppm, above {CO2_PPM_MAX}")
+            }
             Self::Recalibration => {
                 f.write_str("the SCD41's forced recalibration failed: it has to have measured for three minutes before")
             }

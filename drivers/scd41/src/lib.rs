@@ -51,6 +51,9 @@ pub const ADDRESS: u8 = 0x62;
 pub const SINGLE_SHOT_MS: u32 = 5_000;
 
 /// Section "get_data_ready_status": the measurement is there if any of these bits is set.
+/// The most CO2 that it tells, in ppm.
+pub const CO2_PPM_MAX: u16 = 40_000;
+
 const READY: u16 = 0x07ff;
 /// How often [`Scd41::measure`] asks for a measurement that is late, and how far apart.
 const READY_POLLS_MAX: u32 = 10;
@@ -133,14 +136,17 @@ pub mod asynchronous {
         /// The last measurement, if there is one that was not taken yet. Takes 2 ms.
         ///
         /// # Errors
-        /// [`Error::NoSample`] if what is there is none; [`Error::Send`], [`Error::Answer`], [`Error::Crc`] of
+        /// [`Error::NoSample`] if what is there is none, [`Error::Implausible`] if it can't be; [`Error::Send`], [`Error::Answer`], [`Error::Crc`] of
         /// `get_data_ready_status` and `read_measurement`.
         pub async fn take(&mut self, delay: &mut impl DelayNs) -> Result<Option<Measurement>, Error<B::Error>> {
             let [status] = self.ask(Command::GetDataReadyStatus, delay).await?;
             if status & READY == 0 {
                 return Ok(None);
             }
-            let words = self.ask(Command::ReadMeasurement, delay).await?;
+            let words @ [ppm, _, _] = self.ask(Command::ReadMeasurement, delay).await?;
+            if ppm > CO2_PPM_MAX {
+                return Err(Error::Implausible { ppm });
+            }
             convert(words).map(Some).ok_or(Error::NoSample)
         }
 

@@ -115,6 +115,22 @@ mod asynchronous {
     }
 
     #[test]
+    async fn more_co2_than_the_chip_can_tell_is_none() {
+        let ready = [sent(&[0xe4, 0xb8]), came(&[0x80, 0x06, 0x04])];
+        let measured = |ppm: u16| {
+            let [high, low] = ppm.to_be_bytes();
+            let words = [high, low, lamppost_sensirion::crc(ppm), 0x66, 0x67, 0xa2, 0x5e, 0xb9, 0x3c];
+            [ready.as_slice(), &[sent(&[0xec, 0x05]), came(&words)]].concat()
+        };
+        let (mut chip, mut waited) = started_with(&[measured(40_000), measured(40_001)].concat()).await;
+        assert_eq!(chip.take(&mut waited).await.unwrap().unwrap().co2.to_string(), "40000 ppm");
+        let error = chip.take(&mut waited).await.unwrap_err();
+        let said = "the answer to SCD41 command read_measurement (0xec05): 40001 ppm, above 40000";
+        assert_eq!(error.to_string(), said);
+        chip.release().done();
+    }
+
+    #[test]
     async fn periodic_measurement_is_started_taken_from_and_stopped() {
         let (mut chip, mut waited) = started_with(&[
             sent(&[0x21, 0xb1]),
