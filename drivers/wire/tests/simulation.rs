@@ -18,12 +18,15 @@ use world::{Kind, World};
 
 /// Seeds run for each kind of node, unless `LINK_SEEDS` says another number.
 const SEEDS: u64 = 700;
+/// And for the kind that is meant to be built.
+const SEEDS_OF_PERSISTENT: u64 = 2_000;
 /// Seeds of far away that once went wrong: a reading that the node had dropped came back lives later, as an echo of the line, behind
 /// readings of a later life.
 const BROKEN_ONCE: [u64; 4] = [4_333, 5_796, 9_704, 15_384];
 
 fn run(kind: Kind) {
-    let seeds = std::env::var("LINK_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("LINK_SEEDS is a number"));
+    let few = if kind == Kind::Persistent { SEEDS_OF_PERSISTENT } else { SEEDS };
+    let seeds = std::env::var("LINK_SEEDS").map_or(few, |seeds| seeds.parse().expect("LINK_SEEDS is a number"));
     let mut all = world::Tally::default();
     for seed in (0..seeds).chain(BROKEN_ONCE) {
         let mut world = World::new(seed, kind);

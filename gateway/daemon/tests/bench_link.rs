@@ -28,4 +28,6 @@ fn every_reading_is_in_the_journal_once_and_costs_fewer_bytes_than_a_line_of_jso
     // By the wire's own README 18 to 25, and a bit for heartbeats and the time.
     assert!((15.0..30.0).contains(&number("/bytes_per_reading")), "{figures}");
     assert!(number("/bytes_ratio") < 0.25, "{figures}");
+    // 115,200 baud carry 11,520 bytes a second: enough for 414 readings, whatever the machine takes for them.
+    assert!(11_520.0 / number("/bytes_per_reading") >= 414.0, "{figures}");
 }

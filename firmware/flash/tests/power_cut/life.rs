@@ -138,6 +138,41 @@ impl Gateway {
     }
 }
 
+/// A line that loses, cuts, flips and doubles what is sent over it. One seed gives one line.
+struct Line {
+    state: u64,
+    spoiled: u64,
+}
+
+impl Line {
+    const fn new(seed: u64) -> Self {
+        Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, spoiled: 0 }
+    }
+
+    /// Xorshift, of 64 bits (G. Marsaglia, 2003).
+    const fn draw(&mut self, below: usize) -> usize {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 33) as usize % below
+    }
+
+    fn carry(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+        if bytes.is_empty() || self.draw(3) > 0 {
+            return bytes;
+        }
+        self.spoiled += 1;
+        let at = self.draw(bytes.len());
+        match self.draw(4) {
+            0 => bytes.clear(),
+            1 => bytes.truncate(at),
+            2 => bytes[at] ^= 1 << self.draw(8),
+            _ => bytes.extend_from_within(at..),
+        }
+        bytes
+    }
+}
+
 /// What one world came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
@@ -146,6 +181,8 @@ pub(crate) struct Told {
     pub(crate) dropped: usize,
     pub(crate) lives: usize,
     pub(crate) given: u32,
+    /// How often the line spoiled what was sent.
+    pub(crate) spoiled: u64,
     /// The operation before which the first life had its number for good.
     pub(crate) numbered_at: u64,
 }
@@ -154,6 +191,7 @@ pub(crate) struct World {
     seed: u64,
     flash: FakeFlash,
     gateway: Gateway,
+    line: Line,
     ledger: Rc<RefCell<Ledger>>,
     next_value: Rc<RefCell<i64>>,
     now: u64,
@@ -174,6 +212,7 @@ impl World {
             seed,
             flash,
             gateway,
+            line: Line::new(seed),
             ledger: Rc::default(),
             next_value: Rc::default(),
             now: 0,
@@ -184,16 +223,15 @@ impl World {
 
     /// Lives until the end: one life after another, a new one wherever power is lost.
     pub(crate) fn live(mut self) -> Told {
-        while self.now < LIVE_MS {
-            self.live_once();
-        }
+        while !self.live_once() {}
         self.judge()
     }
 
-    fn live_once(&mut self) {
+    /// Whether it came to the end, with nothing kept any more.
+    fn live_once(&mut self) -> bool {
         let Ok(saved) = FlashSaved::begin(self.flash.clone(), places(), self.seed as u32) else {
             self.power_on();
-            return;
+            return false;
         };
         let boot = saved.boot();
         let saved = Witness { inner: saved, ledger: Rc::clone(&self.ledger) };
@@ -221,15 +259,23 @@ impl World {
             if self.flash.0.is_dead.get() {
                 self.ledger.borrow_mut().acknowledged = before;
                 self.power_on();
-                return;
+                return false;
             }
             let deaf = !is_calm && (4_000..13_000).contains(&(self.now % 15_000));
-            answer = if deaf { Vec::new() } else { self.gateway.answer(self.now, &board.line) };
-            board.line.clear();
+            let said = std::mem::take(&mut board.line);
+            answer = if deaf {
+                Vec::new()
+            } else if is_calm {
+                self.gateway.answer(self.now, &said)
+            } else {
+                let heard = self.line.carry(said);
+                self.line.carry(self.gateway.answer(self.now, &heard))
+            };
             if self.now == reset_at {
-                return;
+                return false;
             }
         }
+        true
     }
 
     fn power_on(&mut self) {
@@ -257,6 +303,7 @@ impl World {
             dropped: ledger.dropped.len(),
             lives: self.boots.len(),
             given: self.gateway.given,
+            spoiled: self.line.spoiled,
             numbered_at: self.numbered_at.unwrap_or(0),
         }
     }
