@@ -164,9 +164,7 @@ STEPS = (
         "thumb",
         "the boards' firmware, an example of each chip, and every driver for a board's processor; clippy over the boards, no warnings",
         (
-            "firmware/build lm3s6965evb --bins --examples",
-            "firmware/build pico",
-            "firmware/build pico --features usb",
+            "firmware/build-all",
             "firmware/lint",
             "tests/rig/thumb_drivers",
         ),
