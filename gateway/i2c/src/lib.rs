@@ -30,8 +30,8 @@
 //!
 //! What becomes of a bus that is stuck: a poll that fails closes the device node, and the next one opens it and sets its chip up anew. That is all
 //! that can be done from outside of the kernel. The kernel ends a transfer at the adapter's own time-out (a second, mostly), and
-//! frees a data line that a chip holds low by nine clocks where its driver has been told the pins (`scl-gpios` and
-//! `sda-gpios` in the device tree). While a thread hangs in it, chips on other buses go on; those on the same bus fail, each in its time.
+//! frees a data line that a chip holds low by nine clocks where the adapter's driver can and has been told the pins (`scl-gpios` and
+//! `sda-gpios` in the device tree; a Raspberry Pi's own driver can't). While a thread hangs in it, chips on other buses go on; those on the same bus fail, each in its time.
 
 mod air;
 mod bus;

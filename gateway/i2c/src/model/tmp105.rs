@@ -1,9 +1,10 @@
 //! A TMP105 (data sheet SLLS648D): pointer, temperature and configuration. Its first conversion takes as long as
 //! one may at most, and reads 0 °C until then; later ones take no time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lamppost_units::Celsius;
+use tokio::time::Instant;
 
 use super::Registers;
 
