@@ -51,7 +51,7 @@ pub const ADDRESS: u8 = 0x62;
 pub const SINGLE_SHOT_MS: u32 = 5_000;
 
 /// Section "get_data_ready_status": the measurement is there if any of these bits is set.
-/// The most CO2 that it tells, in ppm.
+/// The most CO2 that it tells, in ppm, as those who sell it on boards quote the data sheet.
 pub const CO2_PPM_MAX: u16 = 40_000;
 
 const READY: u16 = 0x07ff;
