@@ -4,6 +4,7 @@ from what was lost, without any ledger."""
 import json
 import random
 import time
+from datetime import UTC, datetime
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -126,6 +127,14 @@ def test_what_was_dropped_buried_or_skipped_is_told_from_what_was_lost(cluster, 
     given_up = {reason: events for reason, events in report["dropped_for"].items() if "given up" in reason}
     assert sum(given_up.values()) >= bulk["dropped"], report["dropped_for"]
     assert status == 0, report
+
+    # From some time on: what the gateway has received since, and nothing is missed of what was before.
+    since = datetime.now(UTC).isoformat(timespec="milliseconds")
+    sender.publish("city/small", 3, 500)
+    wait_until_forwarded(post)
+    status, report, sums = audit(cluster, "--since", since)
+    assert (sums["trail-small"]["delivered"], sums["trail-small"]["missing"], status) == (3, 0, 0), (sums, status)
+    assert report["trimmed_topics"] >= 1 and report["dropped"] == 0, report
 
     # Somebody sets the cursor to the end, over events that were acknowledged and never delivered.
     cluster.stop_for_a_story()

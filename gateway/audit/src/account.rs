@@ -65,7 +65,7 @@ pub(crate) struct Stands {
 
 /// A partition of a journal through its epochs.
 #[derive(Debug, PartialEq, Eq, Hash, Clone, PartialOrd, Ord)]
-struct Series {
+pub(crate) struct Series {
     gateway: GatewayId,
     topic: Topic,
     partition: Partition,
@@ -109,8 +109,10 @@ pub(crate) struct Account {
     pub(crate) wanted: Vec<String>,
     /// The sink whose cluster it is: what is told of others says nothing of it.
     pub(crate) sink: String,
-    /// The cluster's topics of which something has been dropped.
+    /// The cluster's topics of which something has been dropped, or that are not read from their beginnings.
     trimmed: HashSet<String>,
+    /// They are read from some time on: what was told of earlier offsets is not counted.
+    pub(crate) since: bool,
 }
 
 impl Default for Account {
@@ -126,6 +128,7 @@ impl Default for Account {
             wanted: Vec::new(),
             sink: MAIN_SINK.to_owned(),
             trimmed: HashSet::new(),
+            since: false,
         }
     }
 }
@@ -195,7 +198,15 @@ impl Account {
     }
 
     /// Judges all partitions, into the report. `settled`: the offset below which nothing of a track is to come, by the order of its lanes.
-    pub(crate) fn judge(self, tracks: HashMap<Track, Intervals>, settled: &HashMap<Track, u64>, report: &mut Report) {
+    /// `floors`: the offset below which holes of a series may have been filled by what is not read.
+    pub(crate) fn judge(
+        self,
+        tracks: HashMap<Track, Intervals>,
+        settled: &HashMap<Track, u64>,
+        floors: &HashMap<Series, u64>,
+        report: &mut Report,
+    ) {
+        report.trimmed_topics = self.trimmed.len() as u64;
         let mut all: BTreeMap<Series, Vec<(Track, Intervals)>> = BTreeMap::new();
         for (track, offsets) in tracks {
             all.entry(self.series_of(&track)).or_default().push((track, offsets));
@@ -214,8 +225,34 @@ impl Account {
             tracks.sort_by_key(|(track, offsets)| (offsets.first(), track.epoch));
             let buried = buried.remove(&series).unwrap_or_default();
             let settled = tracks.iter().filter_map(|(track, _)| settled.get(track)).max().copied().unwrap_or(0);
-            self.judge_series(&series, &tracks, settled, buried, report);
+            let floor = floors.get(&series).copied().unwrap_or(0);
+            self.judge_series(&series, &tracks, [floor, settled], buried, report);
         }
+    }
+
+    /// Where the beginning of a topic is not read, nothing is known of what lies below the first offset in any of its partitions and lanes: each begins somewhere
+    /// else, in its own order.
+    pub(crate) fn floors(&self, stands: &HashMap<(Track, Place), Stands>) -> HashMap<Series, u64> {
+        let mut lowest: HashMap<(Series, Place, usize), u64> = HashMap::new();
+        for ((track, place), Stands { live, backfill, .. }) in stands.iter().filter(|_| !self.trimmed.is_empty()) {
+            for (lane, stand) in [live, backfill].into_iter().enumerate() {
+                let Some(stand) = stand else { continue };
+                let lowest = lowest.entry((self.series_of(track), *place, lane)).or_insert(stand.lowest);
+                *lowest = stand.lowest.min(*lowest);
+            }
+        }
+        let mut floors: HashMap<Series, u64> = HashMap::new();
+        for ((series, ..), lowest) in lowest {
+            if self.is_trimmed(&series.topic) {
+                let floor = floors.entry(series).or_default();
+                *floor = lowest.max(*floor);
+            }
+        }
+        floors
+    }
+
+    fn is_trimmed(&self, topic: &Topic) -> bool {
+        self.trimmed.iter().any(|name| self.holds(name, topic))
     }
 
     /// Epochs of one journal that do not stand one behind the other in a partition of the cluster, though their offsets do; in words.
@@ -280,7 +317,7 @@ impl Account {
         &self,
         series: &Series,
         tracks: &[(Track, Intervals)],
-        settled: u64,
+        [floor, settled]: [u64; 2],
         buried: Intervals,
         report: &mut Report,
     ) {
@@ -292,7 +329,8 @@ impl Account {
         // Below the first offset seen a cluster may have had all, and dropped it since: there only what is told of counts.
         let claim = self.claims.get(series).copied();
         let first_seen = tracks.first().and_then(|(_, offsets)| offsets.first()).or(claim.map(|claim| claim.first));
-        let mut below = first_seen.and_then(|first| first.checked_sub(1)).map(|last| (0, last));
+        let below = first_seen.and_then(|first| first.checked_sub(1)).map(|last| (0, last));
+        let mut below = below.filter(|_| !self.since);
         // The first offset that no track before has reached.
         let mut reached: Option<u64> = None;
         for (track, offsets) in tracks {
@@ -304,6 +342,11 @@ impl Account {
             let before = before.map(|(reached, first)| (reached, first - 1));
             for hole in before.into_iter().chain(offsets.holes()) {
                 let done = claim.map_or(settled, |claim| claim.done);
+                let (from, to) = hole;
+                if from < floor {
+                    explained.leave((from, to.min(floor - 1)), &mut partition, report);
+                }
+                let hole = (from.max(floor), to);
                 let (missing, to_come) = explained.weigh(hole, done, &mut partition, report);
                 partition.missing = partition.missing.saturating_add(missing);
                 let count = if claim.is_some() { &mut partition.late } else { &mut partition.open };
@@ -316,7 +359,7 @@ impl Account {
         let Some(claim) = claim else { return };
         let from = reached.unwrap_or(claim.first);
         // Where nothing is left of it, the cluster may have dropped it.
-        let trimmed = tracks.is_empty() && self.trimmed.iter().any(|name| self.holds(name, &series.topic));
+        let trimmed = tracks.is_empty() && self.is_trimmed(&series.topic);
         if from >= claim.next || trimmed {
             return;
         }

@@ -6,11 +6,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use lamppost_event::{MAIN_SINK, Partition};
+use lamppost_event::{MAIN_SINK, Partition, WallTime};
 use rdkafka::error::KafkaError;
 
-use crate::judge::{Judge, LedgerIndex};
-use crate::ledger::{LedgerError, read_ledger};
+use crate::judge::{Judge, MEMORY_MAX};
+use crate::ledger::LedgerError;
+use crate::plan::Plan;
 use crate::reader::Reader;
 use crate::report::Report;
 
@@ -36,6 +37,12 @@ pub struct AuditConfig {
     pub late_after: Duration,
     /// How long a read may bring nothing before the audit is given up.
     pub idle_max: Duration,
+    /// Only what each partition has from its first record of that time or a later one on, by the records' times (those at which the gateways received the
+    /// events); what lies before it may have been there. The audit trail is read whole. `None`: all there is.
+    pub since: Option<WallTime>,
+    /// What the audit may use, in bytes, beside librdkafka's buffers: [`crate::Judge::within`]. Ledgers for which half of it is too little take several passes
+    /// over the cluster.
+    pub memory_max: u64,
     /// Whether what was aborted, or is not committed yet, counts as delivered too. By default it does not: who reads the cluster for its
     /// events never sees it.
     pub uncommitted: bool,
@@ -55,7 +62,7 @@ impl fmt::Debug for AuditConfig {
 }
 
 impl AuditConfig {
-    /// All topics, no ledger, no settling, 30 s of patience.
+    /// All topics from their beginnings, no ledger, no settling, 30 s of patience, [`MEMORY_MAX`].
     #[must_use]
     pub fn new(bootstrap: &str) -> Self {
         Self {
@@ -66,6 +73,8 @@ impl AuditConfig {
             settle: Duration::ZERO,
             late_after: Duration::ZERO,
             idle_max: Duration::from_secs(30),
+            since: None,
+            memory_max: MEMORY_MAX,
             uncommitted: false,
             exactly_once: false,
             properties: BTreeMap::new(),
@@ -119,6 +128,20 @@ pub enum AuditError {
         /// The first offset that the cluster still has.
         low: i64,
     },
+    /// The cluster's offsets have more holes, or more journals and epochs, than there is memory for.
+    #[error("the offsets of topic {topic:?} and those before it take more memory than they may: allow more")]
+    Offsets {
+        /// The topic that was being read.
+        topic: String,
+    },
+    /// A ledger has so many lines of one key that they can't be divided.
+    #[error("one key's lines of the ledgers take {bytes} bytes, {bytes_max} are allowed: allow twice as much and more")]
+    LedgerMemory {
+        /// What they take.
+        bytes: u64,
+        /// What there is for a part of the ledgers.
+        bytes_max: u64,
+    },
     /// The system gives no thread to read along in.
     #[error("no thread to read along in: {0}")]
     Thread(#[from] io::Error),
@@ -144,36 +167,39 @@ pub fn audit(config: &AuditConfig, progress: &mut dyn FnMut(Progress)) -> Result
     let reader = Reader::connect(config)?;
     let since_1970 = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let due = since_1970.saturating_sub(config.late_after);
-    let mut judge = Judge::new().with_topics(reader.wanted()).of_sink(&config.sink);
+    let mut judge = Judge::new().with_topics(reader.wanted()).of_sink(&config.sink).within(config.memory_max);
     if !config.late_after.is_zero() {
         judge = judge.with_late_from(i64::try_from(due.as_millis()).unwrap_or(i64::MAX));
     }
-    let mut report = conclude(reader, judge, &config.ledgers, config.settle, progress)?;
+    if config.since.is_some() {
+        judge = judge.since_some_time();
+    }
+    let plan = Plan::of(&config.ledgers, config.memory_max / 2)?;
+    if let Some(bytes) = plan.too_many {
+        return Err(AuditError::LedgerMemory { bytes, bytes_max: config.memory_max / 2 });
+    }
+    let mut report = conclude(reader, judge, &config.ledgers, &plan, config.settle, progress)?;
     report.exactly_once = config.exactly_once;
     report.seconds = began.elapsed().unwrap_or_default().as_secs_f64();
     Ok(report)
 }
 
-/// Hears the ledgers, reads to the ends, and judges; the judge may have seen what was read before.
+/// Hears the ledgers, reads to the ends, and judges; the judge may have seen what was read before. For each further part of the ledgers the same is read again.
 pub(crate) fn conclude(
     mut reader: Reader,
     mut judge: Judge,
     ledgers: &[PathBuf],
+    plan: &Plan,
     settle: Duration,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, AuditError> {
-    for (index, path) in ledgers.iter().enumerate() {
-        let index = LedgerIndex(u32::try_from(index).unwrap_or(u32::MAX));
-        if read_ledger(path, &mut |line, entry| judge.expect(index, line, &entry))? {
-            judge.note_broken_tail();
-        }
-    }
+    hear(&mut judge, ledgers, plan, 0)?;
     judge.hear_no_more();
     let (mut quiet, mut first) = (Duration::ZERO, true);
     loop {
         let before = judge.progress().0;
         reader.read_on(&mut judge, progress)?;
-        let found_all = !ledgers.is_empty() && judge.has_found_all();
+        let found_all = !ledgers.is_empty() && plan.passes() == 1 && judge.has_found_all();
         quiet = if judge.progress().0 > before || first { Duration::ZERO } else { quiet + LOOK_AGAIN };
         first = false;
         if found_all && quiet > Duration::ZERO || quiet >= settle {
@@ -181,6 +207,25 @@ pub(crate) fn conclude(
         }
         std::thread::sleep(LOOK_AGAIN);
     }
+    for pass in 1..plan.passes() {
+        judge.hear_on();
+        hear(&mut judge, ledgers, plan, pass)?;
+        reader.read_again(&mut judge, progress)?;
+    }
     let names: Vec<String> = ledgers.iter().map(|path| path.display().to_string()).collect();
     Ok(judge.verdict(&names))
+}
+
+/// Hears one part of the ledgers.
+fn hear(judge: &mut Judge, ledgers: &[PathBuf], plan: &Plan, pass: u32) -> Result<(), LedgerError> {
+    judge.reserve(plan.lines(pass));
+    let broken = plan.read(ledgers, &mut |ledger, line, entry| {
+        if plan.has(pass, ledger, entry) {
+            judge.expect(ledger, line, entry);
+        }
+    })?;
+    if pass == 0 {
+        judge.note_broken_tails(broken);
+    }
+    Ok(())
 }

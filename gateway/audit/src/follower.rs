@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::audit::{AuditConfig, AuditError, LOOK_AGAIN, conclude};
 use crate::judge::Judge;
+use crate::plan::Plan;
 use crate::reader::{Patience, Reader};
 use crate::report::Report;
 
@@ -17,7 +18,7 @@ const PATIENCE: Patience = Patience { request: Duration::from_secs(2), record: D
 
 /// Reads the cluster in a thread of its own from its start on, and judges at the end.
 ///
-/// Memory: the judge's ([`Judge`]), with 40 bytes more for each event until the ledgers are heard. Dropped without
+/// Memory: the judge's ([`Judge`]), and without a bound 48 bytes more for each event until the ledgers are heard, and all of these at once: it reads only once. Dropped without
 /// [`Follower::finish`], it ends its thread soon after.
 #[derive(Debug)]
 pub struct Follower {
@@ -43,13 +44,14 @@ impl Drop for End {
 
 impl Follower {
     /// Connects to the cluster, and begins to read: everything that it has by now, and what is added. `config` names the
-    /// topics, which need not be there yet; or none, then new ones are found as they come. Its `ledgers` and `settle` are not
-    /// used: [`Follower::finish`] is given them.
+    /// topics, which need not be there yet; or none, then new ones are found as they come. Its `ledgers`, `settle` and `since` are not
+    /// used: [`Follower::finish`] is given the first two.
     ///
     /// # Errors
     /// [`AuditError::Cluster`]: the cluster does not answer. [`AuditError::Thread`].
     #[expect(clippy::disallowed_methods, reason = "how long it took is shown to a person, nothing depends on it")]
     pub fn start(config: AuditConfig) -> Result<Self, AuditError> {
+        let config = AuditConfig { since: None, ..config };
         let began = SystemTime::now();
         let mut reader = Reader::connect(&config)?;
         reader.begin()?;
@@ -75,7 +77,9 @@ impl Follower {
         drop(end);
         let (mut reader, judge) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         reader.patience = Patience::of(&config);
-        let mut report = conclude(reader, judge, ledgers, settle, &mut |_| {})?;
+        // What the cluster no longer has can't be read again.
+        let plan = Plan::of(ledgers, u64::MAX)?;
+        let mut report = conclude(reader, judge, ledgers, &plan, settle, &mut |_| {})?;
         report.seconds = began.elapsed().unwrap_or_default().as_secs_f64();
         Ok(report)
     }

@@ -5,20 +5,49 @@ use std::collections::BTreeMap;
 /// A set of `u64`, kept as disjoint ranges that do not touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Intervals {
-    /// First to last, both within.
-    ranges: BTreeMap<u64, u64>,
+    /// The highest range, first to last, both within: almost every number comes at its end, and most sets have no other.
+    top: Option<(u64, u64)>,
+    /// The others.
+    below: BTreeMap<u64, u64>,
 }
+
+/// A node of the tree, bytes; each but one of a tree holds [`NODE_RANGES_MIN`] ranges or more.
+const NODE_BYTES: usize = 208;
+const NODE_RANGES_MIN: usize = 5;
 
 impl Intervals {
     /// Adds `n`; false if it was there.
     pub(crate) fn insert(&mut self, n: u64) -> bool {
-        let before = self.ranges.range(..=n).next_back().map(|(first, last)| (*first, *last));
+        let Some((first, last)) = self.top else {
+            self.top = Some((n, n));
+            return true;
+        };
+        if n > last {
+            if last + 1 == n {
+                self.top = Some((first, n));
+            } else {
+                self.below.insert(first, last);
+                self.top = Some((n, n));
+            }
+            return true;
+        }
+        n < first && self.insert_below(n, (first, last))
+    }
+
+    /// Adds `n`, which is below the highest range.
+    fn insert_below(&mut self, n: u64, top: (u64, u64)) -> bool {
+        let before = self.below.range(..=n).next_back().map(|(first, last)| (*first, *last));
         if before.is_some_and(|(_, last)| last >= n) {
             return false;
         }
-        let first = before.filter(|(_, last)| last.checked_add(1) == Some(n)).map_or(n, |(first, _)| first);
-        let last = n.checked_add(1).and_then(|next| self.ranges.remove(&next)).unwrap_or(n);
-        self.ranges.insert(first, last);
+        let first = before.filter(|(_, last)| last + 1 == n).map_or(n, |(first, _)| first);
+        if n + 1 == top.0 {
+            self.below.remove(&first);
+            self.top = Some((first, top.1));
+        } else {
+            let last = self.below.remove(&(n + 1)).unwrap_or(n);
+            self.below.insert(first, last);
+        }
         true
     }
 
@@ -27,19 +56,21 @@ impl Intervals {
         if first > last {
             return;
         }
+        self.below.extend(self.top.take());
         let touches = |(from, to): (u64, u64)| to.saturating_add(1) >= first && from <= last.saturating_add(1);
         let (mut from, mut to) = (first, last);
         while let Some(other) = self
-            .ranges
+            .below
             .range(..=last.saturating_add(1))
             .next_back()
             .map(|(a, b)| (*a, *b))
             .filter(|other| touches(*other))
         {
-            self.ranges.remove(&other.0);
+            self.below.remove(&other.0);
             (from, to) = (from.min(other.0), to.max(other.1));
         }
-        self.ranges.insert(from, to);
+        self.below.insert(from, to);
+        self.top = self.below.pop_last();
     }
 
     /// How many from `first` to `last`, both within, are in it.
@@ -62,33 +93,37 @@ impl Intervals {
 
     /// Its ranges between, cut to what was asked for.
     fn parts_in(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let begins = self.ranges.range(..=first).next_back().map_or(first, |(from, _)| *from);
-        let parts =
-            self.ranges.range(begins.min(last)..=last).map(move |(from, to)| (*from.max(&first), *to.min(&last)));
+        let begins = self.below.range(..=first).next_back().map_or(first, |(from, _)| *from);
+        let below = self.below.range(begins.min(last)..=last).map(|(from, to)| (*from, *to));
+        let parts = below.chain(self.top).map(move |(from, to)| (from.max(first), to.min(last)));
         parts.filter(|(from, to)| from <= to)
     }
 
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.ranges.iter().map(|(first, last)| (*first, *last))
+        self.below.iter().map(|(first, last)| (*first, *last)).chain(self.top)
     }
 
     pub(crate) fn first(&self) -> Option<u64> {
-        self.ranges.first_key_value().map(|(first, _)| *first)
+        self.ranges().next().map(|(first, _)| first)
     }
 
     pub(crate) fn last(&self) -> Option<u64> {
-        self.ranges.last_key_value().map(|(_, last)| *last)
+        self.top.map(|(_, last)| last)
     }
 
     /// How many numbers are in it.
     pub(crate) fn count(&self) -> u64 {
-        self.ranges.iter().fold(0, |sum, (first, last)| sum.saturating_add((last - first).saturating_add(1)))
+        self.ranges().fold(0, |sum, (first, last)| sum.saturating_add((last - first).saturating_add(1)))
     }
 
     /// The holes between the first and the last number, first to last.
     pub(crate) fn holes(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let nexts = self.ranges.keys().skip(1);
-        self.ranges.values().zip(nexts).map(|(last, next)| (last + 1, next - 1))
+        self.ranges().zip(self.ranges().skip(1)).map(|((_, last), (next, _))| (last + 1, next - 1))
+    }
+
+    /// What it takes beside itself, at most, in bytes: nothing without a hole.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.below.len().div_ceil(NODE_RANGES_MIN) * NODE_BYTES
     }
 }
 
@@ -107,7 +142,7 @@ mod tests {
             assert!(set.insert(n), "{n}");
         }
         assert!(!set.insert(6) && !set.insert(u64::MAX));
-        assert_eq!(set.ranges, BTreeMap::from([(0, 0), (5, 7), (u64::MAX - 1, u64::MAX)]));
+        assert_eq!(set.ranges().collect::<Vec<_>>(), [(0, 0), (5, 7), (u64::MAX - 1, u64::MAX)]);
         assert_eq!(set.holes().collect::<Vec<_>>(), [(1, 4), (8, u64::MAX - 2)]);
     }
 

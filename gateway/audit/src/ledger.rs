@@ -89,14 +89,23 @@ pub enum LedgerError {
     },
 }
 
-/// Reads a ledger; `take` gets each entry with its line, from 1. Returns whether the last line was broken.
+/// How many bytes a ledger has by now.
+///
+/// # Errors
+/// [`LedgerError::Io`].
+pub(crate) fn length(path: &Path) -> Result<u64, LedgerError> {
+    let io = |source| LedgerError::Io { path: path.to_owned(), source };
+    Ok(path.metadata().map_err(io)?.len())
+}
+
+/// Reads the first `length` bytes of a ledger; `take` gets each entry with its line, from 1. Returns whether the last line was broken.
 ///
 /// # Errors
 /// [`LedgerError`] names the file and the line.
 #[expect(clippy::disallowed_methods, reason = "a ledger is its sender's file, not the journal's")]
-pub fn read_ledger(path: &Path, take: &mut dyn FnMut(u32, LedgerEntry)) -> Result<bool, LedgerError> {
+pub fn read_ledger(path: &Path, length: u64, take: &mut dyn FnMut(u32, LedgerEntry)) -> Result<bool, LedgerError> {
     let io = |source| LedgerError::Io { path: path.to_owned(), source };
-    let mut file = BufReader::new(File::open(path).map_err(io)?);
+    let mut file = BufReader::new(File::open(path).map_err(io)?.take(length));
     let (mut bytes, mut line, mut broken) = (Vec::new(), 0, None::<(u32, String)>);
     loop {
         bytes.clear();
@@ -194,7 +203,7 @@ mod tests {
 
     fn read(path: &Path) -> Result<(Vec<LedgerEntry>, bool), LedgerError> {
         let mut entries = Vec::new();
-        let broken = read_ledger(path, &mut |_, entry| entries.push(entry))?;
+        let broken = read_ledger(path, length(path)?, &mut |_, entry| entries.push(entry))?;
         Ok((entries, broken))
     }
 

@@ -11,11 +11,14 @@ mod heard;
 mod intervals;
 mod judge;
 mod ledger;
+mod plan;
+mod proof;
 mod reader;
 mod report;
+mod senders;
 
 pub use audit::{AuditConfig, AuditError, Progress, audit};
 pub use follower::Follower;
-pub use judge::{Judge, Lane, LedgerIndex, MarkRef, Record};
+pub use judge::{Judge, Lane, LedgerIndex, MEMORY_MAX, MarkRef, Record};
 pub use ledger::{Ledger, LedgerEntry, LedgerError, Mark, read_ledger};
 pub use report::{Examples, PartitionReport, Report, Verdict};

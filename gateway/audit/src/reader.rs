@@ -53,8 +53,13 @@ pub(crate) struct Reader {
     pub(crate) patience: Patience,
     /// What is not in `next` is new, and read from 0 on; else from where the cluster has it.
     begun: bool,
-    /// Where each partition is read on, by topic.
+    /// Only what is from then on is read, but of the audit trail; milliseconds since 1970.
+    since_ms: Option<i64>,
+    /// Where each partition was begun, and where it is read on, by topic.
+    first: BTreeMap<String, Vec<i64>>,
     next: BTreeMap<String, Vec<i64>>,
+    /// Where each partition ends, if all has been read once.
+    ends: Option<BTreeMap<String, Vec<i64>>>,
 }
 
 impl Reader {
@@ -81,7 +86,9 @@ impl Reader {
         let consumer = client.create_with_context(heard.clone());
         let consumer = consumer.map_err(|source| heard.failed("the consumer", source))?;
         let (wanted, patience) = (config.topics.clone(), Patience::of(config));
-        Ok(Self { consumer, heard, wanted, patience, begun: false, next: BTreeMap::new() })
+        let since_ms = config.since.map(|time| time.0);
+        let (first, next, ends) = Default::default();
+        Ok(Self { consumer, heard, wanted, patience, begun: false, since_ms, first, next, ends })
     }
 
     /// From now on all is to be read: what is there by now, and what is added to any topic.
@@ -94,8 +101,24 @@ impl Reader {
         Ok(())
     }
 
+    /// Where each partition of a topic is to be begun: with what the cluster still has, or the first that is recent enough.
     fn lows(&self, topic: &str, count: usize) -> Result<Vec<i64>, AuditError> {
-        (0_i32..).take(count).map(|partition| self.ends(topic, partition).map(|(low, _)| low)).collect()
+        let ends = (0_i32..).take(count).map(|partition| self.ends(topic, partition)).collect::<Result<Vec<_>, _>>()?;
+        // The trail is small, and says whose the epochs are and what became of holes.
+        let Some(since_ms) = self.since_ms.filter(|_| !topic.contains(AUDIT_TRAIL)) else {
+            return Ok(ends.into_iter().map(|(low, _)| low).collect());
+        };
+        let failed = |error| self.heard.failed(&format!("the offsets of {topic} by time"), error);
+        let mut times = TopicPartitionList::new();
+        for (partition, _) in (0_i32..).zip(&ends) {
+            times.add_partition_offset(topic, partition, Offset::Offset(since_ms.max(0))).map_err(failed)?;
+        }
+        let found = self.consumer.offsets_for_times(times, self.patience.request).map_err(failed)?;
+        let first = |(partition, ends): (i32, &(i64, i64))| {
+            let found = found.find_partition(topic, partition).map(|found| found.error().map(|()| found.offset()));
+            Ok(begun_at(found.transpose().map_err(failed)?, *ends))
+        };
+        (0_i32..).zip(&ends).map(first).collect()
     }
 
     /// The topics to read, with their numbers of partitions; 0: not there. In the order to read them in: manifests first, so that what they call
@@ -167,6 +190,22 @@ impl Reader {
         ends.map_err(|e| self.heard.failed(&format!("the ends of {topic}/{partition}"), e))
     }
 
+    /// Reads all once more, from where it was begun to where it was ended.
+    pub(crate) fn read_again(
+        &mut self,
+        judge: &mut Judge,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), AuditError> {
+        let ends = self.ends.take().unwrap_or_else(|| self.next.clone());
+        let topics: Vec<(String, usize)> = ends.iter().map(|(topic, ends)| (topic.clone(), ends.len())).collect();
+        self.next = self.first.clone();
+        self.ends = Some(ends);
+        for (topic, count) in topics {
+            self.read_topic(&topic, count, judge, progress)?;
+        }
+        Ok(())
+    }
+
     /// Reads what has been added to all topics since the last call.
     pub(crate) fn read_on(&mut self, judge: &mut Judge, progress: &mut dyn FnMut(Progress)) -> Result<(), AuditError> {
         for (topic, count) in self.topics()? {
@@ -192,6 +231,8 @@ impl Reader {
             None => self.lows(topic, count)?,
         };
         next.resize(count.max(next.len()), 0);
+        let first = self.first.entry(topic.to_owned()).or_default();
+        first.extend(next.iter().skip(first.len()));
         let read = self.read_partitions(topic, &mut next, judge, progress);
         self.next.insert(topic.to_owned(), next);
         let (records, missing) = judge.progress();
@@ -211,7 +252,8 @@ impl Reader {
         let mut list = TopicPartitionList::new();
         for (partition, next) in (0_i32..).zip(next.iter().copied()) {
             let (low, high) = self.ends(topic, partition)?;
-            if low > 0 {
+            let high = self.end(topic, partition).unwrap_or(high);
+            if low > 0 || self.first(topic, partition) > Some(0) {
                 judge.note_trimmed(topic);
             }
             if low > next {
@@ -231,6 +273,16 @@ impl Reader {
         let drained = self.drain(topic, &mut open, next, judge, progress);
         self.consumer.unassign().map_err(|e| self.heard.failed(topic, e))?;
         drained
+    }
+
+    /// Where a partition was begun.
+    fn first(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.first.get(topic)?.get(usize::try_from(partition).ok()?).copied()
+    }
+
+    /// Where a partition ends, if all has been read once.
+    fn end(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.ends.as_ref()?.get(topic)?.get(usize::try_from(partition).ok()?).copied()
     }
 
     /// Reads the assigned partitions of one topic until each has reached its end.
@@ -268,16 +320,30 @@ impl Reader {
                 continue;
             };
             *place = message.offset() + 1;
-            observe(judge, &message, partitions);
+            // What came since belongs to another audit.
+            if self.end(topic, message.partition()).is_none_or(|end| message.offset() < end) {
+                observe(judge, &message, partitions);
+            }
             if open.get(&message.partition()).is_some_and(|end| *place >= *end) {
                 open.remove(&message.partition());
             }
             let (records, missing) = judge.progress();
             if records % PROGRESS_RECORDS == 0 {
+                if judge.is_full() {
+                    return Err(AuditError::Offsets { topic: topic.to_owned() });
+                }
                 progress(Progress { records, missing });
             }
         }
         Ok(())
+    }
+}
+
+/// Where to begin a partition that has these ends, by what the cluster says of a time: behind all where nothing is so recent.
+fn begun_at(found: Option<Offset>, (low, high): (i64, i64)) -> i64 {
+    match found {
+        Some(Offset::Offset(offset)) => offset.clamp(low, high.max(low)),
+        _ => high,
     }
 }
 
@@ -365,5 +431,14 @@ mod tests {
         };
         assert_eq!(order(&[]), ["city.audit-trail", "city.air", "city.traffic", "city.dead-letters"]);
         assert_eq!(order(&["city.air"]), ["city.audit-trail", "city.air", "city.dead-letters"]);
+    }
+
+    #[test]
+    fn a_partition_is_begun_at_the_time_or_behind_all_but_never_where_the_cluster_has_nothing() {
+        let at = |found| begun_at(found, (10, 90));
+        assert_eq!(
+            [at(Some(Offset::Offset(40))), at(Some(Offset::Offset(3))), at(Some(Offset::End)), at(None)],
+            [40, 10, 90, 90]
+        );
     }
 }

@@ -22,6 +22,11 @@ pub struct Report {
     pub found: u64,
     /// Acknowledged and not in the cluster.
     pub lost: u64,
+    /// Of the lost, how many there are beyond what is late or open: of a gateway's topic, of a gateway, of a topic, or of all, whichever shows most. A line is a
+    /// gateway's if all of its key and topic that was found came by that gateway.
+    pub lost_for_good: u64,
+    /// Acknowledged and not looked for: in a ledger before the first of its key and topic that was found, where the cluster was read from some time on.
+    pub before_since: u64,
     /// Offsets between the first and the last of their partition that are not in the cluster, and that nothing accounts for.
     pub missing_offsets: u64,
     /// Offsets behind the last one seen of a partition that a manifest says were there, and that are due.
@@ -52,6 +57,18 @@ pub struct Report {
     pub misplaced: u64,
     /// Records whose key is not their ledger's.
     pub wrong_key: u64,
+    /// Senders that count, each a (device, boot).
+    pub sequences: u64,
+    /// Numbers between the first and the last of a (device, boot) that are not in the cluster. No loss: a device may have dropped them, and what it was
+    /// acknowledged is in its ledger.
+    pub sequence_holes: u64,
+    /// First occurrences that come after a higher number of their (device, boot), in one partition of the cluster and in their lane. No fault of the gateway's:
+    /// a device may send so.
+    pub sequence_out_of_order: u64,
+    /// The senders' own marks were looked at of one in so many senders; 1: of all. Else `sent_twice` and the sequences count less than there is.
+    pub senders_one_of: u64,
+    /// Topics of the cluster that were not read from their beginning, because it has dropped that, or by `--since`.
+    pub trimmed_topics: u64,
     /// Records read.
     pub records: u64,
     /// Records that are not a gateway's.
@@ -88,8 +105,7 @@ impl Report {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         // What the ledgers lack may be what is still to come: they do not know offsets.
-        let to_come = self.open.saturating_add(self.late);
-        let is_whole = self.lost <= to_come
+        let is_whole = self.lost_for_good == 0
             && self.missing_offsets == 0
             && self.lost_tail == 0
             && self.out_of_order() == 0
@@ -135,6 +151,10 @@ pub struct Examples {
     pub sent_twice: Vec<String>,
     /// What comes after what.
     pub out_of_order: Vec<String>,
+    /// `device in boot n: first to last`, the first hole of each.
+    pub sequence_holes: Vec<String>,
+    /// What comes after what.
+    pub sequence_out_of_order: Vec<String>,
     /// `topic/partition@offset` in the cluster.
     pub misplaced: Vec<String>,
     /// `topic/partition@offset` in the cluster.
@@ -217,7 +237,7 @@ impl fmt::Display for Report {
         let examples = &self.examples;
         let none = Vec::new();
         let dropped = self.dropped_for.iter().map(|(reason, events)| format!("{events}: {reason}")).collect();
-        let rows: [(&str, u64, &Vec<String>); 19] = [
+        let rows: [(&str, u64, &Vec<String>); 23] = [
             ("acknowledged", self.acknowledged, &none),
             ("journaled", self.journaled, &none),
             ("delivered", self.delivered, &none),
@@ -235,6 +255,10 @@ impl fmt::Display for Report {
             ("wrong key", self.wrong_key, &examples.wrong_key),
             ("delivered twice", self.delivered_twice, &examples.delivered_twice),
             ("sent twice", self.sent_twice, &examples.sent_twice),
+            ("holes in senders' counts", self.sequence_holes, &examples.sequence_holes),
+            ("senders' counts, turned", self.sequence_out_of_order, &examples.sequence_out_of_order),
+            ("before --since", self.before_since, &none),
+            ("topics without beginning", self.trimmed_topics, &none),
             ("not ours", self.foreign, &none),
             ("broken ledger tails", self.ledger_broken_tails, &none),
         ];
@@ -244,6 +268,10 @@ impl fmt::Display for Report {
                 Some(example) if count > 0 => writeln!(f, "   e.g. {example}")?,
                 _ => writeln!(f)?,
             }
+        }
+        if self.senders_one_of > 1 {
+            let (one_of, few) = (self.senders_one_of, "what was sent twice, and the senders' counts, were looked at");
+            writeln!(f, "{few} of one in {one_of} senders only: more would take more memory")?;
         }
         let verdict = match self.verdict() {
             Verdict::Kept => "the promise was kept",

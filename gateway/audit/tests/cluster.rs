@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use lamppost_audit::{AuditConfig, AuditError, Follower, Ledger, LedgerEntry, Mark, Report, Verdict, audit};
-use lamppost_event::{header, partition_of};
+use lamppost_event::{WallTime, header, partition_of};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
@@ -253,4 +253,72 @@ fn what_the_cluster_no_longer_has_was_read_along() {
     let report = follower.finish(&config.ledgers, Duration::ZERO).unwrap();
     assert_eq!((report.records, report.found), (1000, 1000));
     assert!(report.is_kept(), "{report}");
+}
+
+#[test]
+fn ledgers_too_large_for_the_memory_take_several_passes_and_give_the_same_verdict() {
+    let cluster = MockCluster::new(1).unwrap();
+    for topic in ["air", "traffic"] {
+        cluster.create_topic(topic, i32::from(PARTITIONS), 1).unwrap();
+    }
+    let bootstrap = cluster.bootstrap_servers();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = AuditConfig::new(&bootstrap);
+    config.ledgers = vec![dir.path().join("ledger")];
+    let mut ledger = Ledger::append_to(&config.ledgers[0]).unwrap();
+    // Two changed places, one is not there, one has another key, and the last two are lost.
+    produce(&bootstrap, "air", (0..50).chain([51, 50]).chain(52..70).chain(71..98));
+    produce(&bootstrap, "traffic", 0..100);
+    for n in 0..100 {
+        for topic in ["air", "traffic"] {
+            let key = if n == 10 { "dev-4".to_owned() } else { "dev-3".to_owned() };
+            ledger.note(&LedgerEntry {
+                topic: Some(topic.into()),
+                key: Some(key),
+                mark: Mark::Id { id: format!("dev-3:{n}") },
+            });
+        }
+    }
+    for n in 0..100 {
+        ledger.note(&LedgerEntry {
+            topic: None,
+            key: Some(format!("other-{n}")),
+            mark: Mark::Id { id: format!("other:{n}") },
+        });
+    }
+    ledger.sync().unwrap();
+    let of = |memory_max: u64| {
+        let config = AuditConfig { memory_max, ..config.clone() };
+        let mut seen = 0;
+        let mut report = audit(&config, &mut |progress| seen = progress.records).unwrap();
+        report.seconds = 0.0;
+        (report, seen)
+    };
+    let (one, seen) = of(1 << 30);
+    let counts = (one.acknowledged, one.lost, one.wrong_key, one.out_of_order_by_ledger, one.missing_offsets);
+    assert_eq!((counts, seen), ((300, 103, 2, 1, 1), 197), "{one}");
+    let (several, seen) = of(16_000);
+    assert!(seen >= 3 * 197 && seen % 197 == 0, "{seen} records seen");
+    assert_eq!(several, one);
+    let error = audit(&AuditConfig { memory_max: 4_000, ..config }, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, AuditError::LedgerMemory { bytes: 2_001.., bytes_max: 2_000 }), "{error}");
+}
+
+/// That it begins at the first record of the time is librdkafka's and Kafka's part; the mock cluster has nothing so recent, whatever the time.
+#[test]
+fn where_nothing_is_so_recent_nothing_is_judged_but_the_audit_trail_is_read() {
+    let cluster = MockCluster::new(1).unwrap();
+    for (topic, partitions) in [("air", PARTITIONS), ("audit-trail", 1)] {
+        cluster.create_topic(topic, i32::from(partitions), 1).unwrap();
+    }
+    let bootstrap = cluster.bootstrap_servers();
+    produce(&bootstrap, "air", (0..10).chain(11..20));
+    claim(&bootstrap, "/lamppost/g/gateway", 0, partition_of(b"dev-3", PARTITIONS).0, 20);
+    let mut config = AuditConfig::new(&bootstrap);
+    let report = judged(&config);
+    assert_eq!((report.records, report.missing_offsets, report.trimmed_topics), (20, 1, 0), "{report}");
+    config.since = Some(WallTime(4_000_000_000_000));
+    let report = judged(&config);
+    let counts = (report.records, report.missing_offsets, report.lost_tail, report.trimmed_topics);
+    assert_eq!((counts, report.is_kept()), ((1, 0, 0, 1), true), "{report}");
 }

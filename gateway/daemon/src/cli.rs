@@ -1,8 +1,13 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use lamppost_event::WallTime;
+
+use crate::command::journal::instant;
+use crate::config::value::Span;
 
 mod bench;
 mod connection;
@@ -227,7 +232,16 @@ pub(crate) struct Audit {
     /// What a gateway says it has delivered, and said so this long ago or less, may have come after it was looked for: late, not lost. What it
     /// has on disk and does not call delivered is late in any case.
     #[arg(long, value_name = "TIME", default_value = "10min")]
-    pub(crate) late_after: crate::config::value::Span,
+    pub(crate) late_after: Span,
+    /// Only what is there from this time on (RFC 3339), or from so long ago (24h, 7d): each partition from its first record of that time. A record's time is
+    /// that at which its gateway received the event: a backlog that was delivered this morning bears the times of last night. What lies before is not
+    /// judged, and of a ledger nothing before the first event of each key that is found.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
+    /// What the audit may use, beside some 30 MiB for reading: a quarter each for offsets and for the senders' numbers, half for the ledgers. Larger ledgers
+    /// take several passes over the cluster; for too many senders the output says how many of them were looked at.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB")]
+    pub(crate) memory_max: crate::config::value::Size,
     /// The gateways forward exactly once: a record that is there twice breaks the promise.
     #[arg(long, conflicts_with = "uncommitted")]
     pub(crate) exactly_once: bool,
@@ -238,6 +252,32 @@ pub(crate) struct Audit {
     /// Print the verdict as one line of JSON, the last on standard output.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A time, or how long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    Time(WallTime),
+    Ago(Span),
+}
+
+impl Since {
+    /// The time that is meant.
+    pub(crate) fn at(self, now: WallTime) -> WallTime {
+        match self {
+            Self::Time(time) => time,
+            Self::Ago(Span(ago)) => WallTime(now.0.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX))),
+        }
+    }
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let right = |_| format!("{text:?} is neither a time as in 2026-03-02T06:00:00Z nor a length of time as in 24h");
+        text.parse().map(Self::Ago).or_else(|_: String| instant::parse(text).map(Self::Time)).map_err(right)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -293,4 +333,20 @@ pub(crate) struct Publish {
     /// How long to wait for everything, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) timeout: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_time_or_a_length_of_time() {
+        let now = WallTime(1_772_445_600_000);
+        for (text, at) in [("2026-03-02T07:00:00+01:00", 1_772_431_200_000), ("24h", 1_772_359_200_000)] {
+            assert_eq!(text.parse::<Since>().unwrap().at(now), WallTime(at), "{text}");
+        }
+        for wrong in ["", "yesterday", "2026-03-02", "24", "-1h"] {
+            assert!(wrong.parse::<Since>().unwrap_err().contains("24h"), "{wrong}");
+        }
+    }
 }

@@ -372,3 +372,34 @@ fn a_manifest_says_more_than_the_lanes_do_and_what_is_told_of_is_not_open() {
     let whole = backfill_under_way().gap(1, 8, 40, "too old").verdict();
     assert_eq!((whole.open, whole.dropped, whole.verdict()), (0, 32, Verdict::Kept));
 }
+
+#[test]
+fn of_a_topic_that_is_not_read_from_its_beginning_nothing_below_the_first_of_each_lane_is_missed() {
+    // Read from the middle of a backfill on: what was live before that was not read, nor was the first of the backfill.
+    let from_the_middle =
+        || Cluster::new().lane(Lane::Live, 1, 60..70).lane(Lane::Backfill, 1, 20..40).events(1, 70..75);
+    assert_eq!(opened(from_the_middle()), (20, 0, Verdict::Broken));
+    let mut trimmed = from_the_middle();
+    trimmed.judge.note_trimmed("all");
+    assert_eq!(opened(trimmed), (20, 0, Verdict::Broken), "of another topic");
+    let mut trimmed = from_the_middle();
+    trimmed.judge.note_trimmed("city.air");
+    assert_eq!(opened(trimmed), (0, 0, Verdict::Kept));
+    let mut above = from_the_middle().events(1, 80..90);
+    above.judge.note_trimmed("city.air");
+    assert_eq!(opened(above), (5, 0, Verdict::Broken), "above it is");
+}
+
+#[test]
+fn what_was_dropped_before_the_time_from_which_on_is_read_is_not_counted() {
+    for (since, dropped) in [(false, 30), (true, 10)] {
+        let mut cluster = Cluster::new();
+        if since {
+            cluster.judge = cluster.judge.since_some_time();
+        }
+        cluster.judge.note_trimmed("city.air");
+        let report =
+            cluster.events(1, (50..60).chain(70..80)).gap(1, 0, 20, "too old").gap(1, 60, 70, "too old").verdict();
+        assert_eq!((counts(&report), report.trimmed_topics, report.is_kept()), ([0, 0, 0, dropped, 0], 1, true));
+    }
+}

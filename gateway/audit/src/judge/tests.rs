@@ -331,3 +331,126 @@ fn what_the_ledgers_lack_is_not_called_lost_while_as_much_may_be_on_its_way() {
     let report = judge_once(&run);
     assert_eq!((report.lost, report.open, report.verdict()), (31, 30, Verdict::Broken));
 }
+
+/// A device's events: which (gateway, topic, offset) had which number of its count.
+fn counted(judge: &mut Judge, of: &[(&str, &str, u64, u64)]) {
+    for (place, (gateway, topic, offset, sequence)) in (0..).zip(of) {
+        judge.observe(&Record {
+            topic,
+            offset: place,
+            key: b"node-1",
+            id: Some(&format!("{gateway}/00000000000000aa/{topic}/0/{offset}")),
+            mark: Some(MarkRef::Sequence { device: "node-1", boot: 3, sequence: *sequence }),
+            ..NOTHING
+        });
+    }
+}
+
+fn line(topic: &str, sequence: u64) -> LedgerEntry {
+    let mark = Mark::Sequence { device: "node-1".into(), boot: 3, sequence };
+    LedgerEntry { topic: Some(topic.into()), key: None, mark }
+}
+
+#[test]
+fn what_looks_as_if_it_were_sent_twice_is_found_all_the_same() {
+    // Two hashes that are taken for one do the same as a number that is used in two topics.
+    let mut judge = Judge::new();
+    judge.expect(LedgerIndex(0), 1, &line("air", 5));
+    judge.expect(LedgerIndex(0), 2, &line("energy", 5));
+    counted(&mut judge, &[("g", "air", 0, 5), ("g", "energy", 0, 5)]);
+    let report = judge.verdict(&[]);
+    assert_eq!((report.sent_twice, report.found, report.lost), (1, 2, 0));
+}
+
+#[test]
+fn holes_and_disorder_in_a_devices_count_are_told_and_are_no_fault() {
+    let mut judge = Judge::new();
+    let sent = [1, 2, 5, 4, 9, 1].into_iter().enumerate();
+    let of: Vec<_> = sent.map(|(offset, sequence)| ("g", "air", offset as u64, sequence)).collect();
+    counted(&mut judge, &of);
+    // In another topic, which is read later, there is no order between.
+    counted(&mut judge, &[("g", "energy", 0, 3), ("g", "energy", 1, 7)]);
+    let report = judge.verdict(&[]);
+    let counts = (report.sequences, report.sequence_holes, report.sequence_out_of_order, report.sent_twice);
+    assert_eq!(counts, (1, 2, 1, 1));
+    assert_eq!(report.examples.sequence_holes, ["node-1 in boot 3: 6 to 6"]);
+    assert_eq!(report.examples.sequence_out_of_order, ["node-1 in boot 3: 4 comes after 5, at air/0@3"]);
+    assert!(report.is_kept(), "{report}");
+    let table = report.to_string();
+    assert!(table.contains("2   e.g. node-1 in boot 3: 6 to 6"), "{table}");
+    assert!(!table.contains("senders only"), "{table}");
+}
+
+#[test]
+fn with_too_little_memory_for_all_senders_the_report_says_of_how_many_it_speaks() {
+    let mut judge = Judge::new().within(64 << 10);
+    let (run, key) = (run(2_000, 2), MarkRef::Id("dev-0:0"));
+    see(&mut judge, &run, 0, run.records.len());
+    assert!(!judge.is_full(), "{key:?}");
+    let report = judge.verdict(&[]);
+    let one_of = report.senders_one_of;
+    assert!(one_of > 1 && report.is_kept(), "{report}");
+    assert!(report.to_string().contains(&format!("of one in {one_of} senders only")), "{report}");
+    let holes = (0..40_000).map(|n| ("g", "air", 2 * n, n)).collect::<Vec<_>>();
+    let mut judge = Judge::new().within(64 << 10);
+    counted(&mut judge, &holes);
+    assert!(judge.is_full(), "a hole at every second offset");
+}
+
+/// What two gateways have delivered of a topic, and how much of it is late by the second one's manifest; both have senders of one ledger.
+fn of_two_gateways(first: u64, second: u64, late: u64) -> Report {
+    let mut judge = Judge::new();
+    for (gateway, there) in [("a", first), ("b", second)] {
+        for n in 0..10 {
+            let mark = Mark::Id { id: format!("{gateway}:{n}") };
+            let entry = LedgerEntry { topic: Some("air".into()), key: Some(gateway.into()), mark };
+            judge.expect(LedgerIndex(0), 1, &entry);
+        }
+        for n in 0..there {
+            judge.observe(&Record {
+                key: gateway.as_bytes(),
+                id: Some(&format!("{gateway}/00000000000000aa/air/0/{n}")),
+                mark: Some(MarkRef::Id(&format!("{gateway}:{n}"))),
+                ..NOTHING
+            });
+        }
+    }
+    let extent = format!(r#"{{"partition":0,"first":0,"next":{},"done":{second}}}"#, second + late);
+    let notice = format!(r#"{{"notice":"manifest","journal":"1","topic":"air","partitions":[{extent}]}}"#);
+    judge.observe(&Record {
+        topic: "audit-trail",
+        id: Some("b/00000000000000aa/audit-trail/0/0"),
+        notice: Some(notice.as_bytes()),
+        ..NOTHING
+    });
+    judge.verdict(&[])
+}
+
+#[test]
+fn what_one_gateway_has_lost_is_not_excused_by_what_another_has_still_to_bring() {
+    let behind = of_two_gateways(10, 7, 3);
+    assert_eq!((behind.lost, behind.late, behind.lost_for_good, behind.verdict()), (3, 3, 0, Verdict::Open));
+    let lost = of_two_gateways(9, 8, 3);
+    assert_eq!((lost.lost, lost.late, lost.lost_for_good, lost.verdict()), (3, 3, 1, Verdict::Broken));
+    // Of whose gateway nothing is known may be to come from any.
+    let unknown = of_two_gateways(10, 0, 10);
+    assert_eq!((unknown.lost, unknown.lost_for_good, unknown.verdict()), (10, 0, Verdict::Open));
+}
+
+#[test]
+fn of_a_ledger_nothing_before_the_first_event_that_is_found_was_looked_for_where_reading_began_later() {
+    let mut run = run(2, 10);
+    let (lost, before) = (of(&run, "dev-1")[6], of(&run, "dev-1")[3]);
+    let left: Vec<Owned> =
+        run.records.drain(..).enumerate().filter(|(at, _)| *at >= 8 && *at != lost).map(|(_, r)| r).collect();
+    run.records = left;
+    assert!(before < 8);
+    let mut judge = Judge::new().since_some_time();
+    judge.note_trimmed("air");
+    hear(&mut judge, &run);
+    see(&mut judge, &run, 0, run.records.len());
+    let report = judge.verdict(&[]);
+    assert_eq!((report.before_since, report.lost, report.missing_offsets), (8, 1, 1), "{report}");
+    assert!(!report.is_kept());
+    assert_eq!(judge_once(&run).lost, 9);
+}

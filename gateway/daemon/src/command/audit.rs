@@ -4,9 +4,11 @@ use std::io::Write;
 
 use console::Term;
 use lamppost_audit::{AuditConfig, Verdict, audit};
+use lamppost_event::Clock as _;
 
 use super::connection;
 use crate::cli;
+use crate::clock::MachineClock;
 
 /// Prints the report; gives what to end with: 0 if the promise was kept, 1 if it was broken, 2 if nobody can say yet.
 pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<u8> {
@@ -16,6 +18,8 @@ pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<u8>
         sink: args.sink.as_str().to_owned(),
         ledgers: args.ledger.clone(),
         late_after: args.late_after.0,
+        since: args.since.map(|since| since.at(MachineClock::new().now().wall)),
+        memory_max: args.memory_max.0,
         uncommitted: args.uncommitted,
         exactly_once: args.exactly_once,
         properties,

@@ -2,7 +2,7 @@
 //!
 //! - *Drain*: a backlog is written into a journal, a gateway is started on it, and the time from its first delivery to its last is taken;
 //!   then the bare producer sends as many, and a gateway that delivers exactly once drains the same events. They take turns; the median of the
-//!   rounds' ratios counts.
+//!   rounds' ratios counts. After each drain, untimed, the audit has to find all of it.
 //! - *End to end*: PUBLISH by MQTT to a consumer of the cluster, at a steady pace; then from the bare producer to a consumer.
 
 mod backlog;
@@ -10,6 +10,7 @@ mod bare;
 mod cluster;
 mod configuration;
 mod drain;
+mod judged;
 mod latency;
 mod record;
 mod shown;
@@ -76,7 +77,7 @@ pub(crate) async fn run(args: &ForwardBench, out: &mut impl Write) -> anyhow::Re
 }
 
 async fn measure(args: &ForwardBench, dir: &Path, cluster: &mut Cluster, time_ms: i64) -> anyhow::Result<Measured> {
-    let mut progress = Progress::new(args.rounds * 5 + 2);
+    let mut progress = Progress::new(args.rounds * 7 + 2);
     let mut rounds = Vec::new();
     for round in 1..=args.rounds {
         rounds.push(one_round(args, dir, cluster, time_ms, round, &mut progress).await?);
@@ -138,8 +139,13 @@ async fn one_drain(
     let (topic, text) = prepared(args, place.path(), cluster, what, front).await?;
     let config = text.parse()?;
     backlog::fill(&config, &topic, args.events, args.event_bytes).await?;
-    say(if let Front::ExactlyOnce = front { "the gateway, exactly once" } else { "the gateway" });
-    Ok((drain::drain(place.path(), &text, args.events).await?, config))
+    let exactly_once = matches!(front, Front::ExactlyOnce);
+    say(if exactly_once { "the gateway, exactly once" } else { "the gateway" });
+    let drained = drain::drain(place.path(), &text, args.events).await?;
+    say("the audit of what is there");
+    let (bootstrap, events) = (cluster.bootstrap.clone(), args.events);
+    tokio::task::spawn_blocking(move || judged::judge(&bootstrap, &topic, events, exactly_once)).await??;
+    Ok((drained, config))
 }
 
 /// What a gateway has beside its journal and the cluster.
