@@ -72,6 +72,9 @@ pub(crate) struct Standing<'a> {
     pub(crate) backfill: bool,
 }
 
+/// Who may still bring something, and of which topic; `None`: of any.
+type Whose = (Gateway, Option<u32>);
+
 /// What the ledgers say, and what was found of it.
 #[derive(Debug, Default)]
 pub(crate) struct Proof {
@@ -83,7 +86,7 @@ pub(crate) struct Proof {
     topics: Vec<String>,
     gateways: HashMap<GatewayId, u32>,
     /// What was not found, by who may still bring it and of which topic.
-    lost: HashMap<(Gateway, Option<u32>), u64>,
+    lost: HashMap<Whose, u64>,
     lost_lines: BTreeSet<(u32, u32)>,
     /// The cluster was read from some time on: what a ledger says before that was not looked for.
     pub(crate) since: bool,
@@ -203,7 +206,7 @@ impl Proof {
 
     /// How many of the lost there are beyond what is late or open: of a gateway's topic, of a gateway, of a topic, or of all.
     fn beyond(&self, partitions: &[PartitionReport]) -> u64 {
-        let mut to_come: HashMap<(Gateway, Option<u32>), u64> = HashMap::new();
+        let mut to_come: HashMap<Whose, u64> = HashMap::new();
         for partition in partitions.iter().filter(|partition| partition.late > 0 || partition.open > 0) {
             let gateway = self.gateways.get(&partition.gateway).map_or(Gateway::Any, |gateway| Gateway::One(*gateway));
             let topic = self.topics.iter().position(|topic| topic == partition.topic.as_str());
@@ -226,7 +229,7 @@ impl Proof {
 }
 
 /// In what sums the lost are compared with what is to come.
-const VIEWS: [fn(Gateway, Option<u32>) -> (Gateway, Option<u32>); 4] = [
+const VIEWS: [fn(Gateway, Option<u32>) -> Whose; 4] = [
     |gateway, topic| (gateway, topic),
     |gateway, _| (gateway, None),
     |_, topic| (Gateway::Any, topic),
