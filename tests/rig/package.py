@@ -4,6 +4,7 @@ a minimal Debian that is made for it once (target/rig/debian) and unpacked for e
     PYTHONPATH=tests python3 -m rig.package PROGRAM
 """
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Iterator
 
 from rig.places import RIG, ROOT
 
@@ -23,6 +25,8 @@ _PACKAGES = ROOT / "target" / "cross" / "packages"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf"}
 _STATE = "var/lib/lamppost"
 _CONFIG = "etc/lamppost/lamppost.toml"
+_PLAYED = "/played"
+"""Where a systemctl lies, while there is one that only plays that systemd runs."""
 _WANTED = "etc/systemd/system/multi-user.target.wants/lamppost.service"
 
 
@@ -80,16 +84,21 @@ class Root:
         subprocess.run(["tar", "-xf", str(debian()), "-C", str(folder)], check=True)
 
     def run(self, *command: str, status: int = 0) -> str:
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+        return self.both(*command, status=status).stdout
+
+    def both(self, *command: str, status: int = 0) -> subprocess.CompletedProcess:
+        """With what it said on standard error."""
+        environment = {"PATH": f"{_PLAYED}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
         ended = subprocess.run(["chroot", str(self.folder), *command], capture_output=True, text=True, env=environment)
         if ended.returncode != status:
             said = ended.stdout + ended.stderr
             raise Wrong(f"{' '.join(command)} ended with {ended.returncode}, not {status}:\n{said}")
-        return ended.stdout
+        return ended
 
-    def install(self, package: Path) -> None:
+    def install(self, package: Path) -> str:
+        """What was said on standard error."""
         shutil.copy(package, self.folder / "tmp")
-        self.run("dpkg", "--install", f"/tmp/{package.name}")
+        return self.both("dpkg", "--install", f"/tmp/{package.name}").stderr
 
     def has(self, path: str) -> bool:
         return os.path.lexists(self.folder / path)
@@ -125,6 +134,8 @@ def bill_of_materials(root: Root) -> None:
     check(all(c["version"] and c["licenses"] for c in bill["components"]), "each with version and licence")
     crates = [c for c in bill["components"] if c.get("purl", "").startswith("pkg:cargo/")]
     check(len(crates) > 100 and all(len(c["hashes"][0]["content"]) == 64 for c in crates), "each crate with its checksum")
+    compilers = {tool["name"]: tool["version"] for tool in bill["metadata"]["tools"]["components"]}
+    check({"rustc", "gcc"} <= compilers.keys() and names["rust-std"]["version"] == compilers["rustc"], f"Rust's library, and {compilers}")
     program = hashlib.sha256((root.folder / "usr/bin/lamppost").read_bytes()).hexdigest()
     check(bill["metadata"]["component"]["hashes"][0]["content"] == program, "of the very program that was installed")
 
@@ -159,6 +170,35 @@ def upgraded(root: Root, package: Path, version: str) -> None:
     check(root.read(f"{_STATE}/journal/events") == "acknowledged\n", "the journal stays")
 
 
+@contextlib.contextmanager
+def systemd_played(root: Root, *, gateway_runs: bool) -> Iterator[None]:
+    """Maintainer scripts find a systemd that does all they ask, and says whether the gateway runs."""
+    played, mark = root.folder / _PLAYED.lstrip("/"), root.folder / "run/systemd/system"
+    played.mkdir()
+    mark.mkdir(parents=True)
+    answer = 0 if gateway_runs else 3
+    (played / "systemctl").write_text(f'#!/bin/sh\nif [ "$1" = is-active ]; then exit {answer}; fi\n')
+    (played / "systemctl").chmod(0o755)
+    try:
+        yield
+    finally:
+        shutil.rmtree(played)
+        mark.rmdir()
+
+
+def refused(root: Root, package: Path) -> None:
+    """A configuration that the new version does not take, where a gateway runs and, as after a removal, where none does."""
+    right = root.read(_CONFIG)
+    (root.folder / _CONFIG).write_text(right + "[journal]\nqouta = 1\n")
+    for runs, words, others in ((True, "The old one goes on", "No gateway runs"), (False, "No gateway runs", "The old one goes on")):
+        with systemd_played(root, gateway_runs=runs):
+            if not runs:
+                root.run("dpkg", "--remove", "lamppost")
+            said = root.install(package)
+        check("does not take" in said and words in said and others not in said, f"a configuration that is refused: {words!r}")
+    (root.folder / _CONFIG).write_text(right)
+
+
 def removed(root: Root) -> None:
     root.run("dpkg", "--remove", "lamppost")
     check(not root.has("usr/bin/lamppost"), "removed")
@@ -176,6 +216,32 @@ def purged(root: Root) -> None:
     check("lamppost" in root.run("id", "-un", "lamppost"), "the user keeps its number")
 
 
+@contextlib.contextmanager
+def mounted(*command: str) -> Iterator[None]:
+    subprocess.run(["mount", *command], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", command[-1]], check=True)
+
+
+def purged_on_a_partition_of_its_own(root: Root) -> None:
+    """The state folder as a mount point, which can't be removed, with another one in it, which is none of ours."""
+    state, partition = root.folder / _STATE, root.folder / "partition"
+    state.mkdir(parents=True)
+    partition.mkdir()
+    with mounted("--bind", str(partition), str(state)):
+        (state / "journal").mkdir()
+        (state / "journal" / "events").write_text("acknowledged\n")
+        (state / "other").mkdir()
+        with mounted("-t", "tmpfs", "tmpfs", str(state / "other")):
+            (state / "other" / "file").write_text("somebody's\n")
+            root.run("dpkg", "--purge", "lamppost")
+            check((state / "other" / "file").exists(), "purged where the state is on a partition of its own: what is mounted in it stays")
+        check([path.name for path in state.iterdir()] == ["other"], "and the journal is gone")
+    check(root.both("dpkg-query", "-W", "lamppost", status=1).stderr != "", "and dpkg knows of nothing left")
+
+
 def main() -> None:
     if os.geteuid() != 0:
         sys.exit("chroot and mmdebstrap need root; LAMPPOST_WITHOUT=package tests/run leaves this out")
@@ -191,7 +257,10 @@ def main() -> None:
         upgraded(root, second, "0.1.1")
         removed(root)
         root.install(first)
+        refused(root, second)
         purged(root)
+        root.install(first)
+        purged_on_a_partition_of_its_own(root)
     except Wrong as wrong:
         sys.exit(f"not so: {wrong}")
     finally:
