@@ -2,7 +2,6 @@
 once, in order, none missing. The same in at-least-once mode shows events twice: the check can fail. And two processes of one
 gateway: the newer goes on, the older stands by."""
 
-import json
 import os
 import random
 import shutil
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from rig.gateway import Gateway, run
+from rig.audited import audited
+from rig.gateway import Gateway
 from rig.judge import judge
 from rig.reader import Reader
 from rig.seed import seed
@@ -75,11 +75,9 @@ class Judged:
 
 def audit(cluster, senders, story: str, *options: str) -> Judged:
     """Our own judge's verdict on the story's topics."""
-    ledgers = [argument for sender in senders for argument in ("--ledger", sender.ledger_path)]
-    named = [argument for topic in topics(story) for argument in ("--topic", topic)]
-    ended = run("audit", "--bootstrap", cluster.bootstrap, *named, *ledgers, "--json", *options)
-    assert ended.returncode in (0, 1), ended.stderr
-    return Judged(ended.returncode, json.loads(ended.stdout.splitlines()[-1]))
+    judged = Judged(*audited(cluster.bootstrap, topics(story), senders, *options))
+    assert judged.status in (0, 1), judged
+    return judged
 
 
 def metric(post: Gateway, name: str) -> float:

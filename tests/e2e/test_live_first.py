@@ -10,6 +10,7 @@ from datetime import datetime
 
 import pytest
 
+from rig.audited import audited
 from rig.gateway import Gateway, run
 from rig.judge import judge
 from rig.reader import Reader
@@ -99,19 +100,17 @@ def status(post) -> dict:
 
 
 def audit(cluster, topic: str, senders) -> dict:
-    ledgers = [option for sender in senders for option in ("--ledger", sender.ledger_path)]
-    ended = run("audit", "--bootstrap", cluster.bootstrap, "--topic", topic, *ledgers, "--json")
-    assert ended.returncode == 0, ended
-    return json.loads(ended.stdout.splitlines()[0])
+    verdict, report = audited(cluster.bootstrap, [topic], senders)
+    assert verdict == 0, report
+    return report
 
 
 def check_that_what_is_to_come_is_not_called_lost(cluster) -> None:
     """An audit in the middle of the backfill. The only manifests are of the time before, or none is there yet: the audit trail is in strict order."""
-    ended = run("audit", "--bootstrap", cluster.bootstrap, "--topic", "lanes-live", "--json")
-    assert ended.returncode in (0, 2), ended
-    report = json.loads(ended.stdout.splitlines()[0])
+    verdict, report = audited(cluster.bootstrap, ["lanes-live"])
+    assert verdict in (0, 2), report
     counts = {name: report[name] for name in ("missing_offsets", "lost_tail", "late", "open", "backfilled")}
-    print(f"an audit in the middle: status {ended.returncode}, {counts}")
+    print(f"an audit in the middle: status {verdict}, {counts}")
     assert report["missing_offsets"] == report["lost_tail"] == report["out_of_order_by_journal"] == 0, report
     assert report["late"] + report["open"] > 0, "the backfill was over"
     assert (ended.returncode == 2) == (report["open"] > 0), ended

@@ -121,7 +121,7 @@ def _cpio(folder: Path, made: Path) -> None:
 
 
 _SUITE = "bookworm"
-_INCLUDED = "systemd,systemd-sysv,systemd-timesyncd,udev,dbus,kmod,iproute2,netbase,i2c-tools,e2fsprogs,procps"
+_INCLUDED = "systemd,systemd-sysv,systemd-timesyncd,udev,dbus,kmod,iproute2,netbase,e2fsprogs,procps"
 # Two ways to the same card: QEMU wants the size of an SD card to be a power of two.
 _BYTES = 2 << 30
 
