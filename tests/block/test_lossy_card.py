@@ -4,12 +4,13 @@ acknowledged is on the card and nowhere else. In the end the same card lies abou
 
 import os
 import random
+import subprocess
 import time
 
 from rig.audited import audited
 from rig.judge import judge
 from rig.pi.lossy import FATES, Disk
-from rig.pi.lossy_post import TOPICS, LossyPost
+from rig.pi.lossy_post import TOPICS, LossyPost, advised
 from rig.pi.package import package
 from rig.reader import Reader
 from rig.seed import seed
@@ -102,6 +103,28 @@ def test_the_card_keeps_what_was_flushed_loses_what_was_not_and_deaf_loses_both(
     disk.be_deaf()
     write(flushed, flush=True)
     assert cut("dropped")[0] == old, "a card that is deaf to flushes has kept what it was told to"
+
+
+def test_damage_that_the_check_leaves_to_somebody_at_a_keyboard_is_mended_where_all_answers_are_yes(home):
+    """systemd-fsck checks by -p; with fsck.repair=yes, which hardware/CARD.md has in the kernel's command line, by -y. On this machine's own
+    e2fsck, and without a machine that boots from it."""
+    make = advised(r"^ *(mkfs\.ext4 -L lamppost .*) /dev/\S+$").split()
+    folder, disk = home / "state", home / "state.img"
+    (folder / "journal").mkdir(parents=True)
+    (folder / "journal" / "events").write_bytes(random.Random(1).randbytes(4 << 20))
+    with disk.open("wb") as out:
+        out.truncate(64 << 20)
+    subprocess.run([*make, "-q", "-d", str(folder), str(disk)], check=True)
+    # The bitmap of the second group's blocks is said to lie where it can't.
+    subprocess.run(["debugfs", "-w", "-R", "set_bg 1 block_bitmap 5", str(disk)], check=True, capture_output=True)
+
+    def checked(how: str) -> int:
+        return subprocess.run(["e2fsck", how, str(disk)], capture_output=True).returncode
+
+    # e2fsck(8): 4 is left uncorrected, 1 corrected.
+    assert checked("-p") == 4 and checked("-y") == 1 and checked("-p") == 0
+    kept = subprocess.run(["debugfs", "-R", "cat /journal/events", str(disk)], check=True, capture_output=True).stdout
+    assert kept == (folder / "journal" / "events").read_bytes()
 
 
 def test_a_card_that_loses_what_was_not_flushed_costs_no_acknowledged_event_and_one_that_lies_is_caught(home, cluster, ending):

@@ -38,7 +38,7 @@ tmpfs /var/tmp tmpfs nosuid,nodev,mode=1777 0 0
 """
 
 
-def _advised(pattern: str) -> str:
+def advised(pattern: str) -> str:
     """What hardware/CARD.md tells people to type."""
     (found,) = re.findall(pattern, _ADVICE.read_text(), re.M)
     return found
@@ -53,12 +53,12 @@ class LossyPost(Answering):
         self.mqtt_port, self.http_port = free_ports(2)
         servers = ", ".join(f'"{server}"' for server in bootstrap.split(","))
         configuration = _CONFIGURATION.format(name=name, bootstrap=servers, mqtt=_MQTT, http=_HTTP)
-        fstab = _READ_ONLY + _advised(r"echo '(LABEL=lamppost [^']*)' >> /etc/fstab")
+        fstab = _READ_ONLY + advised(r"echo '(LABEL=lamppost [^']*)' >> /etc/fstab")
         files = {"/etc/fstab": fstab, "/etc/systemd/system.conf.d/patience.conf": _PATIENCE}
         then = [f"mkdir -p $(dirname {path})\ncat > {path} <<'END'\n{text}\nEND" for path, text in files.items()]
         self.root = card.with_lamppost(home, package, configuration, then)
         self.disk = Disk(home, _STATE_BYTES)
-        make = _advised(r"^ *(mkfs\.ext4 -L lamppost .*) /dev/\S+$").split()
+        make = advised(r"^ *(mkfs\.ext4 -L lamppost .*) /dev/\S+$").split()
         subprocess.run([*make, "-q", str(self.disk.path)], check=True)
         self.boots = 0
 
