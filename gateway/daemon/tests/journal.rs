@@ -6,6 +6,7 @@
     reason = "a test: a panic is how it fails, and its files need not outlive a crash"
 )]
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -430,6 +431,25 @@ fn repair_changes_nothing_until_it_is_told_to_and_then_appends_what_is_missing_o
     assert!(report(world.folder.path()).lines().count() == missing);
     world.lines(&["repair", "--yes"]);
     assert_eq!(events(&world.json(&["replay", "--json"])), count, "not twice");
+}
+
+/// The service's user may open nothing of root's.
+#[test]
+fn what_root_repairs_and_resets_stays_the_gateways_own() {
+    let (world, _) = with_a_segment_set_aside();
+    let journal = world.path("journal");
+    let all = || std::fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().path()).chain([journal.clone()]);
+    if rustix::process::geteuid().is_root() {
+        all().for_each(|path| std::os::unix::fs::chown(path, Some(4_000_000), Some(4_000_001)).unwrap());
+    }
+    let before = all().count();
+    world.lines(&["repair", "--yes"]);
+    world.lines(&["reset", "--group", "forward", "--to", "start"]);
+    assert!(all().count() > before, "no file was made");
+    let owner = |path: &Path| std::fs::metadata(path).map(|meta| (meta.uid(), meta.gid())).unwrap();
+    for path in all() {
+        assert_eq!(owner(&path), owner(&journal), "{}", path.display());
+    }
 }
 
 fn report(folder: &Path) -> String {

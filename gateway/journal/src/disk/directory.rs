@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,9 +71,19 @@ impl Directory {
         &self.path
     }
 
+    /// What root makes here becomes the folder's owner's: else an operator's repair would leave files that the gateway may not open.
+    fn hand_over(&self, file: &File) -> io::Result<()> {
+        let (folder, made) = (fs::metadata(&self.path)?, file.metadata()?);
+        if rustix::process::geteuid().is_root() && (made.uid(), made.gid()) != (folder.uid(), folder.gid()) {
+            fchown(file, Some(folder.uid()), Some(folder.gid()))?;
+        }
+        Ok(())
+    }
+
     fn fill(&self, name: &str, bytes: u64) -> io::Result<File> {
         let path = self.path.join(name);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        self.hand_over(&file)?;
         let zeros = vec![0_u8; ZEROS_BYTES];
         let mut at = 0;
         while at < bytes {
@@ -132,6 +142,7 @@ impl Disk for Directory {
 
     fn lock(&self) -> io::Result<Option<DiskLock>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.path.join(LOCK))?;
+        self.hand_over(&file)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -234,6 +245,21 @@ mod tests {
         assert!(read[..100].iter().chain(&read[12_100..]).all(|byte| *byte == 0));
         let looked_at = disk.open("pieces", Access::Read).unwrap();
         assert!(looked_at.write_pieces_at(&[b"x"], 0).is_err(), "a failed write is told");
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_the_folders_owner() {
+        let top = tempfile::tempdir().unwrap();
+        // Somebody else's where root runs the test; else everything here is one user's anyway.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(top.path(), Some(4_000_000), Some(4_000_001)).unwrap();
+        }
+        let disk = Directory::existing(top.path()).unwrap();
+        drop((disk.create_zeroed("segment", 4096).unwrap(), disk.lock().unwrap()));
+        let owner = |path: &Path| fs::metadata(path).map(|meta| (meta.uid(), meta.gid())).unwrap();
+        for name in ["segment", LOCK] {
+            assert_eq!(owner(&top.path().join(name)), owner(top.path()), "{name}");
+        }
     }
 
     #[test]
