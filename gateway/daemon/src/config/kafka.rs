@@ -209,7 +209,12 @@ pub(super) fn look_at_files(kafka: &file::Kafka, now: Option<WallTime>, problems
 
 /// Only the unit itself can read its credentials: elsewhere that file is not looked at.
 pub(super) fn is_out_of_sight(password: &std::path::Path) -> bool {
-    std::env::var_os("CREDENTIALS_DIRECTORY").is_none() && password.starts_with(CREDENTIALS)
+    std::env::var_os("CREDENTIALS_DIRECTORY").is_none() && is_handed_over(password)
+}
+
+/// Whether the unit hands this file over to its user.
+pub(crate) fn is_handed_over(path: &std::path::Path) -> bool {
+    path.starts_with(CREDENTIALS)
 }
 
 #[cfg(test)]

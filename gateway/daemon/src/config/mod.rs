@@ -36,6 +36,7 @@ use serde::Deserialize;
 
 pub(crate) use clock::Battery;
 pub(crate) use control::ControlSocket;
+pub(crate) use kafka::is_handed_over;
 pub(crate) use mqtt::{AclFrom, Listener, Mqtt, TlsPaths};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use refused::{Refused, load_without_refused};

@@ -141,9 +141,13 @@ fn judge_room(Room { free, used }: Room, quota: Size) -> Finding {
 fn judge_device(machine: &Machine, mount: &Mount) -> Vec<Finding> {
     let mut findings = Vec::new();
     let name = mount.source.strip_prefix("/dev/").unwrap_or_default();
+    // What is mounted is called /dev/root or /dev/mapper/… as well; below /sys only the kernel's own name counts.
+    let by_number = PathBuf::from(format!("/sys/dev/block/{}", mount.device));
+    let kernels = machine.real(&by_number).and_then(|real| Some(real.file_name()?.to_string_lossy().into_owned()));
+    let kernels = kernels.as_deref().or_else(|| name.rsplit('/').next()).unwrap_or_default();
     // A partition's queue is its disk's, one folder above; links lead there.
-    let places = [format!("/sys/dev/block/{}", mount.device), format!("/sys/class/block/{name}")];
-    let read = |what: &str| places.iter().find_map(|place| machine.read(format!("{place}/{what}")));
+    let places = [by_number, PathBuf::from(format!("/sys/class/block/{kernels}"))];
+    let read = |what: &str| places.iter().find_map(|place| machine.read(place.join(what)));
     let queue = |what: &str| read(&format!("queue/{what}")).or_else(|| read(&format!("../queue/{what}")));
     if read("ro").as_deref() == Some("1") {
         let remedy = "an SD card's lock, or a worn card that has shut itself: change it (hardware/CARD.md)";
@@ -163,8 +167,7 @@ fn judge_device(machine: &Machine, mount: &Mount) -> Vec<Finding> {
     }
     let lived = read("device/life_time").or_else(|| read("../device/life_time"));
     findings.extend(lived.and_then(|text| judge_life(name, &text)));
-    let short = name.rsplit('/').next().unwrap_or_default();
-    let errors = machine.read(format!("/sys/fs/ext4/{short}/errors_count")).and_then(|text| text.parse::<u64>().ok());
+    let errors = machine.read(format!("/sys/fs/ext4/{kernels}/errors_count")).and_then(|text| text.parse::<u64>().ok());
     if let Some(errors) = errors.filter(|errors| *errors > 0) {
         findings.push(Finding::warn(
             "card",

@@ -49,6 +49,17 @@ impl Machine {
         Some(String::from_utf8_lossy(&bytes).trim().to_owned())
     }
 
+    /// What is at `path`, links followed; none if that can't be told.
+    pub(crate) fn metadata(&self, path: &Path) -> Option<std::fs::Metadata> {
+        std::fs::metadata(self.path(path)).ok()
+    }
+
+    /// Where `path` of that machine leads, all links followed; none if nothing is there.
+    pub(crate) fn real(&self, path: &Path) -> Option<PathBuf> {
+        let (root, real) = (self.root.canonicalize().ok()?, self.path(path).canonicalize().ok()?);
+        Some(Path::new("/").join(real.strip_prefix(root).ok()?))
+    }
+
     /// The names in a folder, sorted.
     pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(Path::new(folder))).into_iter().flatten().flatten();

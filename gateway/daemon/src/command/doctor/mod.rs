@@ -12,6 +12,7 @@ mod listening;
 mod machine;
 mod mounts;
 mod people;
+mod readable;
 mod service;
 
 use std::collections::BTreeSet;
@@ -60,6 +61,7 @@ fn examine(machine: &Machine, args: &cli::Doctor, now: Now) -> Vec<Finding> {
         }
         Ok(config) => {
             findings.extend(configuration(&args.config, &config));
+            findings.extend(readable::look(machine, &args.config, &config, &user));
             findings.extend(card::look(machine, &config.state_dir, config.journal.quota, &user));
             findings.extend(folders(&config, &user));
             findings.extend(devices(machine, &config, &user));

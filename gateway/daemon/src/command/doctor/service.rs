@@ -15,7 +15,7 @@ pub(crate) fn look(machine: &Machine) -> Vec<Finding> {
         return vec![];
     }
     let answer = Command::new("systemctl").args(["show", UNIT, ASKED]).output();
-    match answer {
+    let mut findings = match answer {
         Ok(answer) if answer.status.success() => judge(&String::from_utf8_lossy(&answer.stdout)),
         Ok(answer) => {
             let said = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
@@ -24,7 +24,23 @@ pub(crate) fn look(machine: &Machine) -> Vec<Finding> {
         Err(error) => {
             vec![Finding::warn("service", format!("systemctl can't be asked: {error}"), "systemctl status lamppost")]
         }
-    }
+    };
+    findings.extend(judge_memory(machine));
+    findings
+}
+
+/// Whether the kernel counts the memory of services: without, the unit's bounds hold nothing. Of cgroup version 2 alone, which has the list.
+fn judge_memory(machine: &Machine) -> Option<Finding> {
+    let controllers = machine.read("/sys/fs/cgroup/cgroup.controllers")?;
+    let counts = controllers.split_whitespace().any(|controller| controller == "memory");
+    (!counts).then(|| {
+        Finding::warn(
+            "service",
+            "the kernel counts no service's memory (cgroup_disable=memory, as on a Raspberry Pi): MemoryHigh= and MemoryMax= of the unit do \
+             nothing",
+            "on a Raspberry Pi, add cgroup_enable=memory to the line in /boot/firmware/cmdline.txt, and restart the machine",
+        )
+    })
 }
 
 fn judge(shown: &str) -> Vec<Finding> {
@@ -75,6 +91,17 @@ fn judge(shown: &str) -> Vec<Finding> {
 mod tests {
     use super::super::finding::Level;
     use super::*;
+
+    #[test]
+    fn a_kernel_that_counts_no_memory_of_services_is_told() {
+        use super::super::machine::model::Modelled;
+
+        let told = |text| judge_memory(&Modelled::new(&[("/sys/fs/cgroup/cgroup.controllers", text)]).machine());
+        assert_eq!(told("cpuset cpu io memory pids\n"), None);
+        let without = told("cpuset cpu io pids\n").unwrap();
+        assert!(without.level == Level::Warn && without.remedy.unwrap().contains("cgroup_enable=memory"));
+        assert_eq!(judge_memory(&Modelled::new(&[]).machine()), None, "version 1, or no cgroups: nothing is known");
+    }
 
     fn levels(shown: &str) -> Vec<Level> {
         judge(shown).into_iter().map(|finding| finding.level).collect()

@@ -39,6 +39,21 @@ fn the_write_cache_is_that_of_the_partitions_disk() {
 }
 
 #[test]
+fn the_errors_that_ext4_has_counted_are_found_whatever_the_device_is_called() {
+    let modelled = Modelled::new(&[
+        ("/sys/devices/mmcblk0/mmcblk0p2/ro", "0\n"),
+        ("/sys/fs/ext4/mmcblk0p2/errors_count", "3\n"),
+        ("/sys/dev/block/none", ""),
+    ]);
+    let links = modelled.machine().path(Path::new("/sys/dev/block/179:2"));
+    std::os::unix::fs::symlink("../../devices/mmcblk0/mmcblk0p2", links).unwrap();
+    for source in ["/dev/mmcblk0p2", "/dev/root", "/dev/mapper/state"] {
+        let findings = judge_device(&modelled.machine(), &mount("ext4", "179:2", source));
+        assert!(matches!(findings.as_slice(), [one] if one.found.contains("3 errors")), "{source}: {findings:?}");
+    }
+}
+
+#[test]
 fn a_device_that_shut_itself_fails_also_below_btrfs_which_has_no_number() {
     let modelled = Modelled::new(&[
         ("/sys/class/block/sda/ro", "1\n"),
