@@ -300,15 +300,21 @@ impl Book {
         dirty.map(|(group, (at, entry))| (group.clone(), at.clone(), entry.reach)).collect()
     }
 
-    /// These cursors have become durable.
+    /// These cursors have become durable; by rising group and partition, as [`Self::dirty_cursors`] gives them.
     pub(crate) fn settle_cursors(&mut self, written: &[(Group, TopicPartition, Reach)], now_ms: u64) {
         for (group, at, reach) in written {
             if let Some(entry) = self.cursors.get_mut(group).and_then(|table| table.get_mut(at)) {
                 entry.durable = entry.durable.max(*reach);
             }
         }
-        let mut entries = self.cursors.values().flat_map(BTreeMap::values);
-        self.cursors_since = entries.any(CursorEntry::is_dirty).then_some(now_ms);
+        let entries = self.cursors.iter().flat_map(|(group, table)| table.iter().map(move |entry| (group, entry)));
+        // One that was not among them has waited since before: with full frames it may never be, and a checkpoint has to take it.
+        let waited = |group: &Group, at: &TopicPartition| {
+            written.binary_search_by(|(g, a, _)| (g, a).cmp(&(group, at))).is_err()
+        };
+        let dirty = entries.filter(|(_, (_, entry))| entry.is_dirty());
+        let since = self.cursors_since.unwrap_or(now_ms);
+        self.cursors_since = dirty.map(|(group, (at, _))| if waited(group, at) { since } else { now_ms }).min();
     }
 
     /// All that is laid over the old checkpoint: state, cursors, partitions.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use lamppost_event::{BootId, Clock, ClockQuality, Cursor, Group, Monotonic, Now, Offset, Partition, WallTime};
 use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{Hand, Inspect, Journal, Options, ReadItem};
-use world::{append, at, group, open, record, small_options, text_of, topic};
+use world::{HandClock, append, at, group, open, record, small_options, text_of, topic};
 
 fn next_of(journal: &Journal, group: &Group) -> Offset {
     let resume = journal.resume(group).unwrap();
@@ -231,4 +231,33 @@ fn a_group_that_came_later_has_missed_nothing_where_it_has_not_begun() {
     let figures = Inspect::open(Arc::new(disk)).unwrap().figures();
     let missed = |group: &Group| figures.groups.iter().find(|found| found.group == *group).unwrap().missed;
     assert_eq!((missed(&early), missed(&late)), (first - 1, 0));
+}
+
+#[test]
+fn cursors_that_full_frames_leave_no_room_for_become_durable_by_a_checkpoint() {
+    let disk = SimDisk::new(7);
+    let mut options = small_options(1);
+    options.quota_bytes = 60 * options.segment_bytes;
+    let clock = HandClock::new();
+    let (journal, hand, _) = Journal::open_by_hand(Arc::new(disk), options.clone(), clock.clone()).unwrap();
+    let groups: Vec<Group> = (0..90).map(|n| Group::new(&format!("{n:02}-{}", "g".repeat(50))).unwrap()).collect();
+    let last = groups.last().unwrap();
+    let (mut crowded_out, mut longest_ms, mut since_ms) = (0, 0, None);
+    for n in 0..60_u64 {
+        while journal.append(&topic(), Partition(0), record(&"x".repeat(100)), None).is_ok() {}
+        for group in &groups {
+            journal.commit_cursors(group, &cursor(n)).unwrap();
+        }
+        hand.commit().unwrap();
+        let durable = journal.cursors_are_durable(last).unwrap();
+        crowded_out += usize::from(!durable);
+        since_ms = if durable { None } else { since_ms.or(Some(clock.ms())) };
+        clock.turn(1000);
+        hand.keep().unwrap();
+        since_ms = since_ms.filter(|_| !journal.cursors_are_durable(last).unwrap());
+        longest_ms = longest_ms.max(since_ms.map_or(0, |since| clock.ms() - since));
+    }
+    assert!(crowded_out > 20, "the last group found no room {crowded_out} times");
+    let bound_ms = 2 * options.cursor_deadline.as_millis() as u64 + 2000;
+    assert!(longest_ms <= bound_ms, "not durable for {longest_ms} ms");
 }
