@@ -26,6 +26,8 @@ use crate::writer::Store;
 
 const CARD_BYTES: u64 = 128 << 20;
 const CUTS_PER_LIFE: usize = 6;
+/// So many chains in a row may end without a cut.
+const FRUITLESS_MAX: u32 = 5;
 
 /// What was found, of one store.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -50,6 +52,8 @@ pub struct Findings {
     pub panics: usize,
     /// Stores that did not open, or gave up.
     pub failed: usize,
+    /// Acknowledged events that a store which opened, and was read to its end, did not have.
+    pub missed: u64,
     /// Cuts after which anything at all was wrong.
     pub bad_cuts: usize,
     /// What was wrong.
@@ -85,9 +89,7 @@ impl Campaign<'_> {
     pub fn run(&self, store: Store, cuts: usize, lives: u32, random: &mut SplitMix64) -> Result<Findings> {
         let mut findings = Findings::default();
         let fresh = self.format()?;
-        while findings.cuts < cuts {
-            self.chain(&fresh, store, cuts, lives, random, &mut findings)?;
-        }
+        gather(cuts, &mut findings, |findings| self.chain(&fresh, store, cuts, lives, random, findings))?;
         Ok(findings)
     }
 
@@ -169,6 +171,7 @@ impl Campaign<'_> {
             Verdict { lost: cut.ledger.owed() as u64, ..Verdict::default() }
         };
         findings.verdict += verdict;
+        findings.missed += if told_all { verdict.lost } else { 0 };
         self.count_end(&recovered.end, findings);
         let bad = !verdict.is_clean() || recovered.end != End::Planned || !told_all;
         let what = format!("cut {}: {:?}, {} owed", findings.cuts, cut.damage, cut.ledger.owed());
@@ -201,6 +204,25 @@ impl Campaign<'_> {
     }
 }
 
+/// Makes chains until there are `cuts` cuts. One may end before its first cut, where its first writer did not live to the end: not several
+/// in a row, or there would never be enough.
+fn gather(cuts: usize, findings: &mut Findings, mut chain: impl FnMut(&mut Findings) -> Result<()>) -> Result<()> {
+    let mut fruitless = 0;
+    while findings.cuts < cuts {
+        let before = findings.cuts;
+        chain(findings)?;
+        fruitless = if findings.cuts == before { fruitless + 1 } else { 0 };
+        ensure!(
+            fruitless < FRUITLESS_MAX,
+            "{FRUITLESS_MAX} writers in a row ended before a cut could be made: {} panicked and {} failed of {} that wrote",
+            findings.panics,
+            findings.failed,
+            findings.lives
+        );
+    }
+    Ok(())
+}
+
 fn take(life: &Life, ledger: &Ledger, random: &mut SplitMix64) -> Cut {
     let opened = life.heard.iter().find(|(_, word)| *word == Word::Read).map_or(0, |(steps, _)| *steps);
     // A store that held nothing has little to lose while it is opened.
@@ -231,4 +253,37 @@ fn count_written(heard: &[Heard], findings: &mut Findings) {
     }
     findings.recycled += turned.0;
     findings.checkpoints += turned.1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_campaign_whose_writers_never_live_to_a_cut_ends_with_an_error() {
+        let mut chains = 0;
+        let ended = gather(3, &mut Findings::default(), |findings| {
+            chains += 1;
+            findings.lives += 1;
+            findings.failed += 1;
+            ensure!(chains < 1000, "it would go on for ever");
+            Ok(())
+        });
+        let error = ended.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "5 writers in a row ended before a cut could be made: 0 panicked and 5 failed of 5 that wrote"
+        );
+    }
+
+    #[test]
+    fn chains_without_a_cut_between_others_are_borne_with() {
+        let (mut chains, mut findings) = (0, Findings::default());
+        let ended = gather(4, &mut findings, |findings| {
+            chains += 1;
+            findings.cuts += usize::from(chains % 5 == 0);
+            Ok(())
+        });
+        assert!(ended.is_ok() && findings.cuts == 4 && chains == 20);
+    }
 }

@@ -112,7 +112,14 @@ fn report(journal: &Findings, control: &Findings, seed: u64) -> Result<()> {
 }
 
 fn judge(journal: &Findings, control: &Findings, cuts: usize) -> Result<()> {
-    ensure!(control.bad_cuts > 0, "the control was not caught in {} cuts: the instrument is broken", control.cuts);
+    // A control that only fails to open, or that never acknowledged anything, does not show that a loss is seen.
+    ensure!(control.acknowledged > 0, "nothing was acknowledged by the control: its cuts prove nothing");
+    ensure!(
+        control.missed > 0,
+        "the control was not caught losing events in {} cuts ({} of its stores failed): the instrument is broken",
+        control.cuts,
+        control.failed
+    );
     ensure!(journal.cuts >= cuts, "only {} cuts of {cuts}", journal.cuts);
     for (count, what) in [
         (journal.acknowledged, "nothing was acknowledged"),
@@ -125,4 +132,37 @@ fn judge(journal: &Findings, control: &Findings, cuts: usize) -> Result<()> {
         bail!("{} of {} cuts went badly: {:?}", journal.bad_cuts, journal.cuts, journal.verdict);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use lamppost_card::ledger::Verdict;
+
+    use super::*;
+
+    /// Of `bad_cuts` bad cuts, events `missed` by who could read what was left.
+    fn findings(missed: u64, bad_cuts: usize) -> Findings {
+        // What does not open counts as lost, too.
+        let verdict = Verdict { lost: 9 * bad_cuts as u64, ..Verdict::default() };
+        Findings {
+            cuts: 10,
+            acknowledged: 9,
+            recycled: 1,
+            checkpoints: 1,
+            bad_cuts,
+            missed,
+            verdict,
+            ..Findings::default()
+        }
+    }
+
+    #[test]
+    fn a_control_that_fails_without_losing_what_it_acknowledged_proves_nothing() {
+        let judged = |control: &Findings| judge(&findings(0, 0), control, 10).map_err(|error| error.to_string());
+        assert_eq!(judged(&findings(3, 2)), Ok(()));
+        let broken = judged(&Findings { failed: 10, ..findings(0, 10) }).unwrap_err();
+        assert!(broken.contains("the instrument is broken"), "{broken}");
+        let silent = judged(&Findings { acknowledged: 0, ..findings(3, 2) }).unwrap_err();
+        assert!(silent.contains("nothing was acknowledged by the control"), "{silent}");
+    }
 }
