@@ -39,6 +39,17 @@ fn what_is_acknowledged_is_on_the_platter_with_its_mark() {
     });
 }
 
+/// The instrument's control.
+#[test]
+#[should_panic(expected = "was told durable with commit")]
+fn an_acknowledgement_before_the_flush_is_caught() {
+    explore(50, || {
+        let stage = Stage::open(options(Duration::ZERO));
+        stage.run(|stage| stage.append_and_acknowledge_at_once(0, 2)).join().unwrap();
+        stage.end().drop_journal().check();
+    });
+}
+
 #[test]
 fn company_is_waited_for_and_comes_to_the_platter_too() {
     explore(2000, || {

@@ -140,6 +140,14 @@ impl Stage {
         }
     }
 
+    /// Acknowledges what was taken, and does not wait until it is durable.
+    pub fn append_and_acknowledge_at_once(&self, partition: u16, events: u64) {
+        for number in 0..events {
+            let commit = self.append(partition, &format!("{partition}:{number}")).unwrap();
+            self.note(commit);
+        }
+    }
+
     pub fn append_until_stopped(&self, partition: u16, events: u64) {
         for number in 0..events {
             let Ok(commit) = self.append(partition, &format!("{partition}:{number}")) else { return };

@@ -127,7 +127,7 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(journaling: Journaling, report: &'a mut Report) -> Self {
+    pub(super) fn new(journaling: Journaling, report: &'a mut Report) -> Self {
         let seed = report.seed;
         let (disk, mut random) = (SimDisk::new(seed), SplitMix64::new(seed ^ 0xabcd));
         let faults = Faults {
@@ -214,7 +214,7 @@ impl<'a> World<'a> {
     }
 
     /// The power fails now, unless it did in some I/O.
-    fn power_cut(&mut self) {
+    pub(super) fn power_cut(&mut self) {
         let phase = self.disk.cut_phase();
         self.say(|| phase.map_or("power cut".to_owned(), |phase| format!("power cut in {phase:?}")));
         self.report.cuts += 1;
@@ -226,7 +226,7 @@ impl<'a> World<'a> {
     }
 
     /// Opens, with the power failing now and then while it does, and compares.
-    fn open(&mut self, cuts: bool) -> Outcome<Open> {
+    pub(super) fn open(&mut self, cuts: bool) -> Outcome<Open> {
         let (mut again, mut refusals) = (0, 0);
         loop {
             self.disk.set_opening(true);
@@ -346,7 +346,7 @@ impl<'a> World<'a> {
     }
 
     /// Closes; the power may fail in it.
-    fn close(&mut self, journal: &Journal) -> Outcome {
+    pub(super) fn close(&mut self, journal: &Journal) -> Outcome {
         if self.random.chance(1, 3) {
             self.disk.cut_after(self.random.below(6));
         }

@@ -139,7 +139,7 @@ impl World<'_> {
     }
 
     /// False once there is no room.
-    fn append(&mut self, journal: &Journal, partition: u16, count: u64) -> Outcome<bool> {
+    pub(super) fn append(&mut self, journal: &Journal, partition: u16, count: u64) -> Outcome<bool> {
         let slot = usize::from(partition);
         for _ in 0..count {
             let sequence = self.model.next_sequence[slot];
@@ -198,7 +198,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn commit(&mut self, journal: &Journal, hand: &Hand) -> Outcome {
+    pub(super) fn commit(&mut self, journal: &Journal, hand: &Hand) -> Outcome {
         // The least that a commit takes.
         self.reserve.used += 4096;
         let reserved = self.model.pending.iter().any(|(_, key, _)| self.model.topics.has_reserve(key.0));
@@ -215,7 +215,7 @@ impl World<'_> {
         }
     }
 
-    fn move_cursor(&mut self, journal: &Journal) {
+    pub(super) fn move_cursor(&mut self, journal: &Journal) {
         let Some((slot, first, end)) = self.some_bounds(journal) else { return };
         let next = first + self.random.below(end - first + 1);
         let cursor = Cursor { at: self.model.topics.at(slot as u16).clone(), next: Offset(next) };
