@@ -54,6 +54,13 @@ pub(crate) enum CheckpointError {
     Disk(#[from] std::io::Error),
 }
 
+impl CheckpointError {
+    /// Its file has another name by now, or is no more: a running writer has put layers together.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Disk(error) if error.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 struct Block {
     first: Bytes,
     at: u64,
@@ -76,10 +83,13 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// Opens one; with `verify` all its blocks are read and checked.
+    /// Opens one; with `verify` all its blocks are read and checked. Without, each is when it is read. Who only looks, and verifies nothing,
+    /// leaves the cache to the writer.
     pub(crate) fn open(disk: &dyn Disk, name: &str, access: Access, verify: bool) -> Result<Self, CheckpointError> {
         let file = disk.open(name, access)?;
-        file.forget_cache();
+        if verify || access == Access::Write {
+            file.forget_cache();
+        }
         let bytes = file.len()?;
         if bytes < (HEAD + TAIL) as u64 {
             return Err(CheckpointError::Damaged("length"));

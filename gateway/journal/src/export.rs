@@ -85,6 +85,10 @@ impl Inspect {
     /// become right between the first frame and the last.
     #[must_use]
     pub fn times(&self) -> Times {
+        self.times.get_or_init(|| self.learn_times()).clone()
+    }
+
+    fn learn_times(&self) -> Times {
         let mut times = Times::default();
         for segment in self.surveyed() {
             let Some((first, last)) = segment.survey.span else { continue };

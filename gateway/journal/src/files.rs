@@ -136,6 +136,22 @@ pub(crate) fn list(
     Ok(files)
 }
 
+/// Files are listed again at most so often, when they change meanwhile.
+pub(crate) const RELISTED_MAX: usize = 3;
+
+/// All names, with their sizes, by rising name.
+pub(crate) fn sizes(disk: &dyn Disk) -> Result<Vec<(String, u64)>, DiskError> {
+    let mut entries = disk.list().map_err(DiskError::of("list", &disk.place()))?;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries.into_iter().map(|entry| (entry.name, entry.bytes)).collect())
+}
+
+/// The checkpoints' files, newest first.
+pub(crate) fn checkpoints(disk: &dyn Disk) -> Result<Vec<(Commit, String, u64)>, DiskError> {
+    let of = |(name, bytes): (String, u64)| Some((crate::checkpoint::commit_in(&name)?, name, bytes));
+    Ok(sizes(disk)?.into_iter().rev().filter_map(of).collect())
+}
+
 fn is_named(head: &SegmentHead, name: &str) -> bool {
     *name == if head.cold { cold_name(head.number) } else { hot_name(head.number) }
 }

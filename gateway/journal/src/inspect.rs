@@ -1,7 +1,7 @@
 //! Looking at a journal from outside, also while a gateway writes it: nothing is changed, nothing is locked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lamppost_event::{Commit, Cursor, Epoch, Gap, Group, Now, Offset, Position, TopicPartition};
@@ -10,7 +10,7 @@ use crate::book::{Kept, Lease, Reach};
 use crate::checkpoint::{CheckpointError, Layer};
 use crate::disk::{Access, Disk};
 use crate::ends::Ends;
-use crate::files::{Files, is_reused, list};
+use crate::files::{Files, RELISTED_MAX, checkpoints, is_reused, list, sizes};
 use crate::format::batch::BatchError;
 use crate::format::checkpoint::{CURSOR, PARTITION, read_bounds, read_cursor_key, read_partition_key};
 use crate::format::footer::Footer;
@@ -24,6 +24,7 @@ use crate::shared::STATE_TOPIC;
 use crate::stops::Stops;
 use crate::stretch::{self, Gaps, Missing, Source, Stretch, gaps_of, internal, lapped};
 use crate::sync::Mutex;
+use crate::times::Times;
 use crate::waiting::hold;
 use crate::walk::Patience;
 
@@ -118,25 +119,25 @@ pub struct Figures {
 pub struct Inspect {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) segments: Vec<Surveyed>,
-    account: Account,
-    cursors: Reaches,
-    partitions: BTreeMap<TopicPartition, Kept>,
-    known: Mutex<Known>,
+    /// The last segment there is, also where it holds nothing of the log yet, and where its next frame will begin.
+    pub(crate) last: Option<(Lease, u64)>,
+    pub(crate) account: Account,
+    pub(crate) cursors: Reaches,
+    pub(crate) partitions: BTreeMap<TopicPartition, Kept>,
+    pub(crate) known: Mutex<Known>,
+    pub(crate) times: OnceLock<Times>,
     stops: Stops,
-    free: usize,
-    disk_bytes: u64,
-    files: Vec<(String, u64)>,
+    pub(crate) files: Vec<(String, u64)>,
     pub(crate) headless: Vec<String>,
-    pub(crate) checkpoint_problems: Vec<(String, String)>,
-    span: Option<(Now, Now)>,
-    closed: bool,
-    tail: Option<String>,
+    pub(crate) span: Option<(Now, Now)>,
+    pub(crate) closed: bool,
+    pub(crate) tail: Option<String>,
 }
 
 /// What is known to be missing, from the footers and from what was read since.
 #[derive(Default)]
-struct Known {
-    gaps: Gaps,
+pub(crate) struct Known {
+    pub(crate) gaps: Gaps,
     holes: BTreeSet<(Position, Position)>,
 }
 
@@ -168,6 +169,10 @@ impl Looked<'_> {
 }
 
 impl Visit for Looked<'_> {
+    fn past_cache(&self) -> bool {
+        false
+    }
+
     fn suffices(&self, _: &SegmentHead, _: &Footer) -> bool {
         true
     }
@@ -194,69 +199,63 @@ impl Inspect {
     /// # Errors
     /// The folder can't be read, or was written by a newer program.
     pub fn open<D: Disk>(disk: Arc<D>) -> Result<Self, OpenError> {
-        let disk: Arc<dyn Disk> = disk;
+        Self::look(disk)
+    }
+
+    pub(crate) fn look(disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         let patience = Patience::new(Duration::ZERO);
+        let found = sizes(&*disk)?;
         let files = list(&*disk, Access::Read, None, &patience)?;
-        let entries = disk.list().map_err(crate::disk::DiskError::of("list", &disk.place()))?;
-        let disk_bytes = entries.iter().map(|entry| entry.bytes).sum();
-        let free = entries.iter().filter(|entry| entry.name.starts_with("free-")).count();
         let mut inspect = Self {
             disk,
             segments: Vec::new(),
+            last: None,
             account: Account::default(),
             cursors: BTreeMap::new(),
             partitions: BTreeMap::new(),
             known: Mutex::default(),
+            times: OnceLock::new(),
             stops: Stops::default(),
-            free,
-            disk_bytes,
-            files: entries.into_iter().map(|entry| (entry.name, entry.bytes)).collect(),
+            files: found,
             headless: files.headless.clone(),
-            checkpoint_problems: Vec::new(),
             span: None,
             closed: false,
             tail: None,
         };
-        let (covered, bounds) = inspect.read_checkpoints(&files)?;
+        let (covered, bounds) = inspect.read_checkpoints()?;
         inspect.read_segments(files, &patience);
         inspect.end(covered, bounds);
         Ok(inspect)
     }
 
-    /// Gives the commit of the newest, and what they know of the partitions' ends.
-    fn read_checkpoints(&mut self, files: &Files) -> Result<(Commit, BTreeMap<TopicPartition, Offset>), OpenError> {
-        let (mut covered, mut bounds) = (Commit(0), BTreeMap::new());
-        // Oldest first: the newest has the last word.
-        for (_, name, _) in files.checkpoints.iter().rev() {
-            let cursors = &mut self.cursors;
-            let read = Layer::open(&*self.disk, name, Access::Read, true).and_then(|layer| {
-                for change in layer.entries(&[CURSOR]) {
-                    if let (key, Some(value)) = change? {
-                        learn_cursor(cursors, &key, &value);
+    /// Gives the commit of the newest, and what they know of the partitions' ends. What is unsound in them is told by [`Inspect::verify`].
+    pub(crate) fn read_checkpoints(&mut self) -> Result<Checkpointed, OpenError> {
+        let mut tries = 0;
+        loop {
+            let (mut covered, mut bounds, mut gone) = (Commit(0), BTreeMap::new(), false);
+            // Oldest first: the newest has the last word.
+            for (_, name, _) in checkpoints(&*self.disk)?.iter().rev() {
+                match read_checkpoint(&*self.disk, name, &mut self.cursors, &mut bounds) {
+                    Ok(commit) => covered = covered.max(commit),
+                    Err(CheckpointError::Newer(version)) => {
+                        return Err(OpenError::Newer { name: name.clone(), version });
                     }
+                    Err(error) => gone |= error.is_gone(),
                 }
-                for change in layer.entries(&[PARTITION]) {
-                    let (key, value) = change?;
-                    if let (Some(at), Some((_, next))) =
-                        (read_partition_key(&key), value.as_deref().and_then(read_bounds))
-                    {
-                        bounds.insert(at, next);
-                    }
-                }
-                Ok(layer.head.commit)
-            });
-            match read {
-                Ok(commit) => covered = covered.max(commit),
-                Err(CheckpointError::Newer(version)) => return Err(OpenError::Newer { name: name.clone(), version }),
-                Err(error) => self.checkpoint_problems.push((name.clone(), error.to_string())),
+            }
+            tries += 1;
+            // A running writer has just put layers together.
+            if !gone || tries > RELISTED_MAX {
+                return Ok((covered, bounds));
             }
         }
-        Ok((covered, bounds))
     }
 
     fn read_segments(&mut self, files: Files, patience: &Patience) {
         let mut looked = Looked { cursors: &mut self.cursors, bad: &mut Vec::new() };
         let log = read_log(files.live, Copies::Count, patience, &mut looked);
+        let last = log.segments.iter().chain(&log.dropped).max_by_key(|segment| segment.head.number);
+        self.last = last.map(|last| (Lease { head: last.head, file: Arc::clone(&last.file) }, last.survey.extent));
         let spans = || log.segments.iter().filter_map(|segment| segment.survey.span);
         self.span = spans().next().zip(spans().next_back()).map(|((first, _), (_, last))| (first, last));
         (self.account, self.segments, self.closed, self.tail) = (log.account, log.segments, log.clean, log.unproved);
@@ -297,8 +296,8 @@ impl Inspect {
             epoch: self.account.epoch,
             commit: self.account.commit.unwrap_or_default(),
             segments: segments.collect(),
-            segments_free: self.free,
-            disk_bytes: self.disk_bytes,
+            segments_free: self.bytes_of(|name| name.starts_with("free-")).count(),
+            disk_bytes: self.bytes_of(|_| true).sum(),
             free_bytes: self.bytes_of(|name| name.starts_with("free-")).sum(),
             checkpoint_bytes: self.bytes_of(|name| name.starts_with("checkpoint-")).sum(),
             set_aside: self.files.iter().filter(|(name, _)| name.starts_with("damaged-")).cloned().collect(),
@@ -363,7 +362,7 @@ impl Inspect {
     }
 
     /// The position behind the last frame.
-    fn behind(&self) -> Position {
+    pub(crate) fn behind(&self) -> Position {
         self.segments.last().map_or(Position(0), behind)
     }
 
@@ -427,6 +426,31 @@ impl Source for Inspect {
     fn is_reused(&self, lease: &Lease) -> bool {
         is_reused(&*lease.file, &lease.head)
     }
+}
+
+/// The commit of the newest checkpoint, and where partitions ended then.
+type Checkpointed = (Commit, BTreeMap<TopicPartition, Offset>);
+
+/// Takes in what one layer says of cursors and of where partitions end; gives its commit.
+fn read_checkpoint(
+    disk: &dyn Disk,
+    name: &str,
+    cursors: &mut Reaches,
+    bounds: &mut BTreeMap<TopicPartition, Offset>,
+) -> Result<Commit, CheckpointError> {
+    let layer = Layer::open(disk, name, Access::Read, false)?;
+    for change in layer.entries(&[CURSOR]) {
+        if let (key, Some(value)) = change? {
+            learn_cursor(cursors, &key, &value);
+        }
+    }
+    for change in layer.entries(&[PARTITION]) {
+        let (key, value) = change?;
+        if let (Some(at), Some((_, next))) = (read_partition_key(&key), value.as_deref().and_then(read_bounds)) {
+            bounds.insert(at, next);
+        }
+    }
+    Ok(layer.head.commit)
 }
 
 /// The position behind a segment's last frame.

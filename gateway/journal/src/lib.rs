@@ -14,7 +14,9 @@
 //! - The quota is hard. With it used up [`Journal::append`] gives [`AppendError::Full`].
 #![allow(rustdoc::private_intra_doc_links, reason = "the documentation is read with the source")]
 
+mod again;
 mod assemble;
+mod begin;
 mod book;
 mod boots;
 mod checkpoint;

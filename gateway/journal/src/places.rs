@@ -125,6 +125,17 @@ pub enum Place {
     },
 }
 
+impl Place {
+    /// Where it begins in its file.
+    #[must_use]
+    pub fn byte(&self) -> u64 {
+        match self {
+            Self::Frame(frame) => frame.byte,
+            Self::Damaged { byte, .. } | Self::Unwritten { byte, .. } => *byte,
+        }
+    }
+}
+
 /// A segment's file, opened to look.
 pub struct SegmentFile {
     name: String,

@@ -174,6 +174,10 @@ pub(crate) struct Log {
 
 /// Who goes along as the log is gone through.
 pub(crate) trait Visit {
+    /// Whether segments that are gone through are read past the cache. Who only looks takes none from the writer.
+    fn past_cache(&self) -> bool {
+        true
+    }
     /// Whether the footer says all that has to be known of its segment; else the segment is gone through.
     fn suffices(&self, head: &SegmentHead, footer: &Footer) -> bool;
     /// A segment that was taken at its footer's word.
@@ -195,7 +199,8 @@ pub(crate) enum Copies {
 pub(crate) fn read_log(live: Vec<Headed>, copies: Copies, patience: &Patience, visit: &mut dyn Visit) -> Log {
     let mut account = Account::default();
     let mut segments: Vec<Surveyed> = Vec::new();
-    let from = last_own(&live, copies, patience);
+    let past_cache = visit.past_cache();
+    let from = last_own(&live, copies, past_cache, patience);
     let begins: Vec<Commit> = live.iter().map(|(head, ..)| head.first_commit).collect();
     for (index, (head, name, file)) in live.into_iter().enumerate() {
         let wanted = index < from || head.cold;
@@ -212,7 +217,7 @@ pub(crate) fn read_log(live: Vec<Headed>, copies: Copies, patience: &Patience, v
                 survey
             }
             None => {
-                if index < from {
+                if past_cache && index < from {
                     // Of the others this was asked before their first frame was looked at.
                     file.forget_cache();
                 }
@@ -252,10 +257,12 @@ pub(crate) fn read_log(live: Vec<Headed>, copies: Copies, patience: &Patience, v
 }
 
 /// The last segment with a frame of its own: it and those behind it have to be gone through, whatever a footer says.
-fn last_own(live: &[Headed], copies: Copies, patience: &Patience) -> usize {
+fn last_own(live: &[Headed], copies: Copies, past_cache: bool, patience: &Patience) -> usize {
     let own = |index: &usize| {
         let Some((head, _, file)) = live.get(*index) else { return false };
-        file.forget_cache();
+        if past_cache {
+            file.forget_cache();
+        }
         // Where all of a segment was copied, it is still to be given free.
         let before = index.checked_sub(1).and_then(|before| live.get(before));
         let ends_before = || before.is_some_and(|(before, ..)| before.first_commit < head.first_commit);

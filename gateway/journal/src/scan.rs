@@ -405,7 +405,8 @@ impl Survey {
         }
     }
 
-    fn note(&mut self, frame: &Frame, at: u64) {
+    /// Takes a frame of it in.
+    pub(crate) fn note(&mut self, frame: &Frame, at: u64) {
         for batch in &frame.batches {
             let range = self.ranges.entry(batch.at.clone()).or_insert((batch.base, batch.next()));
             range.1 = range.1.max(batch.next());

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use lamppost_event::{Gap, Position};
 
-use crate::checkpoint::{CheckpointError, Layer, commit_in, find, name_of};
-use crate::disk::{Access, DiskError, Entry};
-use crate::files::{is_reused, list};
+use crate::checkpoint::{Layer, find, name_of};
+use crate::disk::Access;
+use crate::files::{RELISTED_MAX, checkpoints, is_reused, list};
 use crate::format::PAGE;
 use crate::format::footer::Footer;
 use crate::format::frame::{Frame, Kind};
@@ -49,9 +49,6 @@ pub struct Verified {
     pub tail: Option<String>,
 }
 
-/// Files are listed again at most so often, when they change meanwhile.
-const RELISTED_MAX: usize = 3;
-
 impl Inspect {
     /// Reads everything, and says what is wrong. `progress` gets the bytes done and the bytes in all.
     ///
@@ -64,7 +61,7 @@ impl Inspect {
         loop {
             let (log, bad) = self.read_fully(&mut |done| progress(done.min(total / 2), total))?;
             let mut problems = self.known_problems(&log, &bad);
-            problems.extend(self.broken_checkpoint()?);
+            problems.extend(self.checkpoint_problems()?);
             let mut done = total / 2;
             for segment in &log.segments {
                 verify_heads(segment, &mut problems);
@@ -89,48 +86,47 @@ impl Inspect {
         Ok((log, bad))
     }
 
-    /// Whether the newest checkpoint's layers lie on what they were laid over.
-    fn broken_checkpoint(&self) -> Result<Option<Problem>, OpenError> {
-        for _ in 0..=RELISTED_MAX {
-            let entries = self.disk.list().map_err(DiskError::of("list", &self.disk.place()))?;
-            let commit = |entry: Entry| Some((commit_in(&entry.name)?, entry.name, entry.bytes));
-            let mut files: Vec<_> = entries.into_iter().filter_map(commit).collect();
-            files.sort_by_key(|(commit, ..)| std::cmp::Reverse(*commit));
-            let found = find(&files, |name| Layer::open(&*self.disk, name, Access::Read, true));
-            let is_gone = |error: &CheckpointError| matches!(error, CheckpointError::Disk(error) if error.kind() == std::io::ErrorKind::NotFound);
+    /// Reads all checkpoints whole. Of the newest, also whether its layers lie on what they were laid over.
+    fn checkpoint_problems(&self) -> Result<Vec<Problem>, OpenError> {
+        let mut tries = 0;
+        loop {
+            let files = checkpoints(&*self.disk)?;
+            let open = |name: &str| Layer::open(&*self.disk, name, Access::Read, true);
+            let mut found = find(&files, open);
+            let replaced = found.stack.drop_replaced().into_iter();
+            let unsound = replaced.filter_map(|(name, bytes)| open(&name).err().map(|error| (name, bytes, error)));
+            let unsound: Vec<_> = found.unsound.into_iter().chain(unsound).collect();
+            tries += 1;
             // A running writer has just put layers together.
-            if found.unsound.iter().any(|(_, _, error)| is_gone(error)) {
+            let (gone, unsound): (Vec<_>, Vec<_>) = unsound.into_iter().partition(|(_, _, error)| error.is_gone());
+            if !gone.is_empty() && tries <= RELISTED_MAX {
                 continue;
             }
-            let Some(commit) = found.broken else { return Ok(None) };
-            let name = name_of(commit);
-            let how = if found.unsound.iter().any(|(other, ..)| *other == name) {
-                "can't be used"
-            } else if files.iter().any(|(_, other, _)| *other == name) {
-                "is not the one"
-            } else {
-                "is missing"
-            };
-            let what = format!(
-                "this layer of the checkpoint {how}, and a later one was laid over it: of the state (marks, cursors, sessions), what did \
-                 not change after commit {commit} may be lost or old"
-            );
-            return Ok(Some(Problem { name, byte: 0, position: Position(0), what }));
+            let mut problems: Vec<Problem> =
+                unsound.iter().map(|(name, _, error)| whole(name, error.to_string())).collect();
+            if let Some(commit) = found.broken.filter(|_| gone.is_empty()) {
+                let name = name_of(commit);
+                let how = if unsound.iter().any(|(other, ..)| *other == name) {
+                    "can't be used"
+                } else if files.iter().any(|(_, other, _)| *other == name) {
+                    "is not the one"
+                } else {
+                    "is missing"
+                };
+                let what = format!(
+                    "this layer of the checkpoint {how}, and a later one was laid over it: of the state (marks, cursors, sessions), what did \
+                     not change after commit {commit} may be lost or old"
+                );
+                problems.push(whole(&name, what));
+            }
+            return Ok(problems);
         }
-        Ok(None)
     }
 
     /// What was found wrong as a whole.
     fn known_problems(&self, log: &Log, bad_batches: &[BadBatch]) -> Vec<Problem> {
-        let whole = |name: &String, what: &str| Problem {
-            name: name.clone(),
-            byte: 0,
-            position: Position(0),
-            what: what.to_owned(),
-        };
-        let mut problems: Vec<Problem> =
-            self.headless.iter().map(|name| whole(name, "no readable segment head")).collect();
-        problems.extend(self.checkpoint_problems.iter().map(|(name, error)| whole(name, error)));
+        let headless = |name: &String| whole(name, "no readable segment head".to_owned());
+        let mut problems: Vec<Problem> = self.headless.iter().map(headless).collect();
         for segment in &log.segments {
             if let Some(at) = segment.survey.stray {
                 problems.push(problem(segment, at, "a frame out of the commit sequence".to_owned()));
@@ -242,6 +238,11 @@ fn verify_places(segment: &Surveyed, problems: &mut Vec<Problem>, progress: &mut
         at += step;
         progress(at.min(end));
     }
+}
+
+/// Of a file as a whole.
+fn whole(name: &str, what: String) -> Problem {
+    Problem { name: name.to_owned(), byte: 0, position: Position(0), what }
 }
 
 fn problem(segment: &Surveyed, byte: u64, what: String) -> Problem {

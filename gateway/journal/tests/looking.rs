@@ -6,16 +6,17 @@ mod world;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lamppost_event::{
-    BootId, ClockQuality, Monotonic, Now, Offset, Partition, Position, Topic, TopicPartition, WallTime,
+    BootId, ClockQuality, Cursor, Monotonic, Now, Offset, Partition, Position, Topic, TopicPartition, WallTime,
 };
 use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{
     AppendError, Compression, Hand, Inspect, Journal, Options, Place, Policy, Priority, ReadItem, SegmentFile,
     SplitMix64, TopicOptions, WhenFull,
 };
-use world::{HandClock, PARTITIONS, append, group, hooked, open, record, small_options, topic};
+use world::{HandClock, PARTITIONS, append, at, group, hooked, hot, open, record, small_options, topic};
 
 /// Room for more than the hot tier, and a group that has not passed anything.
 fn options(seed: u64) -> Options {
@@ -277,4 +278,237 @@ fn verifying_a_journal_that_goes_on_meanwhile_finds_nothing_wrong_with_it() {
     assert!(journal.stats().recycled > recycled);
     assert_eq!((verified.problems, verified.damage, verified.gaps), (vec![], vec![], vec![]));
     assert!(verified.events > 15, "{}", verified.events);
+}
+
+/// A journal with events, cold segments, groups and checkpoints, and the disk as somebody who looks has it.
+fn watched(seed: u64) -> (SimDisk, Journal, Hand, Arc<hooked::Hooked>, Arc<hooked::Hooks>) {
+    let sim = SimDisk::new(seed);
+    let mut options = options(seed);
+    options.segment_bytes = 1 << 20;
+    options.quota_bytes = 14 * options.segment_bytes;
+    let (journal, hand, _) = open(&sim, &options);
+    fill(&journal, &hand, 3000, &mut reading);
+    journal.commit_cursors(&group(), &[Cursor { at: at(0), next: Offset(9) }]).unwrap();
+    hand.checkpoint().unwrap();
+    append(&journal, 0, "behind the checkpoint");
+    hand.commit().unwrap();
+    let (disk, hooks) = hooked::Hooked::new(&sim);
+    (sim, journal, hand, disk, hooks)
+}
+
+#[test]
+fn looking_takes_nothing_from_the_writers_cache_and_verifying_reads_past_it() {
+    let (_sim, _journal, _hand, disk, hooks) = watched(7);
+    let mut inspect = Inspect::open(disk).unwrap();
+    inspect.look_again().unwrap();
+    assert_eq!(hooks.forgotten.load(Ordering::Relaxed), 0);
+    inspect.verify(&mut |_, _| {}).unwrap();
+    assert!(hooks.forgotten.load(Ordering::Relaxed) >= 2, "segments and the checkpoint");
+}
+
+#[test]
+fn who_looks_again_reads_only_what_was_written_since() {
+    let (_sim, journal, hand, disk, hooks) = watched(8);
+    for _ in 0..80 {
+        append(&journal, 0, "one of a segment's many");
+        hand.commit().unwrap();
+    }
+    let mut inspect = Inspect::open(disk).unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&read);
+    *hooks.on_read.lock().unwrap() = Some(Box::new(move |_, _, bytes| {
+        counted.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }));
+    let used = inspect.figures().segments.last().unwrap().used_bytes;
+    assert!(used > 200 << 10, "a segment with something in it: {used} bytes");
+    let mut looks = Vec::new();
+    for n in 0..4 {
+        if n > 1 {
+            append(&journal, 0, "once more");
+            hand.commit().unwrap();
+        }
+        read.store(0, Ordering::Relaxed);
+        let before = inspect.figures().events;
+        inspect.look_again().unwrap();
+        looks.push((inspect.figures().events - before, read.load(Ordering::Relaxed)));
+    }
+    let events: Vec<u64> = looks.iter().map(|(events, _)| *events).collect();
+    assert_eq!(events, [0, 0, 1, 1]);
+    assert!(looks.iter().all(|(_, bytes)| *bytes <= 64 << 10), "{looks:?}");
+}
+
+#[test]
+fn who_looks_again_knows_what_one_who_looks_for_the_first_time_does() {
+    let disk = SimDisk::new(9);
+    let mut lives = 0;
+    let mut inspect = Inspect::open(Arc::new(disk.clone())).unwrap();
+    let (mut went_on, mut random) = (0, SplitMix64::new(9));
+    for life in 0..6 {
+        let (journal, hand, _) = open(&disk, &options(100 + life));
+        for n in 0..60 {
+            fill(&journal, &hand, random.below(9) as usize, &mut reading);
+            journal.commit_cursors(&group(), &[Cursor { at: at(0), next: Offset(n * (life + 1)) }]).unwrap();
+            if random.chance(1, 9) {
+                hand.checkpoint().unwrap();
+            }
+            let names = |inspect: &Inspect| inspect.figures().segments.into_iter().map(|segment| segment.name);
+            let before: Vec<String> = names(&inspect).collect();
+            inspect.look_again().unwrap();
+            went_on += usize::from(names(&inspect).eq(before));
+            let fresh = Inspect::open(Arc::new(disk.clone())).unwrap();
+            assert_eq!(inspect.figures(), fresh.figures(), "life {life}, step {n}");
+            assert_eq!(inspect.times(), fresh.times());
+            let read = |inspect: &Inspect| format!("{:?}", inspect.read(inspect.start(), 1 << 20));
+            assert_eq!(read(&inspect), read(&fresh), "life {life}, step {n}");
+        }
+        if life % 2 == 0 {
+            journal.close().unwrap();
+        }
+        drop((journal, hand));
+        lives += 1;
+    }
+    assert!(went_on > 100 && lives == 6, "{went_on} looks within a segment");
+}
+
+#[test]
+fn a_checkpoint_that_is_replaced_while_it_is_looked_at_is_no_damage() {
+    assert_eq!(replaced(false), [""; 0]);
+    assert_eq!(replaced(true), ["damaged at its block"], "what is there then is read");
+}
+
+/// What is wrong with a journal whose checkpoints are replaced while it is verified, and maybe the last of them damaged.
+fn replaced(damaged: bool) -> Vec<String> {
+    let (sim, journal, hand, disk, hooks) = watched(10);
+    let inspect = Inspect::open(disk.clone()).unwrap();
+    let before = checkpoints(&sim);
+    let (card, mut times) = (sim.clone(), 0);
+    // Listed by who verifies, first for the segments and then for the checkpoints, and not opened yet.
+    *hooks.on_list.lock().unwrap() = Some(Box::new(move || {
+        times += 1;
+        // Small ones are put together with what lies beneath: files go.
+        for n in 0..if times <= 2 { 12 } else { 0 } {
+            append(&journal, 0, &n.to_string());
+            hand.commit().unwrap();
+            hand.checkpoint().unwrap();
+        }
+        if damaged && times == 2 {
+            card.flip(checkpoints(&card).last().unwrap(), 60, 1);
+        }
+    }));
+    let verified = inspect.verify(&mut |_, _| {}).unwrap();
+    assert!(before.iter().all(|name| !checkpoints(&sim).contains(name)), "all were replaced");
+    verified.problems.into_iter().map(|problem| problem.what).collect()
+}
+
+fn checkpoints(disk: &SimDisk) -> Vec<String> {
+    disk.names().into_iter().filter(|name| name.starts_with("checkpoint-")).collect()
+}
+
+/// Of a partition's items, those from an offset on: the offsets of events, and the parts of gaps.
+fn from_offset(inspect: &Inspect, position: Position, from: Offset) -> Vec<(u64, u64)> {
+    let items = inspect.read(position, usize::MAX).items.into_iter();
+    let part = |item| match item {
+        ReadItem::Record(record) => (record.partition == Partition(0) && record.offset >= from)
+            .then_some((record.offset.0, record.offset.0 + 1)),
+        ReadItem::Gap(gap) => (gap.at == at(0) && gap.to > from).then_some((gap.from.max(from).0, gap.to.0)),
+    };
+    items.filter_map(part).collect()
+}
+
+#[test]
+fn who_begins_at_an_offset_misses_nothing_behind_it_and_reads_no_segment_before() {
+    let disk = SimDisk::new(11);
+    let mut options = options(11);
+    options.quota_bytes = 60 * options.segment_bytes;
+    let (journal, hand, _) = open(&disk, &options);
+    fill(&journal, &hand, 700, &mut reading);
+    drop((journal, hand));
+    // Damage that footers don't know of.
+    let segments = hot(&disk);
+    for (name, at) in [(&segments[1], 8192 + 4096 * 2 + 100), (&segments[2], 8192 + 100), (&segments[2], 8192 + 4196)] {
+        disk.flip(name, at, 0xff);
+    }
+    options.entropy = lamppost_journal::Entropy::Seed(12);
+    let (journal, hand, _) = open(&disk, &options);
+    append(&journal, 0, "the last one");
+    hand.commit().unwrap();
+    let inspect = Inspect::open(Arc::new(disk)).unwrap();
+    let whole = inspect.figures();
+    let bounds = whole.partitions.iter().find(|partition| partition.at == at(0)).unwrap();
+    let mut begins = std::collections::BTreeSet::new();
+    for offset in bounds.first.0..=bounds.next.0 {
+        let begin = inspect.begin_at_offset(&at(0), Offset(offset));
+        let expected = from_offset(&inspect, inspect.start(), Offset(offset));
+        assert_eq!(from_offset(&inspect, begin, Offset(offset)), expected, "from {offset}");
+        begins.insert(begin);
+    }
+    let damaged = inspect.figures().gaps.iter().filter(|gap| gap.at == at(0)).count();
+    assert!(damaged > 0, "damage that a reader comes upon");
+    assert!(begins.len() >= 5 && begins.contains(&inspect.start()), "{begins:?} of {:?}", whole.segments);
+}
+
+#[test]
+fn who_begins_at_a_time_misses_no_event_that_may_be_of_it() {
+    let disk = SimDisk::new(12);
+    let mut options = options(12);
+    options.quota_bytes = 40 * options.segment_bytes;
+    // Boots: one is set right while it runs, one never, and one has a clock that is years ahead.
+    let boots = [(1, ClockQuality::Unset, 0), (2, ClockQuality::Unset, 0), (3, ClockQuality::Holdover, 1 << 37)];
+    let mut wall = 1_700_000_000_000_i64;
+    for (boot, quality, ahead) in boots.into_iter().chain([(4, ClockQuality::Synced, 0)]) {
+        let clock = Arc::new(Shown(std::sync::Mutex::new(Now {
+            wall: WallTime(wall + ahead),
+            monotonic: Monotonic(0),
+            boot: BootId(boot),
+            quality,
+        })));
+        options.entropy = lamppost_journal::Entropy::Seed(boot);
+        let (journal, hand, _) =
+            Journal::open_by_hand(Arc::new(disk.clone()), options.clone(), Arc::clone(&clock) as _).unwrap();
+        for n in 0..60 {
+            append(&journal, 0, &"x".repeat(2000));
+            hand.commit().unwrap();
+            hand.keep().unwrap();
+            let mut now = clock.0.lock().unwrap();
+            now.monotonic.0 += 60_000;
+            wall += 60_000;
+            now.wall = WallTime(wall + ahead);
+            if boot == 1 && n == 30 {
+                now.quality = ClockQuality::Synced;
+            }
+        }
+        journal.close().unwrap();
+    }
+    let inspect = Inspect::open(Arc::new(disk)).unwrap();
+    let times = inspect.times();
+    let mut frames = Vec::new();
+    let all: Result<(), Infallible> = inspect.batches(&mut |_, _| {}, &mut |batch| {
+        // Of a cold one, when its first frame was written.
+        frames.push((batch.base.0..batch.next.0, times.between(&batch.now).1));
+        Ok(())
+    });
+    all.unwrap();
+    assert_eq!(frames.iter().map(|(offsets, _)| offsets.end - offsets.start).sum::<u64>(), 240);
+    let mut begins = std::collections::BTreeSet::new();
+    for minute in -10..300_i64 {
+        let from = WallTime(1_700_000_000_000 + minute * 60_000);
+        let begin = inspect.begin_at_time(&times, from);
+        let read: Vec<(u64, u64)> = from_offset(&inspect, begin, Offset(0));
+        let late = frames.iter().filter(|(_, latest)| *latest >= from);
+        for offset in late.flat_map(|(offsets, _)| offsets.clone()) {
+            assert!(read.iter().any(|(found, _)| *found == offset), "{offset} may be of minute {minute} or later");
+        }
+        begins.insert(begin);
+    }
+    assert!(begins.len() >= 4, "{begins:?}");
+}
+
+/// A clock that shows what it is set to.
+struct Shown(std::sync::Mutex<Now>);
+
+impl lamppost_event::Clock for Shown {
+    fn now(&self) -> Now {
+        *self.0.lock().unwrap()
+    }
 }

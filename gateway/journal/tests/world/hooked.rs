@@ -1,15 +1,17 @@
 //! A simulated disk with hooks, for faults that the simulation itself does not have.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lamppost_journal::sim::SimDisk;
 use lamppost_journal::{Access, Disk, DiskFile, DiskLock, Entry};
 
 type OnWrite = Box<dyn FnMut(&[u8]) + Send>;
+type OnList = Box<dyn FnMut() + Send>;
 type OnRead = Box<dyn FnMut(&str, u64, usize) -> io::Result<()> + Send>;
 
-/// What happens before a read and before a write. A hook is taken out while it runs: it may itself use the disk, unnoticed, and one
+/// What happens before a read and before a write, and behind a listing. A hook is taken out while it runs: it may itself use the disk, unnoticed, and one
 /// that panics does not poison the next. Afterwards it is put back, unless it has been replaced meanwhile; taken away it can't be
 /// while it runs.
 #[derive(Default)]
@@ -17,6 +19,10 @@ pub struct Hooks {
     pub on_write: Mutex<Option<OnWrite>>,
     /// Gets file, byte and length.
     pub on_read: Mutex<Option<OnRead>>,
+    /// Runs once a folder has been listed, before who asked gets to see it.
+    pub on_list: Mutex<Option<OnList>>,
+    /// How often a file was asked to forget what is cached of it.
+    pub forgotten: AtomicUsize,
 }
 
 pub struct Hooked {
@@ -78,13 +84,20 @@ impl DiskFile for HookedFile {
     }
 
     fn forget_cache(&self) {
+        self.hooks.forgotten.fetch_add(1, Ordering::Relaxed);
         self.file.forget_cache();
     }
 }
 
 impl Disk for Hooked {
     fn list(&self) -> io::Result<Vec<Entry>> {
-        self.disk.list()
+        let entries = self.disk.list();
+        let hook = self.hooks.on_list.lock().unwrap().take();
+        if let Some(mut hook) = hook {
+            hook();
+            put_back(&self.hooks.on_list, hook);
+        }
+        entries
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {

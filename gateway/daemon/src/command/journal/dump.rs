@@ -1,5 +1,6 @@
 //! `lamppost journal dump`: a journal's files, place by place.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use lamppost_event::Now;
 use lamppost_journal::{Compression, Directory, Disk, FrameFigures, Place, SegmentFile, StoredBatch};
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::shown::{Times, event, event_json};
 use super::{instant, open, right};
 use crate::cli::Dump;
@@ -29,7 +31,14 @@ pub(super) fn dump(args: &Dump, out: &mut impl Write) -> anyhow::Result<()> {
     // A file on its own need not lie in a journal's folder; then its times stay as they are.
     let times = open(dir).map_or_else(|_| Times::none(), |inspect| Times::of(&inspect));
     let disk = Arc::new(disk);
+    let sizes: BTreeMap<String, u64> = disk.list()?.into_iter().map(|entry| (entry.name, entry.bytes)).collect();
+    let size = |name: &String| sizes.get(name).copied().unwrap_or_default();
+    let (mut done, whole) = (0, names.iter().map(size).sum());
+    // Where the frames are printed to a terminal, they are the progress.
+    let mut progress = (!console::user_attended()).then(|| Progress::new("reading"));
     for name in names {
+        let before = done;
+        done += size(&name);
         let file = match SegmentFile::open(&*disk, &name) {
             Ok(file) => file,
             // A running gateway has just recycled it.
@@ -40,7 +49,12 @@ pub(super) fn dump(args: &Dump, out: &mut impl Write) -> anyhow::Result<()> {
             Err(error) => return Err(error.into()),
         };
         head(args, &file, out)?;
-        file.places(&mut |place| show(args, &name, &place, &times, out))?;
+        file.places(&mut |place| {
+            if let Some(progress) = &mut progress {
+                progress.at(before + place.byte(), whole);
+            }
+            show(args, &name, &place, &times, out)
+        })?;
     }
     Ok(())
 }

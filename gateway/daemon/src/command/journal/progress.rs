@@ -1,6 +1,8 @@
 //! How far long work has come: a bar on standard error, and only on a terminal.
 
 use console::Term;
+use lamppost_event::Position;
+use lamppost_journal::Inspect;
 
 const MIB: u64 = 1 << 20;
 const WIDTH: u64 = 30;
@@ -38,6 +40,12 @@ impl Drop for Progress {
             drop(term.clear_line());
         }
     }
+}
+
+/// How many bytes of a journal lie behind a position, about: where it is dense, a position stands for more than it takes.
+pub(super) fn ahead(inspect: &Inspect, from: Position) -> u64 {
+    let end = inspect.figures().segments.last().map_or(0, |segment| segment.base.0 + segment.used_bytes);
+    end.saturating_sub(from.0)
 }
 
 fn bar(what: &str, thousandths: u64, done_mib: u64, whole_mib: u64) -> String {

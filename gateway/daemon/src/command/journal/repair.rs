@@ -15,6 +15,7 @@ use lamppost_event::{Clock, Epoch, Offset, TopicPartition};
 use lamppost_journal::{AppendError, Directory, Disk, Inspect, Journal, Place, ReadRecord, SegmentFile};
 use serde_json::json;
 
+use super::progress::Progress;
 use super::shown::{Times, event_json};
 use super::{configured, folder, instant, open, right, take};
 use crate::cli::Repair;
@@ -43,8 +44,15 @@ pub(super) fn repair(args: &Repair, out: &mut impl Write) -> anyhow::Result<()> 
     let disk = Directory::existing(&dir).with_context(|| right(&dir))?;
     let present = Present::of(&inspect);
     let aside = inspect.figures().set_aside;
-    let files =
-        aside.iter().map(|(name, bytes)| look(&disk, name, *bytes, &present)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut progress = Progress::new("reading what was set aside");
+    let (mut done, whole) = (0, aside.iter().map(|(_, bytes)| bytes).sum());
+    let files = aside.iter().map(|(name, bytes)| {
+        let looked = look(&disk, name, *bytes, &present, &mut |at| progress.at(done + at, whole));
+        done += bytes;
+        looked
+    });
+    let files = files.collect::<anyhow::Result<Vec<_>>>()?;
+    drop(progress);
     tell(args, &files, out)?;
     if let Some(path) = &args.salvage_to {
         salvage(path, &disk, &files, &present, &Times::of(&inspect))?;
@@ -69,7 +77,8 @@ struct Present(BTreeMap<TopicPartition, Vec<(Offset, Offset, Epoch)>>);
 impl Present {
     fn of(inspect: &Inspect) -> Self {
         let mut ranges: BTreeMap<TopicPartition, Vec<(Offset, Offset, Epoch)>> = BTreeMap::new();
-        let taken = inspect.batches(&mut |_, _| {}, &mut |batch| {
+        let mut progress = Progress::new("reading the journal");
+        let taken = inspect.batches(&mut |done, whole| progress.at(done, whole), &mut |batch| {
             let ranges = ranges.entry(batch.at).or_default();
             match ranges.last_mut() {
                 Some((_, next, epoch)) if *next == batch.base && *epoch == batch.epoch => *next = batch.next,
@@ -95,11 +104,13 @@ fn missing(
     disk: &dyn Disk,
     name: &str,
     present: &Present,
+    progress: &mut dyn FnMut(u64),
     take: &mut dyn FnMut(ReadRecord) -> anyhow::Result<()>,
 ) -> anyhow::Result<(u64, u64)> {
     let (mut frames, mut events) = (0, 0);
     let mut next: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
     SegmentFile::open(disk, name)?.places(&mut |place| {
+        progress(place.byte());
         let Place::Frame(frame) = place else { return Ok(()) };
         frames += 1;
         for record in frame.records() {
@@ -117,7 +128,14 @@ fn missing(
     Ok((frames, events))
 }
 
-fn look(disk: &dyn Disk, name: &str, bytes: u64, present: &Present) -> anyhow::Result<Aside> {
+/// `progress` gets the byte that has been come to.
+fn look(
+    disk: &dyn Disk,
+    name: &str,
+    bytes: u64,
+    present: &Present,
+    progress: &mut dyn FnMut(u64),
+) -> anyhow::Result<Aside> {
     let mut aside = Aside {
         name: name.to_owned(),
         bytes,
@@ -133,7 +151,7 @@ fn look(disk: &dyn Disk, name: &str, bytes: u64, present: &Present) -> anyhow::R
     let readable = SegmentFile::open(disk, name)?.is_readable();
     aside.what = if readable { "a segment" } else { "a segment of which nothing can be told from garbage" };
     let (missing, count) = (&mut aside.missing, &mut aside.missing_count);
-    (aside.frames, aside.events) = self::missing(disk, name, present, &mut |record| {
+    (aside.frames, aside.events) = self::missing(disk, name, present, progress, &mut |record| {
         let ranges = missing.entry(TopicPartition { topic: record.topic, partition: record.partition }).or_default();
         match ranges.last_mut() {
             Some((_, next)) if *next == record.offset => *next = record.offset.next(),
@@ -195,7 +213,7 @@ fn salvage(path: &Path, disk: &dyn Disk, files: &[Aside], present: &Present, tim
     let can = || format!("can't write {}", path.display());
     let mut lines = new_file(path).with_context(can)?;
     for file in files.iter().filter(|file| file.missing_count > 0) {
-        missing(disk, &file.name, present, &mut |record| {
+        missing(disk, &file.name, present, &mut |_| {}, &mut |record| {
             if let lamppost_event::Item::Event(stored) = event_item(lamppost_journal::ReadItem::Record(record)) {
                 writeln!(lines, "{}", event_json(&stored, times.corrected(&stored.event.time)))?;
             }
@@ -240,9 +258,10 @@ fn append_all(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let epoch = journal.epoch().to_string();
     for file in files.iter().filter(|file| file.missing_count > 0) {
+        let mut progress = Progress::new("appending");
         let mut appended = 0_u64;
         let mut last = journal.durable()?;
-        let outcome = missing(disk, &file.name, present, &mut |record| {
+        let outcome = missing(disk, &file.name, present, &mut |at| progress.at(at, file.bytes), &mut |record| {
             let ReadRecord { topic, partition, offset, epoch: from_epoch, record } = record;
             let done = loop {
                 match journal.append(&topic, partition, record.clone(), None) {
@@ -264,6 +283,7 @@ fn append_all(
             });
             writeln!(report, "{line}").context("the report can't be written")
         });
+        drop(progress);
         journal.commit_now();
         runtime.block_on(async {
             let mut durable = journal.durable()?;

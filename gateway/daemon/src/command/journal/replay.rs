@@ -3,13 +3,14 @@
 use std::io::Write;
 
 use lamppost_event::{Gap, Offset, Position, Topic, TopicPartition, WallTime};
+use lamppost_journal::{Inspect, PartitionFigures};
 
 use super::open;
-use super::progress::Progress;
+use super::progress::{Progress, ahead};
 use super::shown::{Fresh, Seen, Times, each, event, gap};
 use crate::cli::Replay;
 
-/// Goes through all that is kept: a clock may have jumped back, so no place in the log is surely before a time.
+/// Goes through what is kept, from the first segment on that can hold what is wanted.
 pub(super) fn replay(args: &Replay, out: &mut impl Write) -> anyhow::Result<()> {
     let inspect = open(&args.at.dir)?;
     say_empty(&inspect.figures(), &args.topic)?;
@@ -19,14 +20,21 @@ pub(super) fn replay(args: &Replay, out: &mut impl Write) -> anyhow::Result<()> 
     let mut in_doubt = 0_u64;
     // Where events are printed to a terminal, they are the progress.
     let mut progress = (!console::user_attended()).then(|| Progress::new("replaying"));
-    let start = inspect.start();
-    let end: u64 = inspect.figures().segments.last().map_or(start.0, |segment| segment.base.0 + segment.used_bytes);
+    let start = begin(args, &inspect, &times);
+    let whole = ahead(&inspect, start);
     let mut at = |position: Position| {
         if let Some(progress) = &mut progress {
-            progress.at(position.0 - start.0, end.saturating_sub(start.0));
+            progress.at(position.0 - start.0, whole);
         }
     };
     let mut seen = Seen::default();
+    for PartitionFigures { at, first, .. } in &inspect.figures().partitions {
+        // Whatever is missing from there on is told.
+        if let Some(from) = from_offset(args, at).map(|from| from.max(*first)).filter(|_| !args.from_offset.is_empty())
+        {
+            seen.passed(at, from, from);
+        }
+    }
     each(&inspect, start, &mut seen, &mut at, &mut |fresh| match fresh {
         Fresh::Event(stored) => {
             let place = TopicPartition { topic: stored.event.topic.clone(), partition: stored.partition };
@@ -57,6 +65,13 @@ pub(super) fn replay(args: &Replay, out: &mut impl Write) -> anyhow::Result<()> 
         )?;
     }
     Ok(())
+}
+
+/// No event that is wanted lies before this.
+fn begin(args: &Replay, inspect: &Inspect, times: &Times) -> Position {
+    let offsets = args.from_offset.iter().map(|from| inspect.begin_at_offset(&from.at, from.offset)).min();
+    let time = args.from_time.map(|from| times.begin(inspect, from));
+    offsets.max(time).unwrap_or_else(|| inspect.start())
 }
 
 /// A topic without an event is no mistake: its first may be to come. It may be a wrong name, so the right ones are named.

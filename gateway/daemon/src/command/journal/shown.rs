@@ -44,6 +44,11 @@ impl Times {
     pub(super) fn of_frame(&self, now: Now) -> Option<WallTime> {
         self.0.of(&now)
     }
+
+    /// Where to begin to read for what may have been received then or later.
+    pub(super) fn begin(&self, inspect: &Inspect, from: WallTime) -> Position {
+        inspect.begin_at_time(&self.0, from)
+    }
 }
 
 /// Why an offset is missing of which no gap tells.
