@@ -49,7 +49,7 @@ pub(crate) struct Part {
     status: Verdict,
     /// Since when it has had work without getting on, ms.
     waiting_ms: u64,
-    /// What keeps it, where that is known.
+    /// What keeps it, where that is known; or what else there is to say of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip)]
@@ -82,7 +82,7 @@ impl Report {
         self.parts.values().all(|part| part.elsewhere || part.status == Verdict::Ok)
     }
 
-    /// Says why a part waits. `for_somebody`: it waits for a person, so no patience helps.
+    /// Says why a part waits, or what else its operator should know. `for_somebody`: it waits for a person, so no patience helps.
     pub(crate) fn explain(&mut self, name: &str, reason: String, for_somebody: bool) {
         let Some(part) = self.parts.get_mut(name) else { return };
         part.reason = Some(reason);

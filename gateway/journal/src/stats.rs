@@ -49,6 +49,8 @@ pub struct Stats {
     pub values_refused: bool,
     /// Gaps that readers meet.
     pub gaps: usize,
+    /// Files that were set aside as damaged, or left as they are because the disk refuses to read them, and are still there.
+    pub set_aside: usize,
     /// Checkpoints written since opening.
     pub checkpoints: u64,
     /// Bytes of checkpoints written since opening.
@@ -128,6 +130,7 @@ impl Shared {
             refused_full: load(&counters.refused_full),
             values_refused: self.values_refused.load(Ordering::Relaxed),
             gaps: book.gaps.values().map(Vec::len).sum(),
+            set_aside: book.aside.len(),
             checkpoints: load(&counters.checkpoints),
             checkpoint_bytes_written: load(&counters.checkpoint_bytes),
             recycled: load(&counters.recycled),

@@ -47,6 +47,8 @@ pub(super) fn journal(out: &mut Exposition, journal: &Journal, figures: Figures,
     out.counter("lamppost_journal_refused_total", "Appends refused for want of room.", &[], stats.refused_full);
     out.level("lamppost_journal_gaps", "Gaps that readers meet.", &[], stats.gaps as u64);
     out.counter("lamppost_journal_unreadable_total", "Frames that could not be read back.", &[], stats.unreadable);
+    let set_aside = "Files that were set aside as damaged and are still there: they count against the quota.";
+    out.level("lamppost_journal_set_aside", set_aside, &[], stats.set_aside as u64);
     let crowded_out =
         "Marks of devices forgotten because all together took too much: what such a device repeats is stored again.";
     out.counter("lamppost_journal_marks_crowded_out_total", crowded_out, &[], stats.marks_crowded_out);

@@ -12,6 +12,7 @@ mod client_pages;
 mod devices;
 mod figures;
 mod forward_pages;
+mod found;
 mod intake;
 mod journal_pages;
 mod keys;
@@ -49,6 +50,7 @@ pub(crate) use battery::BatteryReport;
 use battery::Keeper;
 use devices::{Devices, Fed};
 pub(crate) use figures::Figures;
+use found::Found;
 use intake::JournalIntake;
 pub(crate) use keys::warnings as key_warnings;
 use outlet::JournalOutlet;
@@ -118,7 +120,7 @@ impl Gateway {
             // Before the first event.
             keeper.look().await;
         }
-        let Opened { journal, devices, fed, owner } = open(config, &machine).await?;
+        let Opened { journal, devices, fed, owner, found } = open(config, &machine).await?;
         let clock: Arc<dyn Clock> = machine;
         let devices = Arc::new(devices);
         let routes = setup::routes(config)?;
@@ -149,7 +151,7 @@ impl Gateway {
         let seen = Seen { battery: keeper.as_ref().map(Keeper::status), ..sources.seen() };
         let keeper = keeper.map(|keeper| tokio::spawn(keeper.run()));
         let linger_max = setup::linger_max(config);
-        let overview = Overview::new(journal.clone(), intake.clone(), seen, sinks_seen, clock, linger_max);
+        let overview = Overview::new(journal.clone(), intake.clone(), seen, sinks_seen, clock, linger_max, found);
         let overview = Arc::new(overview);
         let http_address = listener.local_addr()?;
         let http = tokio::spawn(http::serve(listener, overview.clone()));
@@ -315,6 +317,7 @@ struct Opened {
     devices: Devices,
     fed: Fed,
     owner: owner::Note,
+    found: Found,
 }
 
 async fn open(config: &Config, clock: &Arc<MachineClock>) -> anyhow::Result<Opened> {
@@ -334,9 +337,9 @@ async fn open(config: &Config, clock: &Arc<MachineClock>) -> anyhow::Result<Open
             clock.learn(best);
         }
         let owner = owner::Note::new(&dir, &gateway, journal.identity());
-        owner.start(recovery.commit);
+        let found = Found::new(&recovery, &owner.start(recovery.commit), &gateway);
         let (devices, fed) = Devices::open(&dir.join("views"), &journal, recovery.continued, clock.now().boot)?;
-        Ok(Opened { journal, devices, fed, owner })
+        Ok(Opened { journal, devices, fed, owner, found })
     })
     .await?
 }

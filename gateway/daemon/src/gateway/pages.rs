@@ -15,6 +15,7 @@ use super::broker_pages;
 use super::client_pages;
 use super::figures::{self, Figures};
 use super::forward_pages;
+use super::found::Found;
 use super::intake::JournalIntake;
 use super::journal_pages;
 use super::serial_pages;
@@ -46,6 +47,7 @@ pub(crate) struct Overview {
     started: Monotonic,
     /// How long events may wait for company, ms.
     linger_max_ms: u64,
+    found: Found,
     health: Health,
 }
 
@@ -57,6 +59,7 @@ impl Overview {
         sinks: Vec<Arc<SinkSeen>>,
         clock: Arc<dyn Clock>,
         linger_max: Duration,
+        found: Found,
     ) -> Self {
         let forward = sinks.iter().find_map(|sink| match &sink.counted {
             Counted::Kafka(counters) if sink.is_main() => Some(Arc::clone(counters)),
@@ -64,7 +67,7 @@ impl Overview {
         });
         let started = clock.now().monotonic;
         let linger_max_ms = u64::try_from(linger_max.as_millis()).unwrap_or(u64::MAX);
-        Self { journal, intake, seen, forward, sinks, clock, started, linger_max_ms, health: Health::default() }
+        Self { journal, intake, seen, forward, sinks, clock, started, linger_max_ms, found, health: Health::default() }
     }
 
     pub(crate) fn journal(&self) -> &Journal {
@@ -102,6 +105,7 @@ impl Pages for Overview {
         );
         let figures = self.figures();
         journal_pages::journal(&mut out, &self.journal, figures, self.started, now.monotonic);
+        self.found.metrics(&mut out);
         intake(&mut out, &self.intake);
         if let Some(counters) = &self.seen.mqtt {
             mqtt(&mut out, counters);
@@ -166,6 +170,9 @@ impl Pages for Overview {
         let mut report = self.health.judge(now, parts);
         for Refused { source, why } in &self.seen.refused {
             report.explain(source, why.clone(), true);
+        }
+        if let Some(words) = self.found.words() {
+            report.explain("journal", words.to_owned(), false);
         }
         if let Some(counters) = &self.forward
             && let Some(reason) = counters.paused_reason()

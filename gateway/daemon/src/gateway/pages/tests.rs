@@ -7,6 +7,7 @@ use lamppost_journal::Directory;
 use super::*;
 use crate::config;
 use crate::gateway::devices::Devices;
+use crate::gateway::owner::Owner;
 use crate::gateway::{journal_options, setup};
 
 /// A clock that the test turns: ms.
@@ -35,7 +36,8 @@ fn lingering(dir: &std::path::Path, clock: &Arc<Turned>, linger: &str) -> Overvi
     let intake =
         JournalIntake::new(journal.clone(), routes, clock.clone(), Arc::new(devices), setup::event_bytes_max(&config));
     let linger_max = setup::linger_max(&config);
-    Overview::new(journal, Arc::new(intake), Seen::default(), Vec::new(), clock.clone(), linger_max)
+    let found = Found::new(&recovery, &Owner::Ours, &config.gateway);
+    Overview::new(journal, Arc::new(intake), Seen::default(), Vec::new(), clock.clone(), linger_max, found)
 }
 
 #[test]
@@ -151,4 +153,54 @@ fn a_clock_with_a_battery_is_told_of_and_makes_no_gateway_ill() {
     let told = r#""battery_clock":{"present":false,"stopped":false,"in_use":false,"read_ms_ago":null,"ahead_ms":null}"#;
     assert!(health.json().contains(told), "{}", health.json());
     assert!(overview.metrics().encode().unwrap().contains("\nlamppost_battery_clock_present 0\n"));
+}
+
+#[test]
+fn damage_that_was_found_at_the_start_can_be_read_from_the_metrics() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+    let sample = |overview: &Overview, name: &str| -> u64 {
+        let text = overview.metrics().encode().unwrap();
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let whole = overview(dir.path(), &clock);
+    for n in 0..3 {
+        let key = Bytes::from(format!("key {n}"));
+        let commit = loop {
+            // The first room is made ready while the journal runs already.
+            match whole.journal.put_state(&key, Some(Bytes::from_static(b"value"))) {
+                Ok(commit) => break commit,
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        whole.journal.commit_now();
+        while whole.journal.durable().unwrap() < commit {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    assert_eq!((sample(&whole, "lamppost_journal_damage"), sample(&whole, "lamppost_journal_set_aside")), (0, 0));
+    whole.journal.close().unwrap();
+    drop(whole);
+    let segment = only_segment(dir.path());
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // The first frame behind the two heads, of one page.
+    bytes[8192 + 200] ^= 0xff;
+    write_file(&segment, &bytes);
+    write_file(&dir.path().join("hot-0000000000000000.seg"), &vec![0x55; 1 << 20]);
+    let found = overview(dir.path(), &clock);
+    assert_eq!((sample(&found, "lamppost_journal_damage"), sample(&found, "lamppost_journal_set_aside")), (1, 1));
+}
+
+fn only_segment(dir: &std::path::Path) -> std::path::PathBuf {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let hot = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("hot-");
+    let mut found = names.filter(hot);
+    let segment = found.next().unwrap();
+    assert_eq!(found.next(), None);
+    segment
+}
+
+fn write_file(path: &std::path::Path, bytes: &[u8]) {
+    #[expect(clippy::disallowed_methods, reason = "a test damages it")]
+    std::fs::write(path, bytes).unwrap();
 }
