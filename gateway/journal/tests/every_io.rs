@@ -8,7 +8,7 @@ use world::history::Report;
 use world::script::{Cuts, Ios, play};
 
 /// Of the recoveries' I/Os, one in so many has a cut: another one after each I/O of the history.
-const AGAIN_ONE_IN: u64 = 12;
+const AGAIN_ONE_IN: u64 = 20;
 
 fn played(at: Option<u64>, again: Option<u64>) -> (Ios, Report) {
     let mut report = Report { seed: 1, ..Report::default() };
