@@ -142,25 +142,77 @@ async fn a_journal_that_has_stopped_ends_the_source_without_an_acknowledgement()
 }
 
 #[tokio::test]
-async fn what_is_larger_than_an_event_stays_with_the_broker_and_holds_nobody_up() {
+async fn a_broker_whose_every_message_is_too_large_has_them_buried_acknowledged_and_goes_on_delivering() {
+    for version in VERSIONS {
+        let ((listener, address), intake) = (listen().await, HandIntake::automatic());
+        let large = Broker { packet_bytes_max: 300_000, window_bytes_max: 1_000_000, ..settings(address, version) };
+        let reading = Reading::start(large, intake.clone());
+        let (mut peer, _) = Peer::meet(&listener, version, false).await;
+        // mosquitto has 20 messages under way, and sends no other before one of them is acknowledged.
+        const INFLIGHT: u16 = 20;
+        for id in 1..=INFLIGHT {
+            peer.publish(QOS_1, id, "city/a", &vec![b'x'; 150_000]).await;
+        }
+        peer.publish(0, 0, "city/b", &vec![b'y'; 150_000]).await;
+        assert_eq!(peer.pubacks(usize::from(INFLIGHT)).await, (1..=INFLIGHT).collect::<Vec<_>>());
+        peer.publish(QOS_1, 21, "city/a", b"1").await;
+        assert_eq!(peer.pubacks(1).await, [21]);
+        let (arrivals, reasons) = (intake.arrivals(), intake.reasons());
+        assert_eq!(arrivals.len(), usize::from(INFLIGHT) + 2);
+        assert_eq!(arrivals[0].payload, vec![b'x'; 100_000], "the beginning, as much as an event may have");
+        assert_eq!((arrivals[20].address.as_str(), arrivals[20].payload.len()), ("city/b", 100_000));
+        assert!(reasons.iter().all(|reason| reason.starts_with("an event of 150000 bytes")), "{reasons:?}");
+        assert_eq!((reasons.len(), reading.status.buried.load(Ordering::Relaxed)), (21, 21));
+        assert_eq!(reading.status.left_now.load(Ordering::Relaxed), 0);
+        reading.end().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_message_above_the_packet_limit_is_buried_by_its_beginning_and_the_connection_stands() {
+    for version in VERSIONS {
+        let ((listener, address), intake) = (listen().await, HandIntake::by_hand());
+        let reading = Reading::start(settings(address, version), intake.clone());
+        let (mut peer, _) = Peer::meet(&listener, version, false).await;
+        peer.publish(QOS_1, 1, "city/a", b"1").await;
+        // Three megabytes, where 50 kB are allowed.
+        peer.publish(QOS_1, 2, "city/b", &vec![b'x'; 3_000_000]).await;
+        peer.publish(QOS_1, 3, "city/a", b"2").await;
+        let arrivals = intake.arrived(3).await;
+        peer.hears_no_puback().await;
+        intake.release(3);
+        assert_eq!(peer.pubacks(3).await, [1, 2, 3]);
+        assert_eq!((arrivals[1].address.as_str(), &*arrivals[2].payload), ("city/b", &b"2"[..]));
+        let kept = arrivals[1].payload.len();
+        assert!((49_900..50_000).contains(&kept), "{kept} bytes of the beginning");
+        let reasons = intake.reasons();
+        assert!(reasons[0].starts_with("a packet of 30000") && reasons.len() == 1, "{reasons:?}");
+        assert_eq!(
+            (reading.status.connects.load(Ordering::Relaxed), reading.status.buried.load(Ordering::Relaxed)),
+            (1, 1)
+        );
+        reading.end().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_can_t_be_an_address_is_buried_and_acknowledged() {
     let ((listener, address), intake) = (listen().await, HandIntake::automatic());
-    let large = Broker { packet_bytes_max: 300_000, ..settings(address, BrokerVersion::V311) };
-    let reading = Reading::start(large, intake.clone());
+    let reading = Reading::start(settings(address, BrokerVersion::V311), intake.clone());
     let (mut peer, _) = Peer::meet(&listener, BrokerVersion::V311, false).await;
-    peer.publish(QOS_1, 1, "city/a", &vec![0; 150_000]).await;
-    peer.publish(QOS_1, 2, "city/a", b"1").await;
-    assert_eq!(peer.pubacks(1).await, [2]);
-    peer.hears_no_puback().await;
-    assert_eq!(reading.status.left_now.load(Ordering::Relaxed), 1);
+    peer.publish(QOS_1, 1, &format!("city/{}", "a".repeat(2_000)), b"1").await;
+    assert_eq!(peer.pubacks(1).await, [1]);
+    assert_eq!((intake.arrivals()[0].address.as_str().len(), &*intake.arrivals()[0].payload), (1_024, &b"1"[..]));
+    assert_eq!(intake.reasons().len(), 1);
     reading.end().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_packet_above_the_limit_ends_the_connection_by_its_header_alone() {
+async fn another_packet_above_the_limit_ends_the_connection_by_its_header_alone() {
     let ((listener, address), intake) = (listen().await, HandIntake::automatic());
     let reading = Reading::start(settings(address, BrokerVersion::V5), intake);
     let (mut peer, _) = Peer::meet(&listener, BrokerVersion::V5, false).await;
-    peer.stream.write_all(&[0x32, 0xFF, 0xFF, 0xFF, 0x7F]).await.unwrap();
+    peer.stream.write_all(&[0x90, 0xFF, 0xFF, 0xFF, 0x7F]).await.unwrap();
     let (_again, _) = Peer::meet(&listener, BrokerVersion::V5, true).await;
     assert_eq!(reading.status.failures(BrokerCause::PacketTooLarge), 1, "{:?}", reading.status.last_error());
     reading.end().await.unwrap();

@@ -8,18 +8,19 @@ use super::sources::BrokerSeen;
 use crate::exposition::Exposition;
 use crate::health::Progress;
 
-/// How long a broker may be away, or deliver nothing though all that it may deliver can't be stored, ms: longer than the pauses between
+/// How long a broker may be away, or deliver nothing while it has something of ours that can't be stored, ms: longer than the pauses between
 /// tries grow.
 const PATIENCE_MS: u64 = 90_000;
 
-/// A broker is well that is connected and is not in its own way: one whose window is full of messages that can't be stored delivers no
-/// more. While the journal has no room it is the journal that is ill.
+/// A broker is well that is connected, and stays so. One that has a message which can't be stored is not well unless others come: how many it
+/// keeps under way before it delivers nothing more is its own affair (mosquitto: 20). That a connection is made is no progress: one
+/// that ends each time at the same packet is made for ever. While the journal has no room it is the journal that is ill.
 pub(super) fn health(seen: &BrokerSeen, journal_full: bool) -> (String, Progress) {
     let status = &seen.status;
-    let connected = status.connected_now.load(Ordering::Relaxed);
-    let blocked = read(&status.left_now) >= u64::from(seen.window);
-    let done = read(&status.messages_qos0) + read(&status.messages_qos1) + read(&status.connects);
-    let has_work = !connected || (blocked && !journal_full);
+    let stands = status.connected_now.load(Ordering::Relaxed) && !status.unsteady_now.load(Ordering::Relaxed);
+    let blocked = read(&status.left_now) > 0 && !journal_full;
+    let done = read(&status.messages_qos0) + read(&status.messages_qos1);
+    let has_work = !stands || blocked;
     (format!("broker/{}", seen.name), Progress { done, has_work, patience_ms: PATIENCE_MS, elsewhere: true })
 }
 
@@ -51,8 +52,13 @@ pub(super) fn broker(out: &mut Exposition, seen: &BrokerSeen) {
         ),
         ("lamppost_broker_pubacks_total", "PUBACKs given: each means on disk.", &status.pubacks),
         (
+            "lamppost_broker_dead_letters_total",
+            "Messages that can't be events (too large, an illegal topic): stored as dead letters, and acknowledged.",
+            &status.buried,
+        ),
+        (
             "lamppost_broker_dropped_qos0_total",
-            "Messages of QoS 0 that can't be stored, and are gone.",
+            "Messages of QoS 0 that can't be stored even as dead letters, and are gone.",
             &status.dropped_qos0,
         ),
         ("lamppost_broker_stalls_total", "Times that the journal was full and reading stopped.", &status.stalls),
@@ -63,7 +69,7 @@ pub(super) fn broker(out: &mut Exposition, seen: &BrokerSeen) {
         ("lamppost_broker_unacknowledged", "Messages that came and are not on disk yet.", &status.unacknowledged_now),
         (
             "lamppost_broker_left",
-            "Messages that can't be stored and wait at the broker, unacknowledged.",
+            "Messages that can't be stored even as dead letters and wait at the broker, unacknowledged.",
             &status.left_now,
         ),
         (
@@ -100,24 +106,43 @@ mod tests {
     use crate::health::Health;
 
     #[test]
-    fn a_broker_that_is_away_or_full_of_what_can_t_be_stored_is_ill_after_a_while_and_never_the_gateway() {
+    fn a_broker_that_is_away_or_stands_in_its_own_way_is_ill_after_a_while_and_never_the_gateway() {
         let status = Arc::new(BrokerStatus::default());
-        let seen = BrokerSeen { name: "plant".into(), window: 2, status: status.clone() };
+        let seen = BrokerSeen { name: "plant".into(), status: status.clone() };
         let watch = Health::default();
         let judge = |at: u64| watch.judge(Monotonic(at), [health(&seen, false)]);
         assert!(judge(0).well() && judge(PATIENCE_MS).well());
         assert!(!judge(PATIENCE_MS + 1).well() && judge(PATIENCE_MS + 1).well_here());
         status.connected_now.store(true, Ordering::Relaxed);
         assert!(judge(3 * PATIENCE_MS).well(), "silence is no illness");
-        status.left_now.store(2, Ordering::Relaxed);
+        status.left_now.store(1, Ordering::Relaxed);
         assert!(judge(5 * PATIENCE_MS).well(), "it may be so only now");
         assert!(!judge(6 * PATIENCE_MS + 1).well());
+        status.messages_qos1.store(1, Ordering::Relaxed);
+        assert!(judge(6 * PATIENCE_MS + 2).well(), "others come");
+        assert_eq!(health(&seen, true).1.has_work, false, "it is the journal that is ill");
+    }
+
+    #[test]
+    fn a_connection_that_is_made_again_and_again_and_brings_nothing_is_no_progress() {
+        let status = Arc::new(BrokerStatus::default());
+        let seen = BrokerSeen { name: "plant".into(), status: status.clone() };
+        status.unsteady_now.store(true, Ordering::Relaxed);
+        let watch = Health::default();
+        let judge = |number: u64| {
+            status.connects.store(number, Ordering::Relaxed);
+            status.connected_now.store(number % 2 == 0, Ordering::Relaxed);
+            watch.judge(Monotonic(number * PATIENCE_MS / 2), [health(&seen, false)]).well()
+        };
+        assert_eq!([0, 1, 2, 3].map(judge), [true, true, true, false]);
+        status.unsteady_now.store(false, Ordering::Relaxed);
+        assert!(judge(4), "it stands");
     }
 
     #[test]
     fn the_metrics_have_the_brokers_name_and_bounded_causes() {
         let mut out = Exposition::default();
-        broker(&mut out, &BrokerSeen { name: "plant".into(), window: 2, status: Arc::default() });
+        broker(&mut out, &BrokerSeen { name: "plant".into(), status: Arc::default() });
         let text = out.encode().unwrap();
         assert!(text.contains("lamppost_broker_connected{source=\"plant\"} 0"), "{text}");
         assert_eq!(text.matches("lamppost_broker_failures_total{").count(), BrokerCause::ALL.len());

@@ -60,11 +60,10 @@ pub(crate) struct Seen {
     pub(crate) refused: Vec<Refused>,
 }
 
-/// What a broker's source counts, and how many messages it may leave unacknowledged.
+/// What a broker's source counts.
 #[derive(Clone)]
 pub(crate) struct BrokerSeen {
     pub(crate) name: String,
-    pub(crate) window: u16,
     pub(crate) status: Arc<BrokerStatus>,
 }
 
@@ -193,8 +192,7 @@ impl Sources {
     fn start_broker(&mut self, broker: &Broker, state_dir: &Path, intake: &Arc<dyn Intake>, fail: &Fail) {
         let subscriptions = Arc::new(SubscriptionsFile::new(state_dir, broker));
         let source = BrokerSource::new(broker.clone(), BrokerPauses::default(), subscriptions, intake.clone());
-        let (name, window) = (broker.name.to_string(), broker.window);
-        self.seen.brokers.push(BrokerSeen { name, window, status: source.status() });
+        self.seen.brokers.push(BrokerSeen { name: broker.name.to_string(), status: source.status() });
         let stopped = self.stop.stopped();
         self.keep(supervise("broker", fail, source.run(stopped)));
     }

@@ -55,6 +55,8 @@ pub(super) struct Conversation<'a> {
     pub(super) offered: &'a mut Commit,
     /// Since when the broker has accepted us.
     pub(super) accepted_at: &'a mut Option<Instant>,
+    /// A connection that stands for so long is a good one.
+    pub(super) good_after: Duration,
 }
 
 /// The state of an open connection.
@@ -69,6 +71,8 @@ struct Open {
     left: bool,
     /// The next word about subscriptions is to be said.
     word_due: bool,
+    /// PUBLISH packets that were heard.
+    publishes: u64,
 }
 
 impl Conversation<'_> {
@@ -82,7 +86,7 @@ impl Conversation<'_> {
         let (speaker, mut listener) = client(self.broker, login, &line.local_name);
         let durable = self.intake.durable()?;
         let inbox = Inbox::after(*self.offered);
-        let mut open = Open { speaker, inbox, durable, stopping: None, left: false, word_due: false };
+        let mut open = Open { speaker, inbox, durable, stopping: None, left: false, word_due: false, publishes: 0 };
         let ended = self.talk(&mut open, &line, &mut listener, stopped).await;
         *self.offered = open.inbox.last();
         self.status.connected_now.store(false, Ordering::Relaxed);
@@ -135,10 +139,14 @@ impl Conversation<'_> {
             let mut heard = pin!(listener.hear(deaf));
             let heard = loop {
                 let deadline = open.stopping.unwrap_or_else(Instant::now);
+                let steady = self.steady_at();
                 tokio::select! {
                     heard = &mut heard => break heard,
                     durable = self.intake.durable_after(open.durable), if open.inbox.waits_for_durable() => {
                         open.durable = durable?;
+                    }
+                    () = sleep_until(steady.unwrap_or(deadline)), if steady.is_some() => {
+                        self.status.unsteady_now.store(false, Ordering::Relaxed);
                     }
                     () = self.room(), if open.inbox.is_stalled() => self.offer_waiting(open)?,
                     () = &mut stopped, if open.stopping.is_none() => {
@@ -155,9 +163,15 @@ impl Conversation<'_> {
                 // Whatever ends it now: what is not acknowledged stays with the broker.
                 Err(_) if open.stopping.is_some() => return Ok(()),
                 Err(error) => return Err(error.into()),
-                Ok(heard) => self.hear(open, heard).await?,
+                Ok(heard) => self.hear(open, line, heard).await?,
             }
         }
+    }
+
+    /// When this connection will have stood for long enough to be a good one, if that is not known yet.
+    fn steady_at(&self) -> Option<Instant> {
+        let unsteady = self.status.unsteady_now.load(Ordering::Relaxed);
+        self.accepted_at.filter(|_| unsteady).map(|at| at + self.good_after)
     }
 
     /// Completes some time after there may be room: there may be room for a small event and none for the one that waits. And now and then
@@ -167,7 +181,8 @@ impl Conversation<'_> {
         sleep(ROOM_PAUSE).await;
     }
 
-    /// Says what there is to say, and opens or closes the gate. Returns whether it is closed.
+    /// Says what there is to say, and opens or closes the gate. Returns whether rumqttc can't hear a broker that is there: it is closed, or what
+    /// comes is left out.
     fn turn(&self, open: &mut Open, line: &Line) -> bool {
         open.word_due = open.word_due && !self.say(&open.speaker);
         let speaker = &open.speaker;
@@ -180,10 +195,10 @@ impl Conversation<'_> {
         }
         let read = open.stopping.is_none() && open.inbox.has_room(self.broker.window, self.broker.window_bytes_max);
         line.set_gate(read);
-        !read
+        !read || line.leaves_out()
     }
 
-    async fn hear(&mut self, open: &mut Open, heard: Heard) -> Result<(), Ended> {
+    async fn hear(&mut self, open: &mut Open, line: &Line, heard: Heard) -> Result<(), Ended> {
         match heard {
             Heard::Accepted { session_present } => self.accepted(open, session_present),
             Heard::Subscribed(granted) => self.subscribed(&granted),
@@ -192,7 +207,10 @@ impl Conversation<'_> {
                 self.book.unsubscribed();
             }
             Heard::Alive if self.owes_nothing(open) => self.book.answered(),
-            Heard::Message(message) if open.stopping.is_none() => self.take(open, message)?,
+            Heard::Message(message) if open.stopping.is_none() => {
+                open.publishes += 1;
+                self.take(open, message, line.cut(open.publishes))?;
+            }
             // While stopping it is not taken, so that it stays with the broker.
             Heard::Message(_) | Heard::Alive | Heard::Left | Heard::Nothing => {}
         }
@@ -254,30 +272,34 @@ impl Conversation<'_> {
         set(&self.status.filters_refused_now, short);
     }
 
-    fn take(&mut self, open: &mut Open, message: Message) -> Result<(), Ended> {
+    /// `cut`: of a packet of so many bytes it is the beginning.
+    fn take(&mut self, open: &mut Open, message: Message, cut: Option<usize>) -> Result<(), Ended> {
         let (status, bytes, packet_id) = (self.status, message.bytes(), message.packet_id);
         let count = if packet_id.is_some() { &status.messages_qos1 } else { &status.messages_qos0 };
         add(count, 1);
         add(&status.delivered_again, u64::from(message.duplicate));
-        if self.book.is_repetition(&message) {
+        // Two that differ may begin alike.
+        if self.book.is_repetition(&message) && cut.is_none() {
             add(&status.retained_again, 1);
             open.inbox.offer(self.intake, None, packet_id, bytes)?;
             return Ok(());
         }
-        let (topic, content) = (message.topic.clone(), self.book.content(&message));
-        let arrival = match message.arrival(self.broker) {
-            Ok(arrival) => arrival,
+        let (topic, content) = (message.topic.clone(), self.book.content(&message).filter(|_| cut.is_none()));
+        let offer = match message.offer(self.broker, cut) {
+            Ok(offer) => offer,
             Err(error) => {
                 self.leave(&topic, packet_id, &error);
                 return Ok(());
             }
         };
         let was_stalled = open.inbox.is_stalled();
-        match open.inbox.offer(self.intake, Some(arrival), packet_id, bytes)? {
-            Offered::Taken => self.book.stored(content),
+        let offered = open.inbox.offer(self.intake, Some(offer), packet_id, bytes)?;
+        match &offered {
+            Offered::Taken | Offered::Buried { .. } => self.book.stored(content),
             Offered::Waits => add(&status.stalls, u64::from(!was_stalled)),
-            Offered::TooLarge { bytes, bytes_max } => self.leave_large(&topic, packet_id, bytes, bytes_max),
+            Offered::TooLarge { .. } => {}
         }
+        self.tell(&topic, packet_id, offered);
         Ok(())
     }
 
@@ -285,20 +307,34 @@ impl Conversation<'_> {
         while open.inbox.is_stalled() {
             let (topic, packet_id) = open.inbox.first_waiting().unwrap_or_default();
             match open.inbox.offer_first(self.intake)? {
-                Offered::Taken => {}
                 Offered::Waits => break,
-                Offered::TooLarge { bytes, bytes_max } => self.leave_large(&topic, packet_id, bytes, bytes_max),
+                offered => self.tell(&topic, packet_id, offered),
             }
         }
         Ok(())
     }
 
-    fn leave_large(&self, topic: &str, packet_id: Option<u16>, bytes: usize, bytes_max: usize) {
-        let why = format!("an event of {bytes} bytes; [journal] event_max allows {bytes_max}");
-        self.leave(topic, packet_id, &why);
+    /// Counts and says what became no event.
+    fn tell(&self, topic: &str, packet_id: Option<u16>, offered: Offered) {
+        match offered {
+            Offered::Taken | Offered::Waits => {}
+            Offered::Buried { address, reason } => {
+                let broker = &self.broker.name;
+                if self.status.buried.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::warn!(%broker, address, reason, "a message is stored as a dead letter and acknowledged; further ones are only counted");
+                } else {
+                    tracing::debug!(%broker, address, reason, "a message is stored as a dead letter");
+                }
+            }
+            Offered::TooLarge { bytes, bytes_max } => {
+                let why =
+                    format!("a dead letter of {bytes} bytes without a payload; [journal] event_max allows {bytes_max}");
+                self.leave(topic, packet_id, &why);
+            }
+        }
     }
 
-    /// What can't be stored stays with the broker, unacknowledged; of QoS 0 there is nothing that could stay.
+    /// What can't be stored even as a dead letter stays with the broker, unacknowledged; of QoS 0 there is nothing that could stay.
     fn leave(&self, topic: &str, packet_id: Option<u16>, why: &dyn std::fmt::Display) {
         let broker = &self.broker.name;
         let counter = if packet_id.is_some() { &self.status.left_now } else { &self.status.dropped_qos0 };

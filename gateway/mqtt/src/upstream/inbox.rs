@@ -3,23 +3,43 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use lamppost_event::{Arrival, Commit, Intake, JournalStopped, Refusal};
+
+/// Behind the reason of a dead letter whose payload was cut.
+pub(super) const BEGINNING: &str = "; of its payload this is the beginning";
+
+/// What is offered to the journal.
+#[derive(Debug, Clone)]
+pub(super) enum Offer {
+    Event(Box<Arrival>),
+    /// It can't be an event, for this reason.
+    Dead(Box<Arrival>, String),
+}
 
 /// What became of an arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Offered {
     /// It is with the journal.
     Taken,
+    /// It is with the journal as a dead letter, from this address and for this reason.
+    Buried { address: String, reason: String },
     /// It waits here for room, and all that comes after it.
     Waits,
-    /// It can't be stored, now or later: it is not acknowledged.
+    /// Not even a dead letter without a payload can be stored: it is not acknowledged.
     TooLarge { bytes: usize, bytes_max: usize },
 }
 
-/// A message that found no room. Without an arrival there is nothing to store, and it only keeps its turn.
+/// What the journal did not take, and what had been offered.
+struct Refused {
+    refusal: Box<Refusal>,
+    offer: Offer,
+}
+
+/// A message that found no room. Without an offer there is nothing to store, and it only keeps its turn.
 #[derive(Debug)]
 struct Waiting {
-    arrival: Option<Box<Arrival>>,
+    offer: Option<Offer>,
     packet_id: Option<u16>,
     bytes: usize,
 }
@@ -50,44 +70,71 @@ impl Inbox {
     pub(super) fn offer(
         &mut self,
         intake: &dyn Intake,
-        arrival: Option<Arrival>,
+        offer: Option<Offer>,
         packet_id: Option<u16>,
         bytes: usize,
     ) -> Result<Offered, JournalStopped> {
         self.bytes += bytes;
-        self.waiting.push_back(Waiting { arrival: arrival.map(Box::new), packet_id, bytes });
+        self.waiting.push_back(Waiting { offer, packet_id, bytes });
         if self.waiting.len() > 1 {
             return Ok(Offered::Waits);
         }
         self.offer_first(intake)
     }
 
-    /// Offers the first of those that wait.
+    /// Offers the first of those that wait. What is too large for an event is offered as a dead letter, as much of it as there is room for.
     pub(super) fn offer_first(&mut self, intake: &dyn Intake) -> Result<Offered, JournalStopped> {
-        let Some(Waiting { arrival, packet_id, bytes }) = self.waiting.pop_front() else { return Ok(Offered::Taken) };
-        let offered = match arrival {
-            // Nothing to store: it repeats what was offered before, and is on disk with that.
-            None => Ok(self.last),
-            Some(arrival) => intake.offer(*arrival),
-        };
-        match offered {
-            Ok(commit) => {
-                self.last = self.last.max(commit);
-                match packet_id {
-                    Some(packet_id) => self.taken.push_back((commit, packet_id, bytes)),
-                    None => self.bytes -= bytes,
+        let Some(Waiting { mut offer, packet_id, bytes }) = self.waiting.pop_front() else { return Ok(Offered::Taken) };
+        loop {
+            let (refusal, spare) = match self.hand_over(intake, offer) {
+                Ok((commit, buried)) => {
+                    self.last = self.last.max(commit);
+                    match packet_id {
+                        Some(packet_id) => self.taken.push_back((commit, packet_id, bytes)),
+                        None => self.bytes -= bytes,
+                    }
+                    return Ok(buried.unwrap_or(Offered::Taken));
                 }
-                Ok(Offered::Taken)
+                Err(Refused { refusal, offer }) => (*refusal, offer),
+            };
+            match (refusal, spare) {
+                (Refusal::Stopped(stopped), _) => return Err(stopped),
+                (Refusal::Full(arrival), spare) => {
+                    let offer = Some(match spare {
+                        Offer::Event(_) => Offer::Event(arrival),
+                        Offer::Dead(_, reason) => Offer::Dead(arrival, reason),
+                    });
+                    self.waiting.push_front(Waiting { offer, packet_id, bytes });
+                    return Ok(Offered::Waits);
+                }
+                (Refusal::TooLarge { bytes: size, bytes_max }, spare) => match beginning(spare, size, bytes_max) {
+                    Some(dead) => offer = Some(dead),
+                    None => {
+                        self.bytes -= bytes;
+                        return Ok(Offered::TooLarge { bytes: size, bytes_max });
+                    }
+                },
             }
-            Err(Refusal::Full(arrival)) => {
-                self.waiting.push_front(Waiting { arrival: Some(arrival), packet_id, bytes });
-                Ok(Offered::Waits)
-            }
-            Err(Refusal::TooLarge { bytes: size, bytes_max }) => {
-                self.bytes -= bytes;
-                Ok(Offered::TooLarge { bytes: size, bytes_max })
-            }
-            Err(Refusal::Stopped(stopped)) => Err(stopped),
+        }
+    }
+
+    /// Hands it to the journal. What is refused comes back with what was offered.
+    fn hand_over(&self, intake: &dyn Intake, offer: Option<Offer>) -> Result<(Commit, Option<Offered>), Refused> {
+        // Of an arrival only counted references are copied: names and payload stay where they are.
+        match offer {
+            // Nothing to store: it repeats what was offered before, and is on disk with that.
+            None => Ok((self.last, None)),
+            Some(Offer::Event(arrival)) => match intake.offer((*arrival).clone()) {
+                Ok(commit) => Ok((commit, None)),
+                Err(refusal) => Err(Refused { refusal: Box::new(refusal), offer: Offer::Event(arrival) }),
+            },
+            Some(Offer::Dead(arrival, reason)) => match intake.offer_dead((*arrival).clone(), &reason) {
+                Ok(commit) => {
+                    let address = arrival.address.as_str().to_owned();
+                    Ok((commit, Some(Offered::Buried { address, reason })))
+                }
+                Err(refusal) => Err(Refused { refusal: Box::new(refusal), offer: Offer::Dead(arrival, reason) }),
+            },
         }
     }
 
@@ -126,7 +173,9 @@ impl Inbox {
     /// The address and packet id of the first that waits for room.
     pub(super) fn first_waiting(&self) -> Option<(String, Option<u16>)> {
         let first = self.waiting.front()?;
-        let address = first.arrival.as_ref().map(|arrival| arrival.address.as_str().to_owned());
+        let address = first.offer.as_ref().map(|offer| match offer {
+            Offer::Event(arrival) | Offer::Dead(arrival, _) => arrival.address.as_str().to_owned(),
+        });
         Some((address.unwrap_or_default(), first.packet_id))
     }
 
@@ -150,6 +199,22 @@ impl Inbox {
     pub(super) fn has_room(&self, window: u16, bytes_max: usize) -> bool {
         !self.is_stalled() && self.unacknowledged() < usize::from(window) && self.bytes < bytes_max
     }
+}
+
+/// What is too large by `size - bytes_max` bytes as a dead letter that is smaller by these, of its payload. `None`: it has none.
+fn beginning(offer: Offer, size: usize, bytes_max: usize) -> Option<Offer> {
+    let (mut arrival, reason) = match offer {
+        Offer::Event(arrival) => {
+            (arrival, format!("an event of {size} bytes, [journal] event_max allows {bytes_max}{BEGINNING}"))
+        }
+        Offer::Dead(arrival, reason) if reason.ends_with(BEGINNING) => (arrival, reason),
+        Offer::Dead(arrival, reason) => (arrival, reason + BEGINNING),
+    };
+    let whole = arrival.payload.len();
+    let kept = whole.saturating_sub(size.saturating_sub(bytes_max).max(1));
+    // Copied: a slice would keep all of it in memory for as long as the dead letter waits.
+    arrival.payload = Bytes::copy_from_slice(arrival.payload.get(..kept)?);
+    (kept < whole).then_some(Offer::Dead(arrival, reason))
 }
 
 #[cfg(test)]

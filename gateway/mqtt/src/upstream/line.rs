@@ -5,9 +5,11 @@
 //! the gate is closed; the other way, where its pings and acknowledgements go, they never do. What has passed the gate and was not
 //! looked at yet is in the kernel's buffer of the local socket, some 200 KiB at most.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -18,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::frames::{FrameError, Frames};
+use super::frames::{Cut, FrameError, Frames};
 use super::status::add;
 use super::{Broker, BrokerCause, BrokerStatus, BrokerTls, tls};
 
@@ -57,11 +59,30 @@ impl fmt::Display for LineError {
     }
 }
 
+/// What becomes of a PUBLISH above the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Oversized {
+    /// It ends the connection.
+    Ends,
+    /// It goes on with the beginning of its payload, as [`Line::cut`] tells.
+    IsCut,
+}
+
+/// What was left out of packets.
+#[derive(Debug, Default)]
+struct LeftOut {
+    /// Of those that rumqttc may not have handed out yet: a few, since each has gone into the local socket.
+    cuts: Mutex<VecDeque<Cut>>,
+    /// Some of a packet came and was left out, since this was last looked at.
+    goes_on: AtomicBool,
+}
+
 /// An open connection.
 pub(super) struct Line {
     /// What rumqttc is to dial.
     pub(super) local_name: String,
     gate: watch::Sender<bool>,
+    left_out: Arc<LeftOut>,
     carrier: JoinHandle<LineError>,
 }
 
@@ -69,6 +90,21 @@ impl Line {
     /// Lets bytes of the broker through, or holds them back.
     pub(super) fn set_gate(&self, open: bool) {
         self.gate.send_if_modified(|gate| std::mem::replace(gate, open) != open);
+    }
+
+    /// How many bytes the packet had of which rumqttc has handed out the beginning as its PUBLISH of this number, from 1. `None`: it is whole.
+    /// Numbers asked for must rise.
+    pub(super) fn cut(&self, publish: u64) -> Option<usize> {
+        let mut cuts = self.left_out.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        while cuts.front().is_some_and(|cut| cut.publish < publish) {
+            cuts.pop_front();
+        }
+        cuts.front().filter(|cut| cut.publish == publish).map(|cut| cut.bytes)
+    }
+
+    /// The broker has been sending since the last call what is left out: rumqttc hears nothing, and yet the broker is there.
+    pub(super) fn leaves_out(&self) -> bool {
+        self.left_out.goes_on.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until the carrier has ended too. Why it did, if it knows: what rumqttc sees is only that its local socket ended.
@@ -85,7 +121,8 @@ impl Drop for Line {
 
 /// Connects to a broker.
 pub(super) async fn open(broker: &Broker, status: Arc<BrokerStatus>) -> Result<Line, LineError> {
-    open_to(&broker.host, broker.port, broker.tls.as_ref(), broker.packet_bytes_max, status).await
+    let bounds = (broker.packet_bytes_max, Oversized::IsCut);
+    open_to(&broker.host, broker.port, broker.tls.as_ref(), bounds, status).await
 }
 
 /// Connects.
@@ -93,7 +130,7 @@ pub(super) async fn open_to(
     host: &str,
     port: u16,
     tls: Option<&BrokerTls>,
-    packet_bytes_max: usize,
+    (packet_bytes_max, oversized): (usize, Oversized),
     status: Arc<BrokerStatus>,
 ) -> Result<Line, LineError> {
     let connector = match tls {
@@ -103,7 +140,9 @@ pub(super) async fn open_to(
     let tcp = dial(host, port).await?;
     let (listener, local_name) = listen()?;
     let (gate, gate_seen) = watch::channel(true);
-    let carry = Carry { listener, gate: gate_seen, status, packet_bytes_max };
+    let left_out = Arc::<LeftOut>::default();
+    let frames = Frames::new(packet_bytes_max, oversized == Oversized::IsCut);
+    let carry = Carry { listener, gate: gate_seen, status, frames, left_out: Arc::clone(&left_out) };
     let carrier = match connector {
         None => tokio::spawn(carry.run(tcp)),
         Some(connector) => {
@@ -115,7 +154,7 @@ pub(super) async fn open_to(
             tokio::spawn(carry.run(tls))
         }
     };
-    Ok(Line { local_name, gate, carrier })
+    Ok(Line { local_name, gate, left_out, carrier })
 }
 
 async fn dial(host: &str, port: u16) -> Result<TcpStream, LineError> {
@@ -151,7 +190,8 @@ struct Carry {
     listener: UnixListener,
     gate: watch::Receiver<bool>,
     status: Arc<BrokerStatus>,
-    packet_bytes_max: usize,
+    frames: Frames,
+    left_out: Arc<LeftOut>,
 }
 
 impl Carry {
@@ -164,9 +204,9 @@ impl Carry {
         drop(self.listener);
         let (from_broker, to_broker) = tokio::io::split(broker);
         let (from_local, to_local) = local.into_split();
-        let frames = Frames::new(self.packet_bytes_max);
+        let through = (self.frames, &*self.left_out);
         tokio::select! {
-            error = inward(from_broker, to_local, self.gate, frames, &self.status) => error,
+            error = inward(from_broker, to_local, self.gate, through, &self.status) => error,
             error = outward(from_local, to_broker, &self.status) => error,
         }
     }
@@ -187,10 +227,11 @@ async fn inward(
     mut broker: impl AsyncRead + Unpin,
     mut local: impl AsyncWrite + Unpin,
     mut gate: watch::Receiver<bool>,
-    mut frames: Frames,
+    (mut frames, left_out): (Frames, &LeftOut),
     status: &BrokerStatus,
 ) -> LineError {
     let mut buffer = vec![0; READ_BYTES];
+    let mut passed = Vec::with_capacity(READ_BYTES);
     loop {
         if gate.wait_for(|open| *open).await.is_err() {
             return LineError::new(BrokerCause::Closed, "let go of here");
@@ -201,7 +242,8 @@ async fn inward(
             Err(error) => return LineError::new(BrokerCause::Closed, format!("reading from the broker: {error}")),
         };
         add(&status.bytes_in, read.len() as u64);
-        match frames.follow(read) {
+        passed.clear();
+        match frames.follow(read, &mut passed) {
             Ok(()) => {}
             Err(FrameError::TooLarge(bytes)) => {
                 return LineError::new(
@@ -211,7 +253,12 @@ async fn inward(
             }
             Err(FrameError::Length) => return LineError::new(BrokerCause::Protocol, "a packet without a legal length"),
         }
-        if let Err(error) = local.write_all(read).await {
+        if frames.leaves_out() {
+            left_out.goes_on.store(true, Ordering::Relaxed);
+        }
+        // Before rumqttc can have heard of them.
+        left_out.cuts.lock().unwrap_or_else(PoisonError::into_inner).extend(frames.take_cuts());
+        if let Err(error) = local.write_all(&passed).await {
             return LineError::new(BrokerCause::Client, format!("rumqttc hung up: {error}"));
         }
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use lamppost_event::{Address, Arrival, ContentType, NameError, Origin, SourceKind};
 
 use super::Broker;
+use super::inbox::{BEGINNING, Offer};
 
 /// A message as a broker delivered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,17 +28,24 @@ impl Message {
         self.payload.len() + self.topic.len() + 64
     }
 
-    pub(super) fn arrival(self, broker: &Broker) -> Result<Arrival, NameError> {
-        let address = if broker.prefix.is_empty() {
-            Address::new(&self.topic)
-        } else {
-            Address::new(&format!("{}{}", broker.prefix, self.topic))
-        }?;
+    /// What is offered to the journal. `cut`: of a packet of so many bytes this is the beginning.
+    ///
+    /// # Errors
+    /// [`NameError`]: not even something like its topic can be an address.
+    pub(super) fn offer(self, broker: &Broker, cut: Option<usize>) -> Result<Offer, NameError> {
+        let written = format!("{}{}", broker.prefix, self.topic);
+        let (address, illegal) = match Address::new(&written) {
+            Ok(address) => (address, None),
+            Err(error) => (Address::new(&legible(&written))?, Some(format!("its topic can't be an address: {error}"))),
+        };
+        let cut = cut.map(|bytes| {
+            format!("a packet of {bytes} bytes, packet_max allows {}{BEGINNING}", broker.packet_bytes_max)
+        });
         let origin = match self.sender_id {
             Some(id) if (1..=255).contains(&id.len()) => Origin::Id(id.into()),
             _ => Origin::Unmarked,
         };
-        Ok(Arrival {
+        let arrival = Box::new(Arrival {
             source: SourceKind::Broker,
             device: broker.name.clone(),
             address,
@@ -47,8 +55,19 @@ impl Message {
             // Copied: a slice would keep rumqttc's whole read buffer in memory for as long as the event waits.
             payload: Bytes::copy_from_slice(&self.payload),
             refused: false,
-        })
+        });
+        let reasons: Vec<String> = illegal.into_iter().chain(cut).collect();
+        Ok(if reasons.is_empty() { Offer::Event(arrival) } else { Offer::Dead(arrival, reasons.join("; ")) })
     }
+}
+
+/// As much of a topic as an address may have, with a mark in place of each character that it may not.
+fn legible(topic: &str) -> String {
+    let mut legible: String =
+        topic.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    let end = (0..=Address::BYTES_MAX.min(legible.len())).rev().find(|at| legible.is_char_boundary(*at));
+    legible.truncate(end.unwrap_or(0));
+    legible
 }
 
 #[cfg(test)]
@@ -89,13 +108,20 @@ pub(super) mod tests {
         }
     }
 
+    fn arrival(message: Message, broker: &Broker) -> Arrival {
+        match message.offer(broker, None).unwrap() {
+            Offer::Event(arrival) => *arrival,
+            Offer::Dead(_, reason) => panic!("{reason}"),
+        }
+    }
+
     #[test]
     fn the_topic_is_the_address_and_the_broker_is_the_device() {
-        let plain = message(1, "city/north/air").arrival(&broker()).unwrap();
+        let plain = arrival(message(1, "city/north/air"), &broker());
         assert_eq!((plain.address.as_str(), plain.device.as_str()), ("city/north/air", "plant"));
         assert_eq!((plain.source, plain.origin), (SourceKind::Broker, Origin::Unmarked));
         let prefixed = Broker { prefix: "plant/".into(), ..broker() };
-        assert_eq!(message(1, "a").arrival(&prefixed).unwrap().address.as_str(), "plant/a");
+        assert_eq!(arrival(message(1, "a"), &prefixed).address.as_str(), "plant/a");
     }
 
     #[test]
@@ -105,18 +131,29 @@ pub(super) mod tests {
             sender_id: Some("ev-1".into()),
             ..message(1, "a")
         };
-        let arrival = full.arrival(&broker()).unwrap();
-        assert_eq!(arrival.content_type.unwrap().as_str(), "application/json");
-        assert_eq!(arrival.origin, Origin::Id("ev-1".into()));
+        let told = arrival(full, &broker());
+        assert_eq!(told.content_type.unwrap().as_str(), "application/json");
+        assert_eq!(told.origin, Origin::Id("ev-1".into()));
         let odd = Message { content_type: Some("é".into()), sender_id: Some("x".repeat(256)), ..message(1, "a") };
-        let arrival = odd.arrival(&broker()).unwrap();
-        assert_eq!((arrival.content_type, arrival.origin), (None, Origin::Unmarked));
+        let told = arrival(odd, &broker());
+        assert_eq!((told.content_type, told.origin), (None, Origin::Unmarked));
     }
 
     #[test]
-    fn a_topic_that_can_t_be_an_address_is_an_error() {
-        for topic in ["a\u{7}", &"a".repeat(1025)] {
-            assert!(message(1, topic).arrival(&broker()).is_err());
-        }
+    fn what_can_t_be_an_event_is_a_dead_letter_with_the_reason_under_a_legible_address() {
+        let dead = |message: Message, cut| match message.offer(&broker(), cut).unwrap() {
+            Offer::Dead(arrival, reason) => (arrival.address.as_str().to_owned(), reason),
+            Offer::Event(_) => panic!("an event"),
+        };
+        let (address, reason) = dead(message(1, "a\u{7}/b"), None);
+        assert_eq!(address, "a\u{FFFD}/b");
+        assert!(reason.starts_with("its topic can't be an address: "), "{reason}");
+        let (address, reason) = dead(message(1, &"ü".repeat(600)), Some(12_345));
+        assert_eq!(address, "ü".repeat(512));
+        assert!(
+            reason
+                .ends_with("; a packet of 12345 bytes, packet_max allows 10000; of its payload this is the beginning"),
+            "{reason}"
+        );
     }
 }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! **Invariant:** a message is acknowledged to its broker only once the commit that it went with is on disk, in the order in
-//! which the messages came [MQTT-4.6.0-2]; one that can't be stored is never acknowledged and stays with its broker.
+//! which the messages came [MQTT-4.6.0-2]. One that can't be an event is stored as a dead letter, as much of it as there is room for: were it
+//! left unacknowledged, a broker that has some twenty such messages under way would deliver nothing more, for ever.
 //! **Invariant:** an acknowledgement never outlives its connection: packet ids begin anew with each, and rumqttc does too.
 //! **Invariant:** what waits for the journal has a bound in number and bytes; at it the broker is not read from, and goes on
 //! hearing pings.

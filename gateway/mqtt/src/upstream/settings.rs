@@ -38,7 +38,7 @@ pub struct Broker {
     pub window: u16,
     /// The most payload and topic bytes that wait for the journal. Beyond, nothing is read.
     pub window_bytes_max: usize,
-    /// The largest packet, bytes. A larger one ends the connection before it is read.
+    /// The largest packet that is kept whole, bytes. Of a larger message only the beginning is, as a dead letter.
     pub packet_bytes_max: usize,
 }
 

@@ -96,6 +96,7 @@ impl BrokerSource {
                 book: &mut book,
                 offered: &mut offered,
                 accepted_at: &mut accepted_at,
+                good_after: self.pauses.good_after,
             };
             let error = match conversation.run(shutdown.as_mut()).await {
                 Ok(()) => return Ok(()),

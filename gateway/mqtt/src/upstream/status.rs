@@ -21,7 +21,7 @@ pub enum BrokerCause {
     Closed,
     /// The broker did not answer in time.
     Silent,
-    /// A packet above the limit.
+    /// A packet above the limit that is no PUBLISH, and so can't be cut.
     PacketTooLarge,
     /// What came is not MQTT, or not allowed there.
     Protocol,
@@ -87,10 +87,12 @@ pub struct BrokerStatus {
     pub pubacks: AtomicU64,
     /// Messages that came and are not acknowledged yet (a gauge).
     pub unacknowledged_now: AtomicU64,
-    /// Messages that can't be stored (too large, a topic that can't be an address) and wait at the broker, unacknowledged, on this
-    /// connection (a gauge). Of QoS 0 they are counted in `dropped_qos0`.
+    /// Messages that can't be events (too large, a topic that can't be an address): stored as dead letters, and acknowledged.
+    pub buried: AtomicU64,
+    /// Messages that not even a dead letter can be made of, and that wait at the broker, unacknowledged, on this connection (a gauge). Of
+    /// QoS 0 they are counted in `dropped_qos0`.
     pub left_now: AtomicU64,
-    /// Messages of QoS 0 that can't be stored, and are gone.
+    /// Messages of QoS 0 that not even a dead letter can be made of, and are gone.
     pub dropped_qos0: AtomicU64,
     /// Filters that the broker refused, or granted with QoS 0 in place of 1, on this connection (a gauge).
     pub filters_refused_now: AtomicU64,
@@ -100,6 +102,8 @@ pub struct BrokerStatus {
     pub bytes_in: AtomicU64,
     /// Bytes to the broker.
     pub bytes_out: AtomicU64,
+    /// The last connection failed or ended, and none has stood for a while since.
+    pub unsteady_now: AtomicBool,
     failures: [AtomicU64; BrokerCause::ALL.len()],
     last_error: Mutex<Option<String>>,
 }
@@ -122,6 +126,7 @@ impl BrokerStatus {
         if let Some(count) = self.failures.get(cause.index()) {
             add(count, 1);
         }
+        self.unsteady_now.store(true, Ordering::Relaxed);
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         let new = last.as_deref() != Some(error);
         *last = Some(error.to_owned());

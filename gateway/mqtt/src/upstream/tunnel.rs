@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::line::{self, Line};
+use super::line::{self, Line, Oversized};
 use super::{BrokerStatus, BrokerTls};
 
 /// A TLS connection, at the end of a local socket that rumqttc dials (`Transport::unix`). Dropping it ends it.
@@ -23,7 +23,8 @@ impl TlsTunnel {
     /// [`TlsTunnelError`]: files that can't be used, a name or address that leads nowhere, a handshake that failed.
     pub async fn open(host: &str, port: u16, tls: &BrokerTls, packet_bytes_max: usize) -> Result<Self, TlsTunnelError> {
         let status = Arc::new(BrokerStatus::default());
-        let opened = line::open_to(host, port, Some(tls), packet_bytes_max, status).await;
+        let bounds = (packet_bytes_max, Oversized::Ends);
+        let opened = line::open_to(host, port, Some(tls), bounds, status).await;
         Ok(Self { line: opened.map_err(|error| TlsTunnelError(error.what))? })
     }
 

@@ -33,6 +33,8 @@ type Note = (Commit, Vec<u8>, Option<Bytes>);
 pub struct HandIntake {
     state: watch::Sender<State>,
     arrivals: Mutex<Vec<Arrival>>,
+    /// Of the dead letters among them.
+    reasons: Mutex<Vec<String>>,
     /// In order.
     notes: Mutex<Vec<Note>>,
     refused: AtomicU64,
@@ -73,6 +75,7 @@ impl HandIntake {
         Arc::new(Self {
             state: watch::Sender::new(state),
             arrivals: Mutex::default(),
+            reasons: Mutex::default(),
             notes: Mutex::default(),
             refused: AtomicU64::new(0),
             refusals: Default::default(),
@@ -91,6 +94,7 @@ impl HandIntake {
         Arc::new(Self {
             state: watch::Sender::new(State { commits: state.durable, offered: 0, capacity: u64::MAX, ..state }),
             arrivals: Mutex::default(),
+            reasons: Mutex::default(),
             notes: Mutex::new(notes),
             refused: AtomicU64::new(0),
             refusals: Default::default(),
@@ -195,6 +199,11 @@ impl HandIntake {
         self.arrivals.lock().unwrap().clone()
     }
 
+    /// Why those that are dead letters are.
+    pub fn reasons(&self) -> Vec<String> {
+        self.reasons.lock().unwrap().clone()
+    }
+
     /// Waits until so many have arrived.
     pub async fn arrived(&self, count: u64) -> Vec<Arrival> {
         let mut watched = self.state.subscribe();
@@ -228,8 +237,10 @@ impl Intake for HandIntake {
         Ok(self.commit())
     }
 
-    fn offer_dead(&self, arrival: Arrival, _reason: &str) -> Result<Commit, Refusal> {
-        self.offer(arrival)
+    fn offer_dead(&self, arrival: Arrival, reason: &str) -> Result<Commit, Refusal> {
+        let commit = self.offer(arrival)?;
+        self.reasons.lock().unwrap().push(reason.to_owned());
+        Ok(commit)
     }
 
     fn room(&self) -> Waiting<'_, ()> {

@@ -2,14 +2,18 @@ use std::sync::Mutex;
 
 use lamppost_event::{DeviceId, Waiting as Later};
 
+use super::super::message::Message;
 use super::super::message::tests::{broker, message};
 use super::*;
 
-/// A journal with so much room, whose commits hold two events each.
+/// A journal with so much room, whose commits hold two events each. Events have 8 bytes of payload at the most, dead letters as many with
+/// those of their reason above 100.
 struct Room {
     left: Mutex<usize>,
     offered: Mutex<Vec<String>>,
 }
+
+const EVENT_BYTES_MAX: usize = 8;
 
 impl Room {
     fn of(left: usize) -> Self {
@@ -19,8 +23,9 @@ impl Room {
 
 impl Intake for Room {
     fn offer(&self, arrival: Arrival) -> Result<Commit, Refusal> {
-        if arrival.address.as_str() == "huge" {
-            return Err(Refusal::TooLarge { bytes: 9, bytes_max: 8 });
+        let bytes = arrival.payload.len();
+        if bytes > EVENT_BYTES_MAX || arrival.address.as_str() == "huge" {
+            return Err(Refusal::TooLarge { bytes: bytes.max(9), bytes_max: EVENT_BYTES_MAX });
         }
         let mut left = self.left.lock().unwrap();
         if *left == 0 {
@@ -31,8 +36,14 @@ impl Intake for Room {
         offered.push(arrival.address.as_str().to_owned());
         Ok(Commit(offered.len().div_ceil(2) as u64))
     }
-    fn offer_dead(&self, arrival: Arrival, _reason: &str) -> Result<Commit, Refusal> {
-        self.offer(arrival)
+    fn offer_dead(&self, arrival: Arrival, reason: &str) -> Result<Commit, Refusal> {
+        let bytes = arrival.payload.len() + reason.len().saturating_sub(100);
+        if bytes > EVENT_BYTES_MAX {
+            return Err(Refusal::TooLarge { bytes, bytes_max: EVENT_BYTES_MAX });
+        }
+        let commit = self.offer(arrival)?;
+        self.offered.lock().unwrap().last_mut().unwrap().push_str(": dead");
+        Ok(commit)
     }
 
     fn room(&self) -> Later<'_, ()> {
@@ -50,8 +61,13 @@ impl Intake for Room {
 }
 
 fn offer(inbox: &mut Inbox, room: &Room, packet_id: u16, topic: &str) -> Offered {
-    let arrival = message(packet_id, topic).arrival(&broker()).unwrap();
-    inbox.offer(room, Some(arrival), (packet_id != 0).then_some(packet_id), 10).unwrap()
+    offer_of(inbox, room, packet_id, topic, b"21.5")
+}
+
+fn offer_of(inbox: &mut Inbox, room: &Room, packet_id: u16, topic: &str, payload: &'static [u8]) -> Offered {
+    let message = Message { payload: Bytes::from_static(payload), ..message(packet_id, topic) };
+    let offer = message.offer(&broker(), None).unwrap();
+    inbox.offer(room, Some(offer), (packet_id != 0).then_some(packet_id), 10).unwrap()
 }
 
 fn acknowledged(inbox: &mut Inbox) -> Vec<u16> {
@@ -115,7 +131,24 @@ fn one_with_nothing_to_store_keeps_its_turn() {
 }
 
 #[test]
-fn what_can_t_be_stored_is_never_acknowledged_and_holds_nobody_up() {
+fn what_is_too_large_is_a_dead_letter_in_its_turn_with_as_much_as_there_is_room_for() {
+    let (mut inbox, room) = (Inbox::default(), Room::of(1));
+    offer(&mut inbox, &room, 1, "a");
+    assert_eq!(offer_of(&mut inbox, &room, 2, "large", b"0123456789"), Offered::Waits);
+    offer(&mut inbox, &room, 3, "c");
+    *room.left.lock().unwrap() = 5;
+    let reason = format!("an event of 10 bytes, [journal] event_max allows 8{BEGINNING}");
+    assert_eq!(inbox.offer_first(&room), Ok(Offered::Buried { address: "large".into(), reason }));
+    assert_eq!(inbox.offer_first(&room), Ok(Offered::Taken));
+    assert_eq!(*room.offered.lock().unwrap(), ["a", "large: dead", "c"]);
+    inbox.durable(Commit(1));
+    assert_eq!(acknowledged(&mut inbox), [1, 2], "with its commit, not before");
+    inbox.durable(Commit(9));
+    assert_eq!((acknowledged(&mut inbox), inbox.bytes), (vec![3], 0));
+}
+
+#[test]
+fn what_not_even_a_dead_letter_can_be_made_of_is_never_acknowledged_and_holds_nobody_up() {
     let (mut inbox, room) = (Inbox::default(), Room::of(9));
     assert_eq!(offer(&mut inbox, &room, 1, "huge"), Offered::TooLarge { bytes: 9, bytes_max: 8 });
     assert_eq!(offer(&mut inbox, &room, 2, "a"), Offered::Taken);
