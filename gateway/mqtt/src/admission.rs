@@ -9,6 +9,7 @@ use crate::access::{Entry, Permissions, Rules, identity};
 use crate::cause::Close;
 use crate::codec::Connect;
 use crate::connection::Shared;
+use crate::door::Network;
 use crate::outbound::Outbound;
 use crate::wire::Wire;
 
@@ -35,7 +36,7 @@ pub(crate) fn certified(wire: &Wire, entry: Entry) -> Result<Option<DeviceId>, C
 pub(crate) async fn admit(
     connect: &Connect<'_>,
     certified: Option<&DeviceId>,
-    entry: Entry,
+    (entry, from): (Entry, Network),
     shared: &Shared,
 ) -> Result<Admitted, Close> {
     let rules = shared.rules.borrow().clone();
@@ -47,7 +48,7 @@ pub(crate) async fn admit(
     }
     let mut login = None;
     if let (Some((user, password)), Some(passwords)) = (look.proof, &rules.passwords) {
-        shared.login.verify(user, password, passwords).await?;
+        shared.login.verify((user, password), passwords, from).await?;
         login = proven(user, &rules, shared);
     }
     Ok(Admitted { permissions: Permissions::new(Arc::clone(&rules.acl), look.user), client_id: look.client_id, login })

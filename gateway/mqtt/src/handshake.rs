@@ -106,7 +106,7 @@ pub(crate) async fn shake_hands(
     visit.heard();
     let admitted = async {
         let certified = certified(wire, door.entry)?;
-        admit(&connect, certified.as_ref(), door.entry, shared).await
+        admit(&connect, certified.as_ref(), (door.entry, visit.from()), shared).await
     };
     let too_late = |_| Err(Close::new(Cause::ConnectTimeout, "the password could not be verified in time"));
     let admitted = timeout_at(deadline, admitted).await.unwrap_or_else(too_late);

@@ -16,19 +16,21 @@ const BURST_S: u64 = 10;
 
 /// Whose address it is: one of IPv4, or the /64 that a host of IPv6 can choose its addresses in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Network(IpAddr);
+pub(crate) struct Network(pub(crate) IpAddr);
 
 impl Network {
-    /// `None`: it is not counted.
-    pub(super) fn of(address: IpAddr, trust_loopback: bool) -> Option<Self> {
+    pub(crate) fn of(address: IpAddr) -> Self {
         let address = address.to_canonical();
-        if trust_loopback && address.is_loopback() {
-            return None;
-        }
-        Some(Self(match address {
+        Self(match address {
             IpAddr::V4(_) => address,
+            IpAddr::V6(six) if six.is_loopback() => address,
             IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
-        }))
+        })
+    }
+
+    /// What it has open and how often it comes is counted.
+    pub(super) fn is_counted(self, trust_loopback: bool) -> bool {
+        !(trust_loopback && self.0.is_loopback())
     }
 }
 
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     fn network(text: &str) -> Network {
-        Network::of(text.parse().unwrap(), false).unwrap()
+        Network::of(text.parse().unwrap())
     }
 
     #[test]
@@ -107,7 +109,7 @@ mod tests {
         assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
         assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
-        assert_eq!(Network::of("::ffff:127.0.0.1".parse().unwrap(), true), None);
+        assert!(!Network::of("::ffff:127.0.0.1".parse().unwrap()).is_counted(true));
     }
 
     #[test]

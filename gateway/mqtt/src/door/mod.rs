@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::cause::Close;
 use crate::{Cause, Limits};
-use addresses::{Addresses, Network};
+use addresses::Addresses;
+pub(crate) use addresses::Network;
 
 /// All that is at the door.
 pub(crate) struct Porch {
@@ -81,7 +82,8 @@ impl Porch {
 
     /// A connection was accepted. An error: it may not even come in.
     pub(crate) fn knock(self: &Arc<Self>, peer: SocketAddr, now: Instant) -> Result<Visit, Close> {
-        let network = Network::of(peer.ip(), self.limits.trust_loopback);
+        let from = Network::of(peer.ip());
+        let network = Some(from).filter(|network| network.is_counted(self.limits.trust_loopback));
         let mut state = self.lock();
         if let Some(network) = network {
             let free = self.limits.coming_max.saturating_sub(state.coming.len());
@@ -92,13 +94,14 @@ impl Porch {
         let sent_away = Arc::new(Notify::new());
         state.coming.insert(number, Coming { sent_away: Arc::clone(&sent_away), since: now, heard: false });
         drop(state);
-        Ok(Visit { porch: Arc::clone(self), network, coming: Some((number, sent_away)) })
+        Ok(Visit { porch: Arc::clone(self), from, network, coming: Some((number, sent_away)) })
     }
 }
 
 /// A connection, from its knock to its end.
 pub(crate) struct Visit {
     porch: Arc<Porch>,
+    from: Network,
     /// `None`: an address that is not counted.
     network: Option<Network>,
     /// Until it is let in.
@@ -106,6 +109,11 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
+    /// Where it came from.
+    pub(crate) fn from(&self) -> Network {
+        self.from
+    }
+
     /// Completes when it has to make room for later ones. Safe to cancel.
     pub(crate) async fn sent_away(&self) -> Close {
         match &self.coming {
