@@ -49,12 +49,16 @@ pub struct Counters {
     pub retained_now: AtomicU64,
     /// QoS 1 messages that wait for remembered sessions (a gauge).
     pub queued_now: AtomicU64,
-    /// Messages that were not queued for a session for lack of room there.
+    /// Messages that were not queued for a session for lack of room there, or waited for one that ended for want of room.
     pub queue_shed: AtomicU64,
-    /// Sessions ended for want of room: those that had been away longest.
+    /// Sessions ended for want of room: of those that were away, of who had most.
     pub sessions_evicted: AtomicU64,
     /// Subscriptions refused, for whatever reason.
     pub subscriptions_refused: AtomicU64,
+    /// Of these, those that there was no room to remember.
+    pub subscriptions_unnoted: AtomicU64,
+    /// Connections that could not be accepted: the system has no file descriptors left.
+    pub accepts_failed: AtomicU64,
     /// Publishes that the rules do not allow. None of them was stored.
     pub publishes_denied: AtomicU64,
     /// Subscriptions that the rules do not allow.

@@ -216,7 +216,11 @@ impl Front {
                         }
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        if shared.counters.accepts_failed.fetch_add(1, Ordering::Relaxed) == 0 {
+                            tracing::warn!(%error, "a connection could not be accepted; further ones are only counted");
+                        } else {
+                            tracing::debug!(%error, "a connection could not be accepted");
+                        }
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },

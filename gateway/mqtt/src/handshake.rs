@@ -13,13 +13,13 @@ use crate::cause::Close;
 use crate::clients::Introduced;
 use crate::codec::{self, Accepted, Connect, DecodeError, Version, decode_connect};
 use crate::connection::Shared;
-use crate::door::Visit;
+use crate::door::{Network, Visit};
 use crate::durability::Durability;
 use crate::listener::Door;
 use crate::outbound::{Outbound, Reception};
 use crate::registry::Claim;
 use crate::session::{LastWill, Session};
-use crate::sessions::{Aliases, Opened};
+use crate::sessions::{Aliases, Opened, Owner};
 use crate::wills::{NotedWill, Noting};
 use crate::wire::{Framed, Wire};
 use crate::{Cause, Limits};
@@ -111,7 +111,7 @@ pub(crate) async fn shake_hands(
     let too_late = |_| Err(Close::new(Cause::ConnectTimeout, "the password could not be verified in time"));
     let admitted = timeout_at(deadline, admitted).await.unwrap_or_else(too_late);
     let introduced = match admitted.and_then(|admitted| introduce(&connect, admitted, shared)) {
-        Ok(introduction) => let_in(introduction, wire, shared).await,
+        Ok(introduction) => let_in(introduction, visit.from(), wire, shared).await,
         Err(close) => Err(close),
     };
     introduced.inspect_err(|close| refuse(&connect, close, wire))
@@ -243,14 +243,15 @@ fn reception(connect: &Connect<'_>, limits: &Limits) -> Reception {
     }
 }
 
-async fn let_in(introduction: Introduction, wire: &mut Wire, shared: &Shared) -> Result<Client, Close> {
+async fn let_in(introduction: Introduction, from: Network, wire: &mut Wire, shared: &Shared) -> Result<Client, Close> {
     let Introduction { session, assigned, clean, will, reception, aliases, silence_max, session_expiry, .. } =
         introduction;
     let deadline = Instant::now() + shared.limits.connect_timeout;
     let claim = shared.registry.claim(&session.device, deadline).await?;
     // Who comes by another proof, or under other rules, does not get what was subscribed to before.
     let may_have = |filter: &str| session.permissions.may_subscribe(&session.device, filter);
-    let open = || shared.sessions.open(&session.device, clean, session_expiry, &may_have);
+    let owner = Owner::of(session.permissions.user(), from);
+    let open = || shared.sessions.open((&session.device, owner), clean, session_expiry, &may_have);
     let mut opened = open();
     if matches!(opened, Err(NoteRefusal::Full)) {
         // Right after a start, or while the disk is behind, there is room in a moment.

@@ -71,8 +71,8 @@ pub struct Limits {
     /// Passwords that are verified at the same time; by default one less than there are cores, 1 to 4. Each keeps the memory that its hash names, up to 64 MiB; 19 MiB
     /// with those that `lamppost passwd` makes. Not 0.
     pub verifications_max: usize,
-    /// Sessions that outlive their connections, those of connected clients among them. For one more the session that has been away
-    /// longest ends; with none away it is refused.
+    /// Sessions that outlive their connections, those of connected clients among them. For one more the session ends that has been away
+    /// longest of those whose owner (its user, or else its network) has most; with none away it is refused.
     pub sessions_max: usize,
     /// Bytes of all their subscriptions, as they are kept on the disk.
     pub sessions_bytes_max: usize,

@@ -5,6 +5,7 @@
 //! (section 3.3.4). What a remembered session has queued goes out once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use crate::Limits;
 use crate::codec::Version;
 use crate::connection::Shared;
-use crate::counters::add;
+use crate::counters::{Counters, add};
 use crate::fanout::{Delivery, Fanout, Link, LinkEnded};
 use crate::filters::filter_bytes;
 use crate::retained::Upto;
@@ -94,7 +95,7 @@ impl Outbound {
         });
         let (codes, commit) = match changed {
             Ok(changed) => changed,
-            Err(refusal) => return self.refuse(request, &refusal, refused),
+            Err(refusal) => return self.refuse(request, &refusal, refused, &shared.counters),
         };
         for (filter, number) in news.fresh {
             self.link.get_or_insert_with(|| shared.fanout.open()).subscribe(&filter, number);
@@ -103,8 +104,13 @@ impl Outbound {
         Answer { codes, commit }
     }
 
-    fn refuse(&self, request: &SubscribeRequest, refusal: &NoteRefusal, refused: u8) -> Answer {
-        tracing::warn!(client = self.device().as_str(), %refusal, "a subscription of its session can't be remembered");
+    fn refuse(&self, request: &SubscribeRequest, refusal: &NoteRefusal, refused: u8, counters: &Counters) -> Answer {
+        let client = self.device().as_str();
+        if counters.subscriptions_unnoted.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(client, %refusal, "a subscription of its session can't be remembered; further ones are only counted");
+        } else {
+            tracing::debug!(client, %refusal, "a subscription of its session can't be remembered");
+        }
         let codes = request.filters.iter().map(|wish| wish.as_ref().err().copied().unwrap_or(refused)).collect();
         Answer { codes, commit: None }
     }

@@ -232,6 +232,67 @@ async fn the_session_that_has_been_away_longest_makes_room() {
 }
 
 #[tokio::test]
+async fn whoever_makes_up_client_ids_pays_with_sessions_of_its_own_also_after_a_restart() {
+    let journal = HandIntake::automatic();
+    let limits = Limits { sessions_max: 4, ..Limits::default() };
+    let make_up = async |front: &Running, name: &str| {
+        for number in 0..20 {
+            let mut client = Raw::open_from([127, 0, 0, 2].into(), front.address).await;
+            client.send(&connect_v4(&format!("{name}-{number}"), false)).await;
+            assert_eq!(client.receive().await, [0x20, 2, 0, 0]);
+            client.send(&[0xE0, 0]).await;
+            client.expect_end().await;
+            front.intake.advance(1_000);
+        }
+    };
+    let front = Running::start(Arc::clone(&journal), limits.clone()).await;
+    for client in ["first", "second"] {
+        let (mut device, _) = stay(&front, client).await;
+        subscribed(&mut device, "command").await;
+        device.send(&[0xE0, 0]).await;
+        device.expect_end().await;
+        journal.advance(1_000);
+    }
+    let (mut publisher, _) = stay(&front, "operator").await;
+    tell(&mut publisher, "command", b"open").await;
+    publisher.send(&[0xE0, 0]).await;
+    publisher.expect_end().await;
+    // The operator's makes three: the fourth is free, and so is one of who has more than an even share.
+    make_up(&front, "x-made-up").await;
+    assert_eq!(front.counters.sessions_evicted.load(Relaxed), 19);
+    front.stop().await;
+    let front = Running::start(journal.after_a_crash(None), limits).await;
+    make_up(&front, "y-made-up").await;
+    let mut kept = 0;
+    for client in ["first", "second"] {
+        let (mut device, present) = stay(&front, client).await;
+        if present {
+            kept += 1;
+            assert_eq!(device.receive().await[..2], [0x32 | 8, 15], "the command, which may have been sent before");
+        }
+    }
+    assert_eq!(kept, 1, "of four sessions two are an even share: the third was lost, and of these the longest away");
+}
+
+#[tokio::test]
+async fn what_waited_for_a_session_that_made_room_is_counted() {
+    let journal = HandIntake::automatic();
+    let front = Running::start(Arc::clone(&journal), Limits { sessions_max: 1, ..Limits::default() }).await;
+    let (mut device, _) = stay(&front, "device").await;
+    subscribed(&mut device, "command").await;
+    device.send(&[0xE0, 0]).await;
+    device.expect_end().await;
+    let mut publisher = Raw::open(front.address).await;
+    publisher.send(&connect_v4("operator", true)).await;
+    publisher.receive().await;
+    tell(&mut publisher, "command", b"open").await;
+    tell(&mut publisher, "command", b"close").await;
+    let (_other, _) = stay(&front, "other").await;
+    let counters = &front.counters;
+    assert_eq!((counters.sessions_evicted.load(Relaxed), counters.queue_shed.load(Relaxed)), (1, 2));
+}
+
+#[tokio::test]
 async fn a_full_journal_refuses_new_sessions_and_goes_on_with_known_ones() {
     let journal = HandIntake::automatic();
     let front = start(&journal).await;

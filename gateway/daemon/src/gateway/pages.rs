@@ -263,7 +263,7 @@ fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
     out.level("lamppost_mqtt_sessions", sessions, &[("client", "connected")], here);
     out.counter(
         "lamppost_mqtt_sessions_evicted_total",
-        "Sessions ended for want of room: those that had been away longest.",
+        "Sessions ended for want of room: of those who had most, the one that had been away longest.",
         &[],
         read(&counters.sessions_evicted),
     );
@@ -273,7 +273,7 @@ fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
     let refused = "Messages stored and delivered, but not retained for lack of room.";
     out.counter("lamppost_mqtt_retained_refused_total", refused, &[], read(&counters.retained_refused));
     out.level("lamppost_mqtt_queued", "Messages that wait for remembered sessions.", &[], read(&counters.queued_now));
-    let shed = "Messages stored that were not queued for a session for lack of room there.";
+    let shed = "Messages stored that no session got for lack of room: it had none for them, or ended to make some.";
     out.counter("lamppost_mqtt_queue_shed_total", shed, &[], read(&counters.queue_shed));
     for cause in Cause::ALL {
         let refusals = "Connections refused or ended by the gateway.";

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use lamppost_event::{ClockQuality, Commit, DeviceId, NoteRefusal, Now};
 
 use super::absent::{Absent, Place, class};
+use super::owner::{Owner, Owners};
 use super::queue::Entry;
 use super::record::{Absence, Noted, SessionRecord, encode_message, message_key, queue_key, session_key};
 use super::wills::Wills;
@@ -35,6 +36,7 @@ pub(super) struct Known {
     pub(super) away: Option<Absence>,
     /// Among those that are away.
     pub(super) place: Option<Place>,
+    pub(super) owner: Owner,
     /// Messages up to this number were for a session before it.
     pub(super) since: u64,
     /// As it stands on the disk, or will with that commit.
@@ -61,6 +63,7 @@ pub(super) struct Waiting {
 pub(super) struct Book {
     pub(super) known: BTreeMap<DeviceId, Known>,
     pub(super) absent: Absent,
+    pub(super) owners: Owners,
     pub(super) filters: Filters<Watch>,
     /// Of all filters of all these sessions: each finds room again among those of the clients that are here.
     pub(super) filter_bytes: usize,
@@ -78,10 +81,10 @@ pub(super) struct Book {
 
 impl Known {
     /// Its client is here, and nothing of it is on the disk.
-    pub(super) fn new(kept: &Arc<Kept>, expiry: Duration, since: u64) -> Self {
+    pub(super) fn new(kept: &Arc<Kept>, owner: Owner, expiry: Duration, since: u64) -> Self {
         let kept = Arc::clone(kept);
-        let mut known =
-            Self { kept, expiry, away: None, place: None, since, recorded: Bytes::new(), written: Commit(0) };
+        let (recorded, written) = (Bytes::new(), Commit(0));
+        let mut known = Self { kept, expiry, away: None, place: None, owner, since, recorded, written };
         known.recorded = known.record(None);
         known
     }
@@ -110,7 +113,7 @@ impl Known {
     pub(super) fn record(&self, away: Option<Absence>) -> Bytes {
         let noted = |it: &Subscription| Noted { wish: it.wish.clone(), owed: it.owed };
         let wishes = self.kept.lock().subscriptions.iter().map(noted).collect();
-        SessionRecord { expiry: self.expiry, away, wishes, since: self.since }.encode()
+        SessionRecord { expiry: self.expiry, away, wishes, since: self.since, owner: self.owner.0 }.encode()
     }
 }
 
@@ -124,10 +127,11 @@ impl BookGuard<'_> {
     /// The client of a session is here, or away since then.
     pub(super) fn set_away(&mut self, device: &DeviceId, away: Option<Absence>) {
         let now = self.sessions.clock.now();
-        let Book { known, absent, .. } = &mut *self.book;
+        let Book { known, absent, owners, .. } = &mut *self.book;
         let Some(known) = known.get_mut(device) else { return };
         if let Some(place) = known.place.take() {
             absent.take(device, place);
+            owners.take(known.owner, device, place.1);
             self.sessions.counters.sessions_away_now.fetch_sub(1, Ordering::Relaxed);
         }
         known.away = away;
@@ -136,6 +140,7 @@ impl BookGuard<'_> {
             let since = ms(now.monotonic.0).saturating_sub(ms(away.passed_ms(now)));
             let place = (class(known.kept.lock().queue.bytes()), since);
             absent.put(device, place);
+            owners.put(known.owner, device, since);
             known.place = Some(place);
             add(&self.sessions.counters.sessions_away_now, 1);
         }
@@ -203,23 +208,49 @@ impl BookGuard<'_> {
         Ok(Some(commit))
     }
 
-    pub(super) fn begin(&mut self, device: &DeviceId, expiry: Duration) -> Result<(Arc<Kept>, Commit), NoteRefusal> {
+    pub(super) fn begin(
+        &mut self,
+        device: &DeviceId,
+        owner: Owner,
+        expiry: Duration,
+    ) -> Result<(Arc<Kept>, Commit), NoteRefusal> {
         let kept = Kept::new(device.clone(), true);
-        let mut known = Known::new(&kept, expiry, 0);
+        let mut known = Known::new(&kept, owner, expiry, 0);
         let limits = &self.sessions.limits;
         while self.book.known.len() >= limits.sessions_max
             || self.book.record_bytes + known.recorded.len() > limits.sessions_bytes_max
         {
-            if !self.end_longest_away(0) {
-                return Err(NoteRefusal::Full);
-            }
+            let Some(device) = self.book.owners.who_makes_room(owner) else { return Err(NoteRefusal::Full) };
+            self.evict(&device);
         }
         let commit = self.put(&session_key(device), known.recorded.clone())?;
         known.written = commit;
         self.book.record_bytes += known.recorded.len();
-        self.book.known.insert(device.clone(), known);
-        add(&self.sessions.counters.sessions_now, 1);
+        self.insert(known);
         Ok((kept, commit))
+    }
+
+    /// A session that is nobody's, since an earlier version has noted it, is that of whose client comes back to it.
+    pub(super) fn own(&mut self, device: &DeviceId, owner: Owner) {
+        let Book { known, owners, .. } = &mut *self.book;
+        let Some(known) = known.get_mut(device).filter(|known| known.owner == Owner::NOBODY) else { return };
+        let since = known.place.map(|(_, since)| since);
+        if let Some(since) = since {
+            owners.take(Owner::NOBODY, device, since);
+        }
+        owners.remove(Owner::NOBODY);
+        known.owner = owner;
+        owners.add(owner);
+        if let Some(since) = since {
+            owners.put(owner, device, since);
+        }
+    }
+
+    /// One session more, whose client is here.
+    pub(super) fn insert(&mut self, known: Known) {
+        self.book.owners.add(known.owner);
+        self.book.known.insert(known.kept.device.clone(), known);
+        add(&self.sessions.counters.sessions_now, 1);
     }
 
     /// Ends a session; what is to be removed for it is removed with the next flush.
@@ -235,6 +266,7 @@ impl BookGuard<'_> {
         self.set_away(device, None);
         let Some(known) = self.book.known.remove(device) else { return };
         self.sessions.counters.sessions_now.fetch_sub(1, Ordering::Relaxed);
+        self.book.owners.remove(known.owner);
         self.book.record_bytes -= known.recorded.len();
         let (subscriptions, numbers) = {
             let mut subscriber = known.kept.lock();
@@ -253,10 +285,26 @@ impl BookGuard<'_> {
         let Book { known, absent, .. } = &*self.book;
         let waiting = |device: &DeviceId| known.get(device).map_or(0, |known| known.kept.lock().queue.bytes());
         let Some(device) = absent.longest(bytes, waiting) else { return false };
-        tracing::warn!(client = device.as_str(), "its session ends for want of room: it has been away longest");
-        add(&self.sessions.counters.sessions_evicted, 1);
-        self.end(&device);
+        self.evict(&device);
         true
+    }
+
+    /// Ends a session for want of room; what waited for it is counted as shed.
+    fn evict(&mut self, device: &DeviceId) {
+        let Some(known) = self.book.known.get(device) else { return };
+        let waited = known.kept.lock().queue.numbers().count();
+        let counters = &self.sessions.counters;
+        add(&counters.queue_shed, waited as u64);
+        if counters.sessions_evicted.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                client = device.as_str(),
+                waited,
+                "its session ends for want of room; further ones are only counted"
+            );
+        } else {
+            tracing::debug!(client = device.as_str(), waited, "its session ends for want of room");
+        }
+        self.end(device);
     }
 
     /// Brings the filters up to date with the subscriptions of a session; `before` are those that it had.

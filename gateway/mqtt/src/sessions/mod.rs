@@ -18,6 +18,7 @@ mod absent;
 mod backlog;
 mod book;
 mod opening;
+mod owner;
 mod queue;
 mod record;
 mod restore;
@@ -40,6 +41,7 @@ use crate::message::Message;
 pub(crate) use backlog::HandOut;
 use book::{Book, BookGuard};
 pub(crate) use opening::Opened;
+pub(crate) use owner::Owner;
 use record::Absence;
 pub(crate) use record::WillRecord;
 #[cfg(any(test, feature = "fuzzing"))]

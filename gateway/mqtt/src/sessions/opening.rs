@@ -11,8 +11,7 @@ use lamppost_event::{Commit, DeviceId, NoteRefusal};
 
 use super::book::{BookGuard, Known};
 use super::record::{Absence, session_key};
-use super::{Kept, Sessions};
-use crate::counters::add;
+use super::{Kept, Owner, Sessions};
 
 /// Messages that may be queued for a session between the note of its successor and its end. There are numbers for as many successors.
 const MEANWHILE_MAX: u64 = 1 << 32;
@@ -46,7 +45,7 @@ impl Sessions {
     /// [`NoteRefusal`]: a new session can't be remembered now. Nothing is changed.
     pub(crate) fn open(
         &self,
-        device: &DeviceId,
+        (device, owner): (&DeviceId, Owner),
         clean: bool,
         expiry: Duration,
         may_have: &dyn Fn(&str) -> bool,
@@ -63,16 +62,16 @@ impl Sessions {
             let blank = known.kept.lock().is_blank() && known.expiry == expiry;
             let allowed = known.kept.lock().wishes().all(|wish| may_have(&wish.filter));
             return if allowed && (!clean || blank) {
-                book.go_on(device, clean, expiry)
+                book.go_on(device, owner, clean, expiry)
             } else {
-                book.replace(device, expiry)
+                book.replace(device, owner, expiry)
             };
         }
         if expiry.is_zero() {
             let kept = Kept::new(device.clone(), false);
             return Ok(Opened { kept, present: false, commit, before: Before::Nothing });
         }
-        let (kept, commit) = book.begin(device, expiry)?;
+        let (kept, commit) = book.begin(device, owner, expiry)?;
         Ok(Opened { kept, present: false, commit: Some(commit), before: Before::Begun })
     }
 
@@ -85,8 +84,7 @@ impl Sessions {
             if let Some(known) = successor {
                 book.book.last = book.book.last.max(known.since);
                 book.book.record_bytes += known.recorded.len();
-                book.book.known.insert(kept.device.clone(), known);
-                add(&self.counters.sessions_now, 1);
+                book.insert(known);
             }
             // What is left of the one before is known by its age, should a restart come first.
             drop(book.flush());
@@ -124,7 +122,8 @@ impl Sessions {
 }
 
 impl BookGuard<'_> {
-    fn go_on(&mut self, device: &DeviceId, clean: bool, expiry: Duration) -> Result<Opened, NoteRefusal> {
+    fn go_on(&mut self, device: &DeviceId, owner: Owner, clean: bool, expiry: Duration) -> Result<Opened, NoteRefusal> {
+        self.own(device, owner);
         let known = self.book.known.get_mut(device).ok_or(NoteRefusal::Full)?;
         let (kept, recorded) = (Arc::clone(&known.kept), known.recorded.clone());
         let (before, away) = (std::mem::replace(&mut known.expiry, expiry), known.away);
@@ -145,11 +144,11 @@ impl BookGuard<'_> {
 
     /// Another session takes the place of the one that is there: on the disk now, in the book once its client is let in. Until then it is
     /// as if the client of the one that is there were here: it does not end meanwhile.
-    fn replace(&mut self, device: &DeviceId, expiry: Duration) -> Result<Opened, NoteRefusal> {
+    fn replace(&mut self, device: &DeviceId, owner: Owner, expiry: Duration) -> Result<Opened, NoteRefusal> {
         let (kept, durable) = (Kept::new(device.clone(), !expiry.is_zero()), !expiry.is_zero());
         // What is queued for the one before until this one's client is in is not for it either.
         let since = self.book.last.saturating_add(MEANWHILE_MAX);
-        let mut successor = durable.then(|| Known::new(&kept, expiry, since));
+        let mut successor = durable.then(|| Known::new(&kept, owner, expiry, since));
         let record = successor.as_ref().map(|known| known.recorded.clone());
         self.flush()?;
         let commit = self.sessions.notes.put(&session_key(device), record)?;

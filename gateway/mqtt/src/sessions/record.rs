@@ -5,7 +5,8 @@
 //! s client id                             a session: version:u8 expiry_s:u32 away:u8 [stamp [before_ms:u64]]
 //!                                           away: 0 not noted, 1 since the stamp, 2 and for so long before it
 //!                                           count:u16, each: length:u16 filter options:u8 subscription id:u32 (0: none)
-//!                                           [since:u64]: messages up to this number were for a session before it
+//!                                           [since:u64 [owner:u64]]: messages up to this number were for a session before it; whose
+//!                                           it is, as a hash
 //! m number:u64 (big-endian)               a message that waits for sessions
 //! q length:u8 client id number:u64 (BE)   packet id:u16: the message waits for this session
 //! r topic                                 a retained message
@@ -44,6 +45,8 @@ pub(super) struct SessionRecord {
     pub(super) wishes: Vec<Noted>,
     /// The last message that may have waited for a session of this client before this one; 0: none has.
     pub(super) since: u64,
+    /// Whose it is; 0: nobody knows.
+    pub(super) owner: u64,
 }
 
 /// A subscription, as it is noted.
@@ -161,8 +164,11 @@ impl SessionRecord {
             out.put_u8(qos | flags | wish.retain_handling << 4 | if *owed { OWED } else { 0 });
             out.put_u32_le(wish.subscription_id.unwrap_or(0));
         }
-        if self.since > 0 {
+        if self.since > 0 || self.owner > 0 {
             out.put_u64_le(self.since);
+        }
+        if self.owner > 0 {
+            out.put_u64_le(self.owner);
         }
         out.freeze()
     }
@@ -196,7 +202,8 @@ impl SessionRecord {
             wishes.push(Noted { wish, owed: options & OWED != 0 });
         }
         let since = if bytes.is_empty() { 0 } else { bytes.try_get_u64_le().ok()? };
-        Some(Self { expiry, away, wishes, since })
+        let owner = if bytes.is_empty() { 0 } else { bytes.try_get_u64_le().ok()? };
+        Some(Self { expiry, away, wishes, since, owner })
     }
 }
 

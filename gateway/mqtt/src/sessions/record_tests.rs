@@ -19,7 +19,13 @@ fn record() -> SessionRecord {
         retain_handling: 2,
         subscription_id: Some(5),
     };
-    SessionRecord { expiry: Duration::from_secs(600), away: None, wishes: vec![Noted { wish, owed: false }], since: 0 }
+    SessionRecord {
+        expiry: Duration::from_secs(600),
+        away: None,
+        wishes: vec![Noted { wish, owed: false }],
+        since: 0,
+        owner: 0,
+    }
 }
 
 fn message() -> Message {
@@ -43,7 +49,13 @@ fn a_session_has_these_bytes() {
     owing.wishes[0].owed = true;
     assert_eq!(&owing.encode()[..], b"\x01\x58\x02\0\0\0\x01\0\x05\0cmd/+\x65\x05\0\0\0");
     assert_eq!(SessionRecord::decode(&owing.encode()), Some(owing));
-    let away = SessionRecord { away: Some(Absence::begun(NOW)), expiry: Duration::MAX, wishes: Vec::new(), since: 0 };
+    let away = SessionRecord {
+        away: Some(Absence::begun(NOW)),
+        expiry: Duration::MAX,
+        wishes: Vec::new(),
+        since: 0,
+        owner: 0,
+    };
     assert_eq!(SessionRecord::decode(&away.encode()), Some(away.clone()));
     let for_long = Some(Absence { since: NOW, before_ms: 3_600_000 });
     let away = SessionRecord { away: for_long, ..away };
@@ -52,6 +64,9 @@ fn a_session_has_these_bytes() {
     let successor = SessionRecord { since: 258, ..record() };
     assert_eq!(&successor.encode()[bytes.len()..], b"\x02\x01\0\0\0\0\0\0");
     assert_eq!(SessionRecord::decode(&successor.encode()), Some(successor));
+    let somebodys = SessionRecord { owner: 3, ..record() };
+    assert_eq!(&somebodys.encode()[bytes.len()..], b"\0\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0");
+    assert_eq!(SessionRecord::decode(&somebodys.encode()), Some(somebodys));
     assert_eq!(SessionRecord::decode(&Bytes::from_static(b"\x02\0\0\0\0\0\0\0")), None, "a newer version");
 }
 

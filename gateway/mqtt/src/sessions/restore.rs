@@ -11,7 +11,7 @@ use super::book::{Book, Known, Waiting};
 use super::queue::Entry;
 use super::record::{Absence, Noted, SessionRecord, device_in, message_key, read_message_key, read_queue_key};
 use super::wills::{self, RestoredWill};
-use super::{Kept, Sessions, Subscription, decode_message};
+use super::{Kept, Owner, Sessions, Subscription, decode_message};
 use crate::Limits;
 use crate::counters::{Counters, add};
 use crate::limits::QUEUE_PLACE_BYTES;
@@ -85,7 +85,9 @@ fn read_sessions(book: &mut Book, notes: &dyn Notes, now: Now) -> Result<(), Not
         let away = Some(record.away.map_or(Absence::begun(now), |away| away.found(now)));
         // Messages that were handed out without a note had numbers as well.
         book.last = book.last.max(record.since);
-        let known = Known { away, recorded: value.clone(), ..Known::new(&kept, record.expiry, record.since) };
+        let owner = Owner(record.owner);
+        let known = Known { away, recorded: value.clone(), ..Known::new(&kept, owner, record.expiry, record.since) };
+        book.owners.add(owner);
         book.known.insert(device, known);
     })
 }

@@ -93,6 +93,13 @@ pub fn subscribe_v5(packet_id: u16, filter: &str, options: u8) -> Vec<u8> {
 }
 
 impl Raw {
+    /// From an address of its own of this machine: 127.0.0.2 is another network than 127.0.0.1.
+    pub async fn open_from(own: std::net::Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((own, 0).into()).unwrap();
+        Self { stream: Box::new(socket.connect(address).await.unwrap()) }
+    }
+
     pub async fn open(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
