@@ -1,5 +1,6 @@
 //! Who is connected, for an operator who asks. Each connection has one entry of about 150 bytes, in which it leaves its figures without a
-//! lock; of those that were refused or ended by the front, the last [`ENDINGS_MAX`] are remembered with the reason.
+//! lock; of those that were refused or ended by the front, the last [`ENDINGS_MAX`] with a client id and as many without one are remembered with the
+//! reason.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use crate::Cause;
 use crate::bell::Bell;
 use crate::cause::Close;
 
-/// How many refusals and endings are remembered.
+/// How many refusals and endings are remembered, of those with a client id and of those without.
 pub const ENDINGS_MAX: usize = 256;
 /// What is kept of the reason of one, bytes.
 const REASON_BYTES_MAX: usize = 200;
@@ -65,7 +66,16 @@ pub struct EndingSeen {
 pub struct Clients {
     connected: Mutex<HashMap<u64, Arc<Tally>>>,
     next: AtomicU64,
-    endings: Mutex<VecDeque<Ending>>,
+    endings: Mutex<Endings>,
+}
+
+/// Of each kind the last [`ENDINGS_MAX`].
+#[derive(Debug, Default)]
+struct Endings {
+    /// Of those that had said a client id.
+    named: VecDeque<Ending>,
+    /// Whoever is refused at the door, however often, pushes out none of the others.
+    nameless: VecDeque<Ending>,
 }
 
 /// What a connection says of itself when it is let in.
@@ -129,7 +139,10 @@ impl Clients {
             reason: ending.reason.clone(),
             ago: now.saturating_duration_since(ending.at),
         };
-        lock(&self.endings).iter().rev().map(seen).collect()
+        let endings = lock(&self.endings);
+        let mut all: Vec<&Ending> = endings.named.iter().chain(&endings.nameless).collect();
+        all.sort_by_key(|ending| std::cmp::Reverse(ending.at));
+        all.into_iter().map(seen).collect()
     }
 
     /// A client was let in.
@@ -158,7 +171,8 @@ impl Clients {
         let end = (0..=REASON_BYTES_MAX.min(close.detail.len())).rev().find(|at| close.detail.is_char_boundary(*at));
         let reason = close.detail.get(..end.unwrap_or_default()).unwrap_or_default().into();
         let ending = Ending { device: device.into(), peer, cause: close.cause, reason, at: Instant::now() };
-        let mut endings = lock(&self.endings);
+        let mut all = lock(&self.endings);
+        let endings = if device.is_empty() { &mut all.nameless } else { &mut all.named };
         if endings.len() >= ENDINGS_MAX {
             endings.pop_front();
         }
@@ -252,6 +266,18 @@ mod tests {
         assert_eq!(endings.len(), ENDINGS_MAX);
         assert_eq!(&*endings[0].device, format!("d{}", ENDINGS_MAX + 2));
         assert_eq!(&*endings[0].reason, "ü".repeat(100));
+    }
+
+    #[test]
+    fn whoever_is_refused_without_a_name_pushes_out_none_that_has_one() {
+        let clients = Clients::default();
+        clients.ended("d1", None, &Close::new(Cause::KeepAlive, "silent"));
+        for _ in 0..2 * ENDINGS_MAX {
+            clients.ended("", None, &Close::new(Cause::Connections, "as many as allowed"));
+        }
+        let endings = clients.endings();
+        assert_eq!((endings.len(), &*endings[ENDINGS_MAX].device), (ENDINGS_MAX + 1, "d1"));
+        assert!(endings.is_sorted_by_key(|ending| ending.ago));
     }
 
     #[test]

@@ -45,6 +45,9 @@ use crate::{Cause, Clients, Limits};
 /// A full journal is asked again at least this often, should its sign of room be missed.
 pub(crate) const ROOM_POLL: Duration = Duration::from_millis(250);
 
+/// A keepalive that tells a half-open connection within this is left alone.
+const TOLD_IN_TIME: Duration = Duration::from_secs(600);
+
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
@@ -167,7 +170,7 @@ pub(crate) async fn serve(
     };
     add(&shared.counters.clients_total, 1);
     tracing::debug!(client = client.session.device.as_str(), %peer, "connected");
-    if client.silence_max.is_none()
+    if is_asked_by_the_system(client.silence_max)
         && let Err(error) = wire.keep_asking()
     {
         tracing::debug!(%peer, %error, "without a keepalive of TCP's own");
@@ -192,6 +195,11 @@ pub(crate) async fn serve(
     if let Some(delayed) = delayed_will {
         delayed.publish(&shared).await;
     }
+}
+
+/// Whether the system is to find out that a client is gone: its own keepalive tells late or never, and until then it holds a place.
+fn is_asked_by_the_system(silence_max: Option<Duration>) -> bool {
+    silence_max.is_none_or(|silence| silence > TOLD_IN_TIME)
 }
 
 /// A publish that the journal had no room for.
@@ -395,5 +403,17 @@ pub(crate) fn acknowledge(
             Ok(pubacks > 0 || client.session.acks.bytes() < bytes_before)
         }
         Durability::Stopped => Err(Close::new(Cause::JournalStopped, "nothing can be stored now")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_its_own_keepalive_would_miss_for_long_the_system_asks() {
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        assert!(!is_asked_by_the_system(minutes(1)) && !is_asked_by_the_system(minutes(10)));
+        assert!(is_asked_by_the_system(minutes(11)) && is_asked_by_the_system(None));
     }
 }

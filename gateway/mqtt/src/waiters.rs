@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use lamppost_event::Commit;
@@ -13,7 +13,7 @@ use crate::durability::Durability;
 /// A journal that stopped, in place of the commit that it has reached.
 const STOPPED: u64 = u64::MAX;
 
-/// The wakers of all connections, by commit. What is in it goes with its commit, so it is bounded by what is on its way to the disk.
+/// The wakers of all connections, by commit. What is in it goes with its commit or its connection: no more than one for each that is there.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     /// What connections ask several times for each event: to read it disturbs no other processor.
@@ -22,9 +22,10 @@ pub(crate) struct Waiters {
     by_commit: Mutex<VecDeque<(Commit, Vec<Waker>)>>,
 }
 
-/// One connection's wait; it waits for one commit at a time.
-#[derive(Debug, Default)]
+/// One connection's wait; it waits for one commit at a time. Dropping it takes its waker back.
+#[derive(Debug)]
 pub(crate) struct Wait {
+    waiters: Arc<Waiters>,
     /// What its waker was left for.
     left: Option<(Commit, Waker)>,
 }
@@ -67,6 +68,19 @@ impl Waiters {
             _ => by_commit.insert(before.map_or(0, |at| at + 1), (commit, vec![waker])),
         }
     }
+
+    /// Takes back what was left for a commit that may not be on disk yet.
+    fn take_back(&self, commit: Commit, waker: &Waker) {
+        let mut by_commit = self.by_commit.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(at) = by_commit.binary_search_by_key(&commit, |(commit, _)| *commit) else { return };
+        let Some((_, wakers)) = by_commit.get_mut(at) else { return };
+        if let Some(own) = wakers.iter().position(|other| other.will_wake(waker)) {
+            wakers.swap_remove(own);
+        }
+        if wakers.is_empty() {
+            by_commit.remove(at);
+        }
+    }
 }
 
 fn packed(durability: Durability) -> u64 {
@@ -77,20 +91,42 @@ fn packed(durability: Durability) -> u64 {
     }
 }
 
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.take_back();
+    }
+}
+
 impl Wait {
+    pub(crate) fn new(waiters: Arc<Waiters>) -> Self {
+        Self { waiters, left: None }
+    }
+
+    fn take_back(&mut self) {
+        let Some((commit, waker)) = self.left.take() else { return };
+        // Of a commit that is on disk nothing is there any more.
+        if !matches!(self.waiters.durability(), Durability::Reached(durable) if commit <= durable) {
+            self.waiters.take_back(commit, &waker);
+        }
+    }
+
     /// Whether `commit` is on disk or the journal has stopped. Else the task is woken when it is so. Cheap to poll again for the same commit.
-    pub(crate) fn poll(&mut self, commit: Commit, waiters: &Waiters, context: &Context<'_>) -> Poll<()> {
-        let due = || !matches!(waiters.durability(), Durability::Reached(durable) if durable < commit);
-        if due() {
+    pub(crate) fn poll(&mut self, commit: Commit, context: &Context<'_>) -> Poll<()> {
+        if self.is_due(commit) {
             return Poll::Ready(());
         }
         if self.left.as_ref().is_some_and(|(at, waker)| *at == commit && waker.will_wake(context.waker())) {
             return Poll::Pending;
         }
-        waiters.leave(commit, context.waker().clone());
+        self.take_back();
+        self.waiters.leave(commit, context.waker().clone());
         self.left = Some((commit, context.waker().clone()));
         // It may have become durable in between, before the waker was there.
-        if due() { Poll::Ready(()) } else { Poll::Pending }
+        if self.is_due(commit) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn is_due(&self, commit: Commit) -> bool {
+        !matches!(self.waiters.durability(), Durability::Reached(durable) if durable < commit)
     }
 }
 
@@ -117,13 +153,13 @@ mod tests {
     }
 
     impl Client {
-        fn new() -> Self {
-            Self { wait: Wait::default(), woken: Arc::default() }
+        fn new(waiters: &Arc<Waiters>) -> Self {
+            Self { wait: Wait::new(Arc::clone(waiters)), woken: Arc::default() }
         }
 
-        fn polled(&mut self, commit: u64, waiters: &Waiters) -> bool {
+        fn polled(&mut self, commit: u64) -> bool {
             let waker = Waker::from(Arc::clone(&self.woken));
-            self.wait.poll(Commit(commit), waiters, &Context::from_waker(&waker)).is_ready()
+            self.wait.poll(Commit(commit), &Context::from_waker(&waker)).is_ready()
         }
 
         fn woken(&self) -> u32 {
@@ -133,22 +169,38 @@ mod tests {
 
     #[test]
     fn each_is_woken_once_by_its_own_commit_and_all_by_the_end_of_the_journal() {
-        let waiters = Waiters::new(Durability::Reached(Commit(3)));
-        let (mut late, mut early, mut stuck) = (Client::new(), Client::new(), Client::new());
-        assert!(early.polled(3, &waiters), "what is on disk is not waited for");
+        let waiters = Arc::new(Waiters::new(Durability::Reached(Commit(3))));
+        let (mut late, mut early, mut stuck) = (Client::new(&waiters), Client::new(&waiters), Client::new(&waiters));
+        assert!(early.polled(3), "what is on disk is not waited for");
         for _ in 0..3 {
-            assert!(!late.polled(6, &waiters) && !early.polled(4, &waiters) && !stuck.polled(9, &waiters));
+            assert!(!late.polled(6) && !early.polled(4) && !stuck.polled(9));
         }
         waiters.reach(Durability::Reached(Commit(5)));
         assert_eq!((early.woken(), late.woken()), (1, 0));
-        assert!(early.polled(4, &waiters) && !late.polled(6, &waiters));
+        assert!(early.polled(4) && !late.polled(6));
         waiters.reach(Durability::Reached(Commit(6)));
         assert_eq!((early.woken(), late.woken(), stuck.woken()), (1, 1, 0));
         // It waits for the next one.
-        assert!(!early.polled(7, &waiters));
+        assert!(!early.polled(7));
         waiters.reach(Durability::Stopped);
         assert_eq!((early.woken(), stuck.woken()), (2, 1));
         waiters.reach(Durability::Reached(Commit(9)));
         assert!(waiters.by_commit.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn who_is_gone_or_waits_for_another_commit_leaves_no_waker_behind() {
+        let waiters = Arc::new(Waiters::new(Durability::Reached(Commit(0))));
+        let mut stays = Client::new(&waiters);
+        assert!(!stays.polled(7));
+        // The disk stands still, and clients come and go.
+        for _ in 0..1_000 {
+            let mut gone = Client::new(&waiters);
+            assert!(!gone.polled(7) && !gone.polled(9));
+        }
+        let left: Vec<_> = waiters.by_commit.lock().unwrap().iter().map(|(at, wakers)| (at.0, wakers.len())).collect();
+        assert_eq!(left, [(7, 1)]);
+        waiters.reach(Durability::Reached(Commit(7)));
+        assert_eq!(stays.woken(), 1);
     }
 }

@@ -83,7 +83,13 @@ impl Connection {
     pub(super) async fn converse(&mut self) -> Result<std::convert::Infallible, Ending> {
         let shared = Arc::clone(&self.shared);
         let heard = Instant::now();
-        let mut ears = Ears { rules: shared.rules.clone(), wait: Wait::default(), room: None, heard, turn: false };
+        let mut ears = Ears {
+            rules: shared.rules.clone(),
+            wait: Wait::new(Arc::clone(&shared.waiters)),
+            room: None,
+            heard,
+            turn: false,
+        };
         let mut timer = std::pin::pin!(sleep_until(heard + self.client.silence_max.unwrap_or(FOR_EVER)));
         loop {
             let more = self.work()?;
@@ -262,7 +268,7 @@ impl Connection {
             return Some(Happened::RulesChanged);
         }
         // Who waits for nothing is not woken by every commit.
-        let reached = gates.waits_for.is_some_and(|commit| ears.wait.poll(commit, &shared.waiters, context).is_ready());
+        let reached = gates.waits_for.is_some_and(|commit| ears.wait.poll(commit, context).is_ready());
         reached.then_some(Happened::OnDisk)
     }
 
