@@ -278,7 +278,7 @@ async fn let_in(introduction: Introduction, from: Network, wire: &mut Wire, shar
             .expiry_changed
             .then(|| u32::try_from(session_expiry.as_secs()).unwrap_or(u32::MAX)),
         receive_maximum: shared.limits.window,
-        packet_bytes_max: u32::try_from(shared.limits.packet_bytes_max).unwrap_or(u32::MAX),
+        packet_bytes_max: shared.limits.told_packet_bytes_max(),
         topic_alias_maximum: shared.limits.topic_aliases_max,
         assigned_client_id: assigned.then(|| session.device.as_str()),
         keep_alive_s: introduction.keep_alive_s,

@@ -13,8 +13,10 @@ pub const QUEUE_PLACE_BYTES: usize = 192;
 pub struct Limits {
     /// Open TCP connections, those that have not sent CONNECT yet among them. One more is closed at once.
     pub connections_max: usize,
-    /// A whole MQTT packet, in bytes, fixed header included. Told to v5 clients as Maximum Packet Size.
+    /// A whole MQTT packet, in bytes, fixed header included. Told to v5 clients as Maximum Packet Size, where an event may be as large.
     pub packet_bytes_max: usize,
+    /// What the journal takes as one event, in bytes. A will that is larger is refused with its CONNECT, and v5 clients are told no larger packets than fit.
+    pub event_bytes_max: usize,
     /// QoS 1 publishes of one connection that may wait for their PUBACK. Told to v5 clients as Receive Maximum; from a
     /// v3.1.1 client no more is read. Not 0. 64 to 128 is best: 16 costs most of the speed of one fast client.
     pub window: u16,
@@ -108,12 +110,24 @@ pub struct Limits {
     pub drain_timeout: Duration,
 }
 
+/// What a publish may have beside its payload in a packet that is told as the largest: topic, properties.
+const PACKET_ROOM_BYTES: usize = 4_096;
+
+impl Limits {
+    /// The largest packet that a v5 client is told to send: one that can be stored as an event, so that no client sends for ever what is refused.
+    pub(crate) fn told_packet_bytes_max(&self) -> u32 {
+        let stored = self.event_bytes_max.saturating_add(PACKET_ROOM_BYTES);
+        u32::try_from(self.packet_bytes_max.min(stored)).unwrap_or(u32::MAX)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 1_024,
             packet_bytes_max: 256 * 1024,
             window: 64,
+            event_bytes_max: usize::MAX,
             window_strict: false,
             unacknowledged_bytes_max: 1024 * 1024,
             outgoing_bytes_max: 64 * 1024,

@@ -181,6 +181,12 @@ impl Session {
         if !self.permissions.may_publish(&self.device, address.as_str()) {
             return Err(Close::new(Cause::NotAuthorized, format!("a will for {:?} is not allowed", address.as_str())));
         }
+        let (bytes, bytes_max) = (address.as_str().len() + will.payload.len(), self.limits.event_bytes_max);
+        if bytes > bytes_max {
+            // Taken now it would be dropped when it is due, and nobody would be told.
+            let detail = format!("a will of {bytes} bytes, an event has at most {bytes_max}");
+            return Err(Close::new(Cause::EventTooLarge, detail));
+        }
         let payload = Bytes::copy_from_slice(will.payload);
         let message = self.message(&address, &payload, qos, will.retain, &will.properties);
         Ok(LastWill {

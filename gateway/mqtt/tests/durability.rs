@@ -124,6 +124,29 @@ async fn an_event_above_the_journals_limit_ends_the_connection_with_its_reason()
 }
 
 #[tokio::test]
+async fn a_will_above_an_event_is_refused_with_its_connect_and_v5_is_told_what_fits() {
+    let limits = Limits { event_bytes_max: 50, ..Limits::default() };
+    let front = Running::start(HandIntake::automatic(), limits).await;
+    let id = &[0, 1, b'd'][..];
+    let will = |bytes: u8| [&[0, 1, b'w', 0, bytes][..], &vec![7; usize::from(bytes)]].concat();
+    let v4 = |bytes| packet(0x10, &[&b"\0\x04MQTT\x04\x06\0\x3C"[..], id, &will(bytes)].concat());
+    let v5 = |bytes| packet(0x10, &[&b"\0\x04MQTT\x05\x06\0\x3C\0"[..], id, &[0], &will(bytes)].concat());
+    let answer = async |connect: Vec<u8>| {
+        let mut client = Raw::open(front.address).await;
+        client.send(&connect).await;
+        client.receive().await
+    };
+    assert_eq!(answer(v4(50)).await, [0x20, 2, 0, 3]);
+    assert_eq!(answer(v5(50)).await[3], 0x95);
+    assert_eq!(front.counters.refusals(Cause::EventTooLarge), 2);
+    assert_eq!(answer(v4(49)).await, [0x20, 2, 0, 0]);
+    let connack = answer(v5(49)).await;
+    assert_eq!(connack[3], 0);
+    let told = [39_u8, 0, 0, 0x10, 50];
+    assert!(connack.windows(5).any(|bytes| bytes == told), "Maximum Packet Size of 4096 + 50: {connack:x?}");
+}
+
+#[tokio::test]
 async fn a_v4_client_beyond_its_window_is_not_read_and_a_v5_client_is_told() {
     let limits = Limits { window: 2, window_strict: true, ..Limits::default() };
     let front = Running::start(HandIntake::by_hand(), limits).await;

@@ -218,3 +218,14 @@ async fn no_connack_is_larger_than_the_client_takes() {
     let (_, connack) = open(front.address, &connect(CLEAN, &method, &text("d"))).await;
     assert!(property(&connack, 31).is_some(), "with room the reason is told in words");
 }
+
+// MQTT 5.0: 3.1.2-21, 3.2.2-21, 3.2.2-22
+#[tokio::test]
+async fn a_client_that_would_never_be_missed_is_told_a_keepalive_and_held_to_it() {
+    let limits = Limits { keep_alive_max: Duration::from_secs(1), ..Limits::default() };
+    let front = Running::start(HandIntake::automatic(), limits).await;
+    let (mut client, connack) = open(front.address, &packet(0x10, b"\0\x04MQTT\x05\x02\0\0\0\0\x01d")).await;
+    assert_eq!(property(&connack, 19).as_deref(), Some(&[0_u8, 1][..]), "Server Keep Alive");
+    // Its own would be none.
+    assert!(tokio::time::timeout(Duration::from_secs(10), client.expect_disconnect(0x8D)).await.is_ok());
+}

@@ -136,6 +136,7 @@ pub(super) struct MqttListener {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MqttLimits {
+    pub(super) window_strict: Option<bool>,
     pub(super) publishes_per_s: Option<Whole<0, 1_000_000>>,
     pub(super) bytes_per_s: Option<Size>,
     pub(super) connections_per_address: Option<Whole<1, 100_000>>,

@@ -401,7 +401,7 @@ fn convert(file: file::File, topics: BTreeMap<Topic, TopicSettings>) -> Config {
             read_patience: file.journal.read_patience.0,
             marks_max: file.journal.marks_max,
         },
-        mqtt: file.mqtt.map(mqtt::convert),
+        mqtt: file.mqtt.map(|mqtt| mqtt::convert(mqtt, event_max)),
         serial: file.serial.into_iter().map(serial::Written::convert).collect(),
         i2c: file.i2c.into_iter().map(convert_i2c).collect(),
         routes: file.route.iter().map(rule).collect(),

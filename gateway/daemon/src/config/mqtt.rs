@@ -205,7 +205,7 @@ fn one_rule(line: &str) -> Result<Acl, String> {
 }
 
 /// What was checked, as the gateway wants it.
-pub(super) fn convert(mqtt: file::Mqtt) -> Mqtt {
+pub(super) fn convert(mqtt: file::Mqtt, event_max: Size) -> Mqtt {
     let passwords = mqtt.passwords.as_ref().map(|path| path.get_ref().clone());
     let listeners = own(&mqtt).iter().chain(&mqtt.listener).map(|it| listener(it, passwords.is_some())).collect();
     let here = mqtt.acl.iter().flatten().map(|line| line.get_ref().as_str()).collect::<Vec<_>>().join("\n");
@@ -220,7 +220,10 @@ pub(super) fn convert(mqtt: file::Mqtt) -> Mqtt {
         connections_max: mqtt.connections_max.to(),
         packet_max: mqtt.packet_max.into_inner(),
         window: mqtt.window.to(),
-        limits: limits(&mqtt.limits, mqtt.connections_max.to()),
+        limits: Limits {
+            event_bytes_max: usize::try_from(event_max.0).unwrap_or(usize::MAX),
+            ..limits(&mqtt.limits, mqtt.connections_max.to())
+        },
     }
 }
 
@@ -229,6 +232,7 @@ fn limits(written: &file::MqttLimits, connections_max: usize) -> Limits {
     let bytes = |spanned: &Spanned<Size>| size(*spanned.get_ref());
     let usual = Limits::default();
     Limits {
+        window_strict: written.window_strict.unwrap_or(usual.window_strict),
         publishes_per_s: written.publishes_per_s.map_or(usual.publishes_per_s, Whole::to),
         bytes_per_s: written.bytes_per_s.map_or(usual.bytes_per_s, |size| size.0),
         connections_per_address_max: written
@@ -360,7 +364,8 @@ mod tests {
                     connects_per_s_per_address = 5\ncoming = 6\ncoming_per_address = 7\nhandshake = \"8s\"\nconnect = \"9s\"\n\
                     packet = \"10s\"\ninflight = \"11MiB\"\nbegun = \"12MiB\"\nverifications = 13\n\
                     subscriptions = 14\nsubscribes_per_s = 15\nsessions = 16\nsession_records = \"17B\"\nqueues = \"18B\"\nfilters = \"19B\"\n\
-                    fanout = \"20MiB\"\nretained = \"21B\"\nwills = \"22B\"\n";
+                    fanout = \"20MiB\"\nretained = \"21B\"\nwills = \"22B\"\nwindow_strict = true\n";
+        let usual = || Limits { event_bytes_max: 256 << 10, ..Limits::default() };
         let expected = Limits {
             publishes_per_s: 1,
             bytes_per_s: 2,
@@ -384,12 +389,15 @@ mod tests {
             fanout_bytes_max: 20 << 20,
             retained_bytes_max: 21,
             wills_bytes_max: 22,
-            ..Limits::default()
+            window_strict: true,
+            ..usual()
         };
         assert_eq!(parse(text).unwrap().mqtt.unwrap().limits, expected);
-        assert_eq!(parse("[mqtt]\n").unwrap().mqtt.unwrap().limits, Limits::default());
+        assert_eq!(parse("[mqtt]\n").unwrap().mqtt.unwrap().limits, usual());
         let many = parse("[mqtt]\nconnections_max = 20000\n").unwrap().mqtt.unwrap().limits;
-        assert_eq!(many, Limits { sessions_max: 40_000, ..Limits::default() });
+        assert_eq!(many, Limits { sessions_max: 40_000, ..usual() });
+        let small = parse("[mqtt]\n[journal]\nevent_max = \"64KiB\"\n").unwrap().mqtt.unwrap().limits;
+        assert_eq!(small.event_bytes_max, 64 << 10);
     }
 
     #[test]
