@@ -55,7 +55,7 @@ pub struct Counters {
     pub sessions_evicted: AtomicU64,
     /// Subscriptions refused, for whatever reason.
     pub subscriptions_refused: AtomicU64,
-    /// Of these, those that there was no room to remember.
+    /// SUBSCRIBE packets refused for want of room to remember them.
     pub subscriptions_unnoted: AtomicU64,
     /// Connections that could not be accepted: the system has no file descriptors left.
     pub accepts_failed: AtomicU64,

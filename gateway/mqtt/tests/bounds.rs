@@ -178,7 +178,7 @@ async fn what_can_not_be_retained_is_said_with_v5_and_is_an_event_all_the_same()
 
 #[tokio::test]
 async fn who_hoards_subscriptions_ends_no_session_of_who_has_few() {
-    let limits = Limits { sessions_bytes_max: 4_000, subscribes_per_s: 0, ..Limits::default() };
+    let limits = Limits { sessions_bytes_max: 4_200, subscribes_per_s: 0, ..Limits::default() };
     let front = front(limits).await;
     let (mut modest, _) = stay(&front, "modest").await;
     modest.send(&subscribe_v4(1, "cmd/modest", 1)).await;

@@ -219,7 +219,7 @@ async fn no_connack_is_larger_than_the_client_takes() {
     assert!(property(&connack, 31).is_some(), "with room the reason is told in words");
 }
 
-// MQTT 5.0: 3.1.2-21, 3.2.2-21, 3.2.2-22
+// MQTT 5.0: 3.1.2-22
 #[tokio::test]
 async fn a_client_that_would_never_be_missed_is_told_a_keepalive_and_held_to_it() {
     let limits = Limits { keep_alive_max: Duration::from_secs(1), ..Limits::default() };

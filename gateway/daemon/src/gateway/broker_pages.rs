@@ -120,7 +120,7 @@ mod tests {
         assert!(!judge(6 * PATIENCE_MS + 1).well());
         status.messages_qos1.store(1, Ordering::Relaxed);
         assert!(judge(6 * PATIENCE_MS + 2).well(), "others come");
-        assert_eq!(health(&seen, true).1.has_work, false, "it is the journal that is ill");
+        assert!(!health(&seen, true).1.has_work, "it is the journal that is ill");
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
         let watch = Health::default();
         let judge = |number: u64| {
             status.connects.store(number, Ordering::Relaxed);
-            status.connected_now.store(number % 2 == 0, Ordering::Relaxed);
+            status.connected_now.store(number.is_multiple_of(2), Ordering::Relaxed);
             watch.judge(Monotonic(number * PATIENCE_MS / 2), [health(&seen, false)]).well()
         };
         assert_eq!([0, 1, 2, 3].map(judge), [true, true, true, false]);

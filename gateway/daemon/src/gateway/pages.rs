@@ -275,6 +275,29 @@ fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
     out.level("lamppost_mqtt_queued", "Messages that wait for remembered sessions.", &[], read(&counters.queued_now));
     let shed = "Messages stored that no session got for lack of room: it had none for them, or ended to make some.";
     out.counter("lamppost_mqtt_queue_shed_total", shed, &[], read(&counters.queue_shed));
+    for (name, help, count) in [
+        ("lamppost_mqtt_clients_total", "Clients that were let in.", &counters.clients_total),
+        (
+            "lamppost_mqtt_accepts_failed_total",
+            "Connections that could not be accepted: no file descriptor was left.",
+            &counters.accepts_failed,
+        ),
+        ("lamppost_mqtt_stalls_total", "Times that the journal was full for a connection.", &counters.stalls),
+        ("lamppost_mqtt_wills_total", "Wills stored.", &counters.wills),
+        ("lamppost_mqtt_wills_dropped_total", "Wills that could not be stored in time.", &counters.wills_dropped),
+        (
+            "lamppost_mqtt_subscriptions_refused_total",
+            "Filters of SUBSCRIBE packets that were refused, for whatever reason.",
+            &counters.subscriptions_refused,
+        ),
+        (
+            "lamppost_mqtt_subscriptions_unnoted_total",
+            "SUBSCRIBE packets refused for want of room to remember them.",
+            &counters.subscriptions_unnoted,
+        ),
+    ] {
+        out.counter(name, help, &[], read(count));
+    }
     for cause in Cause::ALL {
         let refusals = "Connections refused or ended by the gateway.";
         out.counter("lamppost_mqtt_refusals_total", refusals, &[("cause", cause.as_str())], counters.refusals(cause));

@@ -204,3 +204,26 @@ fn write_file(path: &std::path::Path, bytes: &[u8]) {
     #[expect(clippy::disallowed_methods, reason = "a test damages it")]
     std::fs::write(path, bytes).unwrap();
 }
+
+#[test]
+fn what_the_mqtt_server_counts_is_shown() {
+    let counters = MqttCounters::default();
+    let counts = [
+        (&counters.clients_total, "clients"),
+        (&counters.accepts_failed, "accepts_failed"),
+        (&counters.stalls, "stalls"),
+        (&counters.wills, "wills"),
+        (&counters.wills_dropped, "wills_dropped"),
+        (&counters.subscriptions_refused, "subscriptions_refused"),
+        (&counters.subscriptions_unnoted, "subscriptions_unnoted"),
+    ];
+    for (number, (count, _)) in (1..).zip(counts) {
+        count.store(number, Ordering::Relaxed);
+    }
+    let mut out = Exposition::default();
+    mqtt(&mut out, &counters);
+    let text = out.encode().unwrap();
+    for (number, (_, name)) in (1..).zip(counts) {
+        assert!(text.contains(&format!("lamppost_mqtt_{name}_total {number}\n")), "{name}: {text}");
+    }
+}
