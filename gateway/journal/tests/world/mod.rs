@@ -24,6 +24,7 @@ pub mod dense;
 pub mod history;
 pub mod hooked;
 pub mod model;
+pub mod readings;
 pub mod script;
 pub mod state;
 pub mod steps;
