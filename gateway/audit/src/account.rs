@@ -100,6 +100,8 @@ pub(crate) struct Account {
     gaps: HashMap<Series, Vec<(usize, Intervals)>>,
     reasons: Vec<String>,
     claims: HashMap<Series, Claim>,
+    /// The offset behind the last, by the manifests of each epoch.
+    ends: HashMap<Series, BTreeMap<Epoch, u64>>,
     /// The topics that manifests speak of.
     claimed: HashSet<Topic>,
     buried: HashMap<Track, Intervals>,
@@ -122,6 +124,7 @@ impl Default for Account {
             gaps: HashMap::new(),
             reasons: Vec::new(),
             claims: HashMap::new(),
+            ends: HashMap::new(),
             claimed: HashSet::new(),
             buried: HashMap::new(),
             late_from: i64::MAX,
@@ -165,7 +168,10 @@ impl Account {
                     self.claimed.insert(topic.clone());
                 }
                 for Extent { partition, first, next, done } in partitions {
-                    let claim = self.claims.entry(series(&journal, topic.clone(), partition));
+                    let series = series(&journal, topic.clone(), partition);
+                    let end = self.ends.entry(series.clone()).or_default().entry(epoch).or_default();
+                    *end = next.0.max(*end);
+                    let claim = self.claims.entry(series);
                     let claim = claim.or_insert(Claim { epoch, first: first.0, next: 0, done: 0, due: 0 });
                     if next.0 >= claim.next {
                         (claim.epoch, claim.first, claim.next) = (epoch, first.0, next.0);
@@ -356,6 +362,7 @@ impl Account {
             reached = Some(last.max(reached.unwrap_or(0)));
             report.add(partition);
         }
+        self.judge_forks(series, tracks, floor, &explained, report);
         let Some(claim) = claim else { return };
         let from = reached.unwrap_or(claim.first);
         // Where nothing is left of it, the cluster may have dropped it.
@@ -373,6 +380,37 @@ impl Account {
         // Behind the last offset seen, up to where manifests say that the partition had come.
         (tail.lost_tail, tail.late) = explained.weigh((from, claim.next - 1), claim.due, &mut tail, report);
         report.add(tail);
+    }
+}
+
+impl Account {
+    /// An epoch that another one begins in the middle of: an older copy of the journal was put back. What the first had beyond what was delivered is
+    /// nowhere now, though the other has offsets of the same numbers.
+    fn judge_forks(
+        &self,
+        series: &Series,
+        tracks: &[(Track, Intervals)],
+        floor: u64,
+        explained: &Explained<'_>,
+        report: &mut Report,
+    ) {
+        let Some(ends) = self.ends.get(series) else { return };
+        let firsts: Vec<_> =
+            tracks.iter().filter_map(|(track, offsets)| Some((track.epoch, offsets.first()?))).collect();
+        for (track, offsets) in tracks {
+            let (Some(first), Some(last), Some(end)) = (offsets.first(), offsets.last(), ends.get(&track.epoch)) else {
+                continue;
+            };
+            let from = last.saturating_add(1).max(floor);
+            let begins_within = |(epoch, other): &(Epoch, u64)| *epoch != track.epoch && (first..*end).contains(other);
+            if from >= *end || !firsts.iter().any(begins_within) {
+                continue;
+            }
+            let mut tail = PartitionReport::new(track, &Intervals::default());
+            (tail.first, tail.last) = (from, end - 1);
+            (tail.lost_tail, _) = explained.weigh((from, end - 1), u64::MAX, &mut tail, report);
+            report.add(tail);
+        }
     }
 }
 

@@ -204,11 +204,12 @@ async fn a_registry_that_gives_no_schema(status: u16, words: &str) {
     let running = Running::start(config, &journal, Some(Arc::clone(&grave) as Arc<dyn DeadLetters>));
     let counters = Arc::clone(&running.counters);
     until("the others delivered", || counters.delivered.load(Relaxed) == 50).await;
-    until("asked again, in vain", || counters.schema_failures.load(Relaxed) >= 2).await;
+    let asked = || registry.asked.load(Relaxed).min(counters.schema_failures.load(Relaxed) as usize);
+    until("asked again, in vain", || asked() >= 2).await;
     let why = counters.paused_reason().unwrap();
     assert!(why.starts_with("topic air: the schema registry ") && why.contains(words), "{why}");
     assert_eq!((counters.paused_topics.load(Relaxed), counters.delivered.load(Relaxed)), (1, 50));
-    assert!(registry.asked.load(Relaxed) >= 2 && grave.0.lock().unwrap().is_empty());
+    assert!(grave.0.lock().unwrap().is_empty());
     assert!(counters.connected.load(Relaxed), "the cluster is reached all the same");
 
     registry.status.store(200, Relaxed);

@@ -403,3 +403,22 @@ fn what_was_dropped_before_the_time_from_which_on_is_read_is_not_counted() {
         assert_eq!((counts(&report), report.trimmed_topics, report.is_kept()), ([0, 0, 0, dropped, 0], 1, true));
     }
 }
+
+#[test]
+fn what_an_older_copy_of_the_journal_gives_numbers_to_again_is_still_missing_of_the_first() {
+    // The first had come to 100, of which 50 were delivered; a copy that ended at 30 was put back, and went further.
+    let forked = |cluster: Cluster| {
+        let cluster = cluster.events(1, 0..50).manifest_with(1, JOURNAL, [0, 100, 50], 0);
+        cluster.events(2, 30..120).manifest(2, JOURNAL, 0, 120, 1)
+    };
+    let report = forked(Cluster::new()).verdict();
+    assert_eq!((counts(&report), report.verdict()), ([0, 50, 0, 0, 0], Verdict::Broken));
+    let told = forked(Cluster::new().gap(1, 50, 100, "given up for want of room"));
+    assert_eq!(counts(&told.verdict()), [0, 0, 0, 50, 0]);
+    // One that goes on behind the first, and one that was delivered to its end before.
+    let behind = Cluster::new().events(1, 0..100).manifest(1, JOURNAL, 0, 100, 0).events(2, 100..120);
+    let forked = Cluster::new().events(1, 0..100).manifest(1, JOURNAL, 0, 100, 0).events(2, 30..120);
+    for cluster in [behind, forked] {
+        assert_eq!(counts(&cluster.manifest(2, JOURNAL, 0, 120, 1).verdict()), [0; 5]);
+    }
+}
