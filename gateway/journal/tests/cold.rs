@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use lamppost_event::{Cursor, Offset, Partition, Position, WallTime};
 use lamppost_journal::sim::SimDisk;
-use lamppost_journal::{AppendError, Hand, Inspect, Journal, Options, ReadItem};
-use world::{PARTITIONS, at, group, open, read_all, record, small_options, text_of, texts, topic};
+use lamppost_journal::{Hand, Inspect, Journal, Options, ReadItem};
+use world::{PARTITIONS, at, group, open, read_all, readings, small_options, text_of, texts, topic};
 
 /// Room for more than the hot tier, and a group that has not passed anything.
 fn options(seed: u64) -> Options {
@@ -18,25 +18,12 @@ fn options(seed: u64) -> Options {
     options
 }
 
-/// Appends and commits until `events` are taken; upkeep is done as the keeper would. Gives what was taken, by partition.
+/// Readings of as many devices as there are partitions. Gives what was taken, by partition.
 fn fill(journal: &Journal, hand: &Hand, events: usize) -> Vec<Vec<String>> {
-    let mut taken = vec![Vec::new(); usize::from(PARTITIONS)];
-    for n in 0..events {
-        let partition = n % usize::from(PARTITIONS);
-        let text = format!("{{\"device\":\"lamp-{partition}\",\"reading\":{n},\"unit\":\"lux\",\"state\":\"fine\"}}");
-        match journal.append(&topic(), Partition(partition as u16), record(&text), None) {
-            Ok(_) => taken[partition].push(text),
-            Err(AppendError::Full(_)) => break,
-            Err(error) => panic!("{error}"),
-        }
-        if n % 3 == 0 {
-            hand.commit().unwrap();
-            hand.keep().unwrap();
-        }
-    }
-    hand.commit().unwrap();
-    hand.keep().unwrap();
-    taken
+    let device = |n| n % usize::from(PARTITIONS);
+    readings::fill(journal, hand, events, &mut |n| {
+        format!("{{\"device\":\"lamp-{}\",\"reading\":{n},\"unit\":\"lux\",\"state\":\"fine\"}}", device(n))
+    })
 }
 
 /// All records by partition; offsets are dense from 0.

@@ -411,8 +411,7 @@ fn what_an_older_copy_of_the_journal_gives_numbers_to_again_is_still_missing_of_
         let cluster = cluster.events(1, 0..50).manifest_with(1, JOURNAL, [0, 100, 50], 0);
         cluster.events(2, 30..120).manifest(2, JOURNAL, 0, 120, 1)
     };
-    let report = forked(Cluster::new()).verdict();
-    assert_eq!((counts(&report), report.verdict()), ([0, 50, 0, 0, 0], Verdict::Broken));
+    assert_eq!(counts(&forked(Cluster::new()).verdict()), [0, 50, 0, 0, 0]);
     let told = forked(Cluster::new().gap(1, 50, 100, "given up for want of room"));
     assert_eq!(counts(&told.verdict()), [0, 0, 0, 50, 0]);
     // One that goes on behind the first, and one that was delivered to its end before.

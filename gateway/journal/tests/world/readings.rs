@@ -13,12 +13,13 @@ pub fn options(seed: u64) -> Options {
     options
 }
 
-/// Commits of three events, with upkeep; ends where there is no room.
-pub fn fill(journal: &Journal, hand: &Hand, events: usize, text: &mut dyn FnMut(usize) -> String) {
+/// Commits of three events, with upkeep as the keeper would; ends where there is no room. Gives what was taken, by partition.
+pub fn fill(journal: &Journal, hand: &Hand, events: usize, text: &mut dyn FnMut(usize) -> String) -> Vec<Vec<String>> {
+    let mut taken = vec![Vec::new(); usize::from(PARTITIONS)];
     for n in 0..events {
-        let partition = Partition((n % usize::from(PARTITIONS)) as u16);
-        match journal.append(&topic(), partition, record(&text(n)), None) {
-            Ok(_) => {}
+        let (partition, text) = (n % usize::from(PARTITIONS), text(n));
+        match journal.append(&topic(), Partition(partition as u16), record(&text), None) {
+            Ok(_) => taken[partition].push(text),
             Err(AppendError::Full(_)) => break,
             Err(error) => panic!("{error}"),
         }
@@ -29,6 +30,7 @@ pub fn fill(journal: &Journal, hand: &Hand, events: usize, text: &mut dyn FnMut(
     }
     hand.commit().unwrap();
     hand.keep().unwrap();
+    taken
 }
 
 pub fn reading(n: usize) -> String {
