@@ -5,12 +5,9 @@ import json
 import signal
 import time
 
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
-
+from rig.client import WAIT_S, Client
 from rig.gateway import Gateway, run
 
-WAIT_S = 30
 ROUTES = """
 [[route]]
 from = "city/#"
@@ -50,29 +47,6 @@ listen = "127.0.0.1:{self.http_port}"
     def stored(self, topic):
         lines = run("journal", "replay", "--dir", self.state_dir / "journal", "--topic", topic, "--json").stdout
         return [json.loads(line) for line in lines.splitlines()]
-
-
-class Client:
-    """Connected once; `ended` counts how often it was not any more."""
-
-    def __init__(self, port):
-        self.ended = 0
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, "lamp-1", protocol=mqtt.MQTTv5)
-        self.client.on_disconnect = self._on_disconnect
-        self.client.connect("127.0.0.1", port)
-        self.client.loop_start()
-
-    def _on_disconnect(self, *_):
-        self.ended += 1
-
-    def publish(self, topic):
-        sent = self.client.publish(topic, "1", qos=1)
-        sent.wait_for_publish(WAIT_S)
-        assert sent.is_published()
-
-    def close(self):
-        self.client.disconnect()
-        self.client.loop_stop()
 
 
 def test_a_reload_exchanges_routes_under_a_connection_and_a_wrong_one_is_refused(home, ending):

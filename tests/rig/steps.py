@@ -295,7 +295,7 @@ STEPS = (
         "block",
         "an emulated Raspberry Pi with the package, chips on I2C, also behind a multiplexer, and a board on its serial pins; its plug is pulled "
         "LAMPPOST_PI_CUTS times (30; needs root)",
-        ("cross/build --install aarch64", "cross/package --install aarch64", f"{_PYTEST} block/test_i2c_bus.py block/test_city_block.py"),
+        ("cross/build --install aarch64", "cross/package --install aarch64", f"{_PYTEST} block/test_i2c_bus.py block/test_operated_post.py block/test_city_block.py"),
         needs=("c", "python", "java", "maven", "openssl", "aarch64", "qemu-user", "qemu-arm", "thumb", "package", "pi"),
         tier="rig",
         minutes_max=240,

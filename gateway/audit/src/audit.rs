@@ -29,6 +29,9 @@ pub struct AuditConfig {
     pub sink: String,
     /// The senders' ledgers.
     pub ledgers: Vec<PathBuf>,
+    /// The member of a JSON payload whose text is the sender's id, where the headers have no mark: MQTT 3.1.1 has no place for one. `None`: headers
+    /// alone are looked at.
+    pub payload_id: Option<String>,
     /// How long to wait for what is still on its way: reading goes on until all ledger entries are found, or the ends have not
     /// moved for so long. Zero: up to the ends as they are at the start.
     pub settle: Duration,
@@ -70,6 +73,7 @@ impl AuditConfig {
             topics: Vec::new(),
             sink: MAIN_SINK.to_owned(),
             ledgers: Vec::new(),
+            payload_id: None,
             settle: Duration::ZERO,
             late_after: Duration::ZERO,
             idle_max: Duration::from_secs(30),

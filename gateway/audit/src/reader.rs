@@ -50,6 +50,7 @@ pub(crate) struct Reader {
     heard: Heard,
     /// The topics that were asked for; none: all.
     wanted: Vec<String>,
+    payload_id: Option<String>,
     pub(crate) patience: Patience,
     /// What is not in `next` is new, and read from 0 on; else from where the cluster has it.
     begun: bool,
@@ -85,10 +86,10 @@ impl Reader {
         let heard = Heard::default();
         let consumer = client.create_with_context(heard.clone());
         let consumer = consumer.map_err(|source| heard.failed("the consumer", source))?;
-        let (wanted, patience) = (config.topics.clone(), Patience::of(config));
+        let (wanted, payload_id, patience) = (config.topics.clone(), config.payload_id.clone(), Patience::of(config));
         let since_ms = config.since.map(|time| time.0);
         let (first, next, ends) = Default::default();
-        Ok(Self { consumer, heard, wanted, patience, begun: false, since_ms, first, next, ends })
+        Ok(Self { consumer, heard, wanted, payload_id, patience, begun: false, since_ms, first, next, ends })
     }
 
     /// From now on all is to be read: what is there by now, and what is added to any topic.
@@ -322,7 +323,7 @@ impl Reader {
             *place = message.offset() + 1;
             // What came since belongs to another audit.
             if self.end(topic, message.partition()).is_none_or(|end| message.offset() < end) {
-                observe(judge, &message, partitions);
+                observe(judge, &message, partitions, self.payload_id.as_deref());
             }
             if open.get(&message.partition()).is_some_and(|end| *place >= *end) {
                 open.remove(&message.partition());
@@ -367,7 +368,7 @@ fn numbered(partition: i32) -> Partition {
     Partition(u16::try_from(partition).unwrap_or(u16::MAX))
 }
 
-fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
+fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16, payload_id: Option<&str>) {
     let (mut id, mut sender_id, mut device, mut boot, mut sequence) = (None, None, None, None, None);
     let (mut source, mut reason, mut kind, mut lane) = (None, None, None, Lane::Only);
     for field in message.headers().into_iter().flat_map(|headers| headers.iter()) {
@@ -390,6 +391,9 @@ fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
         return;
     }
     let counted = || Some(MarkRef::Sequence { device: device?, boot: boot?, sequence: sequence? });
+    let mark = sender_id.map(MarkRef::Id).or_else(counted);
+    // Looked for only where it is needed: reading JSON takes longer than all else here.
+    let said = payload_id.filter(|_| mark.is_none()).and_then(|member| text_at(member, message.payload()?));
     judge.observe(&Record {
         topic: message.topic(),
         partition: numbered(message.partition()),
@@ -397,12 +401,20 @@ fn observe(judge: &mut Judge, message: &BorrowedMessage<'_>, partitions: u16) {
         offset: message.offset(),
         key: message.key().unwrap_or_default(),
         id,
-        mark: sender_id.map(MarkRef::Id).or_else(counted),
+        mark: mark.or_else(|| said.as_deref().map(MarkRef::Id)),
         time_ms: message.timestamp().to_millis().unwrap_or_default(),
         lane,
         reason,
         notice: message.payload().filter(|_| is_notice(id, source)),
     });
+}
+
+/// The text that a JSON object has as this member.
+fn text_at(member: &str, payload: &[u8]) -> Option<String> {
+    match serde_json::from_slice::<serde_json::Map<_, _>>(payload).ok()?.remove(member)? {
+        serde_json::Value::String(text) => Some(text),
+        _ => None,
+    }
 }
 
 /// Only the gateway itself gives notice: what a device sends to that topic, by whatever route, comes from another source.

@@ -89,6 +89,33 @@ fn the_cluster_is_read_to_its_ends_and_judged_by_the_ledger() {
 }
 
 #[test]
+fn what_says_its_id_in_the_payload_alone_is_found_where_the_auditor_says_in_which_member() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("air", i32::from(PARTITIONS), 1).unwrap();
+    let bootstrap = cluster.bootstrap_servers();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = AuditConfig { ledgers: vec![dir.path().join("ledger")], ..AuditConfig::new(&bootstrap) };
+    note(&mut Ledger::append_to(&config.ledgers[0]).unwrap(), "air", 0..4);
+    let partition = partition_of(b"dev-3", PARTITIONS).0;
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().unwrap();
+    let payloads = [r#"{"id":"dev-3:0"}"#, r#"{"no":1,"id":"dev-3:1"}"#, "21.5", r#"{"id":7}"#, r#"{"id":"dev-3:2"}"#, r#"{"id":"dev-3:3"}"#];
+    for (n, payload) in payloads.iter().enumerate() {
+        let id = format!("g/00000000000000aa/air/{partition}/{n}");
+        let headers = OwnedHeaders::new().insert(Header { key: header::ID, value: Some(&id) });
+        let record = BaseRecord::to("air").key("dev-3").payload(*payload).partition(partition.into()).headers(headers);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(10)).unwrap();
+    assert_eq!(judged(&config).lost, 4, "by the headers nobody knows whose they are");
+    config.payload_id = Some("no".into());
+    assert_eq!(judged(&config).lost, 4);
+    config.payload_id = Some("id".into());
+    let report = judged(&config);
+    assert_eq!((report.found, report.lost, report.missing_offsets), (4, 0, 0));
+    assert!(report.is_kept(), "{report}");
+}
+
+#[test]
 fn a_backfill_under_way_is_open_until_all_is_there_or_the_lanes_are_one_again() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("air", i32::from(PARTITIONS), 1).unwrap();

@@ -223,6 +223,9 @@ pub(crate) struct Audit {
     /// {"topic":"air","key":"dev-3","id":"dev-3:17"} or {"topic":"air","device":"node-1","boot":3,"sequence":17}.
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: Vec<PathBuf>,
+    /// Where the headers have no sender's id (MQTT 3.1.1 has no place for one), take the text at this member of a JSON payload for it.
+    #[arg(long, value_name = "MEMBER")]
+    pub(crate) payload_id: Option<String>,
     /// Only these topics. By default all that are not the cluster's own. The audit trail and the dead letters are read beside them.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,

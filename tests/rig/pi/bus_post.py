@@ -77,7 +77,7 @@ class BusPost(Answering):
     def temperatures(self) -> dict[str, list[float]]:
         """What its journal has of each source, oldest first."""
         found: dict[str, list[float]] = {}
-        for line in self.machine.console.run("lamppost journal tail --topic air --json -n 200", 120).splitlines():
+        for line in self.machine.console.run("lamppost journal tail --topic air --json -n 200 2>/dev/null", 120).splitlines():
             event = json.loads(line)
             found.setdefault(event["device"], []).append(json.loads(event["payload"])["value"])
         return found

@@ -35,7 +35,7 @@ def base() -> Path:
     return made
 
 
-def _luggage(home: Path, files: Mapping[str, Path | str]) -> Path:
+def luggage(home: Path, files: Mapping[str, Path | str]) -> Path:
     """A disk with these files, to hand them to a machine."""
     folder, disk = home / "luggage", home / "luggage.img"
     shutil.rmtree(folder, ignore_errors=True)
@@ -58,7 +58,7 @@ def with_lamppost(home: Path, package: Path, configuration: str, then: Sequence[
     card = home / "card.img"
     # Holes stay holes: the card is mostly empty.
     subprocess.run(["cp", "--sparse=always", str(base()), str(card)], check=True)
-    disk = _luggage(home, {"lamppost.deb": package, "lamppost.toml": configuration})
+    disk = luggage(home, {"lamppost.deb": package, "lamppost.toml": configuration})
     installing = machine.virt(home / "installing", card, disks=[disk], flushes=False)
     try:
         installing.login(_INSTALLED_S)

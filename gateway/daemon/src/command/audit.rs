@@ -17,6 +17,7 @@ pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<u8>
         topics: args.topic.clone(),
         sink: args.sink.as_str().to_owned(),
         ledgers: args.ledger.clone(),
+        payload_id: args.payload_id.clone(),
         late_after: args.late_after.0,
         since: args.since.map(|since| since.at(MachineClock::new().now().wall)),
         memory_max: args.memory_max.0,
