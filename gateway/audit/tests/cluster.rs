@@ -98,7 +98,14 @@ fn what_says_its_id_in_the_payload_alone_is_found_where_the_auditor_says_in_whic
     note(&mut Ledger::append_to(&config.ledgers[0]).unwrap(), "air", 0..4);
     let partition = partition_of(b"dev-3", PARTITIONS).0;
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().unwrap();
-    let payloads = [r#"{"id":"dev-3:0"}"#, r#"{"no":1,"id":"dev-3:1"}"#, "21.5", r#"{"id":7}"#, r#"{"id":"dev-3:2"}"#, r#"{"id":"dev-3:3"}"#];
+    let payloads = [
+        r#"{"id":"dev-3:0"}"#,
+        r#"{"no":1,"id":"dev-3:1"}"#,
+        "21.5",
+        r#"{"id":7}"#,
+        r#"{"id":"dev-3:2"}"#,
+        r#"{"id":"dev-3:3"}"#,
+    ];
     for (n, payload) in payloads.iter().enumerate() {
         let id = format!("g/00000000000000aa/air/{partition}/{n}");
         let headers = OwnedHeaders::new().insert(Header { key: header::ID, value: Some(&id) });
