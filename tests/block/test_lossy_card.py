@@ -16,7 +16,7 @@ from rig.reader import Reader
 from rig.seed import seed
 from rig.sending import Sender, connections, read_ledgers, total, wait_for_all
 
-CUTS = int(os.environ.get("LAMPPOST_VIRT_CUTS", "10"))
+CUTS = int(os.environ.get("LAMPPOST_VIRT_CUTS", "30"))
 """Three at least: fewer need not drop anything."""
 RATE, PAYLOAD_BYTES = 15, 600
 """Publishes a second on each connection, and the size of each: a commit is of several pages, so that there is something to tear."""

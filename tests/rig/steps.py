@@ -303,7 +303,7 @@ STEPS = (
     Step(
         "lossy",
         "the package on an emulated machine whose card drops, tears and garbles what was not flushed; the power goes LAMPPOST_VIRT_CUTS times "
-        "(10; needs root and FUSE)",
+        "(30; needs root and FUSE)",
         ("cross/build --install aarch64", "cross/package --install aarch64", f"{_PYTEST} block/test_lossy_card.py"),
         needs=("c", "python", "java", "maven", "openssl", "aarch64", "qemu-user", "package", "pi"),
         tier="rig",
