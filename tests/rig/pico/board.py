@@ -84,6 +84,10 @@ class Pico:
         """The thermometer holds the bus's clock line, or lets go of it."""
         self._order(stuck=stuck)
 
+    def hold_data(self, zeros: int) -> None:
+        """The thermometer holds the bus's data line until it has been clocked so often."""
+        self._order(zeros=zeros)
+
     def events(self, life: Optional[int] = None) -> list[dict]:
         """What happened in that life (counted from 1), or in this one."""
         lines = self._log(life or self._lives).read_text().splitlines(keepends=True)

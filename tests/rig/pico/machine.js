@@ -10,6 +10,7 @@ const rom = require("./rom.js");
 const VECTORS = BASE + 0x100;
 const CYCLE_NS = 8;
 const LIGHT = 25;
+const [SDA, SCL] = [4, 5];
 const SERIAL_NUMBER = [0xe6, 0x60, 0x58, 0x38, 0x83, 0x12, 0x34, 0x56];
 const UNTOUCHED = 0xa5;
 const LOOK_AT_THE_CLOCK_EVERY = 2_000;
@@ -29,9 +30,9 @@ class Machine {
     mend.xip(chip);
     mend.serialNumber(chip, SERIAL_NUMBER);
     mend.randomBit(chip);
-    mend.i2c(chip.i2c[0]);
+    mend.i2c(chip.i2c[0], chip);
     this.receive = line === "usb" ? host(chip, told.sent) : mend.uart(chip.uart[0], chip.clock, told.sent);
-    thermometer.attach(chip.i2c[0], chip.clock);
+    thermometer.attach(chip.i2c[0], chip.clock, chip.gpio[SDA], chip.gpio[SCL]);
     chip.gpio[LIGHT].addListener((state) => told.light(state === 1));
     // It fires for ever: this machine is not used any more.
     chip.peripherals[0x40058].onWatchdogTrigger = () => {

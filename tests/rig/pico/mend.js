@@ -58,14 +58,28 @@ function uart(uart, clock, sent) {
   };
 }
 
-// Writes to IC_INTR_MASK are dropped: no interrupt ever comes.
-function i2c(i2c) {
+// Writes to IC_INTR_MASK are dropped: no interrupt ever comes. A reset by RESETS leaves it as it is: a transfer that the firmware has given
+// up would go on. Whoever sits on the bus is told of it by `onReset`.
+function i2c(i2c, machine) {
   const INTERRUPT_MASK = 0x30;
+  const [RESETS, RESET, I2C0] = [0x4000c, 0x00, 1 << 3];
   const write = i2c.writeUint32.bind(i2c);
   i2c.writeUint32 = (offset, value) => {
     if (offset !== INTERRUPT_MASK) return write(offset, value);
     i2c.intEnable = value & 0x1fff;
     i2c.checkInterrupts();
+  };
+  const resets = machine.peripherals[RESETS];
+  const set = resets.writeUint32.bind(resets);
+  resets.writeUint32 = (offset, value) => {
+    set(offset, value);
+    if (offset !== RESET || !(value & I2C0)) return;
+    Object.assign(i2c, { state: 0, enable: 0, abortSource: 0, intRaw: 0, intEnable: 0 });
+    Object.assign(i2c, { busy: false, stop: false, pendingRestart: false });
+    i2c.txFIFO.reset();
+    i2c.rxFIFO.reset();
+    i2c.checkInterrupts();
+    i2c.onReset();
   };
 }
 

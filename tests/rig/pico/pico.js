@@ -9,7 +9,8 @@
 //
 // Standard output: what happens, one JSON line each, with `at_ms` of the microcontroller's time.
 // Control: a TCP port that takes lines of JSON, `{"celsius": 21.5, "step": 0.0625}` (step: what each read adds; 0 if left out)
-// or `{"present": false}` (nobody answers at its address) or `{"stuck": true}` (it holds the clock), and answers each with
+// or `{"present": false}` (nobody answers at its address) or `{"stuck": true}` (it holds the clock) or `{"zeros": 8}` (it holds the data
+// line until it has been clocked so often), and answers each with
 // `{"at_ms": .., "untouched": ..}` (bytes of RAM that lie between the stack and the rest) or `{"error": ..}`.
 
 "use strict";
@@ -85,6 +86,7 @@ function run() {
 function obey(order) {
   if (order.present !== undefined) thermometer.present = order.present;
   if (order.stuck !== undefined) thermometer.hold(order.stuck);
+  if (order.zeros !== undefined) thermometer.holdData(order.zeros);
   if (order.celsius !== undefined) thermometer.set(order.celsius, order.step ?? 0);
   return { at_ms: Math.round(machine.clock.nanos / 1e6), untouched: machine.untouched() };
 }

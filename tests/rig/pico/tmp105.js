@@ -14,6 +14,7 @@ class Tmp105 {
     this.onRead = onRead;
     this.present = true;
     this.stuck = false;
+    this.zeros = 0;
     this.held = [];
     this.sixteenths = 0;
     this.step = 0;
@@ -27,6 +28,7 @@ class Tmp105 {
     this.written = 0;
     this.at = 0;
     this.held = [];
+    this.zeros = 0;
   }
 
   // Holds the clock: what the chip was about to answer waits until it lets go.
@@ -35,16 +37,36 @@ class Tmp105 {
     if (!stuck) this.held.splice(0).forEach((action) => action());
   }
 
+  // As if the microcontroller had been reset while it was read: this many bits, all of them 0, are still to be clocked out.
+  holdData(zeros) {
+    this.zeros = zeros;
+    this.settle();
+  }
+
   // `step` is added after each reading.
   set(celsius, step) {
     this.sixteenths = Math.round(celsius * 16);
     this.step = Math.round(step * 16);
   }
 
-  attach(i2c, clock) {
+  // `sda`, `scl`: the pins, for whoever moves them without the controller.
+  attach(i2c, clock, sda, scl) {
+    const LOW = 0;
+    this.settle = () => {
+      sda.setInputValue(sda.value !== LOW && this.zeros === 0);
+      scl.setInputValue(scl.value !== LOW);
+    };
+    sda.addListener(this.settle);
+    scl.addListener((state) => {
+      if (state === LOW && this.zeros > 0) this.zeros -= 1;
+      this.settle();
+    });
+    this.settle();
     const unlessHeld = (action) => () => (this.stuck ? this.held.push(action) : action());
     const later = (action) => clock.createAlarm(unlessHeld(action)).schedule(BYTE_NS);
-    i2c.onStart = () => i2c.completeStart();
+    i2c.onReset = () => (this.held = []);
+    // On a bus that is not free, a controller waits.
+    i2c.onStart = () => this.zeros === 0 && i2c.completeStart();
     i2c.onConnect = (address) => {
       this.written = 0;
       this.at = 0;

@@ -1,13 +1,22 @@
-//! I2C0 as an embedded-hal bus with a time limit: a chip that holds the clock costs one reading, not the link.
+//! I2C0 as an embedded-hal bus with a time limit: a chip that holds the clock costs one reading, not the link. One that holds the
+//! data line since it was read when this board was reset is clocked out, at the start and after each transfer that met something of the
+//! kind.
 
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
-use embassy_rp::i2c::{AbortReason, Async, Error, I2c};
-use embassy_rp::peripherals::I2C0;
-use embassy_time::{Duration, Instant};
+use embassy_rp::Peri;
+use embassy_rp::bind_interrupts;
+use embassy_rp::gpio::{Level, OutputOpenDrain, Pin};
+use embassy_rp::i2c::{AbortReason, Config, Error, I2c, InterruptHandler};
+use embassy_rp::peripherals::{I2C0, PIN_4, PIN_5};
+use embassy_time::{Delay, Duration, Instant};
 use embedded_hal::i2c::{ErrorKind, ErrorType, NoAcknowledgeSource, Operation};
+
+bind_interrupts!(struct Interrupts {
+    I2C0_IRQ => InterruptHandler<I2C0>;
+});
 
 /// For a whole transaction. At 100 kHz a byte takes 90 us, and our chips' transactions have at most five.
 const LIMIT: Duration = Duration::from_millis(10);
@@ -17,8 +26,15 @@ const LIMIT: Duration = Duration::from_millis(10);
 pub(crate) enum BusError {
     /// The controller's own error.
     Controller(Error),
-    /// It did not finish in time: a chip holds the clock, or there are no pull-up resistors.
+    /// It did not finish in time: a chip holds a line, or there are no pull-up resistors.
     Stuck,
+}
+
+impl BusError {
+    /// Whether a chip that holds the data line may be the reason.
+    const fn may_be_held(self) -> bool {
+        matches!(self, Self::Stuck | Self::Controller(Error::Abort(AbortReason::ArbitrationLoss)))
+    }
 }
 
 impl embedded_hal::i2c::Error for BusError {
@@ -34,15 +50,34 @@ impl embedded_hal::i2c::Error for BusError {
     }
 }
 
-/// The bus.
+/// The bus: GP4 is its data line, GP5 its clock.
 pub(crate) struct Bus {
-    controller: I2c<'static, I2C0, Async>,
+    controller: Peri<'static, I2C0>,
+    sda: Peri<'static, PIN_4>,
+    scl: Peri<'static, PIN_5>,
 }
 
 impl Bus {
-    pub(crate) const fn new(controller: I2c<'static, I2C0, Async>) -> Self {
-        Self { controller }
+    pub(crate) fn new(controller: Peri<'static, I2C0>, sda: Peri<'static, PIN_4>, scl: Peri<'static, PIN_5>) -> Self {
+        let mut bus = Self { controller, sda, scl };
+        bus.free();
+        bus
     }
+
+    /// Clocks out a chip that holds the data line. The next transfer finds out whether the bus is free, and gives the pins back to
+    /// the controller.
+    fn free(&mut self) {
+        let mut scl = open_drain(self.scl.reborrow());
+        let mut sda = open_drain(self.sda.reborrow());
+        lamppost_node_i2c::free(&mut scl, &mut sda, &mut Delay).ok();
+    }
+}
+
+/// Let go of, with the resistor that the controller's own set-up switches on as well.
+fn open_drain<'d>(pin: Peri<'d, impl Pin>) -> OutputOpenDrain<'d> {
+    let mut pin = OutputOpenDrain::new(pin, Level::High);
+    pin.set_pullup(true);
+    pin
 }
 
 impl ErrorType for Bus {
@@ -51,12 +86,21 @@ impl ErrorType for Bus {
 
 impl embedded_hal::i2c::I2c for Bus {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
-        let transfer = embedded_hal_async::i2c::I2c::transaction(&mut self.controller, u16::from(address), operations);
-        match within(LIMIT, transfer) {
-            Some(result) => result.map_err(BusError::Controller),
-            // The next transfer begins with turning the controller off and on, which ends this one.
-            None => Err(BusError::Stuck),
+        // Set up anew each time, which ends whatever the last transfer has left.
+        let (controller, scl, sda) = (self.controller.reborrow(), self.scl.reborrow(), self.sda.reborrow());
+        let mut controller = I2c::new_async(controller, scl, sda, Interrupts, Config::default());
+        let transfer = embedded_hal_async::i2c::I2c::transaction(&mut controller, u16::from(address), operations);
+        let error = match within(LIMIT, transfer) {
+            Some(result) => match result {
+                Ok(()) => return Ok(()),
+                Err(error) => BusError::Controller(error),
+            },
+            None => BusError::Stuck,
+        };
+        if error.may_be_held() {
+            self.free();
         }
+        Err(error)
     }
 }
 

@@ -16,9 +16,7 @@ use embassy_executor::Spawner;
 use embassy_futures::select::{Either, select};
 use embassy_rp::clocks::RoscRng;
 use embassy_rp::gpio::{Level, Output};
-use embassy_rp::peripherals::I2C0;
 use embassy_rp::watchdog::Watchdog;
-use embassy_rp::{bind_interrupts, i2c};
 use embassy_time::{Duration, Instant, Timer};
 use lamppost_node::{
     Board, Capabilities, Channel, Identity, MeasureIndex, Millis, Node, Policy, Range, Refusal, Scale, SensorFault,
@@ -46,10 +44,6 @@ const ROUND_MS_MAX: u64 = 2_000;
 const BLINK_MS: u64 = 100;
 /// While the line is full: the time of 23 bytes.
 const LINE_FULL_WAIT_MS: u64 = 2;
-
-bind_interrupts!(struct Interrupts {
-    I2C0_IRQ => i2c::InterruptHandler<I2C0>;
-});
 
 type Brain = Node<READINGS_KEPT, Kept>;
 
@@ -111,8 +105,7 @@ async fn main(spawner: Spawner) {
 
     let pins = line::Pins { tx: parts.PIN_0, rx: parts.PIN_1, uart: parts.UART0, usb: parts.USB };
     let line = Line::start(pins, &device, spawner);
-    let i2c = i2c::I2c::new_async(parts.I2C0, parts.PIN_5, parts.PIN_4, Interrupts, i2c::Config::default());
-    let mut thermometer = Thermometer::new(Bus::new(i2c));
+    let mut thermometer = Thermometer::new(Bus::new(parts.I2C0, parts.PIN_4, parts.PIN_5));
     // Its first conversion takes time: better now than within the first reading.
     thermometer.prepare().await;
 
