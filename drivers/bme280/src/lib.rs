@@ -1,8 +1,10 @@
 //! Bosch BME280 humidity, pressure and temperature sensor on I2C (data sheet BST-BME280-DS001/DS002, section numbers of
 //! revision 1.6).
 //!
-//! Constants and section numbers still have to be compared with the data sheet's text. What judges them so far: the worked example and
-//! one real chip's vector in the tests, and the floating-point formulas.
+//! What judges the constants: registers, bits and lengths were compared with Bosch's own library (BME280_SensorAPI, bme280_defs.h) and
+//! Linux's driver (drivers/iio/pressure/bmp280.h, bmp280-core.c); the formulas with the worked example of the BMP280's data sheet (the BME280's
+//! has none), one real chip's vector, and the floating-point formulas. Section numbers are as they are remembered: the data sheet's text was
+//! not to be had, and no real chip has been asked.
 //!
 //! | register | address | holds |
 //! |---|---|---|

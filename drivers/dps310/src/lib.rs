@@ -18,10 +18,11 @@
 //! Some chips measure about 60 °C where it is 20 °C. What mends them is not in the data sheet: five registers are written as the
 //! maker's library and Linux do, unless register 0x32 says that it is not needed.
 //!
-//! What judges the constants: the formulas and scale factors were compared with Linux's driver (drivers/iio/pressure/dps310.c),
-//! the registers with it and with QEMU's model, the integers with the formulas in floating point. Linux and the data sheet, as it
-//! is remembered, disagree about the bits that shift (4 and 3, or 3 and 2); here are the data sheet's, which matter beyond eight
-//! samples only. The data sheet's text was not to be had, and no real chip has been asked.
+//! What judges the constants: the registers, their bits and the scale factors were compared with Infineon's own library
+//! (DPS310-Pressure-Sensor, src/util/dps310_config.h), Adafruit's and Linux's driver (drivers/iio/pressure/dps310.c), and with QEMU's model;
+//! the formulas with these and with what two users calculated for their chips; the integers with the formulas in floating point. Linux alone
+//! sets bit 4 to shift pressure: both libraries have bit 2, as here (bit 4 is an interrupt's), which matters beyond eight samples only. The
+//! data sheet's text was not to be had, and no real chip has been asked.
 //!
 //! `examples/read_dps310.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/dps310.rs` for a board.
 

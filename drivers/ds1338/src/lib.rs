@@ -15,8 +15,9 @@
 //! both gone. Setting it clears that. The registers are read in one transfer, of which the chip holds a copy.
 //!
 //! What judges the constants: DS1338's table of registers was compared with the data sheet's text and with QEMU's model
-//! (hw/rtc/ds1338.c, which does not model CH), whose clock never stops. DS3231's are as they are remembered. No real chip has been
-//! asked.
+//! (hw/rtc/ds1338.c, which does not model CH), whose clock never stops; both clocks' registers and bits with Linux's driver
+//! (drivers/rtc/rtc-ds1307.c), DS3231's also with Adafruit's RTClib (src/RTC_DS3231.cpp). DS3231's thermometer is not read. No real chip has
+//! been asked.
 //!
 //! `examples/read_ds1338.rs` is for Linux, `firmware/boards/lm3s6965evb/examples/ds1338.rs` for a board.
 
