@@ -210,5 +210,9 @@ def test_a_mistake_in_one_source_costs_that_source_alone_and_is_told_until_it_is
     refused = {name: part for name, part in parts.items() if " at line " in name}
     assert [part["status"] for part in refused.values()] == ["stalled"] * 2
     said = " ".join(part["reason"] for part in refused.values())
+    shown = run("status", "--http", f"127.0.0.1:{port}").stdout
+    listed = json.loads(run("status", "--http", f"127.0.0.1:{port}", "--json").stdout)["refused"]
+    assert {each["source"]: each["why"] for each in listed} == {name: part["reason"] for name, part in refused.items()}
     for place in (f"{config}:{chip_at}:", f"{config}:{slave_at}:"):
         assert place in said and place in (home / "log").read_text(), f"{place} in {said}"
+        assert f": {place}" in shown, f"{place} in {shown}"

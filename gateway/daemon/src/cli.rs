@@ -74,7 +74,7 @@ pub(crate) enum Command {
     /// Show the nodes at the running gateway's serial ports, and command them: another interval, identify, reset.
     Node(Node),
     /// Show how far each cluster and folder is behind the running gateway's journal: events, bytes, age of the oldest, speed, and when it
-    /// will be caught up.
+    /// will be caught up. Names the sources that were left out at the start, and why.
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Status),
     /// Make an entry of the MQTT password file. The password is asked for, or read as a line from standard input.

@@ -1,4 +1,5 @@
-//! `lamppost status`: how far each sink is behind the journal, and when it will be caught up. Asks the running gateway over its HTTP port.
+//! `lamppost status`: how far each sink is behind the journal, and when it will be caught up; which sources were left out. Asks the running
+//! gateway over its HTTP port.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::span::seconds_span;
+use crate::config::Refused;
 use crate::{cli, config, scrape};
 
 /// The path on which the gateway answers.
@@ -26,6 +28,9 @@ pub(crate) struct Answer {
     pub(crate) events: u64,
     /// That of `[kafka]` first.
     pub(crate) sinks: Vec<Behindhand>,
+    /// The sources that the gateway started without. An older gateway does not say.
+    #[serde(default)]
+    pub(crate) refused: Vec<Refused>,
 }
 
 /// How far a sink is behind.
@@ -119,6 +124,11 @@ async fn ask(http: SocketAddr) -> anyhow::Result<Answer> {
 
 /// For people.
 fn told(answer: &Answer) -> String {
+    let left_out = |Refused { source, why }: &Refused| format!("not started: {source}: {why}\n");
+    told_of_sinks(answer) + &answer.refused.iter().map(left_out).collect::<String>()
+}
+
+fn told_of_sinks(answer: &Answer) -> String {
     if answer.sinks.is_empty() {
         return format!("{} events in the journal; no [kafka] and no [[sink]] is configured\n", answer.events);
     }
@@ -211,6 +221,20 @@ mod tests {
         }
     }
 
+    fn refused() -> Refused {
+        Refused { source: "i2c at line 5".to_owned(), why: "x.toml:8:8: unknown value `bmp999`".to_owned() }
+    }
+
+    #[test]
+    fn a_source_that_was_left_out_is_told_of_with_its_reason_whether_there_are_sinks_or_not() {
+        for sinks in [vec![], vec![sink(0, Caught::Up)]] {
+            let text = told(&Answer { events: 7, sinks, refused: vec![refused()] });
+            let (_, last) = text.trim_end().rsplit_once('\n').unwrap();
+            assert_eq!(last, "not started: i2c at line 5: x.toml:8:8: unknown value `bmp999`", "{text}");
+            assert!(text.contains("events"), "{text}");
+        }
+    }
+
     #[test]
     fn a_backlog_has_a_bar_a_size_an_age_and_an_end() {
         let text = told_of(&sink(200, Caught::In { seconds: 125.0 }));
@@ -237,22 +261,27 @@ mod tests {
 
     #[test]
     fn each_sink_is_told_of_by_name_and_a_cluster_alone_without_one() {
-        let alone = Answer { events: 1_000, sinks: vec![sink(0, Caught::Up)] };
+        let alone = Answer { events: 1_000, sinks: vec![sink(0, Caught::Up)], refused: Vec::new() };
         assert!(told(&alone).starts_with("caught up: all 1000"), "{}", told(&alone));
         let folder = Behindhand { name: "card".to_owned(), connected: None, ..sink(200, Caught::Never) };
         let text = told(&Answer { sinks: vec![sink(0, Caught::Up), folder], ..alone });
         let (main, card) = text.split_once("card:\n").unwrap();
         assert!(main.starts_with("forward:\ncaught up: all 1000") && card.contains("behind by 200 events"), "{text}");
         assert!(!card.contains("no broker"), "a folder has none: {text}");
-        assert!(told(&Answer { events: 7, sinks: Vec::new() }).contains("7 events in the journal; no [kafka]"));
+        assert!(
+            told(&Answer { events: 7, sinks: Vec::new(), refused: Vec::new() })
+                .contains("7 events in the journal; no [kafka]")
+        );
     }
 
     #[test]
     fn an_answer_reads_as_it_was_written() {
         for caught in [Caught::Up, Caught::In { seconds: 4.5 }, Caught::Never, Caught::Unknown] {
-            let answer = Answer { events: 1_000, sinks: vec![sink(3, caught)] };
+            let answer = Answer { events: 1_000, sinks: vec![sink(3, caught)], refused: vec![refused()] };
             let text = serde_json::to_string(&answer).unwrap();
             assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer, "{text}");
         }
+        let of_an_older_gateway = serde_json::from_str::<Answer>(r#"{"events":7,"sinks":[]}"#).unwrap();
+        assert_eq!(of_an_older_gateway, Answer { events: 7, sinks: Vec::new(), refused: Vec::new() });
     }
 }

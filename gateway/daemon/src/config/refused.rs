@@ -6,6 +6,8 @@
 use std::ops::Range;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::problem::{Problem, Problems};
 use super::{Config, parse, read};
 
@@ -13,7 +15,7 @@ use super::{Config, parse, read};
 const SOURCES: [&[&str]; 3] = [&["i2c"], &["serial"], &["serial", "slave"]];
 
 /// A source that was left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refused {
     /// Which: its table, and the line on which that begins.
     pub(crate) source: String,

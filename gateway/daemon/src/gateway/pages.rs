@@ -185,7 +185,7 @@ impl Pages for Overview {
     fn status(&self) -> status::Answer {
         let now = self.clock.now();
         let sinks = self.sinks.iter().map(|sink| forward_pages::status(sink, &self.journal, now));
-        status::Answer { events: self.figures().events, sinks: sinks.collect() }
+        status::Answer { events: self.figures().events, sinks: sinks.collect(), refused: self.seen.refused.clone() }
     }
 
     fn clients(&self) -> Answer {

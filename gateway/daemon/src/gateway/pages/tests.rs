@@ -68,6 +68,7 @@ fn a_source_that_was_refused_is_ill_and_says_why_and_the_watchdog_is_told_all_th
     assert!(!report.well() && report.well_here());
     assert!(report.json().contains(r#""i2c at line 5":{"status":"stalled","#), "{}", report.json());
     assert!(report.json().contains("lamppost.toml:8:8: unknown value `bmp999`"), "{}", report.json());
+    assert_eq!(overview.status().refused, overview.seen.refused);
 }
 
 #[test]
