@@ -46,8 +46,9 @@ enum Command {
     /// The router may have died.
     Look,
     Stop,
+    /// Panic, and then do nothing until the other end is dropped.
     #[cfg(test)]
-    Panic,
+    Panic(mpsc::Receiver<()>),
 }
 
 /// The guarded router. Cloning is a reference count.
@@ -132,10 +133,12 @@ impl Fanout {
         bytes <= self.shared.limits.filters_bytes_max
     }
 
-    /// Makes the router panic, as its own defects can.
+    /// Makes the router panic, as its own defects can. Another is not started before what is returned is dropped.
     #[cfg(test)]
-    pub(crate) fn make_router_panic(&self) {
-        self.commands.send(Command::Panic).unwrap();
+    pub(crate) fn make_router_panic(&self) -> mpsc::Sender<()> {
+        let (held, until_dropped) = mpsc::channel();
+        self.commands.send(Command::Panic(until_dropped)).unwrap();
+        held
     }
 }
 
