@@ -1,5 +1,7 @@
 //! Why the front refuses or ends a connection: a bounded set, so that each can be a metric label.
 
+use std::borrow::Cow;
+
 /// Why a connection was refused or ended by the front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -174,6 +176,92 @@ impl Cause {
     }
 }
 
+/// Why a filter of a SUBSCRIBE was refused: a bounded set, so that each can be a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum SubscriptionCause {
+    /// A shared subscription, which is not offered.
+    Shared,
+    /// A filter that can't be subscribed to.
+    Filter,
+    /// The rules do not allow it.
+    NotAuthorized,
+    /// More filters in one packet than are looked at.
+    Packet,
+    /// More subscriptions than a client may have.
+    Subscriptions,
+    /// No room among the filters of all clients.
+    Filters,
+    /// No room to remember it with its session.
+    Unnoted,
+}
+
+impl SubscriptionCause {
+    /// All of them, in order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Shared,
+        Self::Filter,
+        Self::NotAuthorized,
+        Self::Packet,
+        Self::Subscriptions,
+        Self::Filters,
+        Self::Unnoted,
+    ];
+
+    /// The word used in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Filter => "filter",
+            Self::NotAuthorized => "not_authorized",
+            Self::Packet => "packet",
+            Self::Subscriptions => "subscriptions",
+            Self::Filters => "filters",
+            Self::Unnoted => "unnoted",
+        }
+    }
+
+    /// The v5 reason code (MQTT 5.0, section 3.9.3).
+    #[must_use]
+    pub const fn reason(self) -> u8 {
+        match self {
+            Self::Shared => 0x9E,
+            Self::Filter => 0x8F,
+            Self::NotAuthorized => 0x87,
+            Self::Packet | Self::Subscriptions | Self::Filters | Self::Unnoted => 0x97,
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A filter that is refused, and why, in words for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefusedFilter {
+    pub(crate) cause: SubscriptionCause,
+    pub(crate) reason: Cow<'static, str>,
+    /// Cut; empty of one that was not looked at.
+    pub(crate) filter: Box<str>,
+}
+
+impl RefusedFilter {
+    pub(crate) fn new(cause: SubscriptionCause, reason: impl Into<Cow<'static, str>>, filter: &str) -> Self {
+        Self { cause, reason: reason.into(), filter: cut(filter).into() }
+    }
+}
+
+/// What is kept of words that a client has a part in, bytes.
+const WORDS_BYTES_MAX: usize = 200;
+
+/// The first [`WORDS_BYTES_MAX`] of it, or a little less where that would split a character.
+pub(crate) fn cut(text: &str) -> &str {
+    let end = (0..=WORDS_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
 /// A connection is to be ended, and why, in words for the log and the v5 reason string.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {detail}", cause.as_str())]
@@ -199,5 +287,18 @@ mod tests {
             assert_eq!(cause.index(), number);
             assert!(words.insert(cause.as_str()), "{cause:?}");
         }
+        words.clear();
+        for (number, cause) in SubscriptionCause::ALL.iter().enumerate() {
+            assert_eq!(cause.index(), number);
+            assert!(words.insert(cause.as_str()), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn words_are_cut_between_characters() {
+        assert_eq!(cut("short"), "short");
+        assert_eq!(cut(&"x".repeat(201)), "x".repeat(200));
+        // 200 is within the hundredth of them.
+        assert_eq!(cut(&format!("x{}", "ä".repeat(200))), format!("x{}", "ä".repeat(99)));
     }
 }

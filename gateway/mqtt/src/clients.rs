@@ -14,12 +14,10 @@ use tokio::time::Instant;
 
 use crate::Cause;
 use crate::bell::Bell;
-use crate::cause::Close;
+use crate::cause::{Close, cut};
 
 /// How many refusals and endings are remembered, of those with a client id and of those without.
 pub const ENDINGS_MAX: usize = 256;
-/// What is kept of the reason of one, bytes.
-const REASON_BYTES_MAX: usize = 200;
 
 /// A connected client at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,8 +166,7 @@ impl Clients {
 
     /// A connection was refused or ended.
     pub(crate) fn ended(&self, device: &str, peer: Option<SocketAddr>, close: &Close) {
-        let end = (0..=REASON_BYTES_MAX.min(close.detail.len())).rev().find(|at| close.detail.is_char_boundary(*at));
-        let reason = close.detail.get(..end.unwrap_or_default()).unwrap_or_default().into();
+        let reason = cut(&close.detail).into();
         let ending = Ending { device: device.into(), peer, cause: close.cause, reason, at: Instant::now() };
         let mut all = lock(&self.endings);
         let endings = if device.is_empty() { &mut all.nameless } else { &mut all.named };

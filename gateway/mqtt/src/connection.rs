@@ -267,7 +267,6 @@ impl Connection {
             Effect::Subscribe(request) => {
                 let packet_id = request.packet_id;
                 let Answer { codes, commit } = client.outbound.subscribe(&request, shared);
-                add(&shared.counters.subscriptions_refused, codes.iter().filter(|code| **code >= 0x80).count() as u64);
                 let mut answer = BytesMut::new();
                 codec::suback(version, packet_id, &codes, &mut answer);
                 self.answer(answer, commit)?;

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Cause;
 use crate::access::{Action, Denied};
-use crate::cause::Close;
+use crate::cause::{Close, RefusedFilter};
+use crate::{Cause, SubscriptionCause};
 
 /// Counters and gauges of the front. All but those named `_now` only rise.
 #[derive(Debug, Default)]
@@ -53,8 +53,6 @@ pub struct Counters {
     pub queue_shed: AtomicU64,
     /// Sessions ended for want of room: of those that were away, of who had most.
     pub sessions_evicted: AtomicU64,
-    /// Subscriptions refused, for whatever reason.
-    pub subscriptions_refused: AtomicU64,
     /// SUBSCRIBE packets refused for want of room to remember them.
     pub subscriptions_unnoted: AtomicU64,
     /// Connections that could not be accepted: the system has no file descriptors left.
@@ -66,6 +64,7 @@ pub struct Counters {
     /// Routers started after one died.
     pub router_restarts: AtomicU64,
     refusals: [AtomicU64; Cause::ALL.len()],
+    subscription_refusals: [AtomicU64; SubscriptionCause::ALL.len()],
 }
 
 impl Counters {
@@ -73,6 +72,12 @@ impl Counters {
     #[must_use]
     pub fn refusals(&self, cause: Cause) -> u64 {
         self.refusals.get(cause.index()).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// How many filters of SUBSCRIBE packets were refused for `cause`.
+    #[must_use]
+    pub fn subscription_refusals(&self, cause: SubscriptionCause) -> u64 {
+        self.subscription_refusals.get(cause.index()).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Counts, and logs: as a warning the first time, so that a flood of one cause does not become a flood of lines.
@@ -93,6 +98,29 @@ impl Counters {
 }
 
 impl Counters {
+    /// Counts, and logs the first of each cause as a warning.
+    pub(crate) fn refuse_filter(&self, refused: &RefusedFilter, client: &str) {
+        let RefusedFilter { cause, reason, filter } = refused;
+        let before =
+            self.subscription_refusals.get(cause.index()).map_or(1, |count| count.fetch_add(1, Ordering::Relaxed));
+        if *cause == SubscriptionCause::NotAuthorized {
+            // `deny` has told it.
+            return;
+        }
+        let (cause, reason, filter) = (cause.as_str(), &**reason, &**filter);
+        if before == 0 {
+            tracing::warn!(
+                client,
+                cause,
+                reason,
+                filter,
+                "subscription refused; further ones of this cause are only counted"
+            );
+        } else {
+            tracing::debug!(client, cause, reason, filter, "subscription refused");
+        }
+    }
+
     /// Counts, and logs the first of its kind as a warning.
     pub(crate) fn deny(&self, denied: &Denied, client: &str) {
         let (counter, action) = match denied.action {

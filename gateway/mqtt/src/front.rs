@@ -26,7 +26,7 @@ use crate::sessions::{Restored, Sessions};
 use crate::transport::Stream;
 use crate::waiters::Waiters;
 use crate::wills::{DelayedWill, Later};
-use crate::{Cause, Clients, Counters, Keys, Limits, Listener, Rules, cause::Close, durability};
+use crate::{Cause, Clients, Counters, Holdings, Keys, Limits, Listener, Rules, cause::Close, durability};
 
 /// How often what is over is looked for and removed.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
@@ -183,6 +183,12 @@ impl Front {
     #[must_use]
     pub fn clients(&self) -> Arc<Clients> {
         Arc::clone(&self.shared.clients)
+    }
+
+    /// What is held in memory of the clients' bytes.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        Holdings::new(&self.shared)
     }
 
     /// Serves until `shutdown` completes. Then it accepts no more, gives the acknowledgements that become due within the

@@ -40,6 +40,7 @@ mod front;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+mod holdings;
 mod limits;
 mod listener;
 mod login;
@@ -60,10 +61,11 @@ mod wills;
 mod wire;
 
 pub use access::{Acl, AclError, Entry, EntryError, IdentityError, IdentityFrom, Passwords, PasswordsError, Rules};
-pub use cause::Cause;
+pub use cause::{Cause, SubscriptionCause};
 pub use clients::{ClientSeen, Clients, ENDINGS_MAX, EndingSeen};
 pub use counters::Counters;
 pub use front::{BindError, Front, Ground};
+pub use holdings::{Holding, Holdings};
 pub use limits::{Limits, QUEUE_PLACE_BYTES};
 pub use listener::{Keys, Listener};
 pub use transport::{Tls, TlsError, TlsFiles};

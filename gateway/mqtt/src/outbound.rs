@@ -5,14 +5,13 @@
 //! (section 3.3.4). What a remembered session has queued goes out once.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use lamppost_event::{Commit, DeviceId, Monotonic, NoteRefusal};
 use tokio::time::Instant;
 
-use crate::Limits;
+use crate::cause::RefusedFilter;
 use crate::codec::Version;
 use crate::connection::Shared;
 use crate::counters::{Counters, add};
@@ -21,6 +20,7 @@ use crate::filters::filter_bytes;
 use crate::retained::Upto;
 use crate::session::{SubscribeRequest, Wish};
 use crate::sessions::{Aliases, HandOut, Kept, Subscriber, Subscription, Way};
+use crate::{Limits, SubscriptionCause};
 
 /// How the client of this connection wants to be sent messages.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,9 @@ const AT_ONCE_MAX: usize = 32;
 
 /// The subscription stays: implementation specific error (MQTT 5.0, section 3.11.3).
 pub(crate) const NOT_UNSUBSCRIBED: u8 = 0x83;
+
+/// A subscription is refused (MQTT 3.1.1, section 3.9.3).
+const REFUSED_V4: u8 = 0x80;
 
 /// The answer to a SUBSCRIBE or UNSUBSCRIBE: a code for each filter, and what has to be on disk before it is given.
 #[derive(Debug)]
@@ -84,35 +87,35 @@ impl Outbound {
 
     /// Subscribes.
     pub(crate) fn subscribe(&mut self, request: &SubscribeRequest, shared: &Shared) -> Answer {
-        let refused = if self.reception.version == Version::V5 { 0x97 } else { 0x80 };
         let mut news = News::default();
         let changed = shared.sessions.change(&self.kept, |subscriber| {
-            let codes = request.filters.iter().map(|wish| match wish {
-                Ok(wish) => news.add(subscriber, wish, shared).unwrap_or(refused),
-                Err(code) => *code,
+            let granted = request.filters.iter().map(|asked| match asked {
+                Ok(wish) => news.add(subscriber, wish, shared),
+                Err(refused) => Err(refused.clone()),
             });
-            codes.collect::<Vec<u8>>()
+            granted.collect::<Vec<Granted>>()
         });
-        let (codes, commit) = match changed {
+        let (granted, commit) = match changed {
             Ok(changed) => changed,
-            Err(refusal) => return self.refuse(request, &refusal, refused, &shared.counters),
+            Err(refusal) => {
+                add(&shared.counters.subscriptions_unnoted, 1);
+                return Answer { codes: self.codes(none_noted(request, &refusal), &shared.counters), commit: None };
+            }
         };
         for (filter, number) in news.fresh {
             self.link.get_or_insert_with(|| shared.fanout.open()).subscribe(&filter, number);
         }
         self.begin_backlogs(&news.retained, commit, shared);
-        Answer { codes, commit }
+        Answer { codes: self.codes(granted, &shared.counters), commit }
     }
 
-    fn refuse(&self, request: &SubscribeRequest, refusal: &NoteRefusal, refused: u8, counters: &Counters) -> Answer {
-        let client = self.device().as_str();
-        if counters.subscriptions_unnoted.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(client, %refusal, "a subscription of its session can't be remembered; further ones are only counted");
-        } else {
-            tracing::debug!(client, %refusal, "a subscription of its session can't be remembered");
-        }
-        let codes = request.filters.iter().map(|wish| wish.as_ref().err().copied().unwrap_or(refused)).collect();
-        Answer { codes, commit: None }
+    /// The codes of a SUBACK. What is refused is counted, and told.
+    fn codes(&self, granted: Vec<Granted>, counters: &Counters) -> Vec<u8> {
+        let code = |refused: RefusedFilter| {
+            counters.refuse_filter(&refused, self.device().as_str());
+            if self.reception.version == Version::V5 { refused.cause.reason() } else { REFUSED_V4 }
+        };
+        granted.into_iter().map(|granted| granted.unwrap_or_else(code)).collect()
     }
 
     /// What is retained is sent behind the SUBACK.
@@ -236,6 +239,18 @@ impl Outbound {
     }
 }
 
+/// The QoS of a subscription, or why it is refused.
+type Granted = Result<u8, RefusedFilter>;
+
+/// None of what was asked for can be had: the session that it belongs to can't be noted.
+fn none_noted(request: &SubscribeRequest, refusal: &NoteRefusal) -> Vec<Granted> {
+    let refused = |asked: &Result<Wish, RefusedFilter>| match asked {
+        Ok(wish) => RefusedFilter::new(SubscriptionCause::Unnoted, refusal.to_string(), &wish.filter),
+        Err(refused) => refused.clone(),
+    };
+    request.filters.iter().map(|asked| Err(refused(asked))).collect()
+}
+
 /// What a SUBSCRIBE brings beside its answer.
 #[derive(Default)]
 struct News {
@@ -247,8 +262,8 @@ struct News {
 }
 
 impl News {
-    /// A new subscription, or other options for a known one [MQTT-3.8.4-3]. Gives its code; `None`: it can't have it.
-    fn add(&mut self, subscriber: &mut Subscriber, wish: &Wish, shared: &Shared) -> Option<u8> {
+    /// A new subscription, or other options for a known one [MQTT-3.8.4-3]. Gives its code.
+    fn add(&mut self, subscriber: &mut Subscriber, wish: &Wish, shared: &Shared) -> Granted {
         let durable = subscriber.is_durable();
         let known = subscriber.subscriptions.iter_mut().find(|it| it.wish.filter == wish.filter);
         let new = known.is_none();
@@ -261,9 +276,12 @@ impl News {
             known.number
         } else {
             // Its own bound comes first: what it can't have takes no place among all clients' filters.
-            let room = subscriber.subscriptions.len() < shared.limits.subscriptions_max;
-            if !room || !shared.fanout.admits(&wish.filter, self.fresh_bytes) {
-                return None;
+            let refused = |cause, reason| Err(RefusedFilter::new(cause, reason, &wish.filter));
+            if subscriber.subscriptions.len() >= shared.limits.subscriptions_max {
+                return refused(SubscriptionCause::Subscriptions, "more subscriptions than a client may have");
+            }
+            if !shared.fanout.admits(&wish.filter, self.fresh_bytes) {
+                return refused(SubscriptionCause::Filters, "no room among the filters of all clients");
             }
             let number = subscriber.next_number();
             subscriber.subscriptions.push(Subscription { number, wish: wish.clone(), owed: owes });
@@ -274,6 +292,6 @@ impl News {
         if brings {
             self.retained.push((number, owes));
         }
-        Some(wish.qos as u8)
+        Ok(wish.qos as u8)
     }
 }

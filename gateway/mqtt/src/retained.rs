@@ -115,6 +115,11 @@ impl Retained {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Of all that is retained.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Retains a message, or with an empty payload removes what its topic retains [MQTT-3.3.1-6].
     ///
     /// # Errors

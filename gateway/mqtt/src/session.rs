@@ -8,10 +8,10 @@ use lamppost_event::{Address, Arrival, Commit, ContentType, DeviceId, Monotonic,
 
 use crate::access::{Action, Denied, Permissions};
 use crate::acks::{Acks, NOT_AUTHORIZED, Pending};
-use crate::cause::Close;
+use crate::cause::{Close, RefusedFilter};
 use crate::codec::{self, Filter, Packet, Publish, PublishProperties, Qos, Version, Will};
 use crate::message::Message;
-use crate::{Cause, Limits, topic};
+use crate::{Cause, Limits, SubscriptionCause, topic};
 
 /// So many filters of a SUBSCRIBE are looked at at the least.
 const LOOKED_AT_MIN: usize = 64;
@@ -43,11 +43,11 @@ pub(crate) struct Offer {
     pub(crate) message: Option<Message>,
 }
 
-/// A SUBSCRIBE: for each filter what was asked for, or the code by which it is refused.
+/// A SUBSCRIBE: for each filter what was asked for, or why it is refused.
 #[derive(Debug)]
 pub(crate) struct SubscribeRequest {
     pub(crate) packet_id: u16,
-    pub(crate) filters: Vec<Result<Wish, u8>>,
+    pub(crate) filters: Vec<Result<Wish, RefusedFilter>>,
 }
 
 /// One filter that may be subscribed to.
@@ -127,11 +127,13 @@ impl Session {
             Packet::Subscribe(subscribe) => {
                 let mut filters = Vec::with_capacity(subscribe.filters.len());
                 let looked_at_max = self.limits.subscriptions_max.max(LOOKED_AT_MIN);
-                let beyond = if self.version == Version::V5 { 0x97 } else { 0x80 };
+                let beyond = || {
+                    RefusedFilter::new(SubscriptionCause::Packet, "more filters in one packet than are looked at", "")
+                };
                 for (at, filter) in subscribe.filters.into_iter().enumerate() {
                     // A packet has room for tens of thousands, and each is looked for among rules and retained topics, while others wait.
                     let within = at < looked_at_max;
-                    filters.push(if within { self.wish(filter, subscribe.subscription_id) } else { Err(beyond) });
+                    filters.push(if within { self.wish(filter, subscribe.subscription_id) } else { Err(beyond()) });
                 }
                 Ok(Effect::Subscribe(SubscribeRequest { packet_id: subscribe.packet_id, filters }))
             }
@@ -313,16 +315,15 @@ impl Session {
         }
     }
 
-    fn wish(&mut self, filter: Filter<'_>, subscription_id: Option<u32>) -> Result<Wish, u8> {
-        let version = self.version;
-        let refused = |v5| if version == Version::V5 { v5 } else { 0x80 };
+    fn wish(&mut self, filter: Filter<'_>, subscription_id: Option<u32>) -> Result<Wish, RefusedFilter> {
+        let refused = |cause, reason| RefusedFilter::new(cause, reason, filter.path);
         if filter.path.starts_with("$share/") {
-            return Err(refused(0x9E));
+            return Err(refused(SubscriptionCause::Shared, "shared subscriptions are not offered"));
         }
-        topic::check_filter(filter.path, &self.limits).map_err(|_| refused(0x8F))?;
+        topic::check_filter(filter.path, &self.limits).map_err(|reason| refused(SubscriptionCause::Filter, reason))?;
         if !self.permissions.may_subscribe(&self.device, filter.path) {
             self.deny(Action::Subscribe, filter.path);
-            return Err(refused(0x87));
+            return Err(refused(SubscriptionCause::NotAuthorized, "not allowed by the rules"));
         }
         Ok(Wish {
             filter: filter.path.into(),

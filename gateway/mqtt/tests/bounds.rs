@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lamppost_mqtt::{Cause, Limits};
+use lamppost_mqtt::{Cause, Limits, SubscriptionCause};
 use support::raw::{Raw, connect_v4, packet, publish_v4, publish_v5, subscribe_v4, text};
 use support::{HandIntake, Running};
 use tokio::time::{Instant, sleep, timeout};
@@ -307,7 +307,7 @@ async fn who_comes_back_finds_room_for_the_filters_of_its_session_whatever_other
         other.send(&subscribe_v4(1, &format!("{number}"), 0)).await;
         other.receive().await;
     }
-    assert!(front.counters.subscriptions_refused.load(Relaxed) > 0, "there was room for all");
+    assert!(front.counters.subscription_refusals(SubscriptionCause::Filters) > 0, "there was room for all");
     let (mut device, present) = stay(&front, "pump").await;
     assert!(present);
     let mut operator = Raw::v4(front.address, "operator").await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lamppost_event::{Clock, Commit, Monotonic};
 use lamppost_forward::{Counters as ForwardCounters, Denial};
 use lamppost_journal::{Journal, Stats};
-use lamppost_mqtt::{Cause, Counters as MqttCounters, Keys};
+use lamppost_mqtt::{Cause, Counters as MqttCounters, Holding, Keys, SubscriptionCause};
 
 use super::behind::LOOK_MS;
 use super::broker_pages;
@@ -109,6 +109,9 @@ impl Pages for Overview {
         intake(&mut out, &self.intake);
         if let Some(counters) = &self.seen.mqtt {
             mqtt(&mut out, counters);
+        }
+        if let Some(holdings) = &self.seen.mqtt_holdings {
+            mqtt_held(&mut out, &holdings.now());
         }
         if let Some((listeners, keys)) = &self.seen.mqtt_keys {
             certificates(&mut out, listeners, keys);
@@ -286,11 +289,6 @@ fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
         ("lamppost_mqtt_wills_total", "Wills stored.", &counters.wills),
         ("lamppost_mqtt_wills_dropped_total", "Wills that could not be stored in time.", &counters.wills_dropped),
         (
-            "lamppost_mqtt_subscriptions_refused_total",
-            "Filters of SUBSCRIBE packets that were refused, for whatever reason.",
-            &counters.subscriptions_refused,
-        ),
-        (
             "lamppost_mqtt_subscriptions_unnoted_total",
             "SUBSCRIBE packets refused for want of room to remember them.",
             &counters.subscriptions_unnoted,
@@ -298,9 +296,24 @@ fn mqtt(out: &mut Exposition, counters: &MqttCounters) {
     ] {
         out.counter(name, help, &[], read(count));
     }
+    for cause in SubscriptionCause::ALL {
+        let name = "lamppost_mqtt_subscriptions_refused_total";
+        let refused = "Filters of SUBSCRIBE packets that were refused.";
+        out.counter(name, refused, &[("cause", cause.as_str())], counters.subscription_refusals(cause));
+    }
     for cause in Cause::ALL {
         let refusals = "Connections refused or ended by the gateway.";
         out.counter("lamppost_mqtt_refusals_total", refusals, &[("cause", cause.as_str())], counters.refusals(cause));
+    }
+}
+
+/// Of what clients sent and are to be sent.
+fn mqtt_held(out: &mut Exposition, holdings: &[Holding]) {
+    for Holding { limit, bytes, bytes_max } in holdings {
+        let held = "Bytes held in memory for MQTT clients, by the key of [mqtt.limits] that bounds them.";
+        out.level("lamppost_mqtt_held_bytes", held, &[("limit", limit)], *bytes);
+        let most = "What [mqtt.limits] allows of lamppost_mqtt_held_bytes.";
+        out.level("lamppost_mqtt_held_bytes_max", most, &[("limit", limit)], *bytes_max);
     }
 }
 

@@ -12,7 +12,8 @@ use lamppost_i2c::model::ModelBus;
 use lamppost_i2c::{Air, BusAddress, BusOpener, Gate, I2cCounters, I2cSource, MuxChannel};
 use lamppost_journal::Journal;
 use lamppost_mqtt::{
-    Broker, BrokerPauses, BrokerSource, BrokerStatus, Clients, Counters as MqttCounters, Front, Ground, Keys, Limits,
+    Broker, BrokerPauses, BrokerSource, BrokerStatus, Clients, Counters as MqttCounters, Front, Ground, Holdings, Keys,
+    Limits,
 };
 use lamppost_serial::{
     DustSource, DustStatus, LinesSource, LinesStatus, LinkOptions, LinkSource, LinkStatus, ModbusSource, ModbusStatus,
@@ -52,6 +53,7 @@ pub(crate) struct Seen {
     pub(crate) mqtt: Option<Arc<MqttCounters>>,
     pub(crate) mqtt_keys: Option<(Vec<SocketAddr>, Keys)>,
     pub(crate) clients: Option<Arc<Clients>>,
+    pub(crate) mqtt_holdings: Option<Holdings>,
     pub(crate) brokers: Vec<BrokerSeen>,
     pub(crate) serial: Vec<(String, SerialSeen)>,
     pub(crate) i2c: Vec<I2cSeen>,
@@ -178,6 +180,7 @@ impl Sources {
         self.seen.mqtt_keys = Some((front.local_addrs().to_vec(), front.keys()));
         let watch = Watch::new(mqtt.clone(), front.keys()).run(Arc::clone(&self.keys));
         self.seen.clients = Some(front.clients());
+        self.seen.mqtt_holdings = Some(front.holdings());
         let stopped = self.stop.stopped();
         self.keep(supervise("mqtt", fail, async move {
             tokio::select! {

@@ -75,8 +75,12 @@ impl Pool {
         bytes.min(self.bytes_max)
     }
 
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+
     pub(super) fn free(&self) -> usize {
-        self.bytes_max.saturating_sub(self.used.load(Ordering::Acquire))
+        self.bytes_max.saturating_sub(self.used())
     }
 }
 

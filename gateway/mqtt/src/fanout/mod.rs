@@ -116,6 +116,11 @@ impl Fanout {
         }
     }
 
+    /// Of all that is on its way to subscribers.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.shared.pool.used()
+    }
+
     /// A link for one client's subscriptions.
     pub(crate) fn open(&self) -> Link {
         Link::new(Arc::clone(&self.shared))

@@ -84,6 +84,11 @@ impl Sessions {
         self.watched.load(Ordering::Acquire) > 0
     }
 
+    /// Of all that waits for remembered sessions.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.lock().book.queued_bytes
+    }
+
     /// The client is gone. Without a remembered session this does nothing.
     pub(crate) fn leave(&self, kept: &Kept, expiry: Duration) {
         let mut book = self.lock();

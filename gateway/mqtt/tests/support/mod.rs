@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod certificates;
+pub mod log;
 pub mod raw;
 pub mod sessions;
 pub mod v5;
@@ -20,7 +21,7 @@ use lamppost_event::{
     Arrival, BootId, Clock, ClockQuality, Commit, DeviceId, Intake, JournalStopped, Monotonic, NoteRefusal, Notes,
     NotesUnreadable, Now, Refusal, Waiting, WallTime,
 };
-use lamppost_mqtt::{Clients, Counters, Front, Ground, Keys, Limits, Listener, Rules};
+use lamppost_mqtt::{Clients, Counters, Front, Ground, Holdings, Keys, Limits, Listener, Rules};
 use tokio::sync::{oneshot, watch};
 
 /// A free port of this machine.
@@ -311,6 +312,7 @@ pub struct Running {
     pub intake: Arc<HandIntake>,
     pub counters: Arc<Counters>,
     pub clients: Arc<Clients>,
+    pub holdings: Holdings,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -324,12 +326,12 @@ impl Running {
         let counters = Arc::new(Counters::default());
         let front = Front::bind(listeners, rules, limits, intake.ground(), counters.clone()).await.unwrap();
         let (addresses, keys) = (front.local_addrs().to_vec(), front.keys());
-        let (address, clients) = (addresses[0], front.clients());
+        let (address, clients, holdings) = (addresses[0], front.clients(), front.holdings());
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(front.run(async {
             drop(stopped.await);
         }));
-        Self { address, addresses, keys, intake, counters, clients, stop: Some(stop), task }
+        Self { address, addresses, keys, intake, counters, clients, holdings, stop: Some(stop), task }
     }
 
     pub fn begin_stop(&mut self) {

@@ -215,7 +215,6 @@ fn what_the_mqtt_server_counts_is_shown() {
         (&counters.stalls, "stalls"),
         (&counters.wills, "wills"),
         (&counters.wills_dropped, "wills_dropped"),
-        (&counters.subscriptions_refused, "subscriptions_refused"),
         (&counters.subscriptions_unnoted, "subscriptions_unnoted"),
     ];
     for (number, (count, _)) in (1..).zip(counts) {
@@ -226,5 +225,21 @@ fn what_the_mqtt_server_counts_is_shown() {
     let text = out.encode().unwrap();
     for (number, (_, name)) in (1..).zip(counts) {
         assert!(text.contains(&format!("lamppost_mqtt_{name}_total {number}\n")), "{name}: {text}");
+    }
+    for cause in SubscriptionCause::ALL {
+        let line = format!("lamppost_mqtt_subscriptions_refused_total{{cause=\"{}\"}} 0\n", cause.as_str());
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn what_the_mqtt_server_holds_is_shown_beside_its_bound() {
+    let mut out = Exposition::default();
+    let holding = |limit, bytes| Holding { limit, bytes, bytes_max: 100 };
+    mqtt_held(&mut out, &[holding("inflight", 7), holding("queues", 8)]);
+    let text = out.encode().unwrap();
+    for (limit, bytes) in [("inflight", 7), ("queues", 8)] {
+        assert!(text.contains(&format!("lamppost_mqtt_held_bytes{{limit=\"{limit}\"}} {bytes}\n")), "{text}");
+        assert!(text.contains(&format!("lamppost_mqtt_held_bytes_max{{limit=\"{limit}\"}} 100\n")), "{text}");
     }
 }
