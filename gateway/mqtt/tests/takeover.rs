@@ -105,6 +105,8 @@ async fn soon(what: &str, condition: impl Fn() -> bool) {
     timeout(Duration::from_secs(5), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
+// MQTT 5.0: 3.1.4-3
+// MQTT 3.1.1: 3.1.4-2
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_that_come_at_once_one_is_left_and_nothing_of_the_other() {
     let front = Running::start(HandIntake::automatic(), Limits { connects_per_s: 0, ..Limits::default() }).await;
