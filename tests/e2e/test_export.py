@@ -1,12 +1,11 @@
-"""A journal that was never delivered is exported, and Kafka's own tool reads it; also where the card has damaged it."""
+"""A journal that was never delivered is exported, and Kafka's own tool reads it, of two versions; also where the card has damaged it."""
 
 import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Iterator
 
-from rig.cluster import fetch_jars
+from rig.cluster import fetch_dump_jars, fetch_jars
 from rig.gateway import Gateway, run
 from rig.sending import Sender, connections, read_ledgers, wait_for_all
 
@@ -37,29 +36,44 @@ KNOWN_LINES = re.compile(r"Dumping |Log starting offset: |baseOffset: .* isvalid
 RECORD = re.compile(r"\| offset: (\d+) .* keySize: (\d+) valueSize: (\d+) .* headerKeys: \[lp\] key: (\S*) payload: (.*)")
 
 
-def dumped(files: list[Path]) -> Iterator[tuple[int, str, str]]:
-    """Offset, key and payload of all records, as Kafka's tool prints them. Anything else that it says is a complaint."""
-    tool = ["java", "-Xmx256m", "-cp", f"{fetch_jars()}/*", "org.apache.kafka.tools.DumpLogSegments"]
+Record = tuple[int, str, str]
+"""Offset, key and payload."""
+
+
+def dumped(classes: list[Path], tool: str, files: list[Path]) -> tuple[list[Record], str]:
+    """All records as Kafka's tool prints them, and what it says on standard error. Anything else that it says is a complaint."""
+    command = ["java", "-Xmx256m", "-cp", ":".join(f"{folder}/*" for folder in classes), tool]
     names = ",".join(str(file) for file in files)
     done = subprocess.run(
-        [*tool, "--deep-iteration", "--print-data-log", "--files", names], capture_output=True, text=True, timeout=300
+        [*command, "--deep-iteration", "--print-data-log", "--files", names], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    # The tool of Kafka 4.3 expects the first record of every file to have offset 0, and says so of each that begins later.
-    # Jumps within a file would be told in the same words.
-    later = [file for file in files if int(file.stem) > 0]
-    quirk = {f"Non-consecutive offsets in {file}" for file in later}
-    quirk |= {f"  -1 is followed by {int(file.stem)}" for file in later}
-    assert set(done.stderr.splitlines()) <= quirk, done.stderr
+    records = []
     for line in done.stdout.splitlines():
         assert KNOWN_LINES.match(line), f"a complaint of Kafka's tool: {line}"
         if record := RECORD.match(line):
             offset, key_bytes, value_bytes, key, payload = record.groups()
             assert (len(key.encode()), len(payload.encode())) == (int(key_bytes), int(value_bytes))
-            yield int(offset), key, payload
+            records.append((int(offset), key, payload))
+    return records, done.stderr
 
 
-def exported(journal: Path, to: Path) -> tuple[dict[int, list[tuple[int, str, str]]], list[dict]]:
+def read_by_kafka(files: list[Path]) -> list[Record]:
+    """What the tools of Kafka 4.1 and of the brokers' Kafka read, the same, without a complaint."""
+    records, complaints = dumped([fetch_dump_jars(), fetch_jars()], "kafka.tools.DumpLogSegments", files)
+    assert not complaints, complaints
+    again, complaints = dumped([fetch_jars()], "org.apache.kafka.tools.DumpLogSegments", files)
+    # The tool of Kafka 4.3 expects the first record of every file to have offset 0, and says so of each that begins later.
+    # Jumps within a file would be told in the same words.
+    later = [file for file in files if int(file.stem) > 0]
+    quirk = {f"Non-consecutive offsets in {file}" for file in later}
+    quirk |= {f"  -1 is followed by {int(file.stem)}" for file in later}
+    assert set(complaints.splitlines()) <= quirk, complaints
+    assert again == records
+    return records
+
+
+def exported(journal: Path, to: Path) -> tuple[dict[int, list[Record]], list[dict]]:
     """The records of each partition, in the order of its files, and the gaps that the export tells of."""
     done = run("journal", "export", "--dir", journal, "--to", to, "--topic", TOPIC, "--json")
     assert done.returncode == 0, done.stderr
@@ -69,7 +83,7 @@ def exported(journal: Path, to: Path) -> tuple[dict[int, list[tuple[int, str, st
     for partition in said["partitions"]:
         files = sorted(Path(partition["folder"]).glob("*.log"))
         assert len(files) == partition["files"]
-        records = list(dumped(files))
+        records = read_by_kafka(files)
         assert files[0].name == f"{records[0][0]:020}.log", "a file is named after its first offset"
         assert len(records) == partition["events"]
         partitions[partition["partition"]] = records

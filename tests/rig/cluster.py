@@ -32,6 +32,8 @@ IN_SYNC_MIN = 2
 HEAP_MIB = 384
 _POM = ROOT / "tests" / "rig" / "kafka" / "pom.xml"
 _LIBS = RIG / "kafka" / "libs"
+_DUMP_POM = _POM.parent / "dump" / "pom.xml"
+_DUMP_LIBS = RIG / "kafka" / "dump-libs"
 _CLASSES = RIG / "kafka" / "classes.jsa"
 """What the JVM made of the jars' classes (JEP 350). With it a broker takes 2.2 s of a processor until it is ready, without it 3.8: stories start
 some sixty. The JVM does without one that is not of its own kind or of these jars."""
@@ -46,16 +48,31 @@ class NotOurs(Exception):
 
 def fetch_jars() -> Path:
     """Fetches Kafka's jars once, and again whenever the pom has changed."""
-    stamp = _LIBS / "pom.xml"
-    if stamp.exists() and stamp.read_bytes() == _POM.read_bytes():
-        return _LIBS
-    print(f"fetching Apache Kafka's jars with Maven to {_LIBS} (44 MB)", flush=True)
-    shutil.rmtree(_LIBS, ignore_errors=True)
-    _CLASSES.unlink(missing_ok=True)
-    command = ["mvn", "-B", "-q", "-Dstyle.color=never", "-f", str(_POM), "dependency:copy-dependencies"]
-    subprocess.run([*command, "-DincludeScope=runtime", f"-DoutputDirectory={_LIBS}"], check=True)
-    shutil.copyfile(_POM, stamp)
+    if not _is_fetched(_POM, _LIBS):
+        print(f"fetching Apache Kafka's jars with Maven to {_LIBS} (44 MB)", flush=True)
+        _CLASSES.unlink(missing_ok=True)
+        _fetch(_POM, _LIBS)
     return _LIBS
+
+
+def fetch_dump_jars() -> Path:
+    """The same for the jars of Kafka 4.1 that its DumpLogSegments loads."""
+    if not _is_fetched(_DUMP_POM, _DUMP_LIBS):
+        print(f"fetching DumpLogSegments of Apache Kafka 4.1 with Maven to {_DUMP_LIBS} (13 MB)", flush=True)
+        _fetch(_DUMP_POM, _DUMP_LIBS)
+    return _DUMP_LIBS
+
+
+def _is_fetched(pom: Path, libs: Path) -> bool:
+    stamp = libs / "pom.xml"
+    return stamp.exists() and stamp.read_bytes() == pom.read_bytes()
+
+
+def _fetch(pom: Path, libs: Path) -> None:
+    shutil.rmtree(libs, ignore_errors=True)
+    command = ["mvn", "-B", "-q", "-Dstyle.color=never", "-f", str(pom), "dependency:copy-dependencies"]
+    subprocess.run([*command, "-DincludeScope=runtime", f"-DoutputDirectory={libs}"], check=True)
+    shutil.copyfile(pom, libs / "pom.xml")
 
 
 class Brought:

@@ -178,7 +178,10 @@ def main() -> int:
         print(f"making a Python environment in {RIG / 'venv'}", flush=True)
         prepare_python()
     if "maven" in sys.argv[1:]:
-        fetch = "from rig.cluster import fetch_jars; from rig.registry import fetch_registry; fetch_jars(); fetch_registry()"
+        fetch = (
+            "from rig.cluster import fetch_dump_jars, fetch_jars; from rig.registry import fetch_registry; "
+            "fetch_jars(); fetch_dump_jars(); fetch_registry()"
+        )
         subprocess.run(
             [str(VENV_PYTHON), "-c", fetch], check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "tests")}
         )

@@ -64,7 +64,8 @@ class Runner:
             print(f"missing on this machine, to be installed with apt-get: {' '.join(missing)}")
         if "python" in names and not needs.python_ready():
             print(f"to be fetched from PyPI into {RIG / 'venv'}: what tests/rig/requirements.txt names")
-        if "maven" in names and not (RIG / "kafka" / "libs" / "pom.xml").exists():
+        libs = [RIG / "kafka" / folder / "pom.xml" for folder in ("libs", "dump-libs")]
+        if "maven" in names and not all(stamp.exists() for stamp in libs):
             print(f"to be fetched from Maven Central into {RIG / 'kafka'}: Apache Kafka")
         if "maven" in names and not (RIG / "registry").exists():
             print(f"to be fetched from Maven Central into {RIG / 'registry'}: Apicurio Registry")

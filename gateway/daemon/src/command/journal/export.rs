@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A file ends before 1 GiB (Kafka's `segment.bytes`), and before a gap: Kafka allows jumps of offsets within a file, but
-//! `kafka.tools.DumpLogSegments` complains of them. (That of Kafka 4.3, `org.apache.kafka.tools.DumpLogSegments`, complains of every
-//! file that does not begin at offset 0; that of 4.1 does not.)
+//! `kafka.tools.DumpLogSegments` complains of them. (That of Kafka 4.1 complains of nothing else in these files; that of 4.3,
+//! `org.apache.kafka.tools.DumpLogSegments`, of every file that does not begin at offset 0. tests/e2e/test_export.py has both read them.)
 
 use std::collections::BTreeMap;
 use std::fs::File;
