@@ -63,9 +63,10 @@ impl Inspect {
             let mut problems = self.known_problems(&log, &bad);
             problems.extend(self.checkpoint_problems()?);
             let mut done = total / 2;
-            for segment in &log.segments {
+            for (index, segment) in log.segments.iter().enumerate() {
+                let end = places_end(segment, log.segments.get(index + 1));
                 verify_heads(segment, &mut problems);
-                verify_places(segment, &mut problems, &mut |at| progress((done + at).min(total), total));
+                verify_places(segment, end, &mut problems, &mut |at| progress((done + at).min(total), total));
                 done += segment.survey.end;
             }
             // A running writer may have begun another segment in the place of one. What was read of it says nothing.
@@ -213,31 +214,47 @@ impl Visit for Full<'_, '_> {
     }
 }
 
-/// A frame must stand at each place where one should be.
-fn verify_places(segment: &Surveyed, problems: &mut Vec<Problem>, progress: &mut dyn FnMut(u64)) {
-    let head = &segment.head;
-    // A cold one was written whole: it is full of frames to its end.
-    let end = if head.cold { head.bytes } else { segment.survey.end };
-    let mut walk = Walk::new(&*segment.file, head, end);
+const UNREADABLE: &str = "can't be read";
+
+/// Where a segment's frames should end. A cold one was written whole: it is full of them. Of a hot one the footer knows, also where the last are not sound;
+/// but one that was written before these were copied into the next segment says too much.
+fn places_end(segment: &Surveyed, next: Option<&Surveyed>) -> u64 {
+    let (head, end) = (&segment.head, segment.survey.end);
+    if head.cold {
+        return head.bytes;
+    }
+    let footer = Footer::read(&*segment.file, head);
+    let footer = footer.filter(|footer| next.is_none_or(|next| footer.last_commit < next.head.first_commit));
+    footer.map_or(end, |footer| footer.end.max(end))
+}
+
+/// A frame must stand at each place where one should be. Pages side by side that hold none are one problem, named after the first: what is wrong stays
+/// small beside what was read.
+fn verify_places(segment: &Surveyed, end: u64, problems: &mut Vec<Problem>, progress: &mut dyn FnMut(u64)) {
+    let mut walk = Walk::new(&*segment.file, &segment.head, end);
+    let mut hole: Option<(u64, &str)> = None;
+    let mut close = |hole: Option<(u64, &str)>, at: u64| {
+        problems.extend(hole.map(|(from, what)| problem(segment, from, format!("{what} ({} bytes)", at - from))));
+    };
     let mut at = FRAMES_AT;
     while at < end {
-        let step = match walk.look(at) {
+        let (what, step) = match walk.look(at) {
             // Behind a footer there is only where it begins.
-            Look::Frame(frame) if frame.kind == Kind::Footer => end - at,
-            Look::Frame(frame) => frame.padded(),
-            look => {
-                let what = match look {
-                    Look::Unreadable => "can't be read",
-                    Look::Trace => "a frame was begun here, or written, that is not sound",
-                    Look::Foreign | Look::Frame(_) => "no frame where one should be",
-                };
-                problems.push(problem(segment, at, what.to_owned()));
-                PAGE as u64
-            }
+            Look::Frame(frame) if frame.kind == Kind::Footer => (None, end - at),
+            Look::Frame(frame) => (None, frame.padded()),
+            Look::Unreadable => (Some(UNREADABLE), PAGE as u64),
+            Look::Trace => (Some("a frame was begun here, or written, that is not sound"), PAGE as u64),
+            Look::Foreign => (Some("no frame where one should be"), PAGE as u64),
         };
+        let goes_on = hole.zip(what).is_some_and(|((_, first), what)| (first == UNREADABLE) == (what == UNREADABLE));
+        if !goes_on {
+            close(hole.take(), at);
+            hole = what.map(|what| (at, what));
+        }
         at += step;
         progress(at.min(end));
     }
+    close(hole, end);
 }
 
 /// Of a file as a whole.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use lamppost_event::{Offset, Partition, Position};
 use lamppost_journal::sim::SimDisk;
-use lamppost_journal::{AppendError, Disk, Entropy, Inspect, Journal, Options, ReadItem, Recovery, SplitMix64};
+use lamppost_journal::{
+    AppendError, Disk, Entropy, Inspect, Journal, Options, Place, ReadItem, Recovery, SegmentFile, SplitMix64,
+};
 use world::model::Key;
 use world::*;
 
@@ -303,6 +305,37 @@ fn a_destroyed_page_costs_no_more_than_the_frames_it_held() {
             }
             closed.endure(&disk, &harm[..1]);
         }
+    }
+}
+
+/// Of a segment that says where its frames end, all of them; and in one line, else the verification of a destroyed card would take more memory than the
+/// machine of a gateway has.
+#[test]
+fn a_stretch_without_frames_is_named_once_where_it_begins_also_at_the_end_of_its_segment() {
+    let closed = closed(1);
+    let name = closed.files.keys().find(|name| name.starts_with("hot-")).unwrap();
+    let mut places = Vec::new();
+    let segment = SegmentFile::open(&closed.disk(), name).unwrap();
+    let collected: Result<(), ()> = segment.places(&mut |place| {
+        places.push(place);
+        Ok(())
+    });
+    collected.unwrap();
+    let frames: Vec<_> =
+        places.iter().filter_map(|place| if let Place::Frame(frame) = place { Some(frame) } else { None }).collect();
+    let [.., last, footer] = frames[..] else { panic!("{frames:?}") };
+    assert_eq!((last.kind, footer.kind, footer.byte >= last.byte + last.bytes), ("data", "footer", true));
+    let end = (last.byte + last.bytes) as usize;
+    for from in [FRAMES_AT, last.byte as usize] {
+        let disk = closed.disk();
+        for page in (from..end).step_by(PAGE) {
+            disk.flip(name, page, 1);
+        }
+        let verified = Inspect::open(Arc::new(disk)).unwrap().verify(&mut |_, _| {}).unwrap();
+        let places: Vec<_> = verified.problems.iter().filter(|problem| problem.what.ends_with("bytes)")).collect();
+        let [place] = places[..] else { panic!("{places:?}") };
+        assert_eq!((&place.name, place.byte), (name, from as u64));
+        assert!(place.what.ends_with(&format!("({} bytes)", end - from)), "{place:?}");
     }
 }
 
