@@ -12,7 +12,8 @@
 //! | count | is |
 //! |---|---|
 //! | lost | ledger entries that no record of the cluster answers to |
-//! | lost for good | of these, what is more than can be late or open: by gateway and topic, as far as the ledger's other lines of that key say whose they are |
+//! | lost untold | of these, what is more than was dropped: by gateway and topic, as far as the ledger's other lines of that key say whose they are |
+//! | lost for good | the same, what is more than was dropped or can be late or open |
 //! | missing offsets | holes in the offsets of a journal's partition, from the first to the last one seen, that nothing explains |
 //! | lost tail | offsets behind the last one seen that a manifest calls delivered, unexplained |
 //! | late | offsets that a manifest says are on the gateway's disk and does not call delivered; or so newly that they may have come since |
@@ -33,7 +34,7 @@
 //! beside what is live, all above the backlog's end is marked `live`; each lane is in order by itself; and the first record behind that end without the mark
 //! is sent only when the backlog is delivered, or given up for a reason that a notice tells. So a record above the hole that is marked `backfill`, or not at all, proves
 //! that what lies below is not to come any more: then the hole is *missing*. Without one nobody can know whether it is late or lost, and neither is said:
-//! with something open, or with something lost of which nothing is lost for good, there is no verdict yet ([`crate::Verdict::Open`]). Nor where the
+//! with something open, or with something lost untold of which nothing is lost for good, there is no verdict yet ([`crate::Verdict::Open`]). Nor where the
 //! partition ends: a tail shows by manifests alone.
 //!
 //! Lost is what a ledger says was acknowledged, and nothing else. The sequence of a (device, boot) may have holes: a node drops

@@ -72,7 +72,7 @@ pub(crate) struct Standing<'a> {
     pub(crate) backfill: bool,
 }
 
-/// Who may still bring something, and of which topic; `None`: of any.
+/// Whose it is that something is accounted for, and of which topic; `None`: of any.
 type Whose = (Gateway, Option<u32>);
 
 /// What the ledgers say, and what was found of it.
@@ -85,7 +85,7 @@ pub(crate) struct Proof {
     latest: HashMap<(u32, u32, bool), u32>,
     topics: Vec<String>,
     gateways: HashMap<GatewayId, u32>,
-    /// What was not found, by who may still bring it and of which topic.
+    /// What was not found, by whose it may be and of which topic.
     lost: HashMap<Whose, u64>,
     lost_lines: BTreeSet<(u32, u32)>,
     /// The cluster was read from some time on: what a ledger says before that was not looked for.
@@ -193,7 +193,7 @@ impl Proof {
         (self.groups, self.group_of, self.latest) = Default::default();
     }
 
-    /// After the last part: what is lost, in examples, and how much of it cannot be what is still to come.
+    /// After the last part: what is lost, in examples, and how much of it cannot be what was dropped or is still to come.
     pub(crate) fn judge(self, names: &[String], report: &mut Report) {
         report.examples.lost = (self.lost_lines.iter())
             .map(|(ledger, line)| {
@@ -201,20 +201,23 @@ impl Proof {
                 format!("{name}:{line}")
             })
             .collect();
-        report.lost_for_good = self.beyond(&report.partitions);
+        let [told, told_or_to_come]: [fn(&PartitionReport) -> u64; 2] =
+            [|p| p.dropped, |p| p.dropped.saturating_add(p.late).saturating_add(p.open)];
+        report.lost_untold = self.beyond(&report.partitions, told);
+        report.lost_for_good = self.beyond(&report.partitions, told_or_to_come);
     }
 
-    /// How many of the lost there are beyond what is late or open: of a gateway's topic, of a gateway, of a topic, or of all.
-    fn beyond(&self, partitions: &[PartitionReport]) -> u64 {
-        let mut to_come: HashMap<Whose, u64> = HashMap::new();
-        for partition in partitions.iter().filter(|partition| partition.late > 0 || partition.open > 0) {
+    /// How many of the lost there are beyond what is accounted for: of a gateway's topic, of a gateway, of a topic, or of all.
+    fn beyond(&self, partitions: &[PartitionReport], accounted_for: fn(&PartitionReport) -> u64) -> u64 {
+        let mut accounts: HashMap<Whose, u64> = HashMap::new();
+        for partition in partitions.iter().filter(|partition| accounted_for(partition) > 0) {
             let gateway = self.gateways.get(&partition.gateway).map_or(Gateway::Any, |gateway| Gateway::One(*gateway));
             let topic = self.topics.iter().position(|topic| topic == partition.topic.as_str());
             let topic = topic.and_then(|topic| u32::try_from(topic).ok());
             let places: HashSet<_> = VIEWS.iter().map(|view| view(gateway, topic)).collect();
             for place in places {
-                let sum = to_come.entry(place).or_default();
-                *sum = sum.saturating_add(partition.late).saturating_add(partition.open);
+                let sum = accounts.entry(place).or_default();
+                *sum = sum.saturating_add(accounted_for(partition));
             }
         }
         let beyond = VIEWS.iter().map(|view| {
@@ -222,13 +225,13 @@ impl Proof {
             for ((gateway, topic), lost) in &self.lost {
                 *sums.entry(view(*gateway, *topic)).or_default() += lost;
             }
-            sums.into_iter().map(|(of, lost)| lost.saturating_sub(to_come.get(&of).copied().unwrap_or(0))).sum()
+            sums.into_iter().map(|(of, lost)| lost.saturating_sub(accounts.get(&of).copied().unwrap_or(0))).sum()
         });
         beyond.max().unwrap_or(0)
     }
 }
 
-/// In what sums the lost are compared with what is to come.
+/// In what sums the lost are compared with what is accounted for.
 const VIEWS: [fn(Gateway, Option<u32>) -> Whose; 4] = [
     |gateway, topic| (gateway, topic),
     |gateway, _| (gateway, None),

@@ -22,8 +22,10 @@ pub struct Report {
     pub found: u64,
     /// Acknowledged and not in the cluster.
     pub lost: u64,
-    /// Of the lost, how many there are beyond what is late or open: of a gateway's topic, of a gateway, of a topic, or of all, whichever shows most. A line is a
-    /// gateway's if all of its key and topic that was found came by that gateway.
+    /// Of the lost, how many there are beyond what was dropped and said so: of a gateway's topic, of a gateway, of a topic, or of all, whichever shows most. A
+    /// line is a gateway's if all of its key and topic that was found came by that gateway.
+    pub lost_untold: u64,
+    /// The same, beyond what was dropped, is late or is open.
     pub lost_for_good: u64,
     /// Acknowledged and not looked for: in a ledger before the first of its key and topic that was found, where the cluster was read from some time on.
     pub before_since: u64,
@@ -104,7 +106,7 @@ impl Report {
     /// records delivered twice where [`Self::exactly_once`] is asked for), and what was dropped by policy or lost with the disk and said so.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        // What the ledgers lack may be what is still to come: they do not know offsets.
+        // What the ledgers lack may be what was dropped, or what is still to come: they do not know offsets.
         let is_whole = self.lost_for_good == 0
             && self.missing_offsets == 0
             && self.lost_tail == 0
@@ -114,7 +116,7 @@ impl Report {
             && (!self.exactly_once || self.delivered_twice == 0);
         match is_whole {
             false => Verdict::Broken,
-            true if self.open > 0 || self.lost > 0 => Verdict::Open,
+            true if self.open > 0 || self.lost_untold > 0 => Verdict::Open,
             true => Verdict::Kept,
         }
     }
@@ -237,11 +239,12 @@ impl fmt::Display for Report {
         let examples = &self.examples;
         let none = Vec::new();
         let dropped = self.dropped_for.iter().map(|(reason, events)| format!("{events}: {reason}")).collect();
-        let rows: [(&str, u64, &Vec<String>); 23] = [
+        let rows: [(&str, u64, &Vec<String>); 24] = [
             ("acknowledged", self.acknowledged, &none),
             ("journaled", self.journaled, &none),
             ("delivered", self.delivered, &none),
             ("lost", self.lost, &examples.lost),
+            ("lost, and not dropped", self.lost_untold, &examples.lost),
             ("missing offsets", self.missing_offsets, &examples.missing_offsets),
             ("lost tail", self.lost_tail, &examples.missing_offsets),
             ("late", self.late, &examples.missing_offsets),

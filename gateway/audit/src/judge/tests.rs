@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::*;
 use crate::report::Verdict;
 
@@ -397,24 +399,28 @@ fn with_too_little_memory_for_all_senders_the_report_says_of_how_many_it_speaks(
     assert!(judge.is_full(), "a hole at every second offset");
 }
 
+/// A ledger has ten events of a gateway, of which those of `there` came.
+fn ten_acknowledged(judge: &mut Judge, gateway: &str, there: impl IntoIterator<Item = u64>) {
+    for n in 0..10 {
+        let mark = Mark::Id { id: format!("{gateway}:{n}") };
+        let entry = LedgerEntry { topic: Some("air".into()), key: Some(gateway.into()), mark };
+        judge.expect(LedgerIndex(0), 1, &entry);
+    }
+    for n in there {
+        judge.observe(&Record {
+            key: gateway.as_bytes(),
+            id: Some(&format!("{gateway}/00000000000000aa/air/0/{n}")),
+            mark: Some(MarkRef::Id(&format!("{gateway}:{n}"))),
+            ..NOTHING
+        });
+    }
+}
+
 /// What two gateways have delivered of a topic, and how much of it is late by the second one's manifest; both have senders of one ledger.
 fn of_two_gateways(first: u64, second: u64, late: u64) -> Report {
     let mut judge = Judge::new();
-    for (gateway, there) in [("a", first), ("b", second)] {
-        for n in 0..10 {
-            let mark = Mark::Id { id: format!("{gateway}:{n}") };
-            let entry = LedgerEntry { topic: Some("air".into()), key: Some(gateway.into()), mark };
-            judge.expect(LedgerIndex(0), 1, &entry);
-        }
-        for n in 0..there {
-            judge.observe(&Record {
-                key: gateway.as_bytes(),
-                id: Some(&format!("{gateway}/00000000000000aa/air/0/{n}")),
-                mark: Some(MarkRef::Id(&format!("{gateway}:{n}"))),
-                ..NOTHING
-            });
-        }
-    }
+    ten_acknowledged(&mut judge, "a", 0..first);
+    ten_acknowledged(&mut judge, "b", 0..second);
     let extent = format!(r#"{{"partition":0,"first":0,"next":{},"done":{second}}}"#, second + late);
     let notice = format!(r#"{{"notice":"manifest","journal":"1","topic":"air","partitions":[{extent}]}}"#);
     judge.observe(&Record {
@@ -435,6 +441,38 @@ fn what_one_gateway_has_lost_is_not_excused_by_what_another_has_still_to_bring()
     // Of whose gateway nothing is known may be to come from any.
     let unknown = of_two_gateways(10, 0, 10);
     assert_eq!((unknown.lost, unknown.lost_for_good, unknown.verdict()), (10, 0, Verdict::Open));
+}
+
+/// Of ten acknowledged events of each of two gateways, those of `there` came; the first one's trail names the offsets of `damaged`.
+fn of_a_damaged_journal(there: [&[u64]; 2], damaged: Range<u64>) -> Report {
+    let mut judge = Judge::new();
+    ten_acknowledged(&mut judge, "a", there[0].iter().copied());
+    ten_acknowledged(&mut judge, "b", there[1].iter().copied());
+    let Range { start, end } = damaged;
+    let notice = format!(
+        r#"{{"notice":"gap","journal":"1","topic":"air","partition":0,"from":{start},"to":{end},"reason":"damaged on the disk"}}"#
+    );
+    judge.observe(&Record {
+        topic: "audit-trail",
+        id: Some("a/00000000000000aa/audit-trail/0/0"),
+        notice: Some(notice.as_bytes()),
+        ..NOTHING
+    });
+    judge.verdict(&[])
+}
+
+#[test]
+fn what_the_ledger_lacks_is_no_broken_promise_as_far_as_a_gap_notice_of_its_gateway_and_topic_names_as_much() {
+    let (whole, but_three): (Vec<u64>, _) = ((0..10).collect(), [0, 1, 2, 3, 7, 8, 9]);
+    let counts = |report: &Report| (report.lost, report.dropped, report.lost_untold, report.lost_for_good);
+    let told = of_a_damaged_journal([&but_three, &whole], 4..7);
+    assert_eq!((counts(&told), told.verdict()), ((3, 3, 0, 0), Verdict::Kept));
+    // One of the three offsets is not named.
+    let less = of_a_damaged_journal([&but_three, &whole], 4..6);
+    assert_eq!((counts(&less), less.verdict()), ((3, 2, 1, 1), Verdict::Broken));
+    // One more of this gateway's, and one of another's.
+    let other = of_a_damaged_journal([&but_three[1..], &whole[..9]], 4..7);
+    assert_eq!((counts(&other), other.verdict()), ((5, 3, 2, 2), Verdict::Broken));
 }
 
 #[test]
