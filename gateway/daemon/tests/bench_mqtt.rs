@@ -40,6 +40,23 @@ fn the_figures_are_there_and_the_load_and_the_gateway_count_the_same() {
     let commit = number("linger_ms") + number("flush_ms");
     assert!((number("commit_ms") - commit).abs() < 0.01, "{figures}");
     assert_eq!(figures["rumqttd_durable"], "nothing");
+    let ratio = number("acks_per_s_4") / number("rumqttd_acks_per_s_4");
+    assert!((number("ratio_to_rumqttd_4") - ratio).abs() < 0.01 * ratio.max(1.0), "{figures}");
+    let floor = number("acks_per_s_30") * number("flush_ms") / 1000.0;
+    assert!((number("ratio_to_disk_floor_30") - floor).abs() < 0.01 * floor.max(1.0), "{figures}");
+    // Who is not compared with is named.
+    for other in ["mosquitto", "nats"] {
+        let compared = figures[format!("{other}_durable")].is_string() && number(&format!("ratio_to_{other}_4")) > 0.0;
+        let absent = figures["not_here"].as_array().unwrap().contains(&other.into());
+        assert!(compared != absent, "{other} in {figures}");
+    }
+    // Memory is flat: beyond what its limits let in, nothing is added.
+    for phase in ["slow_subscribers", "qos0_flood", "full_journal"] {
+        let memory = &figures[format!("{phase}_rss_mib")];
+        let growth = memory[1].as_f64().unwrap() - memory[0].as_f64().unwrap();
+        assert!(growth <= number(&format!("{phase}_rss_growth_max_mib")) + 0.2, "{phase} in {figures}");
+    }
+    assert_eq!(figures["memory_flat"], true, "{figures}");
     assert_eq!(figures["lamppost_durable"], "every event, flushed");
 }
 

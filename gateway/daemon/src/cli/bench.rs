@@ -17,14 +17,15 @@ pub(crate) struct Bench {
 const EXAMPLES: &str = "\
 Examples:
   lamppost bench --dir /var/lib/lamppost    the whole way, from MQTT to a cluster in memory, on that disk
-  lamppost bench mqtt                       the MQTT server at up to 10,000 connections, beside rumqttd and mosquitto
+  lamppost bench mqtt                       the MQTT server at up to 10,000 connections, beside rumqttd, mosquitto and NATS
   lamppost bench link                       a node's readings by a serial line, beside the same as lines of JSON
   lamppost bench forward                    a backlog to a cluster, and the way from PUBLISH to a consumer, beside a bare producer";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// Measure the MQTT server: durable acknowledgements a second at 1 to 10,000 connections, latency, processor time, memory of idle
-    /// connections, a reconnect storm; and beside it rumqttd and mosquitto (if it is installed), which acknowledge what is not on disk.
+    /// connections, a reconnect storm; and beside it rumqttd, mosquitto and NATS (where they are installed), which acknowledge what is not on
+    /// disk.
     #[command(after_help = MQTT_EXAMPLES)]
     Mqtt(MqttBench),
     /// Measure the forwarder: how fast a backlog goes to a cluster, and how long an event takes from PUBLISH to a consumer, each beside a

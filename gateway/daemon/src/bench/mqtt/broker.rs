@@ -3,10 +3,16 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use crate::bench::process::{Gateway, Server, free_port, write_down};
+
+/// How long a broker may take to answer while nothing else is asked of it.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Which broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +20,7 @@ pub(super) enum Kind {
     Lamppost,
     Rumqttd,
     Mosquitto,
+    Nats,
 }
 
 impl Kind {
@@ -22,6 +29,7 @@ impl Kind {
             Self::Lamppost => "lamppost",
             Self::Rumqttd => "rumqttd",
             Self::Mosquitto => "mosquitto",
+            Self::Nats => "nats",
         }
     }
 
@@ -31,14 +39,27 @@ impl Kind {
             Self::Lamppost => "every event, flushed",
             Self::Rumqttd => "nothing",
             Self::Mosquitto => "nothing (autosave every 30 min)",
+            // Debian 12 has 2.9, which knows no `sync_interval`.
+            Self::Nats => "nothing (in JetStream's file, flushed by a timer)",
         }
     }
 
-    /// Those that are here: mosquitto where Debian's package is installed.
-    pub(super) fn present() -> Vec<Self> {
-        let mosquitto =
-            Command::new("mosquitto").arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-        [Self::Lamppost, Self::Rumqttd].into_iter().chain(mosquitto.then_some(Self::Mosquitto)).collect()
+    /// The program of Debian's package of the same name; none of those that come with this one.
+    pub(super) fn program(self) -> Option<&'static str> {
+        match self {
+            Self::Lamppost | Self::Rumqttd => None,
+            Self::Mosquitto => Some("mosquitto"),
+            Self::Nats => Some("nats-server"),
+        }
+    }
+
+    /// Those to compare with, whether they are here or not.
+    pub(super) const OTHERS: [Self; 3] = [Self::Rumqttd, Self::Mosquitto, Self::Nats];
+
+    /// Whether it can be started: others' where Debian's package is installed.
+    pub(super) fn is_here(self) -> bool {
+        let starts = |program| Command::new(program).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        self.program().is_none_or(|program| starts(program).is_ok())
     }
 }
 
@@ -72,6 +93,17 @@ impl Broker {
                 let mut command = Command::new("mosquitto");
                 command.arg("-c").arg(write_down(dir, "mosquitto.conf", &text)?).stderr(Stdio::null());
                 Self::other(&mut command, at).await
+            }
+            Kind::Nats => {
+                let text = format!(
+                    "listen: \"127.0.0.1:-1\"\nserver_name: bench\njetstream {{ store_dir: {:?} }}\nmqtt {{ listen: \"{at}\" }}\n",
+                    dir.join("jetstream")
+                );
+                let mut command = Command::new("nats-server");
+                command.arg("-c").arg(write_down(dir, "nats.conf", &text)?).stderr(Stdio::null());
+                let broker = Self::other(&mut command, at).await?;
+                remember_everything(at).await?;
+                Ok(broker)
             }
         }
     }
@@ -113,6 +145,24 @@ impl Broker {
             Process::Other(_) => Ok(None),
         }
     }
+}
+
+/// Leaves a session that is to have everything: without one, NATS stores nothing of what is published.
+async fn remember_everything(at: SocketAddr) -> anyhow::Result<()> {
+    let mut stream = tokio::net::TcpStream::connect(at).await?;
+    stream.write_all(b"\x10\x12\0\x04MQTT\x04\0\0\x3c\0\x06keeper").await?;
+    expect(&mut stream, b"\x20\x02\0\0").await?;
+    stream.write_all(b"\x82\x06\0\x01\0\x01#\x01").await?;
+    expect(&mut stream, b"\x90\x03\0\x01\x01").await?;
+    stream.write_all(b"\xe0\0").await?;
+    Ok(())
+}
+
+async fn expect<const N: usize>(stream: &mut tokio::net::TcpStream, answer: &[u8; N]) -> anyhow::Result<()> {
+    let mut got = [0; N];
+    timeout(ANSWER_MAX, stream.read_exact(&mut got)).await.context("no answer")??;
+    anyhow::ensure!(got == *answer, "{got:02x?} instead of {answer:02x?}");
+    Ok(())
 }
 
 /// The shipped defaults but for the number of connections and a quota that holds what is measured. Ends in the section of MQTT.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lamppost_mqtt::Limits;
 use tokio::time::{Instant, sleep};
 
 use super::broker::{Broker, Kind};
@@ -23,8 +24,19 @@ const SLEEPERS: u32 = 20;
 const FILL_MS: u64 = 1_500;
 const QOS0_WINDOW_BYTES: u32 = 1_000;
 
-/// Memory before and after, MiB.
-pub(super) type BeforeAfter = [f64; 2];
+/// Memory before and after, MiB. It is flat where it has grown by no more than the limits that hold it may have let in meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory {
+    pub(super) before_mib: f64,
+    pub(super) after_mib: f64,
+    pub(super) growth_max_mib: f64,
+}
+
+impl Memory {
+    pub(super) fn is_flat(&self) -> bool {
+        self.after_mib - self.before_mib <= self.growth_max_mib
+    }
+}
 
 #[derive(Debug, serde::Serialize)]
 pub(super) struct Holding {
@@ -39,11 +51,17 @@ pub(super) struct Holding {
 
 #[derive(Debug)]
 pub(super) struct Pressed {
-    pub(super) slow_subscribers: BeforeAfter,
+    pub(super) slow_subscribers: Memory,
     pub(super) slow_subscribers_acks_per_s: f64,
-    pub(super) qos0_flood: BeforeAfter,
+    pub(super) qos0_flood: Memory,
     pub(super) qos0_events_per_s: f64,
-    pub(super) full_journal: BeforeAfter,
+    pub(super) full_journal: Memory,
+}
+
+impl Pressed {
+    pub(super) fn is_flat(&self) -> bool {
+        [self.slow_subscribers, self.qos0_flood, self.full_journal].iter().all(Memory::is_flat)
+    }
 }
 
 /// Idle connections and the storm.
@@ -104,7 +122,7 @@ pub(super) async fn press(args: &MqttBench, dir: &Path, progress: &mut Progress)
     Ok(Pressed { slow_subscribers, slow_subscribers_acks_per_s, qos0_flood, qos0_events_per_s, full_journal })
 }
 
-async fn slow(args: &MqttBench, dir: &Path) -> anyhow::Result<(BeforeAfter, f64)> {
+async fn slow(args: &MqttBench, dir: &Path) -> anyhow::Result<(Memory, f64)> {
     let folder = tempfile::tempdir_in(dir)?;
     let broker = Broker::start(Kind::Lamppost, folder.path(), PUBLISHERS + SLEEPERS).await?;
     let mut loader = Loader::start()?;
@@ -117,10 +135,13 @@ async fn slow(args: &MqttBench, dir: &Path) -> anyhow::Result<(BeforeAfter, f64)
     let done = publish(args.seconds * 1000)?;
     #[expect(clippy::cast_precision_loss, reason = "a count below 2^53")]
     let rate = done.acknowledged as f64 / done.seconds;
-    Ok(([before, rss_mib(&broker)?], rate))
+    // What is on its way to subscribers, and what the publishers have under way.
+    let limits = Limits::default();
+    let under_way = PUBLISHERS as usize * usize::from(limits.window) * event_bytes as usize;
+    Ok((memory(&broker, before, limits.fanout_bytes_max + under_way.min(limits.inflight_bytes_max))?, rate))
 }
 
-async fn flood(args: &MqttBench, dir: &Path) -> anyhow::Result<(BeforeAfter, f64)> {
+async fn flood(args: &MqttBench, dir: &Path) -> anyhow::Result<(Memory, f64)> {
     let folder = tempfile::tempdir_in(dir)?;
     let broker = Broker::start(Kind::Lamppost, folder.path(), PUBLISHERS).await?;
     let mut loader = Loader::start()?;
@@ -133,7 +154,9 @@ async fn flood(args: &MqttBench, dir: &Path) -> anyhow::Result<(BeforeAfter, f64
     let before = rss_mib(&broker)?;
     let started = Instant::now();
     let done = flood(args.seconds * 1000)?;
-    let after = rss_mib(&broker)?;
+    let limits = Limits::default();
+    let waiting = PUBLISHERS as usize * limits.unacknowledged_bytes_max;
+    let memory = memory(&broker, before, waiting.min(limits.inflight_bytes_max))?;
     // None is dropped where the socket takes it: the gateway stops reading instead.
     #[expect(clippy::cast_precision_loss, reason = "a count below 2^53")]
     let (all, last) = ((filled.sent + done.sent) as f64, done.sent as f64);
@@ -141,10 +164,10 @@ async fn flood(args: &MqttBench, dir: &Path) -> anyhow::Result<(BeforeAfter, f64
         scrape::sum(metrics, "lamppost_journal_stored_events") >= all
     })
     .await?;
-    Ok(([before, after], last / started.elapsed().as_secs_f64()))
+    Ok((memory, last / started.elapsed().as_secs_f64()))
 }
 
-async fn full(args: &MqttBench, dir: &Path) -> anyhow::Result<BeforeAfter> {
+async fn full(args: &MqttBench, dir: &Path) -> anyhow::Result<Memory> {
     let folder = tempfile::tempdir_in(dir)?;
     let clients = args.most().min(1_000);
     let broker = Broker::start_without_room(folder.path(), clients).await?;
@@ -158,10 +181,38 @@ async fn full(args: &MqttBench, dir: &Path) -> anyhow::Result<BeforeAfter> {
     until(&broker, "a stalled connection", |metrics| scrape::sum(metrics, "lamppost_mqtt_stalled") > 0.0).await?;
     let before = rss_mib(&broker)?;
     flood(args.seconds * 1000)?;
-    Ok([before, rss_mib(&broker)?])
+    // What waits for room, and what is begun behind it.
+    let limits = Limits::default();
+    memory(&broker, before, limits.inflight_bytes_max + limits.begun_bytes_max)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn memory(broker: &Broker, before_mib: f64, growth_bytes_max: usize) -> anyhow::Result<Memory> {
+    let growth_max_mib = growth_bytes_max as f64 / f64::from(1 << 20);
+    Ok(Memory { before_mib, after_mib: rss_mib(broker)?, growth_max_mib })
 }
 
 fn rss_mib(broker: &Broker) -> anyhow::Result<f64> {
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     Ok(broker.server().used()?.rss_kib as f64 / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_grows_by_more_than_its_limits_let_in_is_not_flat() {
+        let memory = |after_mib| Memory { before_mib: 20.0, after_mib, growth_max_mib: 8.0 };
+        assert!(memory(28.0).is_flat() && memory(12.0).is_flat());
+        assert!(!memory(28.1).is_flat());
+        let pressed = |full_journal| Pressed {
+            slow_subscribers: memory(20.0),
+            slow_subscribers_acks_per_s: 1.0,
+            qos0_flood: memory(20.0),
+            qos0_events_per_s: 1.0,
+            full_journal,
+        };
+        assert!(pressed(memory(20.0)).is_flat() && !pressed(memory(30.0)).is_flat());
+    }
 }

@@ -81,7 +81,7 @@ pub(super) fn cases(args: &MqttBench) -> Vec<Case> {
         args.window.min(share.max(1))
     };
     let ours = args.connections.iter().map(|connections| (Kind::Lamppost, *connections));
-    let others = Kind::present().into_iter().filter(|kind| *kind != Kind::Lamppost);
+    let others = Kind::OTHERS.into_iter().filter(|kind| kind.is_here());
     let all = ours.chain(others.map(|kind| (kind, args.compare_at)));
     all.map(|(kind, connections)| Case { kind, connections, window: window(connections) }).collect()
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Map, Value, json};
 
 use super::broker::Kind;
-use super::holding::{BeforeAfter, Holding, Pressed};
+use super::holding::{Holding, Memory, Pressed};
 use super::rounds::{Result as Measurement, Rounds};
 use crate::bench::figures;
 use crate::cli::MqttBench;
@@ -24,6 +24,19 @@ impl Measured {
         let wanted =
             |result: &&Measurement| result.case.kind == Kind::Lamppost && result.case.connections == args.compare_at;
         self.rounds.results.iter().find(wanted)
+    }
+
+    /// How many times as many acknowledgements a second this gives as another broker of the same run.
+    fn ratios(&self, args: &MqttBench) -> Vec<(Kind, f64)> {
+        let rate = |result: &Measurement| result.median(|run| run.acks_per_s);
+        let Some(ours) = self.compared(args).map(rate) else { return Vec::new() };
+        let others = self.rounds.results.iter().filter(|result| result.case.kind != Kind::Lamppost);
+        others.map(|other| (other.case.kind, ours / rate(other))).collect()
+    }
+
+    /// The same of events that are each written and flushed alone, one after the other: the disk's floor.
+    fn ratio_to_floor(&self, result: &Measurement) -> f64 {
+        result.median(|run| run.acks_per_s) * self.rounds.flush_ms / 1000.0
     }
 
     /// A commit is the linger and one flush.
@@ -58,6 +71,7 @@ pub(super) fn json(args: &MqttBench, measured: &Measured) -> Value {
             let commits = result.median_ms(|run| run.p99_us) / measured.commit_ms();
             put(name("puback_p99_commits"), rounded(commits, 3));
             put(name("events_per_commit"), rounded(result.median(|run| run.events_per_commit), 1));
+            put(name("ratio_to_disk_floor"), rounded(measured.ratio_to_floor(result), 2));
         }
         put(format!("{}_durable", case.kind.name()), case.kind.durable().into());
     }
@@ -65,6 +79,10 @@ pub(super) fn json(args: &MqttBench, measured: &Measured) -> Value {
         let commits = compared.median_ms(|run| run.p99_us) / measured.commit_ms();
         put("puback_p99_commits".into(), rounded(commits, 3));
     }
+    for (kind, ratio) in measured.ratios(args) {
+        put(format!("ratio_to_{}_{}", kind.name(), args.compare_at), rounded(ratio, 3));
+    }
+    put("not_here".into(), absent().map(Kind::name).collect::<Vec<_>>().into());
     let Measured { holding, pressed, rounds, disk } = measured;
     put("commit_ms".into(), rounded(measured.commit_ms(), 3));
     put("linger_ms".into(), rounded(linger_ms(), 3));
@@ -76,11 +94,13 @@ pub(super) fn json(args: &MqttBench, measured: &Measured) -> Value {
     put("storm_seconds".into(), rounded(holding.storm_seconds, 3));
     put("storm_tried_again".into(), holding.storm_tried_again.into());
     put("rss_after_storm_mib".into(), rounded(holding.rss_after_storm_mib, 1));
-    put("slow_subscribers_rss_mib".into(), pair(pressed.slow_subscribers));
+    for (phase, memory) in phases(pressed) {
+        put(format!("{phase}_rss_mib"), json!([rounded(memory.before_mib, 1), rounded(memory.after_mib, 1)]));
+        put(format!("{phase}_rss_growth_max_mib"), rounded(memory.growth_max_mib, 1));
+    }
+    put("memory_flat".into(), pressed.is_flat().into());
     put("slow_subscribers_acks_per_s".into(), rounded(pressed.slow_subscribers_acks_per_s, 0));
-    put("qos0_flood_rss_mib".into(), pair(pressed.qos0_flood));
     put("qos0_events_per_s".into(), rounded(pressed.qos0_events_per_s, 0));
-    put("full_journal_rss_mib".into(), pair(pressed.full_journal));
     put("acknowledged".into(), rounds.acknowledged.into());
     put("acknowledged_by_the_gateways_count".into(), rounds.counted.into());
     put("event_bytes".into(), args.event_bytes.into());
@@ -90,8 +110,15 @@ pub(super) fn json(args: &MqttBench, measured: &Measured) -> Value {
     Value::Object(out)
 }
 
-fn pair([before, after]: BeforeAfter) -> Value {
-    json!([rounded(before, 1), rounded(after, 1)])
+/// Those that are not compared with, since they are not installed.
+fn absent() -> impl Iterator<Item = Kind> {
+    Kind::OTHERS.into_iter().filter(|kind| !kind.is_here())
+}
+
+/// What memory is judged under.
+fn phases(pressed: &Pressed) -> [(&'static str, Memory); 3] {
+    let Pressed { slow_subscribers, qos0_flood, full_journal, .. } = *pressed;
+    [("slow_subscribers", slow_subscribers), ("qos0_flood", qos0_flood), ("full_journal", full_journal)]
 }
 
 fn rounded(value: f64, digits: i32) -> Value {
@@ -138,6 +165,22 @@ pub(super) fn table(args: &MqttBench, measured: &Measured, out: &mut impl Write)
             case.kind.durable()
         )?;
     }
+    for kind in absent() {
+        writeln!(out, "{:<10} not here: apt-get install {}", kind.name(), kind.program().unwrap_or_default())?;
+    }
+    writeln!(out)?;
+    for result in rounds.results.iter().filter(|result| result.case.kind == Kind::Lamppost) {
+        let (ratio, durable) = (measured.ratio_to_floor(result), result.case.kind.durable());
+        writeln!(
+            out,
+            "{} connections: {ratio:.2} times the disk's floor (events written and flushed one by one); durable: {durable}",
+            result.case.connections
+        )?;
+    }
+    for (kind, ratio) in measured.ratios(args) {
+        let (at, name, durable) = (args.compare_at, kind.name(), kind.durable());
+        writeln!(out, "{at} connections: {ratio:.2} times as many acks/s as {name}; durable there: {durable}")?;
+    }
     let (commit, linger, flush) = (measured.commit_ms(), linger_ms(), rounds.flush_ms);
     let p99 = measured.compared(args).map_or(0.0, |compared| compared.median_ms(|run| run.p99_us) / commit);
     let most = args.most();
@@ -157,19 +200,19 @@ pub(super) fn table(args: &MqttBench, measured: &Measured, out: &mut impl Write)
         "a storm of {most} clients: all back in {:.2} s, {} tries again, {:.1} MiB afterwards",
         holding.storm_seconds, holding.storm_tried_again, holding.rss_after_storm_mib
     )?;
-    let [before, after] = pressed.slow_subscribers;
-    writeln!(
-        out,
-        "subscribers that don't read: {before:.1} MiB, later {after:.1} MiB, at {:.0} acks/s",
-        pressed.slow_subscribers_acks_per_s
-    )?;
-    let [before, after] = pressed.qos0_flood;
-    writeln!(
-        out,
-        "a flood of QoS 0:            {before:.1} MiB, later {after:.1} MiB, at {:.0} events/s, all on disk",
-        pressed.qos0_events_per_s
-    )?;
-    let [before, after] = pressed.full_journal;
-    writeln!(out, "a journal without room:      {before:.1} MiB, later {after:.1} MiB")?;
+    let rates = [
+        format!(", at {:.0} acks/s", pressed.slow_subscribers_acks_per_s),
+        format!(", at {:.0} events/s, all on disk", pressed.qos0_events_per_s),
+        String::new(),
+    ];
+    let names = ["subscribers that don't read:", "a flood of QoS 0:", "a journal without room:"];
+    for ((name, rate), (_, memory)) in names.iter().zip(rates).zip(phases(pressed)) {
+        let Memory { before_mib, after_mib, growth_max_mib } = memory;
+        let verdict = if memory.is_flat() { "flat" } else { "NOT FLAT" };
+        writeln!(
+            out,
+            "{name:<28} {before_mib:.1} MiB, later {after_mib:.1} MiB: {verdict}, up to {growth_max_mib:.1} MiB more are within the limits{rate}"
+        )?;
+    }
     Ok(())
 }
