@@ -102,7 +102,7 @@ impl Broker {
                 let mut command = Command::new("nats-server");
                 command.arg("-c").arg(write_down(dir, "nats.conf", &text)?).stderr(Stdio::null());
                 let broker = Self::other(&mut command, at).await?;
-                remember_everything(at).await?;
+                want_it_all(at).await?;
                 Ok(broker)
             }
         }
@@ -147,12 +147,12 @@ impl Broker {
     }
 }
 
-/// Leaves a session that is to have everything: without one, NATS stores nothing of what is published.
-async fn remember_everything(at: SocketAddr) -> anyhow::Result<()> {
+/// Leaves a session that is to have what the load publishes: without one, NATS stores nothing of it.
+async fn want_it_all(at: SocketAddr) -> anyhow::Result<()> {
     let mut stream = tokio::net::TcpStream::connect(at).await?;
     stream.write_all(b"\x10\x12\0\x04MQTT\x04\0\0\x3c\0\x06keeper").await?;
     expect(&mut stream, b"\x20\x02\0\0").await?;
-    stream.write_all(b"\x82\x06\0\x01\0\x01#\x01").await?;
+    stream.write_all(b"\x82\x0c\0\x01\0\x07bench/#\x01").await?;
     expect(&mut stream, b"\x90\x03\0\x01\x01").await?;
     stream.write_all(b"\xe0\0").await?;
     Ok(())
