@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use lamppost_mqtt::Limits;
 use tokio::time::{Instant, sleep};
 
@@ -20,8 +21,9 @@ const QUIET: Duration = Duration::from_millis(1_500);
 /// Publishers of the phases that make memory hard to hold, and subscribers that don't read.
 const PUBLISHERS: u32 = 50;
 const SLEEPERS: u32 = 20;
-/// Before memory is looked at the first time, ms: long enough for every bounded queue to fill.
+/// Before memory is looked at the first time, ms: long enough for every bounded queue to fill. What is kept for subscribers may take some times as long.
 const FILL_MS: u64 = 1_500;
+const FILLS_MAX: u32 = 10;
 const QOS0_WINDOW_BYTES: u32 = 1_000;
 
 /// Memory before and after, MiB. It is flat where it has grown by no more than the limits that hold it may have let in meanwhile.
@@ -130,7 +132,17 @@ async fn slow(args: &MqttBench, dir: &Path) -> anyhow::Result<(Memory, f64)> {
     loader.order(&Order::SubscribeAndSleep { clients: SLEEPERS })?;
     let (window, event_bytes) = (args.window, args.event_bytes);
     let mut publish = |millis| loader.order(&Order::Publish { clients: PUBLISHERS, window, event_bytes, millis });
-    publish(FILL_MS)?;
+    // Until what is kept for those who don't read has found its end.
+    let mut held = 0.0;
+    for _ in 0..FILLS_MAX {
+        publish(FILL_MS)?;
+        let metrics = broker.metrics().await?.context("the gateway does not give its metrics")?;
+        let now = scrape::sum(&metrics, "lamppost_mqtt_held_bytes{limit=\"fanout\"}");
+        if now <= held {
+            break;
+        }
+        held = now;
+    }
     let before = rss_mib(&broker)?;
     let done = publish(args.seconds * 1000)?;
     #[expect(clippy::cast_precision_loss, reason = "a count below 2^53")]
