@@ -62,7 +62,7 @@ impl Standard {
         for line in text.lines().map(str::trim) {
             if let Some(numbers) = line.strip_prefix(self.tag) {
                 tags.extend(numbers.split(", ").map(str::to_owned));
-            } else if line == "#[test]" || line == "#[tokio::test]" {
+            } else if line == "#[test]" || line == "#[tokio::test]" || line.starts_with("#[tokio::test(") {
                 is_test = true;
             } else if let Some(rest) = line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn ")) {
                 let name = rest.split('(').next().unwrap_or(rest);
