@@ -51,7 +51,7 @@ def test_a_post_is_reloaded_hangs_and_is_upgraded_under_systemd_and_loses_nothin
     post.wait_for_log("was read again: routes")
     probe.publish("probe/b", "b")
     # One that is wrong: systemctl says so, and the routes that were there go on.
-    post.shell(f"cp {CONFIG} /root/right.toml && sed -i 's/topic = \"operated-after\"/topik = \"operated-before\"/' {CONFIG}")
+    post.shell(f"cp {CONFIG} /etc/lamppost/right.toml && sed -i 's/topic = \"operated-after\"/topik = \"operated-before\"/' {CONFIG}")
     with pytest.raises(RuntimeError, match="Job for lamppost.service failed"):
         post.shell("systemctl reload lamppost")
     post.wait_for_log("did you mean `topic`?")
@@ -65,7 +65,7 @@ def test_a_post_is_reloaded_hangs_and_is_upgraded_under_systemd_and_loses_nothin
     assert post.service("MainPID") == first_pid and probe.ended == 0
     until_acknowledged(senders, 20)
     # With the mended file the same upgrade starts the new one; what the operator has changed stays.
-    post.shell(f"cp /root/right.toml {CONFIG}")
+    post.shell(f"cp /etc/lamppost/right.toml {CONFIG}")
     said = post.shell("dpkg -i /luggage/later.deb", PATIENCE_S)
     assert post.shell("dpkg-query -W -f '${Version}' lamppost") == version, said
     post.wait_until_ready()
