@@ -98,5 +98,5 @@ def test_every_acknowledged_event_of_a_post_is_in_kafka_after_its_plug_was_pulle
         f"{told:.0f} dropped by its own count for want of room"
     )
     assert missing <= told <= missing + CUTS * WINDOW, "a reading of the node is missing that it did not drop"
-    status, report = audited(cluster.bootstrap, TOPICS, senders)
+    status, report = audited(cluster.bootstrap, post.name, TOPICS, senders)
     assert status == 0, report

@@ -169,7 +169,7 @@ def test_a_card_that_loses_what_was_not_flushed_costs_no_acknowledged_event_and_
     print(f"{CUTS} cuts: {sums}\n{verdict}", flush=True)
     assert verdict.good, verdict
     assert verdict.acknowledged > 20 * CUTS
-    status, report = audited(cluster.bootstrap, TOPICS, senders)
+    status, report = audited(cluster.bootstrap, post.name, TOPICS, senders)
     assert status == 0, report
     assert sums["bytes_dropped"] > 0 and sums["writes_torn"] + sums["bytes_garbled"] > 0, "the cuts took nothing: they prove nothing"
 
@@ -184,5 +184,5 @@ def test_a_card_that_loses_what_was_not_flushed_costs_no_acknowledged_event_and_
     caught = verdict_of(post, cluster.bootstrap, cheated)
     print(caught)
     assert caught.lost > 0, "a card that answers flushes and drops all of it was not caught: the story proves nothing"
-    status, report = audited(cluster.bootstrap, TOPICS, cheated)
+    status, report = audited(cluster.bootstrap, post.name, TOPICS, cheated)
     assert status != 0, report

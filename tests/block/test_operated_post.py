@@ -106,7 +106,7 @@ def test_a_post_is_reloaded_hangs_and_is_upgraded_under_systemd_and_loses_nothin
     verdict = judge(ledgers, sent, {"operated-traffic": reader.partitions["operated-traffic"]})
     print(verdict)
     assert verdict.good and verdict.acknowledged > 60, verdict
-    status, report = audited(cluster.bootstrap, TOPICS, senders)
+    status, report = audited(cluster.bootstrap, post.name, TOPICS, senders)
     assert status == 0, report
 
     # It goes, and what it has stored does not go along.

@@ -84,7 +84,8 @@ def first_notice(post) -> dict:
 
 def audit(cluster, *more: str) -> tuple[int, dict, dict]:
     """Exit status, the report, and its partitions by topic, ours alone."""
-    done = run("audit", "--bootstrap", cluster.bootstrap, "--topic", "trail-bulk", "--topic", "trail-small", "--json", *more)
+    ours = ["--gateway", "trail", "--topic", "trail-bulk", "--topic", "trail-small"]
+    done = run("audit", "--bootstrap", cluster.bootstrap, *ours, "--json", *more)
     assert done.stdout, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     sums: dict[str, dict[str, int]] = {}

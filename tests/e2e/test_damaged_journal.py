@@ -190,7 +190,7 @@ def test_bits_flipped_anywhere_cost_what_their_frames_held_and_the_cluster_is_to
     assert metrics["lamppost_forward_untold_gaps_total"] == 0
     assert metrics["lamppost_journal_unreadable_total"] == len(hit)
     assert metrics["lamppost_journal_set_aside"] == 1 and (journal / f"damaged-{checkpoint}").exists()
-    status, report = audited(cluster.bootstrap, [TOPIC], [sender], "--late-after", "0s")
+    status, report = audited(cluster.bootstrap, post.name, [TOPIC], [sender], "--late-after", "0s")
     print({name: count for name, count in report.items() if count and isinstance(count, (int, dict)) and name != "examples"})
     assert (report["found"], report["lost"], report["lost_untold"]) == (len(ids) - len(lost), len(lost), 0), report
     assert (report["missing_offsets"], report["lost_tail"], report["late"]) == (0, 0, 0), report

@@ -73,9 +73,9 @@ class Judged:
     report: dict
 
 
-def audit(cluster, senders, story: str, *options: str) -> Judged:
+def audit(cluster, post: Gateway, senders, story: str, *options: str) -> Judged:
     """Our own judge's verdict on the story's topics."""
-    judged = Judged(*audited(cluster.bootstrap, topics(story), senders, *options))
+    judged = Judged(*audited(cluster.bootstrap, post.name, topics(story), senders, *options))
     assert judged.status in (0, 1), judged
     return judged
 
@@ -137,12 +137,12 @@ def test_who_reads_committed_records_sees_each_event_once_and_only_in_exactly_on
     print(verdict)
     assert verdict.acknowledged > 500
     assert verdict.good, verdict
-    judged = audit(cluster, senders, delivery, "--exactly-once")
+    judged = audit(cluster, post, senders, delivery, "--exactly-once")
     if delivery == "exactly-once":
         assert verdict.delivered_twice == 0, verdict
         assert judged.status == 0 and judged.report["delivered_twice"] == 0, judged
         # What the killed ones left was aborted, and went again: who reads that sees it twice.
-        assert audit(cluster, senders, delivery, "--uncommitted").report["delivered_twice"] > 0
+        assert audit(cluster, post, senders, delivery, "--uncommitted").report["delivered_twice"] > 0
     else:
         assert verdict.delivered_twice > 0, "the control shows nothing twice: the check proves nothing"
         assert judged.status == 1 and judged.report["delivered_twice"] == verdict.delivered_twice, judged

@@ -86,7 +86,7 @@ def check_the_gateways_own_audit(cluster, home, ledgers) -> None:
     for more, lost in (([], 0), ([invented], 1)):
         arguments = [argument for path in (*ledgers, *more) for argument in ("--ledger", path)]
         topics = [argument for topic in PARTITIONS for argument in ("--topic", topic)]
-        done = run("audit", "--bootstrap", cluster.bootstrap, *topics, *arguments, "--json")
+        done = run("audit", "--bootstrap", cluster.bootstrap, "--gateway", "fifty", *topics, *arguments, "--json")
         report = json.loads(done.stdout.splitlines()[-1])
         assert report["lost"] == lost, done.stdout + done.stderr
         assert (done.returncode == 0) == (lost == 0), f"status {done.returncode}: {done.stdout}{done.stderr}"

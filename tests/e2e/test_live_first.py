@@ -99,15 +99,15 @@ def status(post) -> dict:
     return json.loads(asked.stdout)["sinks"][0]
 
 
-def audit(cluster, topic: str, senders) -> dict:
-    verdict, report = audited(cluster.bootstrap, [topic], senders)
+def audit(cluster, post: Gateway, topic: str, senders) -> dict:
+    verdict, report = audited(cluster.bootstrap, post.name, [topic], senders)
     assert verdict == 0, report
     return report
 
 
-def check_that_what_is_to_come_is_not_called_lost(cluster) -> None:
+def check_that_what_is_to_come_is_not_called_lost(cluster, live: Gateway) -> None:
     """An audit in the middle of the backfill. The only manifests are of the time before, or none is there yet: the audit trail is in strict order."""
-    verdict, report = audited(cluster.bootstrap, ["lanes-live"])
+    verdict, report = audited(cluster.bootstrap, live.name, ["lanes-live"])
     assert verdict in (0, 2), report
     counts = {name: report[name] for name in ("missing_offsets", "lost_tail", "late", "open", "backfilled")}
     print(f"an audit in the middle: status {verdict}, {counts}")
@@ -158,7 +158,7 @@ def test_what_is_live_overtakes_a_marked_backlog_also_through_a_kill(home, clust
     assert max(arrivals.old_before["live"]) < EVENTS, "before the backlog's end"
 
     arrivals.until(lambda: arrivals.old["live"] > EVENTS * chance.uniform(0.4, 0.6), "half of the backlog", 240)
-    check_that_what_is_to_come_is_not_called_lost(cluster)
+    check_that_what_is_to_come_is_not_called_lost(cluster, live)
     assert is_split(), "killed with one lane"
     live.kill()
     live.start()
@@ -182,7 +182,7 @@ def test_what_is_live_overtakes_a_marked_backlog_also_through_a_kill(home, clust
         reader.close()
         verdict = judge(ledgers, reader.records, reader.partitions, lanes=name == "live")
         assert verdict.good, verdict
-        report = audit(cluster, f"lanes-{name}", senders[name])
+        report = audit(cluster, posts[name], f"lanes-{name}", senders[name])
         print(
             f"{name}: live events came {spread(arrivals.late_s[name])}; "
             f"delivered twice {report['delivered_twice']}, backfilled {report['backfilled']}"

@@ -290,7 +290,7 @@ def test_a_registry_that_comes_late_and_a_reader_that_knows_only_the_registry(ho
 
     time.sleep(3)
     topics = [word for topic in ("sr-air", "sr-noise", "sr-plain") for word in ("--topic", topic)]
-    audited = run("audit", "--bootstrap", cluster.bootstrap, *topics, "--json")
+    audited = run("audit", "--bootstrap", cluster.bootstrap, "--gateway", post.name, *topics, "--json")
     report = json.loads(audited.stdout.splitlines()[-1])
     print({name: value for name, value in report.items() if isinstance(value, int)})
     assert audited.returncode == 0, audited.stdout + audited.stderr

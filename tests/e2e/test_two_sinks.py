@@ -63,7 +63,7 @@ def test_a_cluster_gets_its_topics_while_the_main_one_is_away_and_is_judged_by_i
     assert metrics['lamppost_forward_delivered_total{sink="second"}'] >= len(ledgers)
 
     time.sleep(3)
-    audited = run("audit", "--bootstrap", cluster.bootstrap, "--sink", "second", "--topic", "two-air", "--json")
+    audited = run("audit", "--bootstrap", cluster.bootstrap, "--gateway", post.name, "--sink", "second", "--topic", "two-air", "--json")
     report = json.loads(audited.stdout.splitlines()[-1])
     print({name: value for name, value in report.items() if isinstance(value, int)})
     assert audited.returncode == 0, audited.stdout + audited.stderr

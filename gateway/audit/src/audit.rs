@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use lamppost_event::{MAIN_SINK, Partition, WallTime};
+use lamppost_event::{GatewayId, MAIN_SINK, Partition, WallTime};
 use rdkafka::error::KafkaError;
 
 use crate::judge::{Judge, MEMORY_MAX};
@@ -25,6 +25,8 @@ pub struct AuditConfig {
     pub bootstrap: String,
     /// The cluster's topics; none: all but those that begin with `__`. The audit trail and the dead letters are read beside them.
     pub topics: Vec<String>,
+    /// Only these gateways; none: all that delivered anything there.
+    pub gateways: Vec<GatewayId>,
     /// The sink of the gateways whose cluster it is: what they tell of their others is no evidence here.
     pub sink: String,
     /// The senders' ledgers.
@@ -71,6 +73,7 @@ impl AuditConfig {
         Self {
             bootstrap: bootstrap.to_owned(),
             topics: Vec::new(),
+            gateways: Vec::new(),
             sink: MAIN_SINK.to_owned(),
             ledgers: Vec::new(),
             payload_id: None,
@@ -171,7 +174,8 @@ pub fn audit(config: &AuditConfig, progress: &mut dyn FnMut(Progress)) -> Result
     let reader = Reader::connect(config)?;
     let since_1970 = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let due = since_1970.saturating_sub(config.late_after);
-    let mut judge = Judge::new().with_topics(reader.wanted()).of_sink(&config.sink).within(config.memory_max);
+    let judge = Judge::new().with_topics(reader.wanted()).of_gateways(&config.gateways).of_sink(&config.sink);
+    let mut judge = judge.within(config.memory_max);
     if !config.late_after.is_zero() {
         judge = judge.with_late_from(i64::try_from(due.as_millis()).unwrap_or(i64::MAX));
     }

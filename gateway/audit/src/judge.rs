@@ -41,10 +41,10 @@
 //! what it has no room for, and what it dropped was never acknowledged. Such holes are no fault, whether there is a ledger or not;
 //! *missing offsets* are holes in the journal's own count, which has none but those it tells of.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use lamppost_event::{EventId, Partition, buried_id, partition_of};
+use lamppost_event::{EventId, GatewayId, Partition, buried_id, partition_of};
 
 use crate::account::{Account, Place, Stand, Stands, Track};
 use crate::intervals::Intervals;
@@ -160,6 +160,8 @@ pub struct Judge {
     /// All has been judged but the rest of the ledgers.
     only_proves: bool,
     account: Account,
+    /// The gateways that are asked for, and whether anything of each was met. None: all are.
+    asked: BTreeMap<GatewayId, bool>,
     report: Report,
 }
 
@@ -176,7 +178,7 @@ impl Judge {
     /// A judge who hears all ledgers before the first record.
     #[must_use]
     pub fn new() -> Self {
-        let (proof, tracks, stands, topics, account, report) = Default::default();
+        let (proof, tracks, stands, topics, account, asked, report) = Default::default();
         let judge = Self {
             proof,
             senders: Senders::new(0),
@@ -189,6 +191,7 @@ impl Judge {
             seen: 0,
             only_proves: false,
             account,
+            asked,
             report,
         };
         judge.within(MEMORY_MAX)
@@ -234,6 +237,15 @@ impl Judge {
     #[must_use]
     pub fn with_topics(mut self, wanted: &[String]) -> Self {
         self.account.wanted = wanted.to_vec();
+        self
+    }
+
+    /// Only what comes of these gateways is judged, if any are named. Of one that nothing is met of, nobody can say anything: [`Verdict::Open`].
+    ///
+    /// [`Verdict::Open`]: crate::Verdict::Open
+    #[must_use]
+    pub fn of_gateways(mut self, gateways: &[GatewayId]) -> Self {
+        self.asked = gateways.iter().map(|gateway| (gateway.clone(), false)).collect();
         self
     }
 
@@ -286,6 +298,13 @@ impl Judge {
             self.report.foreign += u64::from(!self.only_proves);
             return;
         };
+        if !self.asked.is_empty() {
+            let Some(met) = self.asked.get_mut(&id.gateway) else {
+                self.report.others += u64::from(!self.only_proves);
+                return;
+            };
+            *met = true;
+        }
         // A dead letter answers for the event that it stands for.
         let buried = record
             .reason
@@ -405,6 +424,7 @@ impl Judge {
         self.hear_no_more();
         self.proof.settle(&mut self.report);
         self.senders.judge(&mut self.report);
+        self.report.unmet = self.asked.into_iter().filter_map(|(gateway, met)| (!met).then_some(gateway)).collect();
         for example in self.account.turned_round(&self.stands) {
             self.report.out_of_order_by_journal += 1;
             add(&mut self.report.examples.out_of_order, || example);

@@ -75,6 +75,10 @@ pub struct Report {
     pub records: u64,
     /// Records that are not a gateway's.
     pub foreign: u64,
+    /// Records of gateways that were not asked for: passed over.
+    pub others: u64,
+    /// Gateways that were asked for, and of which nothing was met.
+    pub unmet: Vec<GatewayId>,
     /// Ledger lines that repeat an earlier one.
     pub ledger_repeats: u64,
     /// Ledgers that end in a broken line: their sender was killed while writing.
@@ -116,7 +120,7 @@ impl Report {
             && (!self.exactly_once || self.delivered_twice == 0);
         match is_whole {
             false => Verdict::Broken,
-            true if self.open > 0 || self.lost_untold > 0 => Verdict::Open,
+            true if self.open > 0 || self.lost_untold > 0 || !self.unmet.is_empty() => Verdict::Open,
             true => Verdict::Kept,
         }
     }
@@ -134,7 +138,7 @@ impl Report {
 pub enum Verdict {
     /// The promise was kept, as far as is due.
     Kept,
-    /// Nothing speaks against it; but whether something is lost or only late nobody can say yet.
+    /// Nothing speaks against it; but whether something is lost or only late nobody can say yet, or what was asked for was not met.
     Open,
     /// The promise was broken.
     Broken,
@@ -239,7 +243,7 @@ impl fmt::Display for Report {
         let examples = &self.examples;
         let none = Vec::new();
         let dropped = self.dropped_for.iter().map(|(reason, events)| format!("{events}: {reason}")).collect();
-        let rows: [(&str, u64, &Vec<String>); 24] = [
+        let rows: [(&str, u64, &Vec<String>); 25] = [
             ("acknowledged", self.acknowledged, &none),
             ("journaled", self.journaled, &none),
             ("delivered", self.delivered, &none),
@@ -263,6 +267,7 @@ impl fmt::Display for Report {
             ("before --since", self.before_since, &none),
             ("topics without beginning", self.trimmed_topics, &none),
             ("not ours", self.foreign, &none),
+            ("of other gateways", self.others, &none),
             ("broken ledger tails", self.ledger_broken_tails, &none),
         ];
         for (name, count, examples) in rows {
@@ -276,9 +281,13 @@ impl fmt::Display for Report {
             let (one_of, few) = (self.senders_one_of, "what was sent twice, and the senders' counts, were looked at");
             writeln!(f, "{few} of one in {one_of} senders only: more would take more memory")?;
         }
+        for gateway in &self.unmet {
+            writeln!(f, "nothing of a gateway called {gateway} is in these topics")?;
+        }
         let verdict = match self.verdict() {
             Verdict::Kept => "the promise was kept",
             Verdict::Broken => "THE PROMISE WAS BROKEN",
+            Verdict::Open if !self.unmet.is_empty() => "NO VERDICT: of a gateway that was asked for nothing was met",
             Verdict::Open if self.open > 0 => {
                 "NO VERDICT YET: a backfill is under way, and what is not there may be still to come; audit again when it is done"
             }

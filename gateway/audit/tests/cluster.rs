@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use lamppost_audit::{AuditConfig, AuditError, Follower, Ledger, LedgerEntry, Mark, Report, Verdict, audit};
-use lamppost_event::{WallTime, header, partition_of};
+use lamppost_event::{GatewayId, WallTime, header, partition_of};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
@@ -84,6 +84,11 @@ fn the_cluster_is_read_to_its_ends_and_judged_by_the_ledger() {
     config.topics = vec!["traffic".into()];
     config.ledgers.clear();
     assert_eq!(judged(&config).records, 10);
+    config.gateways = vec![GatewayId::new("g").unwrap()];
+    assert!(judged(&config).is_kept());
+    config.gateways = vec![GatewayId::new("another").unwrap()];
+    let report = judged(&config);
+    assert_eq!((report.others, report.unmet.len(), report.verdict()), (10, 1, Verdict::Open), "{report}");
     config.topics = vec!["nowhere".into()];
     assert!(matches!(audit(&config, &mut |_| {}), Err(AuditError::NoTopic(topic)) if topic == "nowhere"));
 }

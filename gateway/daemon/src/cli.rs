@@ -229,6 +229,10 @@ pub(crate) struct Audit {
     /// Only these topics. By default all that are not the cluster's own. The audit trail and the dead letters are read beside them.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
+    /// Only these gateways, by the ids in their configurations; may be given several times. By default all that delivered anything there: what one of them
+    /// lost on its way, or dropped, is in everybody's verdict. A ledger given beside it has to be of senders to these.
+    #[arg(long, value_name = "ID")]
+    pub(crate) gateway: Vec<lamppost_event::GatewayId>,
     /// The sink whose cluster it is, by its name in the gateways' configuration; the one of `[kafka]` is called forward.
     #[arg(long, value_name = "NAME", default_value = lamppost_event::MAIN_SINK)]
     pub(crate) sink: lamppost_event::Group,

@@ -443,6 +443,38 @@ fn what_one_gateway_has_lost_is_not_excused_by_what_another_has_still_to_bring()
     assert_eq!((unknown.lost, unknown.lost_for_good, unknown.verdict()), (10, 0, Verdict::Open));
 }
 
+#[test]
+fn what_another_gateway_lost_or_dropped_is_not_in_the_verdict_of_the_one_that_is_asked_for() {
+    let of = |gateways: &[&str]| {
+        let gateways: Vec<_> = gateways.iter().map(|name| GatewayId::new(name).unwrap()).collect();
+        let mut judge = Judge::new().of_gateways(&gateways);
+        for id in ["a/00000000000000aa/air/0/0", "a/00000000000000aa/air/0/1", "b/00000000000000aa/air/0/0"] {
+            judge.observe(&Record { id: Some(id), ..NOTHING });
+        }
+        // Of b an event is missing, and its trail tells of a damaged notice.
+        judge.observe(&Record { id: Some("b/00000000000000aa/air/0/2"), ..NOTHING });
+        for (offset, from) in [(0, 7), (2, 1)] {
+            let id = format!("b/00000000000000aa/audit-trail/0/{offset}");
+            let (notice, to) =
+                (r#"{"notice":"gap","journal":"1","topic":"audit-trail","partition":0,"from""#, from + 1);
+            let notice = format!(r#"{notice}:{from},"to":{to},"reason":"damaged on the disk"}}"#);
+            judge.observe(&Record { topic: "audit-trail", id: Some(&id), notice: Some(notice.as_bytes()), ..NOTHING });
+        }
+        judge.verdict(&[])
+    };
+    let counts = |report: &Report| (report.delivered, report.missing_offsets, report.dropped, report.others);
+    let all = of(&[]);
+    assert_eq!((counts(&all), all.verdict()), ((6, 1, 1, 0), Verdict::Broken), "{all}");
+    let first = of(&["a"]);
+    assert_eq!((counts(&first), first.verdict()), ((2, 0, 0, 4), Verdict::Kept), "{first}");
+    assert_eq!(counts(&of(&["b"])), (4, 1, 1, 2));
+    assert_eq!(counts(&of(&["a", "b"])), counts(&all));
+    // One that is not there did not keep its promise: nobody knows.
+    let unknown = of(&["a", "c"]);
+    assert_eq!((counts(&unknown), unknown.verdict()), (counts(&first), Verdict::Open), "{unknown}");
+    assert!(unknown.to_string().contains("nothing of a gateway called c"), "{unknown}");
+}
+
 /// Of ten acknowledged events of each of two gateways, those of `there` came; the first one's trail names the offsets of `damaged`.
 fn of_a_damaged_journal(there: [&[u64]; 2], damaged: Range<u64>) -> Report {
     let mut judge = Judge::new();

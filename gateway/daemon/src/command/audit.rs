@@ -15,6 +15,7 @@ pub(crate) fn run(args: &cli::Audit, out: &mut impl Write) -> anyhow::Result<u8>
     let (bootstrap, properties) = connection::resolve(&args.connection)?;
     let config = AuditConfig {
         topics: args.topic.clone(),
+        gateways: args.gateway.clone(),
         sink: args.sink.as_str().to_owned(),
         ledgers: args.ledger.clone(),
         payload_id: args.payload_id.clone(),
