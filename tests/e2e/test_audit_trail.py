@@ -82,9 +82,9 @@ def first_notice(post) -> dict:
     return notice
 
 
-def audit(cluster, *more: str) -> tuple[int, dict, dict]:
+def audit(cluster, post, *more: str) -> tuple[int, dict, dict]:
     """Exit status, the report, and its partitions by topic, ours alone."""
-    ours = ["--gateway", "trail", "--topic", "trail-bulk", "--topic", "trail-small"]
+    ours = ["--gateway", post.name, "--topic", "trail-bulk", "--topic", "trail-small"]
     done = run("audit", "--bootstrap", cluster.bootstrap, *ours, "--json", *more)
     assert done.stdout, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
@@ -119,7 +119,7 @@ def test_what_was_dropped_buried_or_skipped_is_told_from_what_was_lost(cluster, 
     sender.publish("city/bulk", 1_500, NOISE_BYTES)
     cluster.ensure_running()
     wait_until_forwarded(post)
-    status, report, sums = audit(cluster)
+    status, report, sums = audit(cluster, post)
     print(f"\nseed {seed}\n{sums}\n{report['dropped_for']}")
     assert sums["trail-small"] == {"delivered": 10, "missing": 0, "dropped": 0, "buried": 1, "lost_tail": 0, "late": 0}
     bulk = sums["trail-bulk"]
@@ -133,7 +133,7 @@ def test_what_was_dropped_buried_or_skipped_is_told_from_what_was_lost(cluster, 
     since = datetime.now(UTC).isoformat(timespec="milliseconds")
     sender.publish("city/small", 3, 500)
     wait_until_forwarded(post)
-    status, report, sums = audit(cluster, "--since", since)
+    status, report, sums = audit(cluster, post, "--since", since)
     assert (sums["trail-small"]["delivered"], sums["trail-small"]["missing"], status) == (3, 0, 0), (sums, status)
     assert report["trimmed_topics"] >= 1 and report["dropped"] == 0, report
 
@@ -146,7 +146,7 @@ def test_what_was_dropped_buried_or_skipped_is_told_from_what_was_lost(cluster, 
     cluster.ensure_running()
     post.start()
     wait_until_forwarded(post)
-    status, report, sums = audit(cluster, "--late-after", "1h")
+    status, report, sums = audit(cluster, post, "--late-after", "1h")
     assert (sums["trail-small"]["late"], sums["trail-small"]["lost_tail"], status) == (7, 0, 0), (sums, status)
-    status, report, sums = audit(cluster, "--late-after", "0s")
+    status, report, sums = audit(cluster, post, "--late-after", "0s")
     assert (sums["trail-small"]["late"], sums["trail-small"]["lost_tail"], status) == (0, 7, 1), (sums, status)

@@ -12,12 +12,14 @@ from rig.authority import Authority
 from rig.gateway import Gateway, run
 from rig.guarded import PLAIN_PASSWORD, PLAIN_USER, Rights
 from rig.judge import judge
+from rig.pair import DELIVERIES
 from rig.reader import Reader
 from rig.sending import Sender, connections, read_ledgers, wait_for_all
 
 pytestmark = pytest.mark.needs("broker-kills")
 
 WAIT_S = 45
+CURSORS = "lamppost-cursors"
 SECRET, OTHER_SECRET = "tulips-in-may", "asters-in-autumn"
 ROUTES = """
 [[route]]
@@ -39,10 +41,14 @@ partitions = 2
 class Post(Gateway):
     """A gateway that comes by one of the guarded doors; its topics are its own, and so are its rights."""
 
-    def __init__(self, home: Path, cluster, door: str, prefix: str, secured: str) -> None:
+    def __init__(self, home: Path, cluster, door: str, prefix: str, secured: str, delivery: str = DELIVERIES[0]) -> None:
         self.prefix = prefix
         self.cluster = cluster
+        self.delivery = delivery
         super().__init__(home, f"post-{prefix}", cluster.door(door), secured + ROUTES.format(prefix=prefix))
+        text, here = self.config.read_text(), "create_topics = true\n"
+        assert text.count(here) == 1
+        self.config.write_text(text.replace(here, f'{here}delivery = "{delivery}"\n'))
 
     def send(self, kind: str, events: int, rate: float = 0) -> Sender:
         lines = connections(f"{self.prefix}-{kind}", 4, events, f"city/{{client}}/{kind}", f"{self.prefix}-{kind}")
@@ -88,6 +94,8 @@ class Post(Gateway):
         verdict = judge(ledgers, reader.records, reader.partitions)
         print(f"\n{verdict}")
         assert verdict.good, verdict
+        if self.delivery == "exactly-once":
+            assert verdict.delivered_twice == 0, verdict
         assert self.metrics()["lamppost_forward_denied"] == 0
 
     def tells_no(self, secret: str) -> None:
@@ -110,9 +118,14 @@ def rights(cluster):
     return Rights(cluster.bootstrap)
 
 
-def grant(rights: Rights, user: str, prefix: str) -> None:
+def grant(rights: Rights, user: str, prefix: str, delivery: str = DELIVERIES[0]) -> None:
+    """What the README says that a gateway needs. The user is called as the gateway is."""
     for topics in (prefix, "audit-trail", "dead-letters"):
         rights.grant_writing(user, topics)
+    if delivery == "exactly-once":
+        rights.grant_writing(user, CURSORS)
+        rights.grant_reading(user, CURSORS)
+        rights.grant_transactions(user, f"lamppost-{user}-forward")
 
 
 def scram(home: Path, cluster, user: str, ca: Path | None = None) -> str:
@@ -166,11 +179,14 @@ def test_mutual_tls_with_an_unknown_authority_and_an_expired_certificate_until_b
     assert stranger.returncode == 2 and "does not let us in" in stranger.stderr, stranger
 
 
-def test_a_password_that_is_revoked_under_load_and_then_put_right_costs_nothing(home, cluster, ending, rights):
-    rights.set_password("post-scram", SECRET)
-    grant(rights, "post-scram", "scram")
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_password_that_is_revoked_under_load_and_then_put_right_costs_nothing(delivery, home, cluster, ending, rights):
+    prefix = f"scram-{delivery}"
+    user = f"post-{prefix}"
+    rights.set_password(user, SECRET)
+    grant(rights, user, prefix, delivery)
     password = put(home / "password", "not-this-one\n")
-    post = Post(home, cluster, "SASL", "scram", scram(home, cluster, "post-scram"))
+    post = Post(home, cluster, "SASL", prefix, scram(home, cluster, user), delivery)
     ending(post.end)
     post.start()
     air = post.send("air", 1_500, rate=60)
@@ -179,7 +195,7 @@ def test_a_password_that_is_revoked_under_load_and_then_put_right_costs_nothing(
     post.wait("the right password is taken up", lambda: post.delivered() > 100)
     assert post.metrics()["lamppost_forward_denied"] == 0
 
-    rights.set_password("post-scram", OTHER_SECRET)
+    rights.set_password(user, OTHER_SECRET)
     post.wait("the revoked password is felt", lambda: post.metrics()["lamppost_forward_denied"] == 1)
     put(password, OTHER_SECRET)
     post.judge([air])
@@ -187,33 +203,57 @@ def test_a_password_that_is_revoked_under_load_and_then_put_right_costs_nothing(
         post.tells_no(secret)
 
     wrong = put(home / "wrong", "wrong\n")
-    flags = ["--bootstrap", cluster.door("SASL"), "--ca", cluster.guard.brokers.certificate, "--user", "post-scram"]
+    flags = ["--bootstrap", cluster.door("SASL"), "--ca", cluster.guard.brokers.certificate, "--user", user]
     began = time.monotonic()
     audited = run("audit", *flags, "--password-file", wrong)
     assert audited.returncode == 2 and "does not let us in" in audited.stderr, audited
     assert "SASL authentication error" in audited.stderr and time.monotonic() - began < 15
 
 
-def test_rights_that_are_revoked_under_load_pause_that_topic_alone_until_they_are_back(home, cluster, ending, rights):
-    rights.set_password("post-acl", SECRET)
-    grant(rights, "post-acl", "acl-air")
-    grant(rights, "post-acl", "acl-noise")
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_rights_that_are_revoked_under_load_pause_that_topic_alone_until_they_are_back(delivery, home, cluster, ending, rights):
+    prefix = f"acl-{delivery}"
+    user, air = f"post-{prefix}", f"{prefix}-air"
+    rights.set_password(user, SECRET)
+    grant(rights, user, air, delivery)
+    grant(rights, user, f"{prefix}-noise", delivery)
     put(home / "password", SECRET)
-    post = Post(home, cluster, "SASL", "acl", scram(home, cluster, "post-acl"))
+    post = Post(home, cluster, "SASL", prefix, scram(home, cluster, user), delivery)
     ending(post.end)
     post.start()
     senders = [post.send("air", 1_000, rate=60), post.send("noise", 1_000, rate=60)]
     post.wait("both topics flow", lambda: post.delivered() > 200)
 
-    rights.revoke_writing("post-acl", "acl-air")
+    rights.revoke_writing(user, air)
     post.wait("the topic is paused", lambda: post.metrics()["lamppost_forward_paused_topics"] == 1)
-    assert "acl-air" in post.health()["reason"] and "uthorization" in post.health()["reason"]
+    assert air in post.health()["reason"] and "uthorization" in post.health()["reason"]
     before = post.delivered()
     post.wait("the other topic goes on", lambda: post.delivered() > before + 100)
     assert post.metrics()["lamppost_forward_paused_topics"] == 1
-    rights.grant_writing("post-acl", "acl-air")
+    rights.grant_writing(user, air)
     post.judge(senders)
     assert post.metrics()["lamppost_forward_paused_topics"] == 0
+
+
+def test_without_the_right_to_its_transactions_nothing_goes_and_that_is_said_until_it_is_back(home, cluster, ending, rights):
+    user, transactions = "post-rights", "lamppost-post-rights-forward"
+    rights.set_password(user, SECRET)
+    grant(rights, user, "rights", "exactly-once")
+    rights.revoke_transactions(user, transactions)
+    put(home / "password", SECRET)
+    post = Post(home, cluster, "SASL", "rights", scram(home, cluster, user), "exactly-once")
+    ending(post.end)
+    post.start()
+    air = post.send("air", 1_500, rate=60)
+    post.wait("that it may not is told", lambda: "uthorization" in post.health().get("reason", ""))
+    assert post.delivered() == 0
+    print(post.health())
+    rights.grant_transactions(user, transactions)
+    post.wait("it goes", lambda: post.delivered() > 100)
+    rights.revoke_transactions(user, transactions)
+    post.wait("that it may not any more is told", lambda: "uthorization" in post.health().get("reason", ""))
+    rights.grant_transactions(user, transactions)
+    post.judge([air])
 
 
 def test_brokers_whose_certificates_have_expired_get_no_event_and_no_password(home, cluster, ending, rights):

@@ -74,11 +74,11 @@ def test_fifty_thousand_events_of_fifty_connections_are_all_in_kafka_at_their_ri
     # The sender's id is its user property where the protocol has one.
     assert all("ce_senderid" in record.headers for record in reader.records if record.topic == "fifty-air")
     check_the_gateways_own_audit(
-        cluster, home, [sender.ledger_path for sender in senders if sender.name in ("air", "traffic-5")]
+        cluster, post, home, [sender.ledger_path for sender in senders if sender.name in ("air", "traffic-5")]
     )
 
 
-def check_the_gateways_own_audit(cluster, home, ledgers) -> None:
+def check_the_gateways_own_audit(cluster, post, home, ledgers) -> None:
     """`lamppost audit` comes to the same verdict, and is not blind: an entry that was never sent is lost. It is given the
     ledgers of senders whose ids are in the headers; the others' are in their payloads, which it does not read."""
     invented = home / "invented.ledger"
@@ -86,7 +86,7 @@ def check_the_gateways_own_audit(cluster, home, ledgers) -> None:
     for more, lost in (([], 0), ([invented], 1)):
         arguments = [argument for path in (*ledgers, *more) for argument in ("--ledger", path)]
         topics = [argument for topic in PARTITIONS for argument in ("--topic", topic)]
-        done = run("audit", "--bootstrap", cluster.bootstrap, "--gateway", "fifty", *topics, *arguments, "--json")
+        done = run("audit", "--bootstrap", cluster.bootstrap, "--gateway", post.name, *topics, *arguments, "--json")
         report = json.loads(done.stdout.splitlines()[-1])
         assert report["lost"] == lost, done.stdout + done.stderr
         assert (done.returncode == 0) == (lost == 0), f"status {done.returncode}: {done.stdout}{done.stderr}"

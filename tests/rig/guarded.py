@@ -31,6 +31,7 @@ _REAUTHENTICATE_MS = 4_000
 """So long a login lasts: a changed password is felt soon, on connections that stand too."""
 _WRITE = (AclOperation.WRITE, AclOperation.DESCRIBE, AclOperation.CREATE, AclOperation.DESCRIBE_CONFIGS)
 _READ = (AclOperation.READ, AclOperation.DESCRIBE)
+_IN_TRANSACTIONS = (AclOperation.WRITE, AclOperation.DESCRIBE)
 
 
 class Guard:
@@ -86,18 +87,31 @@ class Rights:
     def grant_reading(self, user: str, topic_prefix: str) -> None:
         self._change(self._admin.create_acls, self._bindings(user, topic_prefix, _READ))
 
+    def grant_transactions(self, user: str, transactional_id: str) -> None:
+        self._change(self._admin.create_acls, self._in_transactions(user, transactional_id))
+
     def revoke_writing(self, user: str, topic_prefix: str) -> None:
-        bindings = self._bindings(user, topic_prefix, _WRITE)
+        self._revoke(self._bindings(user, topic_prefix, _WRITE))
+
+    def revoke_transactions(self, user: str, transactional_id: str) -> None:
+        self._revoke(self._in_transactions(user, transactional_id))
+
+    def _revoke(self, bindings: list[AclBinding]) -> None:
         filters = [
             AclBindingFilter(b.restype, b.name, b.resource_pattern_type, b.principal, b.host, b.operation, b.permission_type)
             for b in bindings
         ]
         self._change(self._admin.delete_acls, filters)
 
+    def _in_transactions(self, user: str, transactional_id: str) -> list[AclBinding]:
+        return self._bindings(user, transactional_id, _IN_TRANSACTIONS, ResourceType.TRANSACTIONAL_ID)
+
     @staticmethod
-    def _bindings(user: str, prefix: str, operations: Iterable[AclOperation]) -> list[AclBinding]:
+    def _bindings(
+        user: str, prefix: str, operations: Iterable[AclOperation], of: ResourceType = ResourceType.TOPIC
+    ) -> list[AclBinding]:
         allow, by_prefix = AclPermissionType.ALLOW, ResourcePatternType.PREFIXED
-        return [AclBinding(ResourceType.TOPIC, prefix, by_prefix, f"User:{user}", "*", op, allow) for op in operations]
+        return [AclBinding(of, prefix, by_prefix, f"User:{user}", "*", op, allow) for op in operations]
 
     @staticmethod
     def _change(call: Callable, what: list) -> None:

@@ -301,6 +301,10 @@ impl Judge {
         if !self.asked.is_empty() {
             let Some(met) = self.asked.get_mut(&id.gateway) else {
                 self.report.others += u64::from(!self.only_proves);
+                let named = &mut self.report.examples.others;
+                if named.len() < Examples::MAX && !named.contains(&id.gateway) {
+                    named.push(id.gateway);
+                }
                 return;
             };
             *met = true;

@@ -165,6 +165,8 @@ pub struct Examples {
     pub misplaced: Vec<String>,
     /// `topic/partition@offset` in the cluster.
     pub wrong_key: Vec<String>,
+    /// Gateways that were not asked for.
+    pub others: Vec<GatewayId>,
 }
 
 impl Examples {
@@ -282,7 +284,12 @@ impl fmt::Display for Report {
             writeln!(f, "{few} of one in {one_of} senders only: more would take more memory")?;
         }
         for gateway in &self.unmet {
-            writeln!(f, "nothing of a gateway called {gateway} is in these topics")?;
+            write!(f, "nothing of a gateway called {gateway} is in these topics")?;
+            for (n, other) in examples.others.iter().enumerate() {
+                write!(f, "{}{other}", if n == 0 { "; but of " } else { ", " })?;
+            }
+            let and_more = if examples.others.len() == Examples::MAX { ", ..." } else { "" };
+            writeln!(f, "{and_more}")?;
         }
         let verdict = match self.verdict() {
             Verdict::Kept => "the promise was kept",
