@@ -208,6 +208,12 @@ impl Alone {
         }
     }
 
+    /// Gives up what is in hand, to be read again, and the producer.
+    pub(crate) fn leave(&mut self) -> Option<Kafka> {
+        self.rewind(self.at);
+        self.kafka.take().map(|(_, kafka)| kafka)
+    }
+
     /// Closes the producer.
     pub(crate) async fn close(self) {
         if let Some((_, kafka)) = self.kafka {

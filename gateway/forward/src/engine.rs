@@ -94,6 +94,8 @@ pub(crate) struct Engine {
     /// When a topic's bounds were asked for.
     pub(crate) bounds_asked: HashMap<Topic, Instant>,
     pub(crate) lanes: BTreeMap<Topic, Lane>,
+    /// Producers of topics apart that are being closed.
+    pub(crate) closing: usize,
     pub(crate) clock_wait: Arc<Mutex<ClockWait>>,
     pub(crate) work: JoinSet<Done>,
     pub(crate) growing: Option<AbortHandle>,
@@ -148,6 +150,7 @@ impl Engine {
             targets: HashMap::new(),
             bounds_asked: HashMap::new(),
             lanes: BTreeMap::new(),
+            closing: 0,
             clock_wait: Arc::new(Mutex::new(ClockWait::new(config.clock_wait_max))),
             work: JoinSet::new(),
             growing: None,

@@ -48,6 +48,9 @@ pub(crate) struct Lane {
     pub(crate) retry_at: Instant,
     pub(crate) backoff: Backoff,
     pub(crate) busy: bool,
+    /// Whether it has one of the places ([`crate::places`]).
+    pub(crate) placed: bool,
+    /// `None` before the first step, and while one is taken.
     pub(crate) alone: Option<Box<Alone>>,
 }
 
@@ -55,7 +58,7 @@ impl Lane {
     pub(crate) fn new(at: Position, cause: Cause, mut backoff: Backoff) -> Self {
         let now = Instant::now();
         let retry_at = if cause.paused().is_some() { now + backoff.next() } else { now };
-        Self { at, cause, retry_at, backoff, busy: false, alone: None }
+        Self { at, cause, retry_at, backoff, busy: false, placed: false, alone: None }
     }
 
     /// It failed again.

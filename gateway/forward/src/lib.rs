@@ -55,6 +55,7 @@ mod lane;
 mod live;
 mod outcome;
 mod pace;
+mod places;
 mod probe;
 mod reach;
 mod reading;

@@ -52,7 +52,8 @@ impl Engine {
             Done::Grown { generation } if generation == self.reading.generation => {
                 (self.reading.busy, self.reading.caught_up, self.growing) = (false, false, None);
             }
-            Done::Grown { .. } | Done::Closed => {}
+            Done::Grown { .. } => {}
+            Done::Closed => self.closing -= 1,
             Done::Opened { lanes } => self.opened(lanes?),
             Done::LiveEnded { result } => self.live_ended(result)?,
             Done::Resumed { reader, resume } => self.resumed(&reader, &resume?),
@@ -165,10 +166,13 @@ impl Engine {
         let due = |(topic, lane): (&Topic, &crate::lane::Lane)| {
             (!lane.busy && lane.retry_at <= now && self.window.is_idle(topic)).then(|| topic.clone())
         };
-        let due: Vec<Topic> = self.lanes.iter().filter_map(due).collect();
+        let mut due: Vec<Topic> = self.lanes.iter().filter_map(due).collect();
+        // Who has a place uses it; then who has waited longest.
+        due.sort_by_key(|topic| self.lanes.get(topic).map(|lane| (!lane.placed, lane.retry_at)));
         for topic in due {
             match self.targets.get(&topic).cloned() {
-                Some(target) => return Some((topic, target)),
+                Some(target) if self.has_place(&topic) => return Some((topic, target)),
+                Some(_) => {}
                 None => self.resolve(&topic),
             }
         }
@@ -179,7 +183,7 @@ impl Engine {
         let (cursors, solo) = (self.cursors_of(&topic), self.solo(&topic));
         let (horizon, mark) = (self.horizon(&topic).cloned(), self.mark(&topic));
         let Some(lane) = self.lanes.get_mut(&topic) else { return };
-        lane.busy = true;
+        (lane.busy, lane.placed) = (true, true);
         let at = lane.at;
         let alone = lane.alone.take().unwrap_or_else(|| Box::new(Alone::new(topic.clone(), at)));
         let input = StepInput {
@@ -313,6 +317,7 @@ impl Engine {
         self.doubts.forget(topic);
         self.rewind(lane.at);
         if let Some(alone) = lane.alone {
+            self.closing += 1;
             self.work.spawn(async move {
                 alone.close().await;
                 Done::Closed
