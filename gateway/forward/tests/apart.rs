@@ -58,7 +58,9 @@ async fn many_topics_apart_take_turns_with_a_few_producers() {
     })
     .await;
     running.stop().await;
-    assert!(most <= 8, "{most} clients for {TOPICS} topics apart");
+    // Those of four places; and the common producer, the one before it, and who asks after topics, of which some are still closing.
+    println!("{most} clients for {TOPICS} topics apart");
+    assert!(most <= TOPICS / 2, "{most} clients for {TOPICS} topics apart");
 
     let grave = Arc::new(Grave::default());
     let running = Running::start(config, &journal, Some(Arc::clone(&grave) as _));
