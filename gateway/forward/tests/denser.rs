@@ -100,7 +100,7 @@ fn delivered(cluster: &Cluster) -> (usize, HashMap<u16, Vec<u64>>) {
 async fn what_is_read_again_while_it_is_in_flight_is_not_sent_twice_and_no_gap_is_counted_twice() {
     let (cluster, denser) = (cluster(&["air"]), Denser::with_gaps(6));
     // All is read, over and over, before a report comes but for those of the first of each partition, which goes alone.
-    cluster.broker_round_trip_time(-1, Duration::from_millis(200)).unwrap();
+    cluster.broker_round_trip_time(-1, Duration::from_millis(1_500)).unwrap();
     let mut config = config(&cluster);
     config.read_bytes = READ_BYTES;
     let running = Running::start(config, &denser, None);
