@@ -9,12 +9,12 @@
 //! Invariants:
 //! - The first event of a producer to a partition of the cluster goes alone: nothing follows before it is acknowledged. So does the first after
 //!   [`OLD`] without any.
-//! - What was received [`OLD`] ago or earlier leaves one request at a time only.
+//! - What was received [`OLD`] ago or earlier leaves one request at a time only; so does all while the gateway's own clock is not set.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use lamppost_event::{Monotonic, Partition, Topic, WallTime};
+use lamppost_event::{ClockQuality, Monotonic, Now, Partition, Topic, WallTime};
 
 use crate::engine::Engine;
 use crate::window::Slot;
@@ -102,9 +102,12 @@ impl Care {
     }
 }
 
-/// How old what was received then is now.
-pub(crate) fn age(received: WallTime, now: WallTime) -> Duration {
-    Duration::from_millis(u64::try_from(now.0.saturating_sub(received.0)).unwrap_or(0))
+/// How old what was received then is now. By a clock that is not set nobody can tell, and the time of sending is itself one of long ago: old.
+pub(crate) fn age(received: WallTime, now: Now) -> Duration {
+    if now.quality == ClockQuality::Unset {
+        return OLD;
+    }
+    Duration::from_millis(u64::try_from(now.wall.0.saturating_sub(received.0)).unwrap_or(0))
 }
 
 impl Engine {
@@ -144,7 +147,7 @@ impl Engine {
 
     /// Whether this producer has to make way for one of the other kind.
     pub(crate) fn turns(&mut self) -> bool {
-        let now = self.clock.now().wall;
+        let now = self.clock.now();
         let turns = self.care.turns(self.window.oldest().map(|received| age(received, now)));
         if turns {
             let one_at_a_time = self.care.one_at_a_time;
@@ -175,6 +178,17 @@ mod tests {
         assert!(care.lets(Duration::ZERO) && !care.turns(Some(hours(3))), "what is in flight counts as well");
         assert!(care.turns(Some(Duration::ZERO)) && !care.is_one_at_a_time());
         assert!(care.turns(Some(hours(7))), "what could not be delivered for so long");
+    }
+
+    #[test]
+    fn by_a_clock_that_is_not_set_all_is_old() {
+        let (then, now) = (WallTime(1_700_000_000_000), WallTime(1_700_000_000_500));
+        let by = |quality| Now { wall: now, monotonic: Monotonic(9), boot: lamppost_event::BootId(1), quality };
+        for set in [ClockQuality::Holdover, ClockQuality::Synced] {
+            assert_eq!(age(then, by(set)), Duration::from_millis(500));
+        }
+        assert_eq!(age(then, by(ClockQuality::Unset)), OLD);
+        assert_eq!(age(then, Now { wall: WallTime(5), ..by(ClockQuality::Synced) }), Duration::ZERO);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::batch_size::BatchSize;
 use crate::bounds::Bounds;
 use crate::burial::{Burials, Place};
 use crate::care::Care;
@@ -39,9 +40,6 @@ use crate::{AuditTrail, DeadLetters, Undelivered, alone, resolve};
 
 /// A cursor is committed after so many events, if not before by time.
 const COMMIT_EVENTS: u64 = 1000;
-
-/// Batches are never made smaller than this, in bytes.
-const BATCH_BYTES_FLOOR: usize = 32 << 10;
 
 /// What work in the background comes back with.
 pub(crate) enum Done {
@@ -105,7 +103,7 @@ pub(crate) struct Engine {
     /// `None`: at least once.
     pub(crate) exactly_once: Option<Box<ExactlyOnce>>,
     /// The largest batch, in bytes; halved whenever the cluster refuses one for its size, and doubled again when it was one record's.
-    pub(crate) batch_bytes_max: usize,
+    pub(crate) batch_size: BatchSize,
     /// What keeps us out.
     pub(crate) denied: Denied,
     /// What keeps it from forwarding though it is let in: another process in its place, or cursors that can't be read.
@@ -158,7 +156,7 @@ impl Engine {
             hold_until: None,
             backoff: Backoff::new(config.retry_delay_min, config.retry_delay_max, seed),
             exactly_once: (config.delivery == Delivery::ExactlyOnce).then(|| Box::new(ExactlyOnce::new(&config))),
-            batch_bytes_max: config.message_bytes_max,
+            batch_size: BatchSize::new(config.message_bytes_max),
             denied: Denied::default(),
             held_up: None,
             backoff_denied: Backoff::new(pause_min(&config), config.retry_delay_max, seed),
@@ -202,7 +200,8 @@ impl Engine {
 
     /// The largest batch, in bytes.
     pub(crate) fn batch_bytes(&self) -> usize {
-        self.pace.as_ref().map_or(self.batch_bytes_max, |pace| pace.batch_max(self.batch_bytes_max))
+        let most = self.batch_size.get();
+        self.pace.as_ref().map_or(most, |pace| pace.batch_max(most))
     }
 
     /// Whether the ceiling on what goes out lets something go now.
@@ -353,8 +352,7 @@ impl Engine {
         let mut set_apart = false;
         let mut denied = false;
         if failures.refused.iter().any(|(_, _, code)| *code == Code::MessageSizeTooLarge) {
-            // Perhaps no record was meant, but their sum.
-            self.batch_bytes_max = (self.batch_bytes_max / 2).max(BATCH_BYTES_FLOOR);
+            self.batch_size.halve();
         }
         for (at, offset, code) in failures.refused {
             match classify(code) {

@@ -33,6 +33,7 @@
 
 mod alone;
 mod backoff;
+mod batch_size;
 mod bounds;
 mod burial;
 mod care;

@@ -13,7 +13,6 @@ use crate::alone::{Alone, Outcome, Step, StepInput, step};
 use crate::bounds::Bounds;
 use crate::burial::Mourner;
 use crate::care::Hearing;
-use crate::counters::Counters;
 use crate::doubt::Reader;
 use crate::engine::{Done, Engine};
 use crate::failure::{Class, classify};
@@ -199,8 +198,11 @@ impl Engine {
         let (clock, wait, counters) =
             (Arc::clone(&self.clock), Arc::clone(&self.clock_wait), Arc::clone(&self.counters));
         self.work.spawn(async move {
-            let stamp =
-                move |stored: &Stored, timing| stamp_of(&wait, stored, timing, (clock.now(), clock.best()), &counters);
+            let stamp = move |stored: &Stored, timing| {
+                let stamp = stamp_of(&wait, stored, timing, (clock.now(), clock.best()))?;
+                counters.unclocked.fetch_add(stamp.is_forwarded().into(), Relaxed);
+                Some(stamp)
+            };
             let (alone, step) = step(alone, input, stamp).await;
             Done::Step { topic, alone, step }
         });
@@ -251,8 +253,7 @@ impl Engine {
                         Class::Poison => {
                             if code == Code::MessageSizeTooLarge {
                                 // Not the sum of its batch was meant.
-                                let doubled = self.batch_bytes_max.saturating_mul(2);
-                                self.batch_bytes_max = doubled.min(self.config.message_bytes_max);
+                                self.batch_size.restore();
                             }
                             self.alone_poison(&at, &stored, &why);
                         }
@@ -336,21 +337,12 @@ pub(crate) fn unburied(stored: &Stored, why: &str) -> String {
 }
 
 /// The time an event goes out with; `None`: it waits for the clock.
-pub(crate) fn stamp_of(
-    wait: &Mutex<ClockWait>,
-    stored: &Stored,
-    timing: Timing,
-    clocks: Clocks,
-    counters: &Counters,
-) -> Option<Stamp> {
+pub(crate) fn stamp_of(wait: &Mutex<ClockWait>, stored: &Stored, timing: Timing, clocks: Clocks) -> Option<Stamp> {
     let mut wait = wait.lock().unwrap_or_else(PoisonError::into_inner);
     let was_over = wait.is_over();
     let stamp = wait.stamp(&stored.event.time, timing, clocks)?;
     if wait.is_over() && !was_over {
         tracing::warn!("the clock did not become right in time: events go with the time of sending");
-    }
-    if stamp.is_forwarded() {
-        counters.unclocked.fetch_add(1, Relaxed);
     }
     Some(stamp)
 }

@@ -245,9 +245,13 @@ impl Engine {
             return Offered::Blocked;
         };
         let partition = partition_of(&stored.event.key, target.partitions);
-        let received = stored.event.time.corrected(best);
-        let old = received.map_or(Duration::ZERO, |received| age(received, now.wall));
-        if target.hearing.waits(partition) || !self.care.lets(old) {
+        if target.hearing.waits(partition) {
+            return Offered::Blocked;
+        }
+        let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own(target.bounds), (now, best)) else {
+            return Offered::Blocked;
+        };
+        if !self.care.lets(age(stamp.received, now)) {
             return Offered::Blocked;
         }
         let (lane, encoder) = (self.mark(topic), target.encoder.as_deref());
@@ -259,10 +263,6 @@ impl Engine {
         let payload = match payload {
             Ok(payload) => payload,
             Err(why) => return self.misfit(stored, track, bytes, &why),
-        };
-        let Some(stamp) = stamp_of(&self.clock_wait, stored, Timing::Own(target.bounds), (now, best), &self.counters)
-        else {
-            return Offered::Blocked;
         };
         let out = Outgoing { name: &target.name, partition, stored, payload, encoder, stamp, lane };
         if let Err(failures) = begin_transaction(&mut self.exactly_once, kafka) {
@@ -278,6 +278,9 @@ impl Engine {
                 self.entered_transaction(track, stored, bytes);
                 if let Some(pace) = &mut self.pace {
                     pace.handed(bytes);
+                }
+                if stamp.is_forwarded() {
+                    self.counters.unclocked.fetch_add(1, Relaxed);
                 }
                 if record::cut(stored, self.config.message_bytes_max).is_some() {
                     self.counters.cut.fetch_add(1, Relaxed);

@@ -138,6 +138,10 @@ async fn restarts_at_any_moment_go_on_at_the_cursors() {
 /// Brokers that never look at sequence numbers, as those that know nothing of a producer: what comes behind a batch that they refused they take. They
 /// refuse these ones of the first 40. Two events a batch, so that librdkafka has several on their way.
 async fn deliver_to_who_refuses(refused: impl Fn(usize) -> bool, journal: &Arc<Journal>) -> Cluster {
+    deliver_at(Arc::new(Still), refused, journal).await
+}
+
+async fn deliver_at(clock: Arc<dyn Clock>, refused: impl Fn(usize) -> bool, journal: &Arc<Journal>) -> Cluster {
     use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS};
     let cluster = cluster(&["air"]);
     for broker in 1..=3 {
@@ -147,7 +151,7 @@ async fn deliver_to_who_refuses(refused: impl Fn(usize) -> bool, journal: &Arc<J
     cluster.request_errors(RDKafkaApiKey::Produce, &(0..40).map(answer).collect::<Vec<_>>());
     let mut config = config(&cluster);
     config.properties.insert("batch.num.messages".into(), "2".into());
-    let running = Running::start(config, journal, None);
+    let running = Running::start_at(config, journal, None, clock);
     until("all delivered", || journal.is_done()).await;
     running.stop().await;
     cluster
@@ -171,6 +175,16 @@ async fn nothing_of_an_old_backlog_is_overtaken_by_what_was_sent_behind_it() {
     }
     journal.fill("air", 20, 100);
     let cluster = deliver_to_who_refuses(|n| n % 5 == 0, &journal).await;
+    assert_all_in_order(&cluster, &journal, "air");
+}
+
+/// Its clock says that it was received a moment ago, and can't know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_overtaken_that_is_sent_by_a_gateway_whose_own_clock_is_not_set() {
+    let journal = Arc::new(Journal::default());
+    journal.fill("air", 20, 400);
+    let clock = Arc::new(Late(AtomicBool::new(false)));
+    let cluster = deliver_at(clock, |n| n % 5 == 0, &journal).await;
     assert_all_in_order(&cluster, &journal, "air");
 }
 
